@@ -1,0 +1,90 @@
+"""Makes this checkout's .venv and installs a lock file and the project into it; returns at once when nothing changed.
+
+Standard library only: it runs before anything is installed, with the interpreter that .ci/python found.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "installed.json"
+# The development lock holds everything of the runtime lock, at the same versions.
+INCLUDES = {"requirements.lock": [], "requirements-dev.lock": ["requirements.lock"]}
+
+
+def main(lock: str) -> None:
+    """Afterwards .venv holds what `lock` names, and `tasker` from this checkout."""
+    with _alone():
+        if _wanted(lock).items() <= _installed().items() and _python_works():
+            return
+        print(f"Setting up .venv with Python {sys.version.split()[0]} (the first time takes up to a minute) ...", flush=True)
+        if not (_is_ours() and _python_works()):
+            _run(sys.executable, "-I", "-m", "venv", "--clear", str(VENV))
+        _pip("--require-hashes", "--requirement", str(ROOT / lock))
+        _pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+        STAMP.write_text(json.dumps(_wanted(lock, *INCLUDES[lock])))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    # `make demo` and `make test` may be started at the same moment.
+    folder = os.open(ROOT, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _wanted(*locks: str) -> dict[str, str]:
+    # The place is part of it: the scripts of a copied .venv would run the checkout that it was copied from.
+    digests = {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in (*locks, "pyproject.toml")}
+    return {"place": str(ROOT), **digests}
+
+
+def _installed() -> dict[str, str]:
+    try:
+        return dict(json.loads(STAMP.read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def _is_ours() -> bool:
+    return _installed().get("place") == str(ROOT)
+
+
+def _python_works() -> bool:
+    try:
+        return subprocess.run([PYTHON, "-c", ""], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def _pip(*arguments: str) -> None:
+    _run(str(PYTHON), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", *arguments)
+
+
+def _run(*command: str) -> None:
+    # A user's setting such as PIP_USER=1 makes pip refuse a virtual environment.
+    environment = {name: value for name, value in os.environ.items() if name not in {"PIP_USER", "PIP_TARGET", "PYTHONHOME"}}
+    result = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False)
+    if result.returncode != 0:
+        sys.exit(f"The set-up stopped at: {' '.join(command[1:])}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except PermissionError as error:
+        sys.exit(f"Cannot write {error.filename}: the checkout belongs to another user. Use a checkout of your own.")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,37 @@
+# `make demo` and `make test` do all of their own set-up: .venv beside this file, from the first Python 3.11+ found.
+.PHONY: help demo test lint revision lock clean
+
+help:
+	@echo "make demo      start the example workflows, engine and dashboard (Ctrl-C stops everything)"
+	@echo "make test      run the whole test suite        ARGS='-k retry' narrows it"
+	@echo "make lint      ruff, mypy --strict, import contracts"
+	@echo "make revision NAME=what_changes   freeze sql/ into a migration"
+	@echo "make lock      renew the lock files (needs uv)"
+	@echo "make clean     remove .venv and caches"
+
+demo:
+	@sh .ci/python .ci/environment.py requirements.lock
+	@exec .venv/bin/tasker demo $(ARGS)
+
+test:
+	@sh .ci/python .ci/environment.py requirements-dev.lock
+	@exec .venv/bin/python .ci/tests.py $(ARGS)
+
+lint:
+	@sh .ci/python .ci/environment.py requirements-dev.lock
+	.venv/bin/ruff check .
+	.venv/bin/mypy --strict engine webapp
+	.venv/bin/lint-imports
+
+revision:
+	@sh .ci/python .ci/environment.py requirements.lock
+	@.venv/bin/python .ci/freeze.py $(NAME)
+
+COMPILE = uv pip compile -q pyproject.toml --group build --universal --generate-hashes --no-annotate --no-header
+
+lock:
+	$(COMPILE) -o requirements.lock
+	$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

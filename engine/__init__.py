@@ -1,0 +1,125 @@
+"""Tasker: workflows whose every step is on record in PostgreSQL. This is the public door; the tour follows a step's life.
+
+1. An author defines a workflow: a `TaskHandler` with `StepHandler` classes, a `Workflow` with decorated functions, or YAML
+   (`engine.handlers`, `engine.yaml_config`). All three become one `TaskDefinition` (`engine.definition`), which refuses
+   cycles and unknown parents.
+2. `HandlerRegistry` knows it by namespace, name and version, and ties each step to its code (`engine.registry`,
+   `engine.discovery`, `engine.binding`).
+3. Someone wants a task: a `TaskRequest` whose context fits the schema (`engine.requests`, `engine.schemas`); `submit`
+   creates the task and all its steps in one statement (`engine.tasks`).
+4. A worker leases steps whose parents are done and hands them to a runner (`engine.worker`, `engine.runners`), which calls
+   the handler (`engine.runners.invoke`).
+5. The outcome is stored and unlocks the children in the same statement; a `RetryableError` waits for its back-off, a
+   `PermanentError` ends the step (`engine.steps`, `engine.states`, `engine.errors`).
+6. `EventSubscriber` classes hear of every move, and the read side shows it (`engine.queries`, `engine.rows`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from engine.definition import Backoff, StepTemplate, TaskDefinition
+from engine.errors import DefinitionError, NotFound, PermanentError, RequestError, RetryableError, TaskerError
+from engine.handlers import EventSubscriber, StepHandler, TaskHandler, Workflow, register_handler
+from engine.registry import HandlerFactory, HandlerRegistry
+from engine.requests import TaskRequest
+
+if TYPE_CHECKING:
+    from engine.db import Database
+
+__all__ = [
+    "Backoff",
+    "DefinitionError",
+    "EventSubscriber",
+    "HandlerFactory",
+    "HandlerRegistry",
+    "NotFound",
+    "PermanentError",
+    "RequestError",
+    "RetryableError",
+    "StepHandler",
+    "StepTemplate",
+    "TaskDefinition",
+    "TaskHandler",
+    "TaskRequest",
+    "TaskerError",
+    "Workflow",
+    "default_database",
+    "register_handler",
+    "submit",
+    "submit_many",
+]
+
+_databases: dict[tuple[int, str], Database] = {}
+_opening = threading.Lock()
+
+
+def submit(request: TaskRequest) -> str:
+    """Create the task in the default database; returns its id, or the first task's for a repeated idempotency key.
+
+    Raises RequestError with every problem, NotFound for an unknown workflow, KeyReused, DatabaseUnavailable.
+    """
+    return submit_many([request])[0]
+
+
+def submit_many(requests: Iterable[TaskRequest]) -> list[str]:
+    """Create all tasks in one transaction, or none; returns their ids in order."""
+    from engine import tasks
+
+    wanted = list(requests)
+    database = default_database()
+    try:
+        return tasks.submit_many(database, wanted)
+    except NotFound:
+        if not _introduce(database, wanted):
+            raise
+    return tasks.submit_many(database, wanted)
+
+
+def default_database() -> Database:
+    """The database that TASKER_DATABASE_URL names, else the embedded one if it runs; opened on first use.
+
+    Raises DatabaseUnavailable when there is neither.
+    """
+    url = _default_url()
+    from engine.db import Database
+
+    # By process: a connection that a fork inherited belongs to the parent.
+    key = (os.getpid(), url)
+    with _opening:
+        if key not in _databases:
+            _databases[key] = Database(url)
+        return _databases[key]
+
+
+def _default_url() -> str:
+    from engine.settings import Settings
+
+    settings = Settings.from_environ()
+    if settings.database_url:
+        return settings.database_url
+    from engine import embedded
+    from engine.errors import DatabaseUnavailable
+
+    if not embedded.status(settings.data_dir).running:
+        raise DatabaseUnavailable("no database: set TASKER_DATABASE_URL, or start `tasker up`")
+    return embedded.ensure_server(settings.data_dir).url
+
+
+def _introduce(database: Database, requests: list[TaskRequest]) -> bool:
+    """Make workflows that only this process knows known to the database; whether there were any."""
+    from engine import tasks
+
+    registry = HandlerRegistry.instance()
+    found = False
+    for name, namespace, version in {(request.name, request.namespace, request.version) for request in requests}:
+        try:
+            handler = registry.get(name, namespace, version)
+        except NotFound:
+            continue
+        tasks.register_definition(database, handler.definition)
+        found = True
+    return found

@@ -1,0 +1,102 @@
+"""What a whole engine does: throughput of chains, diamonds and fans, and the latency of one hop and of one submission."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+from engine import tasks
+from engine.bench import flows
+from engine.bench.sizes import Sizes
+from engine.db import Database
+from engine.errors import TaskerError
+from engine.registry import HandlerRegistry
+from engine.requests import TaskRequest
+from engine.scheduler import Engine
+
+LIMIT_SECONDS = 120.0
+SOURCE = "engine.bench.flows"
+
+
+def measure_runner(url: str, runner: str, sizes: Sizes, rounds: int) -> dict[str, Any]:
+    """W1, W2 and W3 in steps per second, hop and submit-to-claim as (p50, p99) in milliseconds; the engine starts outside the clock."""
+    db = Database(url, max_size=2)
+    engine = Engine(url, _registry(), runner="threads" if runner == "threads" else "processes", sources=[SOURCE])
+    engine.start()
+    try:
+        return _measured(db, sizes, rounds)
+    finally:
+        engine.drain()
+        db.close()
+
+
+def _registry() -> HandlerRegistry:
+    registry = HandlerRegistry()
+    for flow in (flows.w1, flows.w2, flows.w3, flows.w4, flows.single):
+        registry.register(flow)
+    return registry
+
+
+def _measured(db: Database, sizes: Sizes, rounds: int) -> dict[str, Any]:
+    shapes = {"W1": ("chain_of_5", sizes.w1), "W2": ("diamond_of_4", sizes.w2), "W3": ("fan_of_1000", sizes.w3)}
+    for name, count in shapes.values():
+        _throughput(db, name, max(1, count // 10))  # handlers loaded, statements prepared, paces known
+    rates: dict[str, list[float]] = {key: [] for key in shapes}
+    for _ in range(rounds):
+        for key, (name, count) in shapes.items():
+            rates[key].append(_throughput(db, name, count))
+    found: dict[str, Any] = {key: statistics.median(values) for key, values in rates.items()}
+    return found | {"hop": _quantiles(_hops(db, sizes.hops)), "submit": _quantiles(_submits(db, sizes.submits))}
+
+
+def _throughput(db: Database, name: str, count: int) -> float:
+    """Steps per second from the first claim to the last completion, by the history."""
+    newest = db.value("select coalesce(max(task_no), 0) from tasker_task")
+    tasks.submit_many(db, [TaskRequest(name, flows.NAMESPACE)] * count)
+    _until_done(db, newest)
+    row = db.rows(
+        """
+        select count(*) filter (where to_state = 4 and step_no is not null), extract(epoch from max(at) - min(at))::float8
+          from tasker_history where task_no > %(newest)s
+        """,
+        {"newest": newest},
+    )[0]
+    return float(row[0] / row[1])
+
+
+def _hops(db: Database, count: int) -> list[float]:
+    """Milliseconds from the start of a step to the start of the next, in chains that run alone."""
+    hops: list[float] = []
+    for _ in range(count + 1):
+        newest = db.value("select coalesce(max(task_no), 0) from tasker_task")
+        tasks.submit(db, TaskRequest("chain_of_20", flows.NAMESPACE))
+        _until_done(db, newest)
+        started = [row[0] for row in db.rows("select started_at from tasker_step where task_no > %(newest)s order by step_no", {"newest": newest})]
+        hops = hops + [(later - earlier).total_seconds() * 1000 for earlier, later in zip(started, started[1:], strict=False)]
+    return hops[19:]
+
+
+def _submits(db: Database, count: int) -> list[float]:
+    """Milliseconds from the call of submit to the claim by an idle engine, the commit of the submission included."""
+    waits = []
+    for _ in range(count):
+        begin = time.time()
+        task_id = tasks.submit(db, TaskRequest("single", flows.NAMESPACE))
+        time.sleep(0.02)
+        started = db.value("select extract(epoch from started_at)::float8 from tasker_tasks where task_id = %(id)s", {"id": task_id})
+        waits.append((started - begin) * 1000 if started else 20.0)
+    return waits
+
+
+def _until_done(db: Database, newest: int) -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while db.value("select exists (select from tasker_task where task_no > %(newest)s and finished_at is null)", {"newest": newest}):
+        if time.monotonic() > deadline:
+            raise TaskerError(f"the bench's tasks did not end within {LIMIT_SECONDS:.0f} s")
+        time.sleep(0.005)
+
+
+def _quantiles(values: list[float]) -> tuple[float, float]:
+    ordered = sorted(values)
+    return statistics.median(ordered), ordered[int(0.99 * (len(ordered) - 1))]

@@ -1,0 +1,73 @@
+"""`tasker db`: the schema, and the embedded server."""
+
+from __future__ import annotations
+
+import click
+
+from engine import embedded, migrate
+from engine.cli.output import print_json, print_table
+from engine.cli.setting import json_option
+from engine.db import described
+from engine.settings import Settings
+
+
+@click.group()
+def db() -> None:
+    """Look after the database: its schema, and the embedded server."""
+
+
+@db.command()
+@click.argument("revision", default="head")
+def upgrade(revision: str) -> None:
+    """Bring the schema to REVISION (default: the newest). Example: tasker db upgrade"""
+    url = _url()
+    migrate.upgrade(url, revision)
+    click.echo(f"{described(url)} is at {migrate.status(url).current}")
+
+
+@db.command()
+@click.argument("revision")
+@click.option("--yes", is_flag=True, help="Do not ask; data of the removed tables is lost.")
+def downgrade(revision: str, yes: bool) -> None:
+    """Take the schema back to REVISION ("base": empty). Example: tasker db downgrade base --yes"""
+    if not yes:
+        click.confirm("Tables of newer revisions are dropped with their data. Go on?", abort=True)
+    url = _url()
+    migrate.downgrade(url, revision)
+    click.echo(f"{described(url)} is at {migrate.status(url).current or 'base'}")
+
+
+@db.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Which database is used, and whether its schema is up to date. Example: tasker db status --json"""
+    settings = Settings.from_environ()
+    server = None if settings.database_url else embedded.status(settings.data_dir)
+    url = settings.database_url or (embedded.ensure_server(settings.data_dir).url if server and server.running else None)
+    schema = migrate.status(url) if url else None
+    facts = {
+        "database": described(url) if url else "embedded, not running",
+        "embedded": server is not None,
+        "folder": str(server.folder) if server else None,
+        "revision": schema.current if schema else None,
+        "pending": list(schema.pending) if schema else [],
+    }
+    print_json(facts) if as_json else print_table(("", ""), list(facts.items()))
+
+
+@db.command()
+def path() -> None:
+    """Print where the embedded database lives. Example: tasker db path"""
+    click.echo(embedded.status(Settings.from_environ().data_dir).folder)
+
+
+@db.command()
+def stop() -> None:
+    """Stop the embedded server; its data stays. Example: tasker db stop"""
+    stopped = embedded.stop_server(Settings.from_environ().data_dir)
+    click.echo("stopped" if stopped else "it was not running")
+
+
+def _url() -> str:
+    settings = Settings.from_environ()
+    return settings.database_url or embedded.ensure_server(settings.data_dir).url

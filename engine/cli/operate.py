@@ -1,0 +1,133 @@
+"""Commands about tasks that exist: list, show, and an operator's actions."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from engine import queries, steps
+from engine import tasks as task_actions
+from engine.cli.output import print_json, print_table, short_error, short_time
+from engine.cli.setting import actor, json_option, open_database, reason_option
+from engine.errors import Problem, RequestError
+from engine.json_text import read_input
+from engine.rows import TaskDetail, TaskRow
+from engine.states import TaskState
+
+
+@click.command()
+@click.option("--namespace", metavar="NS")
+@click.option("--name", metavar="NAME")
+@click.option("--version", metavar="VERSION")
+@click.option("--state", type=click.Choice(list(TaskState)))
+@click.option("--tag", metavar="TAG")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, queries.MAX_PAGE))
+@click.option("--cursor", metavar="CURSOR", help="Where the page before ended.")
+@json_option
+def tasks(
+    namespace: str | None, name: str | None, version: str | None, state: str | None, tag: str | None, limit: int, cursor: str | None, as_json: bool
+) -> None:
+    """List tasks, newest first. Example: tasker tasks --state failed"""
+    with open_database() as db:
+        page = queries.tasks(db, namespace=namespace, name=name, version=version, state=state, tag=tag, limit=limit, cursor=cursor)
+    if as_json:
+        print_json({"tasks": page.items, "next_cursor": page.next_cursor})
+        return
+    print_table(("task", "workflow", "state", "steps", "created", "finished"), [_line(task) for task in page.items])
+    if page.next_cursor:
+        click.echo(f"more: tasker tasks --cursor {page.next_cursor}", err=True)
+
+
+@click.command()
+@click.argument("task")
+@json_option
+def show(task: str, as_json: bool) -> None:
+    """Show a task and what each of its steps waits for. Example: tasker show 5d1c…"""
+    with open_database() as db:
+        if as_json:
+            print_json(queries.outcome(db, task))
+        else:
+            print_task(queries.task(db, task))
+
+
+@click.command()
+@click.argument("task")
+@click.argument("step", required=False)
+@reason_option
+def retry(task: str, step: str | None, reason: str | None) -> None:
+    """Let a failed step, or every failed step of a task, try again. Example: tasker retry 5d1c… charge --reason "gateway is back" """
+    with open_database() as db:
+        if step:
+            click.echo(steps.retry_step(db, task, step, actor=actor(), reason=reason))
+        else:
+            click.echo(task_actions.retry_task(db, task, actor=actor(), reason=reason))
+
+
+@click.command()
+@click.argument("task")
+@click.argument("step", required=False)
+@reason_option
+def cancel(task: str, step: str | None, reason: str | None) -> None:
+    """Stop a task, or one step and what waits for it. Example: tasker cancel 5d1c… --reason "ordered twice" """
+    with open_database() as db:
+        if step:
+            click.echo(steps.cancel_step(db, task, step, actor=actor(), reason=reason))
+        else:
+            click.echo(task_actions.cancel_task(db, task, actor=actor(), reason=reason))
+
+
+@click.command()
+@click.argument("task")
+@click.argument("step")
+@click.option("--result", required=True, metavar="JSON", help="What the step's children receive as its result.")
+@reason_option
+def resolve(task: str, step: str, result: str, reason: str | None) -> None:
+    """Supply the outcome of a step by hand. Example: tasker resolve 5d1c… charge --result '{"payment_id": "p1"}'"""
+    value = _json(result)
+    with open_database() as db:
+        click.echo(steps.resolve_step(db, task, step, result=value, actor=actor(), reason=reason))
+
+
+@click.command()
+@click.argument("task")
+@click.argument("step")
+@reason_option
+def skip(task: str, step: str, reason: str | None) -> None:
+    """Go on without a step. Example: tasker skip 5d1c… send_mail --reason "no address" """
+    with open_database() as db:
+        click.echo(steps.skip_step(db, task, step, actor=actor(), reason=reason))
+
+
+def print_task(detail: TaskDetail) -> None:
+    """A task and its steps as text."""
+    task = detail.task
+    click.echo(f"{task.namespace}/{task.name}@{task.version}  {task.task_id}  {task.state}")
+    click.echo(f"context: {json.dumps(detail.context, ensure_ascii=False)}")
+    rows = [
+        (step.name, step.state, f"{step.attempts}/{step.retry_limit}", _seconds(step.duration_seconds), step.waiting_for or short_error(step.error))
+        for step in detail.steps
+    ]
+    print_table(("step", "state", "attempts", "took", "waits for / error"), rows)
+
+
+def _line(task: TaskRow) -> tuple[str, ...]:
+    return (
+        task.task_id,
+        f"{task.namespace}/{task.name}@{task.version}",
+        task.state,
+        f"{task.done_count}/{task.step_count}",
+        short_time(task.created_at),
+        short_time(task.finished_at),
+    )
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.3f} s"
+
+
+def _json(text: str) -> object:
+    try:
+        return read_input(text)
+    except RequestError as error:
+        raise RequestError([Problem("--result", problem.code, problem.message) for problem in error.problems]) from None

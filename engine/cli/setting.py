@@ -1,0 +1,105 @@
+"""What commands share: which database, which handlers, who acts. Nothing is opened before a command asks for it."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from engine import embedded, migrate, tasks
+from engine.db import Database
+from engine.errors import DatabaseUnavailable, TaskerError
+from engine.registry import HandlerRegistry
+from engine.settings import Settings
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def handlers_option(command: _Command) -> _Command:
+    """`--handlers`: where workflows come from, before TASKER_HANDLERS."""
+    text = "Modules, packages or folders with workflows, separated by commas. Default: TASKER_HANDLERS."
+    return click.option("--handlers", "sources", metavar="LIST", help=text)(command)
+
+
+def json_option(command: _Command) -> _Command:
+    """`--json`: one JSON document on standard output and nothing else there."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+def reason_option(command: _Command) -> _Command:
+    """`--reason`: kept in the history beside the actor."""
+    return click.option("--reason", metavar="TEXT", help="Why; kept in the history.")(command)
+
+
+def handler_sources(given: str | None, settings: Settings) -> tuple[str, ...]:
+    """The sources of `--handlers`, else those of the environment."""
+    return tuple(part.strip() for part in given.split(",") if part.strip()) if given else settings.handlers
+
+
+def loaded_registry(sources: tuple[str, ...], settings: Settings) -> HandlerRegistry:
+    """The registry with everything the sources and installed packages offer; a module that fails is reported and the others load."""
+    registry = HandlerRegistry.instance()
+    report = registry.load(sources, environment=settings.env)
+    for problem in report.failures:
+        click.echo(f"tasker: {problem}", err=True)
+    return registry
+
+
+def need_workflows(registry: HandlerRegistry, sources: tuple[str, ...]) -> None:
+    """Raises `TaskerError` when there is nothing to run."""
+    if not registry.definitions():
+        where = ", ".join(sources) if sources else "nowhere: neither --handlers nor TASKER_HANDLERS says where to look"
+        raise TaskerError(f"no workflows found in {where}")
+
+
+def database_url(settings: Settings, *, upgrade: bool) -> str:
+    """The database to use: TASKER_DATABASE_URL, else the embedded one, started if need be and always at the newest schema.
+
+    Raises `DatabaseUnavailable` when it cannot be reached or its schema is behind and `upgrade` is false.
+    """
+    if settings.database_url is None:
+        url = embedded.ensure_server(settings.data_dir).url
+        migrate.upgrade(url)
+        return url
+    if upgrade:
+        migrate.upgrade(settings.database_url)
+    elif migrate.status(settings.database_url).pending:
+        raise DatabaseUnavailable("the database has not the schema this version needs; run `tasker db upgrade`")
+    return settings.database_url
+
+
+@contextmanager
+def open_database(settings: Settings | None = None) -> Iterator[Database]:
+    """The database for one command."""
+    database = Database(database_url(settings or Settings.from_environ(), upgrade=False), max_size=2, application_name="tasker cli")
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def register_all(database: Database, registry: HandlerRegistry) -> None:
+    """The database knows every workflow of the registry."""
+    for definition in registry.definitions():
+        tasks.register_definition(database, definition)
+
+
+def actor() -> str:
+    """Who acts, for the history."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def log_to_stderr(settings: Settings) -> None:
+    """Log lines go to standard error."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True)
+    if settings.env != "development":
+        logging.getLogger("waitress").setLevel(logging.WARNING)

@@ -1,0 +1,240 @@
+"""Commands about workflows: what is registered, is it sound, start one, draw one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from engine import queries
+from engine import tasks as task_actions
+from engine.cli.operate import print_task
+from engine.cli.output import print_json, print_table
+from engine.cli.setting import (
+    actor,
+    handler_sources,
+    handlers_option,
+    json_option,
+    loaded_registry,
+    need_workflows,
+    open_database,
+    register_all,
+)
+from engine.db import Database
+from engine.definition import version_key
+from engine.errors import NotFound, Problem, RequestError
+from engine.json_text import read_input
+from engine.registry import HandlerRegistry
+from engine.requests import TaskRequest
+from engine.rows import DefinitionRow
+from engine.settings import Settings
+from engine.states import FINAL_TASK
+
+
+@click.command()
+@click.argument("namespace", required=False)
+@handlers_option
+@json_option
+def handlers(namespace: str | None, sources: str | None, as_json: bool) -> None:
+    """List the workflows that handlers exist for. Example: tasker handlers ecommerce --json"""
+    settings = Settings.from_environ()
+    found = handler_sources(sources, settings)
+    registry = loaded_registry(found, settings)
+    need_workflows(registry, found)
+    rows = [one for one in _known(registry) if namespace in (None, one["namespace"])]
+    if as_json:
+        print_json({"handlers": rows})
+        return
+    print_table(("workflow", "version", "steps", "description"), [(f"{r['namespace']}/{r['name']}", r["version"], len(r["steps"]), _first_line(r)) for r in rows])
+
+
+@click.command()
+@click.argument("path", required=False)
+@handlers_option
+def check(path: str | None, sources: str | None) -> None:
+    """Check definitions without running them; exit 1 when one is not sound. Example: tasker check flows/"""
+    settings = Settings.from_environ()
+    registry = HandlerRegistry()
+    targets = (path,) if path else handler_sources(sources, settings)
+    report = HandlerRegistry.instance().load(targets, entry_points=False, environment=settings.env)
+    for problem in report.failures:
+        click.echo(str(problem), err=True)
+    registry = HandlerRegistry.instance()
+    for definition in registry.definitions():
+        click.echo(f"{definition.key}: {len(definition.steps)} steps, sound")
+    if report.failures or not registry.definitions():
+        if not report.failures:
+            click.echo(f"no workflows found in {', '.join(targets) or 'nothing'}", err=True)
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("workflow", metavar="NAMESPACE/NAME[@VERSION]")
+@click.option("--context", default="{}", metavar="JSON|@FILE", help="The task's input, or @ and a file that holds it.")
+@click.option("--wait", is_flag=True, help="Follow the task to its end and print the outcome.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="With --wait: give up following after so long; the task goes on.")
+@click.option("--key", metavar="KEY", help="Idempotency key: the same key again gives the same task.")
+@click.option("--priority", default=0, show_default=True, type=click.IntRange(-1000, 1000))
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="May be given several times.")
+@click.option("--reason", metavar="TEXT")
+@click.option("--correlation-id", metavar="ID")
+@handlers_option
+@json_option
+def launch(
+    workflow: str,
+    context: str,
+    wait: bool,
+    timeout: float | None,
+    key: str | None,
+    priority: int,
+    tags: tuple[str, ...],
+    reason: str | None,
+    correlation_id: str | None,
+    sources: str | None,
+    as_json: bool,
+) -> None:
+    """Create a task. Example: tasker launch ecommerce/process_order@1.0.0 --context @order.json --wait"""
+    namespace, name, version = parse_workflow(workflow)
+    request = TaskRequest(
+        name=name,
+        namespace=namespace,
+        version=version,
+        context=_context(context),
+        initiator=actor(),
+        source_system="cli",
+        reason=reason,
+        tags=tags,
+        priority=priority,
+        correlation_id=correlation_id,
+        idempotency_key=key,
+    )
+    settings = Settings.from_environ()
+    with open_database(settings) as db:
+        task_id = _submit(db, request, handler_sources(sources, settings), settings)
+        if wait:
+            _follow_and_print(db, task_id, timeout, as_json)
+            return
+        version = queries.task(db, task_id).task.version
+    facts = {"task_id": task_id, "namespace": namespace, "name": name, "version": version}
+    print_json(facts) if as_json else click.echo(task_id)
+
+
+@click.command()
+@click.argument("subject", metavar="TASK|NAMESPACE/NAME[@VERSION]")
+@click.option("--mermaid", "form", flag_value="mermaid", help="As a Mermaid flowchart.")
+@click.option("--svg", "form", flag_value="svg", help="As an SVG picture.")
+def graph(subject: str, form: str | None) -> None:
+    """Print the steps of a task or workflow and what they wait for. Example: tasker graph ecommerce/process_order --mermaid"""
+    with open_database() as db:
+        states: dict[str, str] = {}
+        if "/" in subject:
+            definition = queries.definition(db, *parse_workflow(subject))
+        else:
+            detail = queries.task(db, subject)
+            definition = queries.definition(db, detail.task.namespace, detail.task.name, detail.task.version)
+            states = {step.name: step.state for step in detail.steps}
+    drawing = {"mermaid": _mermaid, "svg": _svg}.get(form or "", _text)
+    click.echo(drawing(definition, states))
+
+
+def parse_workflow(text: str) -> tuple[str, str, str | None]:
+    """`namespace/name[@version]` in its parts; a missing namespace is `default`. Raises click's usage error."""
+    path, _, version = text.partition("@")
+    namespace, slash, name = path.rpartition("/")
+    if not name or (slash and not namespace) or "/" in namespace or ("@" in text and not version):
+        raise click.BadParameter(f"{text!r} is not NAMESPACE/NAME or NAMESPACE/NAME@VERSION", param_hint="workflow")
+    return namespace or "default", name, version or None
+
+
+def follow(db: Database, task_id: str, timeout: float | None = None) -> str:
+    """The state the task ended in, or is in after `timeout` seconds; a progress bar on a terminal."""
+    deadline = time.monotonic() + timeout if timeout else None
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=None)
+        while True:
+            task = queries.task_row(db, task_id)
+            progress.update(bar, description=task.state, total=task.step_count, completed=task.done_count)
+            if task.state in FINAL_TASK or (deadline and time.monotonic() > deadline):
+                return task.state
+            time.sleep(0.1)
+
+
+def _known(registry: HandlerRegistry) -> list[dict[str, Any]]:
+    keys = sorted(registry.registered_handlers().items())
+    return [
+        registry.handler_info(key.partition("/")[2], key.partition("/")[0], version)
+        for key, versions in keys
+        for version in sorted(versions, key=version_key)
+    ]
+
+
+def _first_line(info: dict[str, Any]) -> str:
+    return (str(info["description"]).strip().splitlines() or [""])[0]
+
+
+def _context(text: str) -> dict[str, Any]:
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RequestError([Problem("--context", "unreadable", f"cannot read {text[1:]}: {error}")]) from None
+    value = read_input(text)
+    if not isinstance(value, dict):
+        raise RequestError([Problem("$", "not_object", "the context must be a JSON object")])
+    return value
+
+
+def _submit(db: Database, request: TaskRequest, sources: tuple[str, ...], settings: Settings) -> str:
+    """The task's id; a workflow that no engine has registered yet is registered from the sources."""
+    try:
+        return task_actions.submit(db, request)
+    except NotFound:
+        if not sources:
+            raise
+    register_all(db, loaded_registry(sources, settings))
+    return task_actions.submit(db, request)
+
+
+def _follow_and_print(db: Database, task_id: str, timeout: float | None, as_json: bool) -> None:
+    state = follow(db, task_id, timeout)
+    if as_json:
+        print_json(queries.outcome(db, task_id))
+    else:
+        print_task(queries.task(db, task_id))
+    if state not in FINAL_TASK:
+        click.echo(f"tasker: the task is still {state}", err=True)
+    sys.stdout.flush()
+    raise click.exceptions.Exit(0 if state == "completed" else 1)
+
+
+def _text(definition: DefinitionRow, states: dict[str, str]) -> str:
+    names = [step.name for step in definition.steps]
+    lines = [definition.key]
+    for step in definition.steps:
+        state = f"  [{states[step.name]}]" if step.name in states else ""
+        parents = "  <- " + ", ".join(names[no] for no in step.parents) if step.parents else ""
+        lines.append(f"  {step.name}{state}{parents}")
+    return "\n".join(lines)
+
+
+def _mermaid(definition: DefinitionRow, states: dict[str, str]) -> str:
+    lines = ["flowchart LR"]
+    for step in definition.steps:
+        label = f"{step.name}<br/>{states[step.name]}" if step.name in states else step.name
+        lines.append(f'  s{step.step_no}["{label}"]')
+    lines += [f"  s{parent} --> s{step.step_no}" for step in definition.steps for parent in step.parents]
+    return "\n".join(lines)
+
+
+def _svg(definition: DefinitionRow, states: dict[str, str]) -> str:
+    from webapp.graph import standalone_svg
+
+    names = [step.name for step in definition.steps]
+    return standalone_svg(names, [step.parents for step in definition.steps], states)

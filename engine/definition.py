@@ -1,0 +1,582 @@
+"""What a workflow is: a frozen graph of step templates, checked as a whole before anything can run.
+
+handlers and yaml_config make these values, registry keeps them, the runners and the database follow them.
+"""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import hashlib
+import heapq
+import inspect
+import math
+import pkgutil
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from engine import json_text
+from engine.errors import DefinitionError, Problem
+
+MAX_STEPS = 5_000
+MAX_EDGES = 100_000
+MAX_RETRY_LIMIT = 1_000
+MAX_SECONDS = 366 * 86_400.0
+MAX_DESCRIPTION = 16_384
+DEFAULT_VERSION = "0.1.0"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}\Z")
+_VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?\Z", re.ASCII)
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+\Z")
+
+VersionKey = tuple[int, int, int, int, tuple[tuple[int, int, str], ...]]
+
+
+def version_key(version: str) -> VersionKey:
+    """Sorts versions as their numbers say: 1.10.0 above 1.9.0, a pre-release below its release. ValueError if it is none."""
+    found = _VERSION.match(version) if len(version) <= 64 else None
+    if found is None:
+        raise ValueError(f"not a version: {version!r}")
+    pre = found[4]
+    parts = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in pre.split(".")) if pre else ()
+    return int(found[1]), int(found[2]), int(found[3]), 0 if pre else 1, parts
+
+
+def is_prerelease(version: str) -> bool:
+    """Whether the version is chosen only when it is named."""
+    return "-" in version
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the closest of the names, or nothing."""
+    found = difflib.get_close_matches(str(name)[:100], list(names), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def handler_path(handler: Any) -> str | None:
+    """The dotted path that names a handler in other processes and in the database."""
+    if handler is None or isinstance(handler, str):
+        return handler
+    named = handler if hasattr(handler, "__qualname__") else type(handler)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait before another attempt: base * multiplier ** (attempt - 1) seconds, at most cap, give or take jitter."""
+
+    base: float = 1.0
+    multiplier: float = 2.0
+    cap: float = 60.0
+    jitter: float = 0.1
+
+    def to_json(self) -> dict[str, float]:
+        return {"base": self.base, "multiplier": self.multiplier, "cap": self.cap, "jitter": self.jitter}
+
+
+@dataclass(frozen=True, init=False, eq=False, slots=True)
+class StepTemplate:
+    """One node of a definition. Times are given in milliseconds or as timedelta, and kept in seconds.
+
+    `handler_class` is a StepHandler class, a function or a dotted path; without it the step does nothing and completes.
+    `retry_limit` counts all attempts, the first included. Raises DefinitionError with everything that is wrong.
+    """
+
+    name: str
+    description: str
+    handler: Any
+    depends_on: tuple[str, ...]
+    retryable: bool
+    retry_limit: int
+    timeout: float | None
+    backoff: Backoff
+    output_schema: dict[str, Any] | None
+    handler_config: dict[str, Any]
+    retry_on: tuple[type[BaseException], ...]
+
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        description: str = "",
+        handler_class: Any = None,
+        depends_on_step: str | Sequence[str] | None = None,
+        depends_on_steps: str | Sequence[str] | None = None,
+        retryable: bool = True,
+        retry_limit: int = 3,
+        timeout: int | timedelta | None = None,
+        backoff: Backoff | Mapping[str, float] | None = None,
+        output_schema: Mapping[str, Any] | None = None,
+        handler_config: Mapping[str, Any] | None = None,
+        retry_on: type[BaseException] | str | Sequence[type[BaseException] | str] = (),
+        **unknown: Any,
+    ) -> None:
+        checks = _Checks()
+        values = {
+            "name": checks.name("name", name),
+            "description": checks.text("description", description),
+            "handler": checks.handler("handler_class", handler_class),
+            "depends_on": checks.parents(depends_on_step, depends_on_steps),
+            "retryable": checks.boolean("retryable", retryable),
+            "retry_limit": checks.retry_limit(retry_limit),
+            "timeout": checks.timeout(timeout),
+            "backoff": checks.backoff(backoff),
+            "output_schema": checks.schema("output_schema", output_schema),
+            "handler_config": checks.json_object("handler_config", handler_config),
+            "retry_on": checks.exceptions(retry_on),
+        }
+        checks.unknown(unknown, STEP_OPTIONS)
+        checks.finish()
+        for attribute, value in values.items():
+            object.__setattr__(self, attribute, value)
+        if not retryable:
+            object.__setattr__(self, "retry_limit", 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The template as the database keeps it, its place in the graph aside."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "handler": handler_path(self.handler),
+            "retryable": self.retryable,
+            "retry_limit": self.retry_limit,
+            "timeout_ms": None if self.timeout is None else round(self.timeout * 1000),
+            "backoff": self.backoff.to_json(),
+            "output_schema": self.output_schema,
+            "handler_config": self.handler_config,
+        }
+
+
+STEP_OPTIONS = tuple(name for name in inspect.signature(StepTemplate.__init__).parameters if name not in ("self", "unknown"))
+"""The options of a template, by the names that authors use."""
+
+
+@dataclass(frozen=True, eq=False)
+class TaskDefinition:
+    """One version of one workflow. `steps` are in topological order: a parent's number is below its child's.
+
+    Two definitions are equal when they have the same key and the same fingerprint.
+    Raises DefinitionError with everything that is wrong: names, version, schema, unknown parents, cycles.
+    """
+
+    namespace: str
+    name: str
+    version: str = DEFAULT_VERSION
+    description: str = ""
+    schema: dict[str, Any] | None = None
+    steps: tuple[StepTemplate, ...] = ()
+    caches: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    """Room for what others derive from this definition once, such as resolved handlers."""
+
+    def __post_init__(self) -> None:
+        checks = _Checks()
+        checks.name("namespace", self.namespace)
+        checks.name("name", self.name)
+        checks.version("version", self.version)
+        checks.text("description", self.description)
+        self._set("schema", checks.schema("schema", self.schema))
+        self._set("steps", tuple(self.steps))
+        checks.graph(self.steps)
+        checks.finish(f"workflow {self.name!r}")
+        self._set("steps", topological(self.steps))
+
+    def _set(self, attribute: str, value: Any) -> None:
+        object.__setattr__(self, attribute, value)
+
+    @property
+    def key(self) -> str:
+        """`namespace/name@version`."""
+        return f"{self.namespace}/{self.name}@{self.version}"
+
+    @cached_property
+    def numbers(self) -> Mapping[str, int]:
+        """Step name to step number."""
+        return MappingProxyType({step.name: no for no, step in enumerate(self.steps)})
+
+    def step(self, name: str) -> StepTemplate:
+        """The template of that name; KeyError if there is none."""
+        return self.steps[self.numbers[name]]
+
+    def parents(self, no: int) -> tuple[int, ...]:
+        """The numbers of the steps that step `no` waits for."""
+        return self._parents[no]
+
+    def children(self, no: int) -> tuple[int, ...]:
+        """The numbers of the steps that wait for step `no`."""
+        return self._children[no]
+
+    def ancestors(self, name: str) -> frozenset[str]:
+        """The names of all steps that are done before this one may start."""
+        found: set[int] = set()
+        waiting = list(self._parents[self.numbers[name]])
+        while waiting:
+            no = waiting.pop()
+            if no not in found:
+                found.add(no)
+                waiting.extend(self._parents[no])
+        return frozenset(self.steps[no].name for no in found)
+
+    @cached_property
+    def _parents(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(sorted(self.numbers[parent] for parent in step.depends_on)) for step in self.steps)
+
+    @cached_property
+    def _children(self) -> tuple[tuple[int, ...], ...]:
+        children: list[list[int]] = [[] for _ in self.steps]
+        for no, parents in enumerate(self._parents):
+            for parent in parents:
+                children[parent].append(no)
+        return tuple(map(tuple, children))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that decides how a task runs; descriptions are not part of it."""
+        return hashlib.sha256(json_text.canonical(self._content()).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """The definition as the database takes it."""
+        steps = [
+            step.to_json() | {"parents": list(self._parents[no]), "children": list(self._children[no])}
+            for no, step in enumerate(self.steps)
+        ]
+        return {
+            "namespace": self.namespace,
+            "name": self.name,
+            "version": self.version,
+            "description": self.description,
+            "schema": self.schema,
+            "fingerprint": self.fingerprint,
+            "steps": steps,
+        }
+
+    def difference(self, other: TaskDefinition) -> list[str]:
+        """What distinguishes the other definition from this one, a line each: `steps.charge.retry_limit: 3 -> 5`."""
+        return list(_differences(self._content(), other._content(), ""))
+
+    def _content(self) -> dict[str, Any]:
+        steps = {}
+        for no, step in enumerate(self.steps):
+            steps[step.name] = step.to_json() | {"no": no, "depends_on": sorted(step.depends_on)}
+            steps[step.name]["retry_on"] = sorted(str(handler_path(error)) for error in step.retry_on)
+            del steps[step.name]["description"]
+        return {"namespace": self.namespace, "name": self.name, "version": self.version, "schema": self.schema, "steps": steps}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TaskDefinition):
+            return NotImplemented
+        return self.key == other.key and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+def topological(steps: Sequence[StepTemplate]) -> tuple[StepTemplate, ...]:
+    """The steps with every parent before its children; among those free to go, as they were declared."""
+    return tuple(steps[index] for index in _order(steps))
+
+
+def _order(steps: Sequence[StepTemplate]) -> list[int]:
+    index = {step.name: no for no, step in enumerate(steps)}
+    waits_for = [len(step.depends_on) for step in steps]
+    children: list[list[int]] = [[] for _ in steps]
+    for no, step in enumerate(steps):
+        for parent in step.depends_on:
+            children[index[parent]].append(no)
+    free = [no for no, count in enumerate(waits_for) if not count]
+    order = []
+    while free:
+        order.append(heapq.heappop(free))
+        for child in children[order[-1]]:
+            waits_for[child] -= 1
+            if not waits_for[child]:
+                heapq.heappush(free, child)
+    return order
+
+
+def find_cycle(steps: Sequence[StepTemplate]) -> list[str]:
+    """One cycle as the names along it, the first again at its end; empty when there is none."""
+    sorted_out = set(_order(steps))
+    blocked = {step.name: step for no, step in enumerate(steps) if no not in sorted_out}
+    if not blocked:
+        return []
+    path: dict[str, None] = {}
+    name = next(iter(blocked))
+    while name not in path:
+        path[name] = None
+        name = next(parent for parent in blocked[name].depends_on if parent in blocked)
+    names = list(path)
+    return [name, *reversed(names[names.index(name) :])]
+
+
+def _differences(ours: Any, theirs: Any, path: str) -> Iterator[str]:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in [*ours, *(key for key in theirs if key not in ours)]:
+            place = f"{path}.{key}" if path else key
+            yield from _differences(ours.get(key, _ABSENT), theirs.get(key, _ABSENT), place)
+    elif ours != theirs or type(ours) is not type(theirs):
+        yield f"{path}: {_shown(ours)} -> {_shown(theirs)}"
+
+
+_ABSENT = object()
+
+
+def _shown(value: Any) -> str:
+    if value is _ABSENT:
+        return "(absent)"
+    text = json_text.canonical(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+class _Checks:
+    """Collects what is wrong with the parts of a definition, so that an author sees all of it at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def refuse(self, path: str, code: str, message: str) -> None:
+        self.problems.append(Problem(path, code, message))
+
+    def finish(self, subject: str = "") -> None:
+        if self.problems:
+            raise DefinitionError(self.problems, subject)
+
+    def unknown(self, options: Iterable[str], known: Iterable[str]) -> None:
+        for option in options:
+            self.refuse(option, "unknown_key", f"unknown option {option!r}{nearest(option, known)}")
+
+    def name(self, path: str, value: Any) -> Any:
+        if not isinstance(value, str):
+            self.refuse(path, "bad_name", f"must be a string, not {kind(value)}")
+        elif not _NAME.match(value):
+            self.refuse(path, "bad_name", f"{shown(value)} must be 1 to 63 of a-z, 0-9, '_', '.', '-' and begin with a letter or digit")
+        return value
+
+    def version(self, path: str, value: Any) -> None:
+        if not isinstance(value, str):
+            self.refuse(path, "bad_version", f"must be a string such as '1.10.0', not {kind(value)}")
+            return
+        try:
+            version_key(value)
+        except ValueError:
+            self.refuse(path, "bad_version", f"{shown(value)} must be MAJOR.MINOR.PATCH, such as '1.10.0' or '2.0.0-rc.1'")
+
+    def text(self, path: str, value: Any) -> Any:
+        if not isinstance(value, str):
+            self.refuse(path, "bad_type", f"must be a string, not {kind(value)}")
+        elif len(value) > MAX_DESCRIPTION:
+            self.refuse(path, "too_large", f"has {len(value):,} characters; the limit is {MAX_DESCRIPTION:,}")
+        elif json_text.clean_text(value) != value:
+            self.refuse(path, "nul_character", "contains a NUL character or half a surrogate pair")
+        return value
+
+    def boolean(self, path: str, value: Any) -> Any:
+        if not isinstance(value, bool):
+            self.refuse(path, "bad_type", f"must be true or false, not {kind(value)}")
+        return value
+
+    def handler(self, path: str, value: Any) -> Any:
+        if isinstance(value, str):
+            value = value.replace(":", ".", 1)
+            if not _DOTTED.match(value) or len(value) > 500:
+                self.refuse(path, "bad_handler", f"{shown(value)} must be a dotted path such as 'shop.steps.ChargeCard'")
+        elif value is not None and not callable(value):
+            self.refuse(path, "bad_handler", f"must be a class, a function or a dotted path, not {kind(value)}")
+        return value
+
+    def parents(self, one: Any, many: Any) -> tuple[str, ...]:
+        given = self._parent_names("depends_on_step", one) + self._parent_names("depends_on_steps", many)
+        return tuple(dict.fromkeys(given))
+
+    def _parent_names(self, path: str, value: Any) -> list[str]:
+        if value is None:
+            return []
+        if isinstance(value, str):
+            return [value]
+        if not isinstance(value, (list, tuple, set, frozenset)) or not all(isinstance(name, str) for name in value):
+            self.refuse(path, "bad_type", f"must be a step's name or a list of names, not {kind(value)}")
+            return []
+        return sorted(value) if isinstance(value, (set, frozenset)) else list(value)
+
+    def retry_limit(self, value: Any) -> Any:
+        if not isinstance(value, int) or isinstance(value, bool):
+            self.refuse("retry_limit", "bad_type", f"must be an integer, not {kind(value)}")
+        elif not 1 <= value <= MAX_RETRY_LIMIT:
+            self.refuse("retry_limit", "out_of_range", f"must be between 1 (one attempt) and {MAX_RETRY_LIMIT:,}, not {shown(value)}")
+        return value
+
+    def timeout(self, value: Any) -> float | None:
+        if value is None:
+            return None
+        if isinstance(value, timedelta):
+            seconds = value.total_seconds()
+        elif isinstance(value, int) and not isinstance(value, bool):
+            seconds = value / 1000 if abs(value) < 10**15 else math.inf
+        else:
+            self.refuse("timeout", "bad_type", f"must be milliseconds as an integer, or a timedelta, not {kind(value)}")
+            return None
+        if not 0.001 <= seconds <= MAX_SECONDS:
+            self.refuse("timeout", "out_of_range", "must be between 1 millisecond and 366 days")
+        return seconds
+
+    def backoff(self, value: Any) -> Backoff:
+        if value is None:
+            return Backoff()
+        if isinstance(value, Backoff):
+            value = value.to_json()
+        if not isinstance(value, Mapping):
+            self.refuse("backoff", "bad_type", f"must have base, multiplier, cap, jitter; not {kind(value)}")
+            return Backoff()
+        for key in value:
+            if key not in _BACKOFF_RANGES:
+                self.refuse(f"backoff.{key}", "unknown_key", f"unknown option {shown(key)}{nearest(key, _BACKOFF_RANGES)}")
+        numbers = {key: self._within(f"backoff.{key}", value[key], *limits) for key, limits in _BACKOFF_RANGES.items() if key in value}
+        return Backoff(**numbers)
+
+    def _within(self, path: str, value: Any, low: float, high: float) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self.refuse(path, "bad_type", f"must be a number, not {kind(value)}")
+        elif not low <= value <= high:
+            self.refuse(path, "out_of_range", f"must be between {low:g} and {high:g}, not {shown(value)}")
+        else:
+            return float(value)
+        return low
+
+    def json_object(self, path: str, value: Any) -> dict[str, Any]:
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            self.refuse(path, "bad_type", f"must be a mapping, not {kind(value)}")
+            return {}
+        found = json_text.input_problems(dict(value), path)
+        self.problems += found
+        return {} if found else json_text.load(json_text.dump(dict(value)))
+
+    def schema(self, path: str, value: Any) -> dict[str, Any] | None:
+        if value is None:
+            return None
+        plain = self.json_object(path, value)
+        if plain:
+            from engine import schemas  # JSON Schema is slow to import, and many workflows have none
+
+            self.problems += schemas.schema_problems(plain, path)
+        return plain
+
+    def exceptions(self, value: Any) -> tuple[type[BaseException], ...]:
+        given = value if isinstance(value, (list, tuple)) else (value,)
+        types = [_exception(item) if isinstance(item, str) else item for item in given]
+        if not all(isinstance(item, type) and issubclass(item, BaseException) for item in types):
+            self.refuse("retry_on", "bad_type", f"must be exception classes such as ConnectionError, not {kind(value)}")
+            return ()
+        return tuple(types)
+
+    def graph(self, steps: Sequence[StepTemplate]) -> None:
+        if not steps:
+            self.refuse("step_templates", "no_steps", "a workflow needs at least one step")
+        if len(steps) > MAX_STEPS:
+            self.refuse("step_templates", "too_many_steps", f"has {len(steps):,} steps; the limit is {MAX_STEPS:,}")
+            return
+        edges = sum(len(step.depends_on) for step in steps)
+        if edges > MAX_EDGES:
+            self.refuse("step_templates", "too_many_dependencies", f"has {edges:,} dependencies; the limit is {MAX_EDGES:,}")
+            return
+        if self._names_are_unique(steps) & self._parents_are_known(steps):
+            self._no_cycle(steps)
+
+    def _names_are_unique(self, steps: Sequence[StepTemplate]) -> bool:
+        first: dict[str, int] = {}
+        before = len(self.problems)
+        for no, step in enumerate(steps):
+            if first.setdefault(step.name, no) != no:
+                place = f"step_templates[{first[step.name]}]"
+                self.refuse(f"step_templates[{no}].name", "duplicate_name", f"the step {step.name!r} is already defined as {place}")
+        return len(self.problems) == before
+
+    def _parents_are_known(self, steps: Sequence[StepTemplate]) -> bool:
+        names = {step.name for step in steps}
+        before = len(self.problems)
+        for no, step in enumerate(steps):
+            for parent in step.depends_on:
+                if parent not in names:
+                    message = f"step {step.name!r} depends on {shown(parent)}, which is no step here{nearest(parent, names)}"
+                    self.refuse(f"step_templates[{no}].depends_on_step", "unknown_dependency", message)
+        return len(self.problems) == before
+
+    def _no_cycle(self, steps: Sequence[StepTemplate]) -> None:
+        names = find_cycle(steps)
+        if names:
+            index = next(no for no, step in enumerate(steps) if step.name == names[0])
+            path = " -> ".join(names if len(names) <= 20 else [*names[:10], f"({len(names) - 20} more)", *names[-10:]])
+            self.refuse(f"step_templates[{index}].depends_on_step", "cycle", f"the steps wait for each other: {path}")
+
+
+def _exception(path: str) -> Any:
+    try:
+        return getattr(builtins, path, None) if "." not in path else pkgutil.resolve_name(path)
+    except Exception:
+        return None
+
+
+_BACKOFF_RANGES = {"base": (0.001, MAX_SECONDS), "multiplier": (1.0, 100.0), "cap": (0.001, MAX_SECONDS), "jitter": (0.0, 1.0)}
+
+
+def kind(value: object) -> str:
+    """What a value is, in an author's words."""
+    if value is None:
+        return "nothing (null)"
+    return f"{type(value).__name__} {shown(value)}" if isinstance(value, (str, bool, int, float)) else type(value).__name__
+
+
+def shown(value: object) -> str:
+    """The value as text, cut to a length that suits a message."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def assemble(
+    options: Iterable[Mapping[str, Any]],
+    *,
+    namespace: Any,
+    name: Any,
+    version: Any = DEFAULT_VERSION,
+    description: Any = "",
+    schema: Any = None,
+) -> TaskDefinition:
+    """The definition made of templates that are still options; every form of authoring ends here.
+
+    Raises DefinitionError with the problems of all templates and of the whole.
+    """
+    steps: list[StepTemplate] = []
+    problems: list[Problem] = []
+    for no, given in enumerate(options):
+        try:
+            steps.append(StepTemplate(**given))
+        except DefinitionError as error:
+            problems += [_of_step(problem, no, given.get("name")) for problem in error.problems]
+    head = {"namespace": namespace, "name": name, "version": version, "description": description, "schema": schema}
+    if not problems:
+        return TaskDefinition(**head, steps=tuple(steps))
+    raise DefinitionError(head_problems(**head) + problems, f"workflow {name!r}")
+
+
+def head_problems(*, namespace: Any, name: Any, version: Any, description: Any = "", schema: Any = None) -> list[Problem]:
+    """What is wrong with a definition's names, version, description and schema."""
+    checks = _Checks()
+    checks.name("namespace", namespace)
+    checks.name("name", name)
+    checks.version("version", version)
+    checks.text("description", description)
+    checks.schema("schema", schema)
+    return checks.problems
+
+
+def _of_step(problem: Problem, no: int, name: object) -> Problem:
+    inner = problem.under(f"step_templates[{no}]")
+    return replace(inner, message=f"step {shown(name)}: {problem.message}") if name else inner

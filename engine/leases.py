@@ -1,0 +1,142 @@
+"""What one engine asks of the database about the steps it holds. Each function calls the SQL function of the same name; the worker calls them.
+
+Arrays travel as text literals and results as one JSON array: a fraction of the cost of typed lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any, LiteralString, NamedTuple
+
+from psycopg import Connection
+
+Rows = list[tuple[Any, ...]]
+Held = tuple[int, int, int]
+"""task_no, step_no and attempt: what a report must name for it to count."""
+
+
+class WorkerIdentity(NamedTuple):
+    """Who a worker is to the database, for as long as its process lives."""
+
+    worker_id: int
+    lease: timedelta
+
+
+def literal(numbers: Iterable[int]) -> str:
+    """A PostgreSQL array literal of whole numbers."""
+    return "{" + ",".join(map(str, numbers)) + "}"
+
+
+def register_worker(
+    connection: Connection[Any], *, name: str, runner: str, concurrency: int, definitions: Sequence[int], lease: timedelta
+) -> WorkerIdentity:
+    """A new id for this process, and a lease that runs from now. Its sessions then hold `lock_worker`."""
+    query: LiteralString = "select tasker_register_worker(%s, %s, %s, %s::int[], %s, %s)"
+    found = connection.execute(query, (name, runner, concurrency, literal(definitions), lease, keeps_session(connection))).fetchone()
+    assert found is not None
+    return WorkerIdentity(found[0], lease)
+
+
+def keeps_session(connection: Connection[Any]) -> bool:
+    """Whether two statements in a row meet the same server process: not so behind a transaction pooler."""
+    backends = [connection.execute("select pg_backend_pid()").fetchone() for _ in range(3)]
+    return all(backend == (connection.info.backend_pid,) for backend in backends)
+
+
+def lock_worker(connection: Connection[Any], worker_id: int) -> None:
+    """This session now proves that the worker lives; the lock goes with the connection."""
+    connection.execute("select pg_advisory_lock_shared(77, %s)", (worker_id,))
+
+
+def heartbeat(connection: Connection[Any], who: WorkerIdentity, *, definitions: Sequence[int], draining: bool) -> bool:
+    """Whether the worker's lease was still running; then it runs anew from now."""
+    query: LiteralString = "select tasker_heartbeat(%s, %s, %s::int[], %s)"
+    found = connection.execute(query, (who.worker_id, who.lease, literal(definitions), draining)).fetchone()
+    return bool(found and found[0])
+
+
+def complete_and_claim(
+    connection: Connection[Any],
+    who: WorkerIdentity,
+    *,
+    claim_no: int,
+    done: Sequence[tuple[int, int, int, str]],
+    want: int,
+    definitions: str,
+    closed_claims: Sequence[int] = (),
+) -> Rows:
+    """Report steps as completed, each (task_no, step_no, attempt, result JSON) and all sorted; lease up to `want` others.
+
+    Rows are (task_no, step_no, definition_id, attempt). Raises psycopg errors; after a lost connection the outcome is unknown.
+    """
+    query: LiteralString = (
+        "select task_no, step_no, definition_id, attempt from tasker_complete_and_claim"
+        "(%s, %s, %s::bigint[], %s::int[], %s::smallint[], %s::jsonb, %s, %s::int[], %s::int[])"
+    )
+    tasks, steps, attempts, results = zip(*done, strict=True) if done else ((), (), (), ())
+    closed = literal(closed_claims) if closed_claims else None
+    parameters = (
+        who.worker_id,
+        claim_no,
+        literal(tasks),
+        literal(steps),
+        literal(attempts),
+        "[" + ",".join(results) + "]",
+        want,
+        definitions,
+        closed,
+    )
+    return connection.execute(query, parameters, prepare=True, binary=True).fetchall()
+
+
+def fail_steps(connection: Connection[Any], who: WorkerIdentity, failed: Sequence[tuple[int, int, int, str]]) -> None:
+    """Report attempts that ended badly, each (task_no, step_no, attempt, error JSON); the database decides what comes next."""
+    tasks, steps, attempts, errors = zip(*failed, strict=True)
+    query: LiteralString = "select tasker_fail_steps(%s, %s::bigint[], %s::int[], %s::smallint[], %s::jsonb)"
+    parameters = (who.worker_id, literal(tasks), literal(steps), literal(attempts), "[" + ",".join(errors) + "]")
+    connection.execute(query, parameters, prepare=True)
+
+
+def release_steps(connection: Connection[Any], who: WorkerIdentity, held: Sequence[Held]) -> None:
+    """Hand steps back; their attempts are not charged."""
+    tasks, steps, attempts = zip(*held, strict=True)
+    query: LiteralString = "select tasker_release_steps(%s, %s::bigint[], %s::int[], %s::smallint[])"
+    connection.execute(query, (who.worker_id, literal(tasks), literal(steps), literal(attempts)))
+
+
+def read_tasks(connection: Connection[Any], task_nos: Sequence[int]) -> Rows:
+    """(task_no, task_id, context JSON, correlation_id) of the tasks there are."""
+    query: LiteralString = "select task_no, task_id::text, context, correlation_id from tasker_read_tasks(%s::bigint[])"
+    return connection.execute(query, (literal(task_nos),), prepare=True).fetchall()
+
+
+def read_results(connection: Connection[Any], wanted: Sequence[tuple[int, int]]) -> Rows:
+    """(task_no, step_no, result JSON) of those of the wanted (task_no, step_no) that are satisfied."""
+    tasks, steps = zip(*wanted, strict=True)
+    query: LiteralString = "select task_no, step_no, result from tasker_read_results(%s::bigint[], %s::int[])"
+    return connection.execute(query, (literal(tasks), literal(steps)), prepare=True).fetchall()
+
+
+def cancel_requests(connection: Connection[Any], held: Sequence[tuple[int, int]]) -> Rows:
+    """Those of the held (task_no, step_no) that were asked to stop."""
+    tasks, steps = zip(*held, strict=True)
+    query: LiteralString = "select task_no, step_no from tasker_cancel_requests(%s::bigint[], %s::int[])"
+    return connection.execute(query, (literal(tasks), literal(steps))).fetchall()
+
+
+def worker_steps(connection: Connection[Any], who: WorkerIdentity) -> Rows:
+    """(task_no, step_no, definition_id, attempt, claim_no) of everything the database says this worker holds."""
+    query: LiteralString = "select task_no, step_no, definition_id, attempt, claim_no from tasker_worker_steps(%s)"
+    return connection.execute(query, (who.worker_id,)).fetchall()
+
+
+def reap_workers(connection: Connection[Any], who: WorkerIdentity) -> int:
+    """How many steps of dead engines were taken back."""
+    found = connection.execute("select tasker_reap_workers(%s)", (who.worker_id,)).fetchone()
+    return int(found[0]) if found else 0
+
+
+def retire_worker(connection: Connection[Any], who: WorkerIdentity) -> None:
+    """Nothing is left under this worker's name."""
+    connection.execute("select tasker_retire_worker(%s)", (who.worker_id,))

@@ -1,0 +1,121 @@
+"""Brings a database to the schema that this version needs; called by `tasker db`, `tasker up` and the tests.
+
+The revisions are Alembic's. Their SQL is frozen beside them and runs on the driver's own connection.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, NullPool, create_engine
+
+from engine.db import CONNECT_TIMEOUT_SECONDS, plain_url, unavailable
+from engine.errors import DatabaseUnavailable, NotFound
+from engine.paths import migrations_folder
+
+# An application that lives in the same database may have an `alembic_version` of its own.
+VERSION_TABLE = "tasker_schema_version"
+_MIGRATORS_LOCK = 0x7461_736B_6572  # "tasker"
+
+# At INFO Alembic tells which database dialect it met, at every start.
+logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationStatus:
+    """The revision a database is at (None: empty), the newest one, and those still to come, oldest first."""
+
+    current: str | None
+    head: str | None
+    pending: tuple[str, ...]
+
+
+def upgrade(url: str, revision: str = "head", *, lock_timeout: timedelta = timedelta(seconds=5)) -> None:
+    """Apply every revision up to `revision`, each one wholly or not at all.
+
+    A second migrator waits for the first, up to a minute, and then finds nothing to do. Waiting longer than `lock_timeout`
+    for a table in use raises `DatabaseUnavailable`, as no connection does: a migration must not queue up the application.
+    Raises `NotFound` when `revision`, or the one the database is at, is unknown to this version.
+    """
+    with _only_migrator(url, lock_timeout) as config:
+        command.upgrade(config, revision)
+
+
+def downgrade(url: str, revision: str, *, lock_timeout: timedelta = timedelta(seconds=5)) -> None:
+    """Undo the revisions above `revision` (`base`: all of them, with their data); errors as for `upgrade`."""
+    with _only_migrator(url, lock_timeout) as config:
+        command.downgrade(config, revision)
+
+
+def status(url: str) -> MigrationStatus:
+    """Compare the database with the revisions that this version carries; changes nothing.
+
+    A database ahead of this version has a `current` that is not among them; then nothing is pending.
+    """
+    with _connection(url) as connection:
+        current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    script = ScriptDirectory.from_config(_config())
+    revisions = [revision.revision for revision in reversed(list(script.walk_revisions()))]
+    return MigrationStatus(current, script.get_current_head(), _after(revisions, current))
+
+
+def _after(revisions: list[str], current: str | None) -> tuple[str, ...]:
+    if current is None:
+        return tuple(revisions)
+    return tuple(revisions[revisions.index(current) + 1 :]) if current in revisions else ()
+
+
+@contextmanager
+def _only_migrator(url: str, lock_timeout: timedelta) -> Iterator[Config]:
+    with _connection(url) as connection:
+        try:
+            _lock(connection, lock_timeout)
+            yield _config(connection)
+        except psycopg.errors.LockNotAvailable as error:
+            raise DatabaseUnavailable(f"the database is busy, try again later: {_one_line(error)}") from error
+        except CommandError as error:
+            raise NotFound(_one_line(error)) from error
+
+
+def _lock(connection: Connection, lock_timeout: timedelta) -> None:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    driver.execute("set lock_timeout = '1min'")
+    # Held by the session, not by a transaction: a revision may commit midway, as for `create index concurrently`.
+    driver.execute("select pg_advisory_lock(%s)", [_MIGRATORS_LOCK])
+    driver.execute("select set_config('lock_timeout', %s, false)", [f"{lock_timeout / timedelta(milliseconds=1):.0f}"])
+    driver.commit()
+
+
+@contextmanager
+def _connection(url: str) -> Iterator[Connection]:
+    # Opened by psycopg itself, so that whatever libpq takes as an address is taken here.
+    engine = create_engine("postgresql+psycopg://", creator=lambda: _connect(url), poolclass=NullPool)
+    with engine.connect() as connection:
+        yield connection
+
+
+def _connect(url: str) -> psycopg.Connection:
+    try:
+        return psycopg.connect(plain_url(url), connect_timeout=CONNECT_TIMEOUT_SECONDS)
+    except psycopg.Error as error:
+        raise unavailable(url, error) from error
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config(attributes={"connection": connection, "version_table": VERSION_TABLE})
+    # The option is read by configparser, to which a lone % is the start of a reference.
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    return config
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

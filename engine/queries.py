@@ -1,0 +1,400 @@
+"""The read side: lists, details, counts and "why is this waiting?". Changes nothing; pages, API and command line ask here."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Any, LiteralString
+from uuid import UUID
+
+from engine.db import Database
+from engine.errors import NotFound, Problem, RequestError
+from engine.rows import (
+    ActivityRow,
+    AttemptRow,
+    DefinitionRow,
+    EngineRow,
+    NamespaceRow,
+    OverviewRow,
+    StepDetail,
+    StepRow,
+    TaskDetail,
+    TaskPage,
+    TaskRow,
+    TemplateRow,
+    WorkflowRow,
+)
+from engine.states import TaskState
+
+MAX_PAGE = 200
+COUNT_CAP = 10_001
+
+_TASK_COLUMNS: LiteralString = """
+  t.task_id, t.namespace, t.name, t.version, t.state, t.paused, t.priority, t.tags, t.initiator, t.correlation_id, t.created_at, t.started_at,
+  t.finished_at, t.run_at, t.step_count,
+  case when t.state = 'completed' and t.failed_count + t.cancelled_count = 0 then t.step_count
+       else (select count(*)::int from (select s.state from tasker_step s where s.task_no = t.task_no limit 10001) s where s.state in (4, 7, 8)) end,
+  t.failed_count, t.task_no
+"""
+
+
+def namespaces(db: Database) -> list[NamespaceRow]:
+    """Every namespace by name, with counts; task counts stop at 10,001."""
+    found = db.rows("""
+        select n.namespace, n.description, count(distinct d.name), count(d.definition_id),
+               (select count(*) from (select from tasker_task t join tasker_definition o using (definition_id)
+                                       where o.namespace = n.namespace and t.finished_at is null limit 10001) x),
+               (select count(*) from (select from tasker_task t join tasker_definition o using (definition_id)
+                                       where o.namespace = n.namespace and t.failed_count > 0 and t.state = 5 limit 10001) x)
+          from tasker_namespace n left join tasker_definition d using (namespace)
+         group by n.namespace, n.description order by n.namespace collate "C"
+    """)
+    return [NamespaceRow(*row) for row in found]
+
+
+def workflows(db: Database, namespace: str) -> list[WorkflowRow]:
+    """The workflows of a namespace by name; task counts stop at 10,001.
+
+    Raises `NotFound` for an unknown namespace.
+    """
+    found = db.rows(
+        """
+        select d.namespace, d.name, (array_agg(d.description order by d.prerelease, d.version_rank collate "C" desc))[1],
+               array_agg(d.version order by d.version_rank collate "C" desc),
+               (select count(*) from (select from tasker_task t where t.definition_id = any(array_agg(d.definition_id)) limit 10001) x),
+               (select count(*) from (select from tasker_task t
+                                       where t.definition_id = any(array_agg(d.definition_id)) and t.finished_at is null limit 10001) x),
+               (select count(*) from (select from tasker_task t
+                                       where t.definition_id = any(array_agg(d.definition_id)) and t.failed_count > 0 and t.state = 5 limit 10001) x),
+               (select max(latest.created_at) from unnest(array_agg(d.definition_id)) as o (definition_id),
+                       lateral (select t.created_at from tasker_task t where t.definition_id = o.definition_id order by t.task_no desc limit 1) latest)
+          from tasker_definition d where d.namespace = %(namespace)s
+         group by d.namespace, d.name order by d.name collate "C"
+        """,
+        {"namespace": namespace},
+    )
+    if not found and not db.rows("select 1 from tasker_namespace where namespace = %(namespace)s", {"namespace": namespace}):
+        raise NotFound(f'there is no namespace "{namespace}"')
+    return [WorkflowRow(*(*row[:3], tuple(row[3]), *row[4:])) for row in found]
+
+
+def definition(db: Database, namespace: str, name: str, version: str | None = None) -> DefinitionRow:
+    """One definition with its steps; without a version the highest release.
+
+    Raises `NotFound`, naming the versions there are.
+    """
+    found = db.rows(
+        """
+        select d.definition_id, d.namespace, d.name, d.version, d.description, d.schema, d.created_at
+          from tasker_definition d
+         where d.namespace = %(namespace)s and d.name = %(name)s and (d.version = %(version)s or %(version)s::text is null and not d.prerelease)
+         order by d.version_rank collate "C" desc limit 1
+        """,
+        {"namespace": namespace, "name": name, "version": version},
+    )
+    if not found:
+        raise NotFound(_no_definition(db, namespace, name, version))
+    return DefinitionRow(*(*found[0], _templates(db, found[0][0])))
+
+
+def definition_by_id(db: Database, definition_id: int) -> DefinitionRow:
+    """The definition a task was made from. Raises `NotFound`."""
+    found = db.rows("select namespace, name, version from tasker_definition where definition_id = %(id)s", {"id": definition_id})
+    if not found:
+        raise NotFound("there is no such definition")
+    return definition(db, *found[0])
+
+
+def tasks(
+    db: Database,
+    *,
+    namespace: str | None = None,
+    name: str | None = None,
+    version: str | None = None,
+    state: str | None = None,
+    tag: str | None = None,
+    created_from: datetime | None = None,
+    created_to: datetime | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> TaskPage:
+    """Tasks, newest first, that match every given filter; the next page starts at `next_cursor`.
+
+    Raises `RequestError` for a state that does not exist or a cursor that is not one of ours.
+    """
+    if state is not None and state not in list(TaskState):
+        raise RequestError([Problem("state", "bad_state", f'there is no task state "{state}"; one of {", ".join(TaskState)}')])
+    limit = max(1, min(limit, MAX_PAGE))
+    found = db.rows(
+        f"""
+        select {_TASK_COLUMNS} from tasker_tasks t
+         where (%(namespace)s::text is null or t.namespace = %(namespace)s)
+           and (%(name)s::text is null or t.name = %(name)s)
+           and (%(version)s::text is null or t.version = %(version)s)
+           and (%(state)s::text is null or t.state_code = tasker_state_code(%(state)s))
+           and (not %(open)s or t.finished_at is null)
+           and (not %(failed)s or t.failed_count > 0)
+           and (%(tag)s::text is null or t.tags <> '{{}}' and t.tags @> array[%(tag)s::text])
+           and (%(created_from)s::timestamptz is null or t.created_at >= %(created_from)s)
+           and (%(created_to)s::timestamptz is null or t.created_at < %(created_to)s)
+           and (%(before)s::bigint is null or t.task_no < %(before)s)
+         order by t.task_no desc limit %(limit)s
+        """,
+        {
+            "namespace": namespace,
+            "name": name,
+            "version": version,
+            "state": state,
+            "open": state in ("pending", "running"),
+            "failed": state == "failed",
+            "tag": tag,
+            "created_from": created_from,
+            "created_to": created_to,
+            "before": _read_cursor(cursor),
+            "limit": limit + 1,
+        },
+    )
+    more = _write_cursor(found[limit - 1][-1]) if len(found) > limit else None
+    return TaskPage(tuple(_task_row(row) for row in found[:limit]), more)
+
+
+def task(db: Database, task_id: str) -> TaskDetail:
+    """A task with all its steps and what each waits for. Raises `NotFound`, also for text that is no id."""
+    found = db.rows(
+        f"select {_TASK_COLUMNS}, t.context, t.reason, t.source_system, t.cancel_requested_at, t.definition_id from tasker_tasks t where t.task_id = %(id)s",
+        {"id": known_id(task_id)},
+    )
+    if not found:
+        raise NotFound(f"there is no task {task_id}")
+    columns = found[0]
+    steps = _steps(db, task_id, columns[-1])
+    return TaskDetail(*(_task_row(columns[:18]), *columns[18:], steps))
+
+
+def task_row(db: Database, task_id: str) -> TaskRow:
+    """A task without its steps. Raises `NotFound`."""
+    found = db.rows(f"select {_TASK_COLUMNS} from tasker_tasks t where t.task_id = %(id)s", {"id": known_id(task_id)})
+    if not found:
+        raise NotFound(f"there is no task {task_id}")
+    return _task_row(found[0])
+
+
+def outcome(db: Database, task_id: str) -> dict[str, Any]:
+    """What became of a task, as programs read it: state, context and every step's state, attempts, result and error. Raises `NotFound`."""
+    detail = task(db, task_id)
+    found = results(db, task_id)
+    steps = {
+        row.name: {"state": row.state, "attempts": row.attempts, "result": found.get(row.name), "error": _plain_error(row.error)}
+        for row in detail.steps
+    }
+    about = detail.task
+    return {
+        "task_id": about.task_id,
+        "namespace": about.namespace,
+        "name": about.name,
+        "version": about.version,
+        "state": about.state,
+        "context": detail.context,
+        "steps": steps,
+    }
+
+
+def step(db: Database, task_id: str, step_name: str) -> StepDetail:
+    """One step with input, parents' results, result and every attempt. Raises `NotFound`."""
+    detail = task(db, task_id)
+    row = next((each for each in detail.steps if each.name == step_name), None)
+    if row is None:
+        raise NotFound(f'the task has no step "{step_name}"')
+    template = _templates(db, detail.definition_id)[row.step_no]
+    outcome = results(db, task_id, [step_name, *row.parents])
+    return StepDetail(
+        row=row,
+        task=detail.task,
+        template=template,
+        input=detail.context,
+        parent_results={name: outcome[name] for name in row.parents if name in outcome},
+        result=outcome.get(step_name),
+        attempts=tuple(_attempts(db, row.step_id)),
+    )
+
+
+def results(db: Database, task_id: str, names: list[str] | None = None) -> dict[str, Any]:
+    """Results by step name, of the steps that have one; all of them when no names are given."""
+    found = db.rows(
+        """
+        select s.name, s.result from tasker_steps s
+         where s.task_id = %(id)s and s.state in ('completed', 'skipped', 'resolved')
+           and (%(names)s::text[] is null or s.name = any(%(names)s)) order by s.step_no
+        """,
+        {"id": known_id(task_id), "names": names},
+    )
+    return dict(found)
+
+
+def activity(db: Database, task_id: str, *, limit: int = 200) -> list[ActivityRow]:
+    """The newest moves of a task and its steps, newest first. Raises `NotFound`."""
+    found = db.rows(
+        """
+        select h.at, p.name, tasker_state_name(h.from_state), tasker_state_name(h.to_state), h.attempt, coalesce(w.name, 'engine ' || nullif(h.worker_id, 0)),
+               h.actor, h.reason, h.detail
+          from tasker_history h
+          join tasker_task t using (task_no)
+          left join tasker_template p on p.definition_id = t.definition_id and p.step_no = h.step_no
+          left join tasker_worker w on w.worker_id = h.worker_id
+         where h.task_no = tasker_task_no(%(id)s::uuid) order by h.event_id desc limit %(limit)s
+        """,
+        {"id": known_id(task_id), "limit": limit},
+    )
+    return [ActivityRow(*row) for row in found]
+
+
+def engines(db: Database) -> list[EngineRow]:
+    """Every engine seen within the last hour, the living first."""
+    found = db.rows("""
+        select w.worker_id, w.name, w.runner, w.concurrency, w.started_at, w.seen_at, w.lease_until > tasker_clock(), w.draining,
+               array(select d.namespace || '/' || d.name || '@' || d.version from tasker_definition d where d.definition_id = any(w.definitions)
+                      order by d.namespace, d.name, d.version_rank collate "C")
+          from tasker_worker w order by w.lease_until > tasker_clock() desc, w.worker_id
+    """)
+    return [EngineRow(*(*row[:8], tuple(row[8]))) for row in found]
+
+
+def overview(db: Database) -> OverviewRow:
+    """What runs, what waits, what failed, at one glance."""
+    counts = dict(db.rows("""
+        select tasker_state_name(x.state), count(*) from tasker_task x where x.finished_at is null group by 1
+        union all
+        select 'failed', count(*) from (select from tasker_task t where t.failed_count > 0 and t.state = 5 limit 10001) f
+        union all
+        select tasker_state_name(f.state), count(*)
+          from (select t.state from tasker_task t where t.finished_at is not null and t.state <> 5 order by t.task_no desc limit 10001) f group by 1
+    """))
+    queues = db.rows("""
+        select (select count(*) from (select from tasker_ready limit 10001) r), (select count(*) from (select from tasker_delayed limit 10001) d),
+               (select count(*) from (select from tasker_claim c, unnest(c.task_nos, c.step_nos) as held (task_no, step_no)
+                  join tasker_step s using (task_no, step_no) where s.state = 2 and s.worker_id = c.worker_id limit 10001) r),
+               (select min(r.rank) from tasker_ready r),
+               (select count(*) from tasker_worker w where w.lease_until > tasker_clock())
+    """)[0]
+    lists = (tasks(db, state="running", limit=10).items, tasks(db, state="failed", limit=10).items, tasks(db, limit=10).items)
+    return OverviewRow(*(counts, *queues, *lists))
+
+
+def changes(db: Database, cursor: int | None) -> tuple[int, set[str]]:
+    """Ids of the tasks that changed since `cursor`, and the next cursor; None starts now.
+
+    The cursor is a transaction number below which everything is decided, so a late commit is never missed; a task may be named twice.
+    """
+    newest: int = db.value("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+    if cursor is None or newest <= cursor:
+        return newest, set()
+    found = db.rows(
+        """
+        select distinct t.task_id from tasker_history h join tasker_task t using (task_no)
+         where h.xid >= %(cursor)s and h.xid < %(newest)s limit 5000
+        """,
+        {"cursor": cursor, "newest": newest},
+    )
+    return newest, {str(row[0]) for row in found}
+
+
+def _no_definition(db: Database, namespace: str, name: str, version: str | None) -> str:
+    known = db.rows(
+        """select d.version from tasker_definition d where d.namespace = %(namespace)s and d.name = %(name)s
+            order by d.version_rank collate "C" desc limit 10""",
+        {"namespace": namespace, "name": name},
+    )
+    if not known:
+        return f"there is no workflow {namespace}/{name}"
+    listed = ", ".join(row[0] for row in known)
+    return f"{namespace}/{name} has no version {version}; there is {listed}" if version else f"{namespace}/{name} has only pre-releases; name one of {listed}"
+
+
+def _templates(db: Database, definition_id: int) -> tuple[TemplateRow, ...]:
+    found = db.rows(
+        """
+        select p.step_no, p.name, p.description, p.handler, p.parents, p.children, p.retryable, p.retry_limit, p.timeout_ms,
+               p.backoff_base, p.backoff_multiplier, p.backoff_cap, p.backoff_jitter, p.output_schema, p.handler_config
+          from tasker_template p where p.definition_id = %(id)s order by p.step_no
+        """,
+        {"id": definition_id},
+    )
+    return tuple(_template_row(row) for row in found)
+
+
+def _template_row(row: tuple[Any, ...]) -> TemplateRow:
+    backoff = dict(zip(("base", "multiplier", "cap", "jitter"), row[9:13], strict=True))
+    return TemplateRow(*(*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], backoff, row[13], row[14] or {}))
+
+
+def _task_row(row: tuple[Any, ...]) -> TaskRow:
+    return TaskRow(*(str(row[0]), *row[1:7], tuple(row[7]), *row[8:17]))
+
+
+def _steps(db: Database, task_id: str, definition_id: int) -> tuple[StepRow, ...]:
+    names = [template.name for template in _templates(db, definition_id)]
+    found = db.rows(
+        """
+        select r.step_id, s.step_no, r.step_name, r.state, r.attempts, r.retry_limit, p.parents, p.children, r.satisfied_parents, s.started_at,
+               s.finished_at, r.next_retry_at, r.waiting_for, s.error,
+               case when s.started_at is not null and s.state not in (0, 1, 3)
+                    then extract(epoch from coalesce(s.finished_at, tasker_clock()) - s.started_at)::float8 end,
+               w.name, s.bypass
+          from tasker_step_readiness(%(id)s::uuid) r
+          join tasker_step s on s.task_no = r.step_id / 1048576 and s.step_no = (r.step_id %% 1048576)::int
+          join tasker_template p on p.definition_id = s.definition_id and p.step_no = s.step_no
+          left join tasker_worker w on w.worker_id = s.worker_id
+         order by s.step_no
+        """,
+        {"id": task_id},
+    )
+    return tuple(
+        StepRow(*(*row[:6], tuple(names[no] for no in row[6]), tuple(names[no] for no in row[7]), *row[8:])) for row in found
+    )
+
+
+def _attempts(db: Database, step_id: int) -> list[AttemptRow]:
+    found = db.rows(
+        """
+        select h.attempt, h.to_state = 2 as begins, tasker_state_name(h.to_state), h.at, coalesce(w.name, 'engine ' || nullif(h.worker_id, 0)), h.detail
+          from tasker_history h left join tasker_worker w using (worker_id)
+         where h.task_no = %(step)s / 1048576 and h.step_no = (%(step)s %% 1048576)::int and h.attempt is not null and h.from_state <> h.to_state
+         order by h.event_id
+        """,
+        {"step": step_id},
+    )
+    attempts: list[AttemptRow] = []
+    for attempt, begins, state, at, engine, detail in found:
+        if begins:
+            attempts.append(AttemptRow(attempt, "running", at, None, None, engine, None))
+        elif attempts and attempts[-1].attempt == attempt:
+            started = attempts[-1].started_at
+            attempts[-1] = AttemptRow(attempt, state, started, at, (at - started).total_seconds(), attempts[-1].engine, detail)
+    return attempts
+
+
+def _plain_error(error: dict[str, Any] | None) -> dict[str, Any] | None:
+    return {"type": error.get("type"), "message": error.get("message"), "code": error.get("code")} if error else None
+
+
+def known_id(task_id: str) -> str:
+    """The id as PostgreSQL reads it. Raises `NotFound` for text that is none."""
+    try:
+        return str(UUID(task_id))
+    except (ValueError, AttributeError, TypeError):
+        raise NotFound(f"there is no task {str(task_id)[:80]}") from None
+
+
+def _write_cursor(task_no: int) -> str:
+    return base64.urlsafe_b64encode(str(task_no).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str | None) -> int | None:
+    if not cursor:
+        return None
+    try:
+        number = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (ValueError, binascii.Error):
+        raise RequestError([Problem("cursor", "bad_cursor", "this cursor is not one that a list gave")]) from None
+    return min(number, 2**63 - 1)

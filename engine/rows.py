@@ -1,0 +1,198 @@
+"""What the read side hands out: plain frozen values, one class per kind of row. Pages, API and command line show these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceRow:
+    name: str
+    description: str
+    workflow_count: int
+    definition_count: int
+    open_task_count: int
+    failed_task_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowRow:
+    """A name within a namespace, with its versions, newest first by semantic order."""
+
+    namespace: str
+    name: str
+    description: str
+    versions: tuple[str, ...]
+    task_count: int
+    open_task_count: int
+    failed_task_count: int
+    last_task_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateRow:
+    """A step as its definition describes it; parents and children are step numbers."""
+
+    step_no: int
+    name: str
+    description: str
+    handler: str | None
+    parents: tuple[int, ...]
+    children: tuple[int, ...]
+    retryable: bool
+    retry_limit: int
+    timeout_ms: int | None
+    backoff: dict[str, float]
+    output_schema: dict[str, Any] | None
+    handler_config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionRow:
+    definition_id: int
+    namespace: str
+    name: str
+    version: str
+    description: str
+    schema: dict[str, Any] | None
+    created_at: datetime
+    steps: tuple[TemplateRow, ...]
+
+    @property
+    def key(self) -> str:
+        """`namespace/name@version`."""
+        return f"{self.namespace}/{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """One line of a list of tasks. `done_count` counts the steps that satisfy their children."""
+
+    task_id: str
+    namespace: str
+    name: str
+    version: str
+    state: str
+    paused: bool
+    priority: int
+    tags: tuple[str, ...]
+    initiator: str | None
+    correlation_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    run_at: datetime | None
+    step_count: int
+    done_count: int
+    failed_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """A page of a list, newest first; `next_cursor` is None on the last one."""
+
+    items: tuple[TaskRow, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """A step of a task with what it waits for; `waiting_for` is empty once it has ended."""
+
+    step_id: int
+    step_no: int
+    name: str
+    state: str
+    attempts: int
+    retry_limit: int
+    parents: tuple[str, ...]
+    children: tuple[str, ...]
+    satisfied_parents: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    next_retry_at: datetime | None
+    waiting_for: str
+    error: dict[str, Any] | None
+    duration_seconds: float | None
+    engine: str | None
+    bypass: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDetail:
+    task: TaskRow
+    context: dict[str, Any]
+    reason: str | None
+    source_system: str | None
+    cancel_requested_at: datetime | None
+    definition_id: int
+    steps: tuple[StepRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """One execution of a step; `state` is how it ended (completed, retrying, failed, cancelled, ready = handed back), or running."""
+
+    attempt: int
+    state: str
+    started_at: datetime
+    finished_at: datetime | None
+    duration_seconds: float | None
+    engine: str | None
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepDetail:
+    row: StepRow
+    task: TaskRow
+    template: TemplateRow
+    input: dict[str, Any]
+    parent_results: dict[str, Any]
+    result: Any
+    attempts: tuple[AttemptRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityRow:
+    """One move of a task (step_name None) or of a step; the same state twice is a note, such as a request to stop."""
+
+    at: datetime
+    step_name: str | None
+    from_state: str | None
+    to_state: str
+    attempt: int | None
+    engine: str | None
+    actor: str | None
+    reason: str | None
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    worker_id: int
+    name: str
+    runner: str
+    concurrency: int
+    started_at: datetime
+    seen_at: datetime
+    alive: bool
+    draining: bool
+    definitions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewRow:
+    """The state of the whole installation; finished counts stop at 10,001."""
+
+    task_counts: dict[str, int]
+    ready_count: int
+    delayed_count: int
+    running_count: int
+    oldest_ready_at: datetime | None
+    engines_alive: int
+    running: tuple[TaskRow, ...]
+    failed: tuple[TaskRow, ...]
+    recent: tuple[TaskRow, ...]

@@ -1,0 +1,71 @@
+"""The seam between the worker and whatever executes handlers: a batch of claimed steps goes in, outcomes come out.
+
+A runner holds no database connection; what it cannot find in a call it asks `lookup` for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from engine.definition import TaskDefinition
+
+COMPLETED: Final = 0  # payload: the result as JSON
+FAILED: Final = 1  # payload: {"type", "message", "code", "retryable", "delay", "traceback"} as JSON
+RELEASED: Final = 2  # handed back uncharged: never started, or stopped by a drain
+CANCELLED: Final = 3  # stopped on request
+
+
+@dataclass(slots=True, eq=False)
+class TaskInfo:
+    """What every step of one task shares; `results` holds what this process knows, by step_no, as JSON text."""
+
+    task_id: int
+    public_id: str
+    namespace: str
+    name: str
+    version: str
+    definition: TaskDefinition
+    context_json: str
+    correlation_id: str | None = None
+    results: dict[int, str] = field(default_factory=dict)
+    held: int = 0
+    """How many of its steps the worker holds now; the worker's own."""
+
+
+@dataclass(slots=True, eq=False)
+class StepCall:
+    """One attempt to execute; `inputs` maps a parent's name to its result as JSON text; `claim` is the worker's own."""
+
+    task: TaskInfo
+    step_no: int
+    attempt: int
+    retry_limit: int
+    inputs: dict[str, str]
+    claim: Any = None
+
+
+Outcome = tuple[StepCall, int, str]
+Deliver = Callable[[list[Outcome]], None]
+Lookup = Callable[[StepCall, list[str]], dict[str, str]]
+
+
+class Runner(Protocol):
+    """Executes calls. Every submitted call is delivered exactly once, from any thread."""
+
+    def start(self, deliver: Deliver, lookup: Lookup) -> None:
+        """Be ready for calls; outcomes go to `deliver`, results of farther ancestors come from `lookup`."""
+
+    def submit(self, calls: list[StepCall]) -> None:
+        """Take the calls; returns before they are done."""
+
+    def room(self) -> int:
+        """How many more calls are wanted now."""
+        ...
+
+    def cancel(self, call: StepCall) -> None:
+        """Ask a running call to stop, and end it after the grace time where that is possible."""
+
+    def stop(self, grace: float) -> None:
+        """Release what never started, wait up to `grace` seconds for the rest, then end and release that too."""

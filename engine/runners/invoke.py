@@ -1,0 +1,165 @@
+"""One attempt of one step, in whatever thread or process a runner chose: call the handler, tell what became of it.
+
+Nothing that a handler does gets past this function, save what ends the whole process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType, TracebackType
+
+from engine import json_text
+from engine.binding import Binding, bindings
+from engine.definition import StepTemplate, TaskDefinition
+from engine.errors import DefinitionError, PermanentError, RetryableError
+from engine.handlers import Flag, Sequence, Step, Task
+from engine.runners import COMPLETED, FAILED
+
+MAX_MESSAGE_BYTES = 8 << 10
+MAX_TRACEBACK = 16 << 10
+MAX_FRAMES = 40
+MAX_CAUSES = 4
+
+_RUNNERS = os.path.dirname(os.path.abspath(__file__))
+_ENGINE_FILES = [os.path.join(os.path.dirname(_RUNNERS), f"{name}.py") for name in ("binding", "handlers", "json_text")]
+_NOT_THE_AUTHORS = (_RUNNERS, *_ENGINE_FILES, os.path.join(os.path.dirname(os.__file__), "asyncio", ""))
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_CONTROLS = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_SECRET = re.compile(r"""(?i)\b([\w-]*(?:password|passwd|secret|token|api[_-]?key)["']?\s*[=:]\s*["']?)(?:bearer\s+)?[^\s"',;&)}\]]+""")
+_BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
+_USERINFO = re.compile(r"(://[^\s:/@]*:)[^\s/@]+@")
+
+
+def invoke(
+    definition: TaskDefinition,
+    step_no: int,
+    attempt: int,
+    retry_limit: int,
+    task_public_id: str,
+    context_json: str,
+    correlation_id: str | None,
+    inputs: Mapping[str, str],
+    lookup: Callable[[list[str]], Mapping[str, str]],
+    flag: Flag | None = None,
+) -> tuple[int, str]:
+    """Run the step's handler once: (COMPLETED, result as JSON) or (FAILED, error as JSON). Raises nothing.
+
+    `inputs` are the parents' results as JSON text by name; `lookup` fetches those of farther ancestors.
+    `flag`, when set by the runner, shows as `step.cancel_requested`.
+    """
+    try:
+        binding: Binding = (definition.caches.get("bindings") or bindings(definition))[step_no]
+    except DefinitionError as error:
+        return FAILED, failure("handler_missing", str(error))
+    try:
+        if binding.run is None:
+            return COMPLETED, "null"
+        template: StepTemplate = binding.template
+        result = binding.run(
+            Task(task_public_id, correlation_id, definition, context_json),
+            Sequence(definition, template.name, inputs, lookup),
+            Step(template, attempt, retry_limit, flag),
+        )
+        if result is None and binding.output is None:
+            return COMPLETED, "null"
+        return _accept(binding, json_text.write_result(result))
+    except json_text.ResultRejected as error:
+        return FAILED, failure(error.kind, str(error))
+    except BaseException as error:  # SystemExit too: a handler may end its step, not the engine
+        return FAILED, _explain(error, definition.steps[step_no])
+
+
+def failure(
+    kind: str, message: str, *, code: str | None = None, retryable: bool = False, delay: float | None = None, trace: str = ""
+) -> str:
+    """The JSON of a failed attempt."""
+    fields = {"type": kind, "message": message, "code": code, "retryable": retryable, "delay": delay, "traceback": trace}
+    return json_text.dump({**fields, "message": clean_message(message)})
+
+
+def clean_message(text: str) -> str:
+    """The text without terminal codes, NUL and half surrogates, likely secrets masked, in at most 8 KiB of UTF-8."""
+    return _cut(_clean(text[: 4 * MAX_MESSAGE_BYTES]), MAX_MESSAGE_BYTES)
+
+
+def _accept(binding: Binding, text: str) -> tuple[int, str]:
+    if binding.output is None:
+        return COMPLETED, text
+    from engine import schemas
+
+    problems = schemas.check(binding.output, json_text.load(text))
+    if not problems:
+        return COMPLETED, text
+    listed = "\n".join(str(problem) for problem in problems[:20])
+    return FAILED, failure("output_schema", f"the result does not match the step's output_schema:\n{listed}")
+
+
+def _explain(error: BaseException, template: StepTemplate) -> str:
+    code = error.error_code if isinstance(error, PermanentError) else None
+    delay = error.delay if isinstance(error, RetryableError) else None
+    return failure(
+        _type_name(error),
+        _message(error),
+        code=None if code is None else clean_message(str(code))[:200],
+        retryable=isinstance(error, RetryableError) or (bool(template.retry_on) and isinstance(error, template.retry_on)),
+        delay=delay,
+        trace=_trace(error),
+    )
+
+
+def _type_name(error: BaseException) -> str:
+    return _clean(type(error).__name__)[:200]
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as second:
+        return f"(no message: its str() raised {type(second).__name__})"
+
+
+def _trace(error: BaseException) -> str:
+    try:
+        text = "\n".join(_chapters(error))
+    except Exception as second:
+        return f"(no traceback: {type(second).__name__})"
+    return _cut(_clean(text), MAX_TRACEBACK)
+
+
+def _chapters(error: BaseException) -> Iterator[str]:
+    """The failure first, then what it came from."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen and len(seen) < MAX_CAUSES:
+        lead = "which came from\n" if seen else ""
+        seen.add(id(current))
+        yield f"{lead}{''.join(_frames(current.__traceback__))}{_type_name(current)}: {_cut(_message(current)[:2000], 1000)}"
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+
+
+def _frames(trace: TracebackType | None) -> Iterator[str]:
+    frames = [pair for pair in traceback.walk_tb(trace) if not pair[0].f_code.co_filename.startswith(_NOT_THE_AUTHORS)]
+    hidden = len(frames) - MAX_FRAMES
+    if hidden <= 0:
+        yield from _formatted(frames)
+        return
+    yield from _formatted(frames[: MAX_FRAMES // 2])
+    yield f"  ... {hidden:,} more ...\n"
+    yield from _formatted(frames[-MAX_FRAMES // 2 :])
+
+
+def _formatted(frames: list[tuple[FrameType, int]]) -> list[str]:
+    return traceback.StackSummary.extract(iter(frames)).format()
+
+
+def _clean(text: str) -> str:
+    text = _CONTROLS.sub("\ufffd", _ANSI.sub("", json_text.clean_text(text)))
+    return _USERINFO.sub(r"\1***@", _SECRET.sub(r"\1***", _BEARER.sub(r"\1 ***", text)))
+
+
+def _cut(text: str, limit: int) -> str:
+    raw = text.encode("utf-8", "replace")
+    return text if len(raw) <= limit else raw[: limit - 3].decode("utf-8", "ignore") + "\u2026"

@@ -1,0 +1,307 @@
+"""A handler process: runs the calls the engine sends it, one after the other, and tells what became of them.
+
+Started by `process_host`, forked or afresh. The main thread runs handlers, a second one listens to the engine.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import fcntl
+import itertools
+import marshal
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn
+
+from engine.definition import TaskDefinition
+from engine.discovery import LoadReport
+from engine.errors import RetryableError, TaskerError
+from engine.registry import HandlerRegistry
+from engine.runners import CANCELLED, FAILED, wire
+from engine.runners.invoke import failure, invoke
+from engine.runners.wire import CHUNK, Board, Frames, Message, frame
+from engine.settings import Settings
+
+Find = Callable[[str], TaskDefinition | None]
+
+MOST_HELD: Final = 64  # results kept back for one message
+LARGE: Final = 1 << 16  # characters of one result that are sent at once
+LONGEST_HELD: Final = 2_000_000  # nanoseconds
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+HIGH_DESCRIPTOR: Final = 512  # out of the way of a handler that closes what it thinks are its own
+
+
+class Handlers:
+    """What this process can run; `problems` tells which sources failed to load, and why."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.any_loaded = False
+        self._found: dict[str, TaskDefinition] = {}
+
+    @classmethod
+    def load(cls, sources: Sequence[str], announce: Callable[[str], None]) -> Handlers:
+        """Imports the sources and what installed packages offer; what fails does not keep the rest from loading."""
+        handlers, registry, environment = cls(), HandlerRegistry.instance(), Settings.from_environ().env
+        for source in sources:
+            announce(source)
+            handlers._note(registry.load([source], entry_points=False, environment=environment))
+        announce("an installed package's handlers")
+        handlers._note(registry.load(environment=environment))
+        return handlers
+
+    def find(self, key: str) -> TaskDefinition | None:
+        """The definition `namespace/name@version`, None when this process has none."""
+        definition = self._found.get(key)
+        return definition if definition is not None else self._ask_registry(key)
+
+    def _ask_registry(self, key: str) -> TaskDefinition | None:
+        path, _, version = key.rpartition("@")
+        namespace, _, name = path.partition("/")
+        try:
+            definition = HandlerRegistry.instance().get(name, namespace, version).definition
+        except TaskerError:
+            return None
+        self._found[key] = definition
+        return definition
+
+    def _note(self, report: LoadReport) -> None:
+        self.problems += map(str, report.failures)
+        self.any_loaded = self.any_loaded or bool(report.loaded)
+
+
+class _Flag:
+    """Whether the call that runs now was asked to stop."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+
+    def is_set(self) -> bool:
+        return self._child.is_asked_to_stop()
+
+
+class Child:
+    """One process's side of the conversation; `find` gives the definition for a key."""
+
+    def __init__(self, sock: socket.socket, board: Board, slot: int, find: Find) -> None:
+        self._sock = socket.socket(fileno=_out_of_the_way(sock.detach()))
+        self._cells, self._cell = board.cells, 2 * slot
+        self._find = find
+        self._inbox: deque[tuple[Any, ...]] = deque()
+        self._held: list[tuple[int, int, str, int]] = []
+        self._sending = threading.Lock()
+        self._idle = threading.Lock()
+        self._idle.acquire()
+        self._ending = self._is_fork = False
+        self._cancelled: set[int] = set()
+        self._flag = _Flag(self)
+        self._questions: dict[int, queue.SimpleQueue[tuple[dict[str, str] | None, str]]] = {}
+        self._question_numbers = itertools.count()
+        self._home = _out_of_the_way(os.open(".", os.O_RDONLY | os.O_CLOEXEC))
+
+    def run(self) -> None:
+        """Runs calls until the engine says it was the last; ends the process when the engine is gone."""
+        _prepare_for_the_worst()
+        os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_a_fork)
+        threading.Thread(target=self._listen, name="tasker-listen", daemon=True).start()
+        while not self._ending:
+            self._work()
+            self._flush()
+            self._cells[self._cell] = 0
+            self._idle.acquire()  # a lock, not an event: one system call less on the way to the handler
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether the engine wants the call that runs now to stop."""
+        return bool(self._cancelled) and self._cells[self._cell] in self._cancelled
+
+    def _work(self) -> None:
+        inbox, cells, head, clock = self._inbox, self._cells, self._cell, time.monotonic_ns
+        held, run_one, tidy = self._held, self._run_one, self._tidy
+        flushed = clock()
+        while inbox:
+            try:
+                call = inbox.popleft()
+            except IndexError:  # recalled in this moment
+                return
+            if call[9] and held:
+                self._flush()
+            started = clock()
+            cells[head + 1] = started
+            cells[head] = call[0]
+            kind, payload = run_one(call)
+            tidy()
+            ended = clock()
+            held.append((call[0], kind, payload, ended - started))
+            if ended - flushed > LONGEST_HELD or len(held) >= MOST_HELD or len(payload) > LARGE:
+                self._flush()
+                flushed = clock()
+
+    def _run_one(self, call: tuple[Any, ...]) -> tuple[int, str]:
+        number, key, step_no, attempt, retry_limit, task_id, context, correlation_id, inputs, _ = call
+        if number in self._cancelled:
+            return CANCELLED, "null"
+        definition = self._find(key)
+        if definition is None:
+            return FAILED, _unknown(key)
+        return invoke(
+            definition,
+            step_no,
+            attempt,
+            retry_limit,
+            task_id,
+            context,
+            correlation_id,
+            inputs,
+            self._lookup,
+            self._flag,
+        )
+
+    def _tidy(self) -> None:
+        # What a handler left behind must not hit the next one.
+        if self._is_fork:
+            os._exit(0)  # the handler forked and the copy came back too; only the original may answer
+        signal.alarm(0)
+        try:
+            os.fchdir(self._home)
+        except OSError:
+            pass
+
+    def _flush(self) -> None:
+        with self._sending:
+            held = self._held
+            if ready := held[:]:
+                del held[: len(ready)]
+                self._write((wire.DONE, ready))
+
+    def _send(self, message: Message) -> None:
+        with self._sending:
+            self._write(message)
+
+    def _write(self, message: Message) -> None:
+        try:
+            self._sock.sendall(frame(message))
+        except OSError:
+            os._exit(0 if self._is_fork else wire.CUT_OFF)
+
+    def _lookup(self, names: list[str]) -> dict[str, str]:
+        question = next(self._question_numbers)
+        answer: queue.SimpleQueue[tuple[dict[str, str] | None, str]] = queue.SimpleQueue()
+        self._questions[question] = answer
+        self._send((wire.LOOKUP, question, self._cells[self._cell], names))
+        found, error = answer.get()
+        if found is None:
+            raise RetryableError(f"the results of earlier steps could not be read: {error}")
+        return found
+
+    def _listen(self) -> NoReturn:
+        frames = Frames()
+        try:
+            while data := self._sock.recv(CHUNK):
+                for message in frames.feed(data):
+                    self._take(message)
+        except OSError:
+            os._exit(wire.CUT_OFF)
+        finally:
+            _end_group()  # the engine is gone; whoever takes the step over must not meet us
+
+    def _take(self, message: Message) -> None:
+        kind = message[0]
+        if kind == wire.RUN:
+            self._inbox.extend(message[1])
+            self._wake()
+        elif kind == wire.RECALL:
+            self._give_back()
+        elif kind == wire.CANCEL:
+            self._cancelled.add(message[1])
+        elif kind == wire.FOUND:
+            self._questions.pop(message[1]).put(message[2:])
+        elif kind == wire.END:
+            self._ending = True
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._idle.locked():
+            self._idle.release()
+
+    def _give_back(self) -> None:
+        # Each pop takes a call that the main thread then cannot take.
+        numbers: list[int] = []
+        try:
+            while True:
+                numbers.append(self._inbox.pop()[0])
+        except IndexError:
+            self._flush()
+            self._send((wire.RETURNED, numbers[::-1]))
+
+    # A copy that a handler makes (a pool's worker, say) is no handler process: it must not hold our socket open, and it must
+    # die of the SIGTERM that its maker sends it, be it at once. So these signals wait until the copy no longer ignores them.
+
+    def _before_fork(self) -> None:
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+    def _after_fork(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+    def _in_a_fork(self) -> None:
+        self._is_fork = True
+        self._sending = threading.Lock()
+        self._sock.close()
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        self._after_fork()
+
+
+def _unknown(key: str) -> str:
+    message = f"{key} is not registered in the handler processes; name its module in --handlers or TASKER_HANDLERS"
+    return failure("handler_missing", message, retryable=True)
+
+
+def _prepare_for_the_worst() -> None:
+    if sys.stderr is not None:
+        faulthandler.enable()  # a segmentation fault shows where it happened
+    try:
+        with open("/proc/self/oom_score_adj", "w") as score:
+            score.write("500")  # when memory runs out, this process goes before the engine and the database
+    except OSError:
+        pass
+
+
+def _out_of_the_way(fd: int) -> int:
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH_DESCRIPTOR)
+    except OSError:  # the limit on open files is lower
+        return fd
+    os.close(fd)
+    return high
+
+
+def _end_group() -> NoReturn:
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+
+
+def ignore_stop_signals() -> None:
+    """Ctrl-C and a service manager's SIGTERM are for the engine, which drains and then ends its children.
+
+    A handler of its own instead of SIG_IGN: programs that a handler starts would inherit that.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: None)
+
+
+def main() -> None:
+    """A child that is not forked: it reads on standard input what a forked one has in memory."""
+    sys_path, sources, fd, board_fd, slots, slot = marshal.loads(sys.stdin.buffer.read())
+    ignore_stop_signals()
+    sys.path[:] = sys_path
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    find = Handlers.load(sources, lambda _: None).find
+    Child(socket.socket(fileno=fd), Board(slots, board_fd), slot, find).run()

@@ -1,0 +1,224 @@
+"""The companion process: an APScheduler loop around one worker. It polls readiness, keeps the lease, takes dead engines' steps back and drains on a signal.
+
+Every duty has an executor of its own, so a slow one delays no other; LISTEN/NOTIFY only makes the poll come earlier.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, Literal
+
+import psycopg
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from psycopg import Connection
+
+from engine import leases, tasks
+from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, connect
+from engine.definition import TaskDefinition
+from engine.errors import DatabaseUnavailable, TaskerError
+from engine.registry import HandlerRegistry
+from engine.runners import Runner
+from engine.runners.processes import ProcessesRunner
+from engine.runners.threads import ThreadsRunner
+from engine.worker import Worker
+
+log = logging.getLogger("tasker.engine")
+
+RunnerName = Literal["processes", "threads"]
+POLL_SECONDS = 0.2
+HEARTBEAT_SECONDS = 5.0
+REAP_SECONDS = 0.25
+ANNOUNCE_SECONDS = 0.05
+CANCEL_SECONDS = 2.0
+LISTEN_SECONDS = 10.0
+GRACE_SECONDS = 30.0
+
+
+class Engine:
+    """One engine process: `start`, then `wait` until a signal or `stop`.
+
+    It runs the steps of every definition in the registry; several engines may share a database.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        registry: HandlerRegistry,
+        *,
+        runner: RunnerName = "processes",
+        concurrency: int | None = None,
+        sources: Sequence[str] = (),
+        lease: timedelta = timedelta(seconds=30),
+        grace: float = GRACE_SECONDS,
+    ) -> None:
+        self.url = url
+        self.registry = registry
+        self.runner_name: RunnerName = runner
+        self.concurrency = concurrency or max(8, 4 * (os.cpu_count() or 2))
+        self.sources = tuple(sources)
+        self.lease = lease
+        self.grace = grace
+        self.worker: Worker
+        self._db = Database(url, max_size=3, application_name="tasker engine duties")
+        self._stop = threading.Event()
+        self._scheduler = _scheduler()
+        self._listener = threading.Thread(target=self._listen, name="tasker-listener", daemon=True)
+
+    def start(self) -> None:
+        """Definitions registered, claiming begun. Raises `DatabaseUnavailable`, `DefinitionConflict`, or the runner's start error."""
+        self.worker = self._new_worker()
+        self.worker.start()
+        self._listener.start()
+        for name, duty, seconds in self._duties():
+            self._scheduler.add_job(duty, "interval", seconds=seconds, id=name, executor=name)
+        self._scheduler.start()
+
+    def wait(self) -> None:
+        """Returns after `stop` was called or SIGTERM or SIGINT came; a lost lease is answered with a new worker."""
+        while not self._stop.wait(0.2):
+            if self.worker.lease_lost.is_set():
+                self._begin_anew()
+
+    def stop(self) -> None:
+        """Ask `wait` to return; safe in a signal handler."""
+        self._stop.set()
+
+    def drain(self) -> None:
+        """Nothing new starts; what runs ends within the grace time or is handed back, uncharged."""
+        self._stop.set()
+        self.worker.drain(self.grace)
+        self._scheduler.shutdown(wait=False)
+        self._db.close()
+
+    def run(self) -> None:
+        """The life of the process: start, work until a signal, drain. A second signal ends it at once; its steps are then taken back by others."""
+        self.start()
+        _on_signals(self._signalled)
+        log.info("engine %s runs %d workflows with %d %s", self.worker.who.worker_id, len(self.worker.definitions), self.concurrency, self.runner_name)
+        self.wait()
+        log.info("engine %s drains, %d steps in hand", self.worker.who.worker_id, self.worker.running_count)
+        self.drain()
+
+    def _signalled(self, *_: Any) -> None:
+        if self._stop.is_set():
+            os._exit(1)
+        self.stop()
+
+    def _new_worker(self) -> Worker:
+        definitions = register_definitions(self._db, self.registry)
+        return Worker(
+            self.url,
+            self._new_runner(),
+            definitions,
+            name=f"{platform.node() or 'localhost'}:{os.getpid()}",
+            runner_name=self.runner_name,
+            concurrency=self.concurrency,
+            lease=self.lease,
+        )
+
+    def _new_runner(self) -> Runner:
+        if self.runner_name == "threads":
+            return ThreadsRunner(self.concurrency, grace=self.grace)
+        return ProcessesRunner(self.concurrency, sources=self.sources, grace=self.grace)
+
+    def _begin_anew(self) -> None:
+        """Our lease ran out, so our steps may run elsewhere: stop what we run and start over under a new id."""
+        log.warning("the lease of engine %s was lost; it starts anew", self.worker.who.worker_id)
+        self.worker.abandon()
+        self.worker.runner.stop(0)
+        try:
+            worker = self._new_worker()
+            worker.start()
+            self.worker = worker
+        except (TaskerError, psycopg.Error) as error:
+            log.warning("could not start anew yet: %s", error)
+            time.sleep(1)
+
+    # ---- duties of the loop
+
+    def _duties(self) -> list[tuple[str, Callable[[], None], float]]:
+        return [
+            ("poll", self._poll, POLL_SECONDS),
+            ("heartbeat", self._duty(lambda connection: self.worker.heartbeat(connection)), HEARTBEAT_SECONDS),
+            ("reap", self._duty(lambda connection: leases.reap_workers(connection, self.worker.who)), REAP_SECONDS),
+            ("announce", self._announce, ANNOUNCE_SECONDS),
+            ("cancel", self._duty(lambda connection: self.worker.ask_to_stop(connection)), CANCEL_SECONDS),
+        ]
+
+    def _poll(self) -> None:
+        self.worker.wake()
+
+    def _announce(self) -> None:
+        """What changed since the last round is told once, by one small statement of its own: a NOTIFY in every report would queue up the commits."""
+        worker = self.worker
+        if not (worker.news or worker.more_ready):
+            return
+        channels = [name for name, due in ((NEWS_CHANNEL, worker.news), (READY_CHANNEL, worker.more_ready)) if due]
+        worker.news = worker.more_ready = False
+        self._duty(lambda connection: connection.execute("select pg_notify(channel, '') from unnest(%s::text[]) channel", (channels,)))()
+
+    def _duty(self, work: Callable[[Connection[Any]], object]) -> Callable[[], None]:
+        """The work on a connection of the pool; a database that is away is left to the flushers to report."""
+
+        def duty() -> None:
+            try:
+                with self._db.connection() as connection:
+                    work(connection)
+            except DatabaseUnavailable as error:
+                log.debug("a duty has to wait: %s", error)
+
+        return duty
+
+    def _listen(self) -> None:
+        """Wakes the worker when steps become ready and tells it of cancellations; while it is deaf, the poll does the same, later."""
+        while not self._stop.is_set():
+            try:
+                with connect(self.url, application_name="tasker listener") as connection:
+                    self._hear(connection)
+            except (DatabaseUnavailable, psycopg.Error) as error:
+                log.debug("the listener has to wait: %s", error)
+                self._stop.wait(1)
+
+    def _hear(self, connection: Connection[Any]) -> None:
+        for channel in (READY_CHANNEL, CANCEL_CHANNEL):
+            connection.execute(f"listen {channel}".encode())
+        self.worker.wake()
+        while not self._stop.is_set():
+            for notification in connection.notifies(timeout=LISTEN_SECONDS, stop_after=1):
+                if notification.channel == CANCEL_CHANNEL:
+                    self._duty(lambda duties: self.worker.ask_to_stop(duties))()
+                else:
+                    self.worker.wake()
+            connection.execute("select 1")
+
+
+def register_definitions(db: Database, registry: HandlerRegistry) -> dict[int, TaskDefinition]:
+    """Every definition of the registry is known to the database; the database's ids of them.
+
+    Raises `DefinitionConflict` when one is in use there with other content.
+    """
+    return {tasks.register_definition(db, definition): definition for definition in registry.definitions()}
+
+
+def _scheduler() -> BackgroundScheduler:
+    duties = ("poll", "heartbeat", "reap", "announce", "cancel")
+    scheduler = BackgroundScheduler(
+        executors={name: ThreadPoolExecutor(1) for name in duties},
+        job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
+        timezone="UTC",
+    )
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    return scheduler
+
+
+def _on_signals(handler: Callable[..., None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)

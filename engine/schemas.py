@@ -1,0 +1,387 @@
+"""JSON Schema 2020-12 for contexts and results: schemas checked once, values checked within a time budget.
+
+Nothing is ever fetched: a schema may refer only to itself. definition, requests and binding call this.
+`1.0` counts as an integer, as JSON Schema has it; `true` does not. Formats of the list below are checked.
+"""
+
+from __future__ import annotations
+
+import copy
+import ipaddress
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from datetime import time as clock_time
+from itertools import islice
+from typing import Any
+
+import jsonschema
+import referencing
+import referencing.exceptions
+import referencing.jsonschema
+
+from engine import json_text, patterns
+from engine.errors import Problem
+from engine.patterns import TooCostly
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+BUDGET_SECONDS = 0.2
+MAX_SHOWN = 50
+
+_EMPTY: referencing.jsonschema.SchemaRegistry = referencing.Registry()
+_REFERENCES = ("$ref", "$dynamicRef")
+_VALUES = ("const", "enum", "default", "examples")
+
+
+def schema_problems(schema: dict[str, Any], path: str) -> list[Problem]:
+    """What makes the schema unfit: its dialect, its form, references outside itself or in a loop, costly patterns."""
+    found = [*_reference_problems(schema, path), *_pattern_problems(schema, path), *_form_problems(schema, path)]
+    return found or _mixture_problems(schema, path) or _loop_problem(schema, path)
+
+
+def _mixture_problems(schema: dict[str, Any], path: str) -> list[Problem]:
+    # The library tests these names with Python's own matcher, which can take for ever.
+    keywords = {keyword for _, node in _subschemas(schema, path) for keyword in ("unevaluatedProperties", "patternProperties") if keyword in node}
+    message = "unevaluatedProperties and patternProperties cannot be combined; use additionalProperties"
+    return [Problem(path, "schema_too_costly", message)] if len(keywords) == 2 else []
+
+
+def _form_problems(schema: dict[str, Any], path: str) -> list[Problem]:
+    for place, node in _subschemas(schema, path):
+        dialect = node.get("$schema", DIALECT if node is schema else None)
+        if node is schema and (not isinstance(dialect, str) or dialect.rstrip("#") != DIALECT):
+            return [Problem(f"{path}.$schema", "bad_schema_dialect", f"must be {DIALECT!r} or left out")]
+        if node is not schema and isinstance(dialect, str):
+            return [Problem(f"{place}.$schema", "bad_schema_dialect", "may stand at the top of the schema only")]
+    errors = jsonschema.Draft202012Validator(jsonschema.Draft202012Validator.META_SCHEMA).iter_errors(schema)
+    return [Problem(_place(path, error.absolute_path), "bad_schema", _cut(error.message)) for error in islice(errors, MAX_SHOWN)]
+
+
+def _subschemas(schema: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    stack = [(path, schema)]
+    while stack:
+        place, node = stack.pop()
+        if isinstance(node, dict):
+            yield place, node
+            stack.extend((json_text.child_path(place, key), child) for key, child in node.items() if key not in _VALUES)
+        elif isinstance(node, list):
+            stack.extend((f"{place}[{no}]", child) for no, child in enumerate(node))
+
+
+def _reference_problems(schema: dict[str, Any], path: str) -> Iterator[Problem]:
+    for place, node in _subschemas(schema, path):
+        for keyword in _REFERENCES:
+            target = node.get(keyword)
+            if isinstance(target, str) and not target.startswith("#"):
+                yield Problem(f"{place}.{keyword}", "remote_ref", "may refer only to this schema itself, such as '#/$defs/address'")
+            elif isinstance(target, str) and target.startswith("#/") and _at(schema, target) is None:
+                yield Problem(f"{place}.{keyword}", "unknown_ref", f"{_cut(target)} does not exist in this schema")
+
+
+def _pattern_problems(schema: dict[str, Any], path: str) -> Iterator[Problem]:
+    for place, node in _subschemas(schema, path):
+        given = [("pattern", node["pattern"])] if isinstance(node.get("pattern"), str) else []
+        by_pattern = node.get("patternProperties")
+        given += [("patternProperties", text) for text in by_pattern] if isinstance(by_pattern, dict) else []
+        for keyword, text in given:
+            refused = patterns.refusal(text)
+            if refused:
+                yield Problem(f"{place}.{keyword}", *refused)
+
+
+def _loop_problem(schema: dict[str, Any], path: str) -> list[Problem]:
+    try:
+        samples: tuple[Any, ...] = ({}, [], "")
+        ready = ContextSchema(schema)
+        for sample in samples:
+            ready.problems(sample)
+        if json_text.input_problems(ready.with_defaults({})):
+            return [Problem(path, "schema_loop", "has defaults that never end")]
+    except RecursionError:
+        return [Problem(path, "schema_loop", "refers to itself without end")]
+    except referencing.exceptions.Unresolvable as error:
+        return [Problem(path, "unknown_ref", _cut(f"a reference cannot be resolved: {error}"))]
+    except TooCostly:
+        return [Problem(path, "schema_too_costly", "takes too long to apply")]
+    return []
+
+
+class ContextSchema:
+    """A schema made ready: fill in defaults, list what is wrong with a value. Safe to share between threads."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self.schema = schema
+        self._root = _Validator({key: part for key, part in schema.items() if key != "$schema"}, registry=_EMPTY, format_checker=_FORMATS)
+        self._has_defaults = any("default" in node for _, node in _subschemas(schema, "$"))
+
+    def with_defaults(self, value: Any) -> Any:
+        """A copy of the value in which every absent property has the schema's default; raises TooCostly beyond the budget."""
+        if not self._has_defaults:
+            return value
+        filled = copy.deepcopy(value)
+        with _limited(BUDGET_SECONDS):
+            _fill(self.schema, self.schema, filled, 4 * json_text.MAX_DEPTH)
+        return filled
+
+    def problems(self, value: Any, path: str = "$", budget: float = BUDGET_SECONDS) -> list[Problem]:
+        """Everything wrong with the value, each with its path, at most MAX_SHOWN; raises TooCostly beyond the budget (seconds)."""
+        found: list[Problem] = []
+        with _limited(budget):
+            for error in self._root.iter_errors(value):
+                found.extend(_problem(error, path))
+                if len(found) >= MAX_SHOWN:
+                    break
+        return sorted(found[:MAX_SHOWN], key=lambda problem: problem.path)
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    patterns.budget.until = time.perf_counter() + seconds
+    try:
+        yield
+    finally:
+        patterns.budget.until = float("inf")
+
+
+def check(schema: ContextSchema, value: Any, path: str = "$") -> list[Problem]:
+    """Like `problems`, with the schema's own failures told as a problem."""
+    return _told(lambda: schema.problems(value, path), path)
+
+
+def fill_and_check(schema: ContextSchema, value: Any, path: str = "$") -> tuple[Any, list[Problem]]:
+    """A copy of the value with the schema's defaults, and everything wrong with that."""
+    filled = [value]
+
+    def find() -> list[Problem]:
+        filled[0] = schema.with_defaults(value)
+        return json_text.input_problems(filled[0], path) or schema.problems(filled[0], path)
+
+    problems = _told(find, path)
+    return filled[0], problems
+
+
+def _told(find: Callable[[], list[Problem]], path: str) -> list[Problem]:
+    try:
+        return find()
+    except TooCostly:
+        return [Problem(path, "too_costly", f"takes longer than {BUDGET_SECONDS * 1000:.0f} ms to check against the schema")]
+    except RecursionError:
+        return [Problem(path, "schema_loop", "the schema refers to itself without end")]
+    except referencing.exceptions.Unresolvable as error:
+        return [Problem(path, "unknown_ref", _cut(f"a reference in the schema cannot be resolved: {error}"))]
+
+
+def _problem(error: Any, path: str) -> Iterator[Problem]:
+    place = _place(path, error.absolute_path)
+    if error.validator == "required":
+        for name in error.validator_value:
+            if name not in error.instance and error.message.startswith(repr(name)):
+                yield Problem(json_text.child_path(place, name), "missing", "is required")
+    elif error.validator == "additionalProperties" and isinstance(error.instance, dict) and error.validator_value is False:
+        known = error.schema.get("properties", {})
+        for name in _extras(error.instance, error.schema):
+            yield Problem(json_text.child_path(place, name), "unknown_key", f"is not allowed here{_nearest(name, known)}")
+    else:
+        yield Problem(place, str(error.validator), _message(error))
+
+
+def _extras(instance: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
+    known, by_pattern = schema.get("properties", {}), schema.get("patternProperties", {})
+    return (name for name in instance if name not in known and not any(patterns.search(text, name) for text in by_pattern))
+
+
+def _message(error: Any) -> str:
+    text = _cut(error.message)
+    if error.validator in ("anyOf", "oneOf") and error.context:
+        best = jsonschema.exceptions.best_match(error.context)
+        text = f"{text} (closest: {_cut(best.message)})"
+    return text
+
+
+def _nearest(name: str, known: Any) -> str:
+    from engine.definition import nearest
+
+    return nearest(name, known)
+
+
+def _cut(text: str) -> str:
+    text = json_text.clean_text(text)
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def _place(path: str, steps: Any) -> str:
+    for step in steps:
+        path = json_text.child_path(path, step)
+    return path
+
+
+def _at(schema: Any, reference: str) -> Any:
+    node = schema
+    for part in reference[2:].split("/"):
+        part = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, dict):
+            node = node.get(part)
+        elif isinstance(node, list) and part.isdecimal() and int(part) < len(node):
+            node = node[int(part)]
+        else:
+            return None
+    return node
+
+
+def _fill(root: dict[str, Any], schema: Any, value: Any, depth: int) -> None:
+    patterns.budget.check()
+    if not isinstance(schema, dict) or depth <= 0:
+        return
+    for part in _alongside(root, schema):
+        _fill(root, part, value, depth - 1)
+    if isinstance(value, dict) and isinstance(schema.get("properties"), dict):
+        for name, child in schema["properties"].items():
+            if isinstance(child, dict) and "default" in child and name not in value:
+                value[name] = copy.deepcopy(child["default"])
+            if name in value:
+                _fill(root, child, value[name], depth - 1)
+    if isinstance(value, list) and isinstance(schema.get("items"), dict):
+        for item in value[len(schema.get("prefixItems", ())) :]:
+            _fill(root, schema["items"], item, depth - 1)
+
+
+def _alongside(root: dict[str, Any], schema: dict[str, Any]) -> Iterator[Any]:
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#"):
+        yield root if reference == "#" else _at(root, reference) if reference.startswith("#/") else None
+    yield from schema.get("allOf", ())
+
+
+# The validator: the library's, with a deadline before every keyword and linear-time patterns and uniqueness.
+
+Keyword = Callable[[Any, Any, Any, Any], Any]
+
+
+def _in_time(keyword: Keyword) -> Keyword:
+    def checked(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
+        patterns.budget.check()
+        return keyword(validator, value, instance, schema) or ()
+
+    return checked
+
+
+def _pattern(validator: Any, text: str, instance: Any, schema: Any) -> Iterator[Any]:
+    if isinstance(instance, str) and not patterns.search(text, instance):
+        yield jsonschema.ValidationError(f"{instance!r} does not match {text!r}")
+
+
+def _pattern_properties(validator: Any, by_pattern: dict[str, Any], instance: Any, schema: Any) -> Iterator[Any]:
+    if isinstance(instance, dict):
+        for text, subschema in by_pattern.items():
+            for name, value in instance.items():
+                if patterns.search(text, name):
+                    yield from validator.descend(value, subschema, path=name, schema_path=text)
+
+
+def _additional_properties(validator: Any, extra: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    if not isinstance(instance, dict):
+        return
+    names = list(_extras(instance, schema))
+    if isinstance(extra, dict):
+        for name in names:
+            yield from validator.descend(instance[name], extra, path=name)
+    elif not extra and names:
+        yield jsonschema.ValidationError("has properties that are not allowed")
+
+
+def _unique_items(validator: Any, wanted: bool, instance: Any, schema: Any) -> Iterator[Any]:
+    if wanted and isinstance(instance, list):
+        seen = {json_text.canonical(_alike(item)) for item in instance}
+        if len(seen) < len(instance):
+            yield jsonschema.ValidationError("has items that are not unique")
+
+
+def _alike(value: Any) -> Any:
+    # 1 and 1.0 are one number in JSON Schema, true and 1 are not.
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _alike(child) for key, child in value.items()}
+    return [_alike(child) for child in value] if isinstance(value, list) else value
+
+
+def _validator_class() -> Any:
+    base = jsonschema.Draft202012Validator
+    own: dict[str, Keyword] = {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+        "uniqueItems": _unique_items,
+    }
+    keywords = {name: _in_time(own.get(name, keyword)) for name, keyword in base.VALIDATORS.items()}
+    return jsonschema.validators.extend(base, keywords)
+
+
+_FORMATS = jsonschema.FormatChecker(formats=())
+
+
+def _format(name: str) -> Callable[[Callable[[str], object]], Callable[[str], object]]:
+    def register(parse: Callable[[str], object]) -> Callable[[str], object]:
+        _FORMATS.checks(name, raises=ValueError)(lambda value: not isinstance(value, str) or parse(value) is not False)
+        return parse
+
+    return register
+
+
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)?\Z", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
+_TIME = re.compile(r"\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)?\Z", re.ASCII)
+_EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]{1,255}\Z")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+\Z", re.ASCII)
+
+
+@_format("date-time")
+def _date_time(text: str) -> bool:
+    if not _DATE_TIME.match(text):
+        return False
+    datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text).upper().replace(" ", "T"))
+    return True
+
+
+@_format("date")
+def _date(text: str) -> bool:
+    return bool(_DATE.match(text) and date.fromisoformat(text))
+
+
+@_format("time")
+def _time(text: str) -> bool:
+    if not _TIME.match(text):
+        return False
+    clock_time.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text).upper())
+    return True
+
+
+@_format("email")
+def _email(text: str) -> bool:
+    return bool(_EMAIL.match(text))
+
+
+@_format("uri")
+def _uri(text: str) -> bool:
+    return bool(_URI.match(text))
+
+
+@_format("uuid")
+def _uuid(text: str) -> bool:
+    return str(uuid.UUID(text)) == text.lower()
+
+
+@_format("ipv4")
+def _ipv4(text: str) -> bool:
+    return bool(ipaddress.IPv4Address(text))
+
+
+@_format("ipv6")
+def _ipv6(text: str) -> bool:
+    return bool(ipaddress.IPv6Address(text))
+
+
+_Validator = _validator_class()

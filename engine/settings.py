@@ -1,0 +1,71 @@
+"""What the surroundings say: the environment variables read once at the door, by the command line and the dashboard."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The answers of one environment; None or empty where it says nothing.
+
+    `data_dir` holds the embedded database and other files of this machine; it need not exist yet.
+    """
+
+    database_url: str | None = field(default=None, repr=False)
+    handlers: tuple[str, ...] = ()
+    secret_key: str | None = field(default=None, repr=False)
+    data_dir: Path = Path("tasker-data")
+    env: str = "development"
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """The settings of `environ`; a variable that is set but blank counts as not set."""
+        return cls(
+            database_url=_text(environ, "TASKER_DATABASE_URL"),
+            handlers=_names(environ.get("TASKER_HANDLERS", "")),
+            secret_key=_text(environ, "TASKER_SECRET_KEY"),
+            data_dir=_data_dir(environ),
+            env=_text(environ, "TASKER_ENV") or "development",
+        )
+
+
+def _text(environ: Mapping[str, str], name: str) -> str | None:
+    return environ.get(name, "").strip() or None
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in listed.split(",") if name.strip())
+
+
+def _data_dir(environ: Mapping[str, str]) -> Path:
+    chosen = _text(environ, "TASKER_DATA_DIR")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return _data_home(environ) / "tasker"
+
+
+def _data_home(environ: Mapping[str, str]) -> Path:
+    named = _text(environ, "XDG_DATA_HOME")
+    # The XDG rule: a relative path there is invalid and to be ignored.
+    if named and Path(named).is_absolute():
+        return Path(named)
+    return _home(environ) / ".local" / "share"
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    """HOME, else the account's folder, else the working folder: containers and services often have neither."""
+    named = _text(environ, "HOME") or _text(environ, "USERPROFILE")
+    if named:
+        return Path(named).absolute()
+    try:
+        return _account_home()
+    except (ImportError, KeyError):
+        return Path.cwd()
+
+
+def _account_home() -> Path:
+    import pwd
+
+    return Path(pwd.getpwuid(os.getuid()).pw_dir)

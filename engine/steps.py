@@ -1,0 +1,55 @@
+"""What an operator can do to one step. Each function calls the SQL function of the same name and tells the state the step is in afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine import json_text
+from engine.db import Database
+from engine.errors import RequestError
+from engine.queries import known_id
+from engine.states import StepState
+
+
+def retry_step(db: Database, task_id: str, step_name: str, *, actor: str, reason: str | None = None) -> StepState:
+    """A failed step runs again, with its template's attempts anew; a back-off ends early.
+
+    Raises `NotFound`, and `WrongState` when the step is neither failed nor retrying or its task was cancelled.
+    """
+    return _act(db, "select tasker_retry_step(%(task)s, %(step)s, %(actor)s, %(reason)s)", task_id, step_name, actor, reason)
+
+
+def cancel_step(db: Database, task_id: str, step_name: str, *, actor: str, reason: str | None = None) -> StepState:
+    """The step and what waits for it are cancelled; a running step is asked to stop and is still `running` in the answer.
+
+    Raises `NotFound`, and `WrongState` when the step has ended.
+    """
+    return _act(db, "select tasker_cancel_step(%(task)s, %(step)s, %(actor)s, %(reason)s)", task_id, step_name, actor, reason)
+
+
+def skip_step(db: Database, task_id: str, step_name: str, *, actor: str, reason: str | None = None) -> StepState:
+    """The step is skipped and its children go on; a pending step stays `pending` and is skipped when its parents are done.
+
+    Raises `NotFound`, and `WrongState` when the step is running or has ended well.
+    """
+    return _act(db, "select tasker_skip_step(%(task)s, %(step)s, %(actor)s, %(reason)s)", task_id, step_name, actor, reason)
+
+
+def resolve_step(db: Database, task_id: str, step_name: str, *, result: Any, actor: str, reason: str | None = None) -> StepState:
+    """The step counts as completed with `result` (anything JSON can hold), and its children go on with it.
+
+    Raises `NotFound`, `RequestError` when the result is not JSON, and `WrongState` when the step is running or has ended well.
+    """
+    query = "select tasker_resolve_step(%(task)s, %(step)s, %(result)s::jsonb, %(actor)s, %(reason)s)"
+    return _act(db, query, task_id, step_name, actor, reason, result=_checked(result))
+
+
+def _act(db: Database, query: Any, task_id: str, step_name: str, actor: str, reason: str | None, **more: Any) -> StepState:
+    return StepState(db.value(query, {"task": known_id(task_id), "step": step_name, "actor": actor, "reason": reason or None, **more}))
+
+
+def _checked(result: Any) -> str:
+    problems = json_text.input_problems(result)
+    if problems:
+        raise RequestError(problems, "the result cannot be stored")
+    return json_text.dump(result)

@@ -1,0 +1,150 @@
+"""What can be done with a whole task: create, cancel, retry. Each function calls the SQL function of the same name."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from engine import json_text, queries
+from engine.db import Database
+from engine.definition import TaskDefinition
+from engine.errors import DefinitionConflict, NotFound, Problem, RequestError
+from engine.requests import TaskRequest, checked_context
+from engine.rows import DefinitionRow
+from engine.states import TaskState
+
+LATEST_SECONDS = 1.0
+
+
+def submit(db: Database, request: TaskRequest) -> str:
+    """The id of a new task that is on record; with an idempotency key seen before, the first task's.
+
+    Any definition the database knows will do; no engine need be running.
+    Raises `RequestError` with everything wrong in it, `NotFound` for an unknown workflow or version, `KeyReused`.
+    """
+    return submit_many(db, [request])[0]
+
+
+def submit_many(db: Database, requests: Sequence[TaskRequest]) -> list[str]:
+    """Ids in the order of the requests, all created in one transaction, or none. Raises as `submit`."""
+    if not requests:
+        return []
+    return [task_id for task_id, _ in create_tasks(db, requests)]
+
+
+def create_tasks(db: Database, requests: Sequence[TaskRequest]) -> list[tuple[str, bool]]:
+    """As `submit_many`, and with each id whether the task is new."""
+    payload = json_text.dump([_payload(db, request) for request in requests])
+    found = db.rows("select task_id, created from tasker_create_tasks(%(requests)s::jsonb) order by place", {"requests": payload})
+    return [(str(task_id), created) for task_id, created in found]
+
+
+def cancel_task(db: Database, task_id: str, *, actor: str, reason: str | None = None) -> TaskState:
+    """Nothing of the task starts any more; `cancelled`, or still `running` while its running steps are asked to stop.
+
+    Raises `NotFound`, and `WrongState` when it has ended.
+    """
+    return TaskState(db.value("select tasker_cancel_task(%(task)s, %(actor)s, %(reason)s)", _action(task_id, actor, reason)))
+
+
+def retry_task(db: Database, task_id: str, *, actor: str, reason: str | None = None) -> TaskState:
+    """Every failed step of the task runs again with its attempts anew.
+
+    Raises `NotFound`, and `WrongState` when no step of it is failed or it was cancelled.
+    """
+    return TaskState(db.value("select tasker_retry_task(%(task)s, %(actor)s, %(reason)s)", _action(task_id, actor, reason)))
+
+
+def register_definition(db: Database, definition: TaskDefinition) -> int:
+    """The database's id of the definition, which tasks can now be made from.
+
+    Raises `DefinitionConflict`, with the differences, when a task has used other content under this version.
+    """
+    payload = definition.to_json() | {"namespace_description": ""}
+    try:
+        return int(db.value("select tasker_register_definition(%(definition)s::jsonb)", {"definition": json_text.dump(payload)}))
+    except DefinitionConflict as error:
+        raise DefinitionConflict(_explained(db, definition, error)) from None
+
+
+def _action(task_id: str, actor: str, reason: str | None) -> dict[str, Any]:
+    return {"task": queries.known_id(task_id), "actor": actor, "reason": reason or None}
+
+
+def _payload(db: Database, request: TaskRequest) -> dict[str, Any]:
+    definition = _definitions.find(db, request)
+    context = checked_context(request, definition.schema)
+    names = {step.name for step in definition.steps}
+    unknown = [Problem(f"bypass_steps[{at}]", "unknown_step", f'{definition.key} has no step "{name}"')
+               for at, name in enumerate(request.bypass_steps) if name not in names]
+    if unknown:
+        raise RequestError(unknown)
+    payload = {
+        "definition_id": definition.definition_id,
+        "context": context,
+        "initiator": request.initiator,
+        "source_system": request.source_system,
+        "reason": request.reason,
+        "tags": list(request.tags),
+        "priority": request.priority,
+        "bypass_steps": list(request.bypass_steps),
+        "correlation_id": request.correlation_id,
+        "run_at": request.run_at.isoformat() if request.run_at else None,
+    }
+    if request.idempotency_key is not None:
+        content = {**payload, "definition_id": None, "version": request.version, "correlation_id": None}
+        payload["fingerprint"] = hashlib.sha256(json_text.canonical(content).encode()).hexdigest()
+        payload["idempotency_key"] = request.idempotency_key
+    return payload
+
+
+class _Definitions:
+    """Definitions by request, remembered: a used version never changes, and which one is the highest is asked anew every second."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str, str, str | None], tuple[float, DefinitionRow]] = {}
+        self._lock = threading.Lock()
+
+    def find(self, db: Database, request: TaskRequest) -> DefinitionRow:
+        key = (db.url, request.namespace, request.name, request.version)
+        known = self._found.get(key)
+        if known and time.monotonic() - known[0] < LATEST_SECONDS:
+            return known[1]
+        definition = queries.definition(db, request.namespace, request.name, request.version)
+        with self._lock:
+            if len(self._found) > 1000:
+                self._found.clear()
+            self._found[key] = (time.monotonic(), definition)
+        return definition
+
+
+_definitions = _Definitions()
+
+
+def _explained(db: Database, definition: TaskDefinition, error: Exception) -> str:
+    try:
+        there = queries.definition(db, definition.namespace, definition.name, definition.version)
+    except NotFound:
+        return str(error)
+    ours = {step["name"]: step for step in definition.to_json()["steps"]}
+    theirs = {step.name for step in there.steps}
+    added, removed = sorted(ours.keys() - theirs), sorted(theirs - ours.keys())
+    lines = [f"{definition.key} is in use with other content; give the changed workflow a new version"]
+    lines += [f"  step added: {name}" for name in added] + [f"  step removed: {name}" for name in removed]
+    lines += [f"  {difference}" for step in there.steps if step.name in ours for difference in _step_differences(ours[step.name], step)]
+    if there.schema != definition.schema:
+        lines.append("  the context's schema differs")
+    return "\n".join(lines)
+
+
+def _step_differences(ours: dict[str, Any], theirs: Any) -> list[str]:
+    fields = ("handler", "parents", "retryable", "retry_limit", "timeout_ms", "backoff", "output_schema", "handler_config")
+    pairs = ((name, _plain(getattr(theirs, name)), _plain(ours.get(name))) for name in fields)
+    return [f"steps.{theirs.name}.{name}: {there!r} -> {here!r}" for name, there, here in pairs if there != here]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value or None

@@ -1,0 +1,80 @@
+"""For the tests of a workflow's author: `run_step` calls one handler as the engine would, without a database."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from engine import json_text
+from engine.binding import bindings
+from engine.definition import StepTemplate, TaskDefinition
+from engine.errors import PermanentError
+from engine.handlers import Flag, Sequence, Step, Task
+from engine.requests import TaskRequest
+
+STEP_NAME = "step"
+
+
+class _Always:
+    def is_set(self) -> bool:
+        return True
+
+
+def run_step(
+    handler: Any,
+    context: Mapping[str, Any] | None = None,
+    results: Mapping[str, Any] | None = None,
+    attempt: int = 1,
+    *,
+    name: str = STEP_NAME,
+    retry_limit: int = 3,
+    handler_config: Mapping[str, Any] | None = None,
+    output_schema: Mapping[str, Any] | None = None,
+    correlation_id: str | None = None,
+    cancel_requested: bool = False,
+) -> Any:
+    """The handler's result as it would be stored; whatever the handler raises is raised.
+
+    `results` are those of the steps before it, by name. A result that cannot be stored, or that does not match
+    `output_schema`, raises PermanentError with the error type as its `error_code`.
+    """
+    earlier = {step: _stored(value) for step, value in (results or {}).items()}
+    own = StepTemplate(
+        name if name not in earlier else f"{name}-under-test",
+        handler_class=handler,
+        depends_on_steps=list(earlier),
+        handler_config=handler_config,
+        output_schema=output_schema,
+    )
+    definition = TaskDefinition("testing", "run_step", steps=(*map(StepTemplate, earlier), own))
+    binding = bindings(definition)[definition.numbers[own.name]]
+    if binding.run is None:
+        return None
+    request = TaskRequest("run_step", context=context or {})
+    task = Task(str(uuid.uuid4()), correlation_id, definition, json_text.dump(request.context))
+    flag: Flag | None = _Always() if cancel_requested else None
+    result = binding.run(task, Sequence(definition, own.name, earlier, _nothing), Step(own, attempt, retry_limit, flag))
+    return _checked(binding.output, json_text.load(_stored(result)))
+
+
+def _nothing(names: list[str]) -> dict[str, str]:
+    return {}
+
+
+def _stored(value: Any) -> str:
+    try:
+        return json_text.write_result(value)
+    except json_text.ResultRejected as error:
+        raise PermanentError(str(error), error_code=error.kind) from None
+
+
+def _checked(output: Any, result: Any) -> Any:
+    if output is None:
+        return result
+    from engine import schemas
+
+    problems = schemas.check(output, result)
+    if problems:
+        raise PermanentError("\n".join(map(str, problems)), error_code="output_schema")
+    return result

@@ -1,0 +1,402 @@
+"""The loop of one engine process: claim ready steps, hand them to the runner, report what came out. The scheduler starts and stops it.
+
+Each round trip reports everything that has ended and asks for as much as the runner has room for, so batches grow with
+the load and no timer is needed. Two flusher threads share the work: one executes while the other waits for the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from engine import leases
+from engine.db import connect, is_conflict, is_lost, translated
+from engine.definition import TaskDefinition
+from engine.errors import DatabaseUnavailable, LeaseLost
+from engine.runners import CANCELLED, COMPLETED, FAILED, RELEASED, Outcome, Runner, StepCall, TaskInfo
+
+log = logging.getLogger("tasker.engine")
+
+BATCH = 300
+FLUSHERS = 2
+IDLE_SECONDS = 5.0
+RECONNECT_FIRST_SECONDS = 0.05
+RECONNECT_CAP_SECONDS = 1.0
+EAGER_PARENTS = 1000
+KEPT_RESULT_BYTES = 8192
+KEPT_RESULTS = 4096
+# plans stay in use while tables grow from nothing to millions of rows, so a plan that is right only for a small table must never be made
+_SESSION = "-c enable_seqscan=off"
+_CANCELLED_ERROR = '{"type":"cancelled","message":"stopped on request","code":null,"retryable":false,"delay":null,"traceback":""}'
+
+
+class Worker:
+    """Runs steps of the given definitions until told to drain.
+
+    `definitions` maps the database's definition ids to the definitions this process has handlers for.
+    A lost connection is made again; a lost lease ends the worker: `lease_lost` is set and nothing more is reported.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        runner: Runner,
+        definitions: dict[int, TaskDefinition],
+        *,
+        name: str,
+        runner_name: str,
+        concurrency: int,
+        lease: timedelta = timedelta(seconds=30),
+    ) -> None:
+        self.url = url
+        self.runner = runner
+        self.definitions = definitions
+        self.who: leases.WorkerIdentity
+        self.lease_lost = threading.Event()
+        self.draining = False
+        self.stopped = False
+        self.news = False
+        self.more_ready = False
+        self._name, self._runner_name, self._concurrency, self._lease = name, runner_name, concurrency, lease
+        self._served = leases.literal(sorted(definitions))
+        self._done: deque[Outcome] = deque()
+        self._running: dict[tuple[int, int], StepCall] = {}
+        self._tasks: dict[int, TaskInfo] = {}
+        self._claims: dict[int, int] = {}
+        self._closed: list[int] = []
+        self._claim_no = 0
+        self._claim_due = True
+        self._reserved = 0
+        self._unsure = False
+        self._asked: set[tuple[int, int]] = set()
+        self._book = threading.Lock()
+        self._idle: list[threading.Event] = []
+        self._calls = [threading.Lock() for _ in range(FLUSHERS)]
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Registered, connected and claiming. Raises `DatabaseUnavailable`."""
+        connection = connect(self.url, application_name="tasker engine", options=_SESSION)
+        self.who = leases.register_worker(
+            connection,
+            name=self._name,
+            runner=self._runner_name,
+            concurrency=self._concurrency,
+            definitions=sorted(self.definitions),
+            lease=self._lease,
+        )
+        leases.lock_worker(connection, self.who.worker_id)
+        self.runner.start(self._deliver, self._look_up)
+        connections: list[Connection[Any] | None] = [connection, *[None] * (FLUSHERS - 1)]
+        for number, first in enumerate(connections):
+            thread = threading.Thread(target=self._flush_forever, args=(number, first), name=f"tasker-flusher-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def wake(self) -> None:
+        """There may be something to claim: called by the poll and on a notification."""
+        self._claim_due = True
+        self._signal()
+
+    @property
+    def running_count(self) -> int:
+        """How many steps this worker holds now."""
+        return len(self._running)
+
+    def heartbeat(self, connection: Connection[Any]) -> None:
+        """The lease is renewed, or `lease_lost` is set."""
+        if not leases.heartbeat(connection, self.who, definitions=sorted(self.definitions), draining=self.draining):
+            self.lease_lost.set()
+
+    def ask_to_stop(self, connection: Connection[Any]) -> None:
+        """Running steps whose cancellation was requested are told so, once."""
+        held = [key for key in list(self._running) if key not in self._asked]
+        for key in leases.cancel_requests(connection, held) if held else ():
+            call = self._running.get(key)
+            if call is not None:
+                self._asked.add(key)
+                self.runner.cancel(call)
+
+    def drain(self, grace: float) -> None:
+        """Nothing new starts; running steps end within `grace` seconds or are handed back, uncharged. Then the worker is gone."""
+        self.draining = True
+        self.runner.stop(grace)
+        self.stopped = True
+        for _ in self._threads:
+            self._signal()
+        for thread in self._threads:
+            thread.join(timeout=10)
+        self._retire()
+
+    def abandon(self) -> None:
+        """Stop at once without reporting: the lease is lost, so nothing we could say counts."""
+        self.stopped = True
+        self._running.clear()
+        for _ in self._threads:
+            self._signal()
+
+    # ---- outcomes come in
+
+    def _deliver(self, outcomes: list[Outcome]) -> None:
+        self._done.extend(outcomes)
+        self._signal()
+
+    def _signal(self) -> None:
+        try:
+            self._idle.pop().set()
+        except IndexError:
+            pass  # every flusher is busy and will look again when it is through
+
+    def _look_up(self, call: StepCall, names: list[str]) -> dict[str, str]:
+        numbers = call.task.definition.numbers
+        wanted = [(call.task.task_id, numbers[name]) for name in names]
+        with connect(self.url, application_name="tasker look-up") as connection:
+            found = leases.read_results(connection, wanted)
+        steps = call.task.definition.steps
+        return {steps[step_no].name: result for _, step_no, result in found}
+
+    # ---- the loop
+
+    def _flush_forever(self, number: int, connection: Connection[Any] | None) -> None:
+        wait = RECONNECT_FIRST_SECONDS
+        bell = threading.Event()
+        while not self.lease_lost.is_set() and not (self.stopped and not self._done):
+            try:
+                connection = connection or self._connected()
+                self._flush(number, connection, bell)
+                wait = RECONNECT_FIRST_SECONDS
+            except LeaseLost as error:
+                log.warning("%s; this worker stops", error)
+                self.lease_lost.set()
+            except (psycopg.Error, DatabaseUnavailable) as error:
+                if is_conflict(error):
+                    continue
+                if not is_lost(error):
+                    log.exception("the database refused a report")
+                _close(connection)
+                connection = None
+                if self.stopped and wait >= RECONNECT_CAP_SECONDS:
+                    break
+                bell.wait(wait)
+                wait = min(wait * 2, RECONNECT_CAP_SECONDS)
+        _close(connection)
+
+    def _connected(self) -> Connection[Any]:
+        """A session that proves we live, and the lease renewed at once: another engine may have seen our locks vanish."""
+        connection = connect(self.url, application_name="tasker engine", options=_SESSION)
+        leases.lock_worker(connection, self.who.worker_id)
+        self.heartbeat(connection)
+        return connection
+
+    def _flush(self, number: int, connection: Connection[Any], bell: threading.Event) -> None:
+        if self._unsure:
+            self._find_again(connection)
+        outcomes = self._take()
+        want = self._reserve(len(outcomes))
+        if not outcomes and not want:
+            self._rest(bell)
+            return
+        try:
+            with self._calls[number]:
+                self._report(connection, outcomes, want)
+        except psycopg.Error as error:
+            self._done.extendleft(reversed(outcomes))
+            self._unsure = self._unsure or not is_conflict(error)
+            raise translated(error) if error.sqlstate == "WF003" else error from None
+        finally:
+            with self._book:
+                self._reserved -= want
+
+    def _rest(self, bell: threading.Event) -> None:
+        bell.clear()
+        self._idle.append(bell)
+        # looked at again after standing in the list: whoever delivers in between finds the bell
+        if not self._done and not (self._claim_due and not self.draining and self.runner.room() > self._reserved) and not self.stopped:
+            bell.wait(IDLE_SECONDS)
+        if bell in self._idle:
+            self._idle.remove(bell)
+
+    def _take(self) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        take = self._done.popleft
+        try:
+            while len(outcomes) < BATCH:
+                outcomes.append(take())
+        except IndexError:
+            pass
+        return outcomes
+
+    def _reserve(self, ended: int) -> int:
+        """How many steps to ask for: with something to report always what there is room for, else only when there may be some."""
+        if self.draining or not (ended or self._claim_due):
+            return 0
+        with self._book:
+            want = max(0, min(BATCH, self.runner.room() - self._reserved))
+            self._reserved += want
+        if want:
+            self._claim_due = False
+        return want
+
+    def _report(self, connection: Connection[Any], outcomes: list[Outcome], want: int) -> None:
+        completed = self._report_others(connection, outcomes)
+        completed.sort(key=_place)
+        claim_no, closed = self._next_claim()
+        done = [(call.task.task_id, call.step_no, call.attempt, payload) for call, _, payload in completed]
+        rows: leases.Rows = []
+        if done or want:
+            rows = leases.complete_and_claim(
+                connection, self.who, claim_no=claim_no, done=done, want=want, definitions=self._served, closed_claims=closed
+            )
+        self._keep_results(completed)
+        self._end(outcomes)
+        calls = self._begin(connection, rows, claim_no, {call.task.task_id: call.task for call, _, _ in completed})
+        if calls:
+            self.runner.submit(calls)
+        self.news = self.news or bool(outcomes or rows)
+        if want and len(rows) >= want:
+            self._claim_due = self.more_ready = True
+            self._signal()
+
+    def _report_others(self, connection: Connection[Any], outcomes: list[Outcome]) -> list[Outcome]:
+        """What did not complete is reported on its own: rarer, and decided by the database step by step. Returns the rest."""
+        completed = [outcome for outcome in outcomes if outcome[1] == COMPLETED]
+        if len(completed) == len(outcomes):
+            return completed
+        failed = [_held(call) + (payload if kind == FAILED else _CANCELLED_ERROR,) for call, kind, payload in outcomes if kind in (FAILED, CANCELLED)]
+        released = [_held(call) for call, kind, _ in outcomes if kind == RELEASED]
+        if failed:
+            leases.fail_steps(connection, self.who, sorted(failed))
+            self._claim_due = True
+        if released:
+            leases.release_steps(connection, self.who, sorted(released))
+        return completed
+
+    # ---- steps in hand
+
+    def _next_claim(self) -> tuple[int, list[int]]:
+        with self._book:
+            self._claim_no += 1
+            closed, self._closed = (self._closed, []) if len(self._closed) >= 64 or self.draining else ([], self._closed)
+            return self._claim_no, closed
+
+    def _keep_results(self, completed: Sequence[Outcome]) -> None:
+        for call, _, payload in completed:
+            results = call.task.results
+            if len(payload) <= KEPT_RESULT_BYTES and len(results) < KEPT_RESULTS:
+                results[call.step_no] = payload
+
+    def _begin(self, connection: Connection[Any], rows: leases.Rows, claim_no: int, handed: dict[int, TaskInfo]) -> list[StepCall]:
+        if not rows:
+            return []
+        tasks = self._task_infos(connection, rows, handed)
+        calls = [
+            StepCall(tasks[task_no], step_no, attempt, max(attempt, tasks[task_no].definition.steps[step_no].retry_limit), {}, claim_no)
+            for task_no, step_no, _, attempt in rows
+        ]
+        self._add_inputs(connection, calls)
+        with self._book:
+            self._claims[claim_no] = self._claims.get(claim_no, 0) + len(calls)
+            for call in calls:
+                call.task.held += 1
+                self._tasks[call.task.task_id] = call.task
+                self._running[call.task.task_id, call.step_no] = call
+        return calls
+
+    def _task_infos(self, connection: Connection[Any], rows: leases.Rows, handed: dict[int, TaskInfo]) -> dict[int, TaskInfo]:
+        known = self._tasks
+        infos = {no: task for no in {row[0] for row in rows} if (task := known.get(no) or handed.get(no))}
+        missing = {row[0]: row[2] for row in rows if row[0] not in infos}
+        if missing:
+            for task_no, task_id, context, correlation_id in leases.read_tasks(connection, sorted(missing)):
+                definition = self.definitions[missing[task_no]]
+                infos[task_no] = TaskInfo(
+                    task_no, task_id, definition.namespace, definition.name, definition.version, definition, context, correlation_id
+                )
+        return infos
+
+    def _add_inputs(self, connection: Connection[Any], calls: list[StepCall]) -> None:
+        """Every call knows its parents' results; a join over very many looks them up when the handler asks."""
+        missing: list[tuple[int, int]] = []
+        for call in calls:
+            parents = call.task.definition.parents(call.step_no)
+            if 0 < len(parents) <= EAGER_PARENTS:
+                missing.extend((call.task.task_id, no) for no in parents if no not in call.task.results)
+        fetched = {(task_no, step_no): result for task_no, step_no, result in leases.read_results(connection, missing)} if missing else {}
+        for call in calls:
+            parents = call.task.definition.parents(call.step_no)
+            if 0 < len(parents) <= EAGER_PARENTS:
+                call.inputs = self._inputs(call, parents, fetched)
+
+    def _inputs(self, call: StepCall, parents: Iterable[int], fetched: dict[tuple[int, int], str]) -> dict[str, str]:
+        steps, results, task_no = call.task.definition.steps, call.task.results, call.task.task_id
+        return {steps[no].name: results[no] if no in results else fetched.get((task_no, no), "null") for no in parents}
+
+    def _end(self, outcomes: Sequence[Outcome]) -> None:
+        with self._book:
+            for call, _, _ in outcomes:
+                if call.claim is not None:
+                    self._end_one(call)
+
+    def _end_one(self, call: StepCall) -> None:
+        task, key, claim_no = call.task, (call.task.task_id, call.step_no), call.claim
+        call.claim = None
+        # the other flusher may hold the step again already, in its next attempt
+        if self._running.get(key) is call:
+            del self._running[key]
+            self._asked.discard(key)
+        task.held -= 1
+        if not task.held and self._tasks.get(task.task_id) is task:
+            del self._tasks[task.task_id]
+        self._claims[claim_no] -= 1
+        if not self._claims[claim_no]:
+            del self._claims[claim_no]
+            self._closed.append(claim_no)
+
+    def _find_again(self, connection: Connection[Any]) -> None:
+        """A reply was lost: what the database says we hold and we do not know was claimed by that call, and starts now."""
+        with ExitStack() as all_calls:
+            for lock in self._calls:
+                all_calls.enter_context(lock)
+            if not self._unsure:
+                return
+            rows = [row for row in leases.worker_steps(connection, self.who) if not self._knows(row)]
+            for row in rows:
+                self.runner.submit(self._begin(connection, [row[:4]], row[4], {}))
+            self._unsure = False
+            if rows:
+                log.info("found %d steps again whose claim had lost its reply", len(rows))
+
+    def _knows(self, row: tuple[Any, ...]) -> bool:
+        call = self._running.get((row[0], row[1]))
+        return call is not None and call.attempt == row[3]
+
+    def _retire(self) -> None:
+        if self.lease_lost.is_set():
+            return
+        try:
+            with connect(self.url, application_name="tasker engine") as connection:
+                leases.retire_worker(connection, self.who)
+        except (psycopg.Error, DatabaseUnavailable) as error:
+            log.warning("could not sign off: %s; the lease ends by itself", error)
+
+
+def _held(call: StepCall) -> leases.Held:
+    return call.task.task_id, call.step_no, call.attempt
+
+
+def _place(outcome: Outcome) -> tuple[int, int]:
+    call = outcome[0]
+    return call.task.task_id, call.step_no
+
+
+def _close(connection: Connection[Any] | None) -> None:
+    if connection is not None:
+        connection.close()

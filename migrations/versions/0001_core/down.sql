@@ -1,0 +1,108 @@
+drop view if exists tasker_tasks;
+
+drop view if exists tasker_steps;
+
+drop function if exists tasker_worker_steps;
+
+drop function if exists tasker_wake_due;
+
+drop function if exists tasker_version_rank;
+
+drop function if exists tasker_update_step_status;
+
+drop function if exists tasker_unlock_children;
+
+drop function if exists tasker_task_no;
+
+drop function if exists tasker_take_step;
+
+drop function if exists tasker_step_readiness;
+
+drop function if exists tasker_step_no;
+
+drop function if exists tasker_step_id;
+
+drop function if exists tasker_state_name;
+
+drop function if exists tasker_state_code;
+
+drop function if exists tasker_skip_step;
+
+drop function if exists tasker_satisfy_step;
+
+drop function if exists tasker_retry_task;
+
+drop function if exists tasker_retry_step;
+
+drop function if exists tasker_retire_worker;
+
+drop function if exists tasker_resolve_step;
+
+drop function if exists tasker_resolve_dependencies;
+
+drop function if exists tasker_rescue_steps;
+
+drop function if exists tasker_release_steps;
+
+drop function if exists tasker_register_worker;
+
+drop function if exists tasker_register_definition;
+
+drop function if exists tasker_refuse_cancelled;
+
+drop function if exists tasker_recount_task;
+
+drop function if exists tasker_reap_workers;
+
+drop function if exists tasker_read_tasks;
+
+drop function if exists tasker_read_results;
+
+drop function if exists tasker_move_exists;
+
+drop function if exists tasker_heartbeat;
+
+drop function if exists tasker_get_ready_steps;
+
+drop function if exists tasker_fail_steps;
+
+drop function if exists tasker_create_tasks;
+
+drop function if exists tasker_count_off;
+
+drop function if exists tasker_complete_few;
+
+drop function if exists tasker_complete_batch;
+
+drop function if exists tasker_complete_and_claim;
+
+drop function if exists tasker_clock;
+
+drop function if exists tasker_claim_steps;
+
+drop function if exists tasker_cancel_task;
+
+drop function if exists tasker_cancel_step;
+
+drop function if exists tasker_cancel_requests;
+
+drop function if exists tasker_block_descendants;
+
+drop function if exists tasker_backoff;
+
+drop table if exists tasker_history;
+
+drop table if exists tasker_claim;
+drop table if exists tasker_worker;
+
+drop table if exists tasker_request_key;
+drop table if exists tasker_delayed;
+drop table if exists tasker_ready;
+drop table if exists tasker_step;
+drop table if exists tasker_task;
+
+drop table if exists tasker_template;
+drop table if exists tasker_definition;
+drop table if exists tasker_namespace;
+
+drop sequence if exists tasker_task_no;

@@ -1,0 +1,1740 @@
+-- source: schema/10_states.sql 17935369a9d9
+-- The words of a life: every state is a small number in the tables and a word everywhere else.
+--   step: 0 pending    waits for its parents
+--         1 ready      may run now; has exactly one row in tasker_ready
+--         2 running    leased to one engine; counts as an attempt from here on
+--         3 retrying   waits for its back-off; has exactly one row in tasker_delayed
+--         4 completed  the handler returned
+--         5 failed     permanent error, or every attempt used up; only an operator leads out
+--         6 cancelled  an operator stopped it
+--         7 skipped    bypassed on request or by an operator; children go on
+--         8 resolved   an operator supplied the outcome; counts as completed
+--   task: 0 pending, 2 running, 4 completed, 5 failed, 6 cancelled, 8 resolved, with the same numbers.
+
+create sequence tasker_task_no;
+
+-- source: schema/20_definitions.sql bb31be8d6021
+-- What may run: namespaces, task definitions and their step templates.
+
+create table tasker_namespace (
+  namespace    text primary key,
+  description  text not null default ''
+);
+
+create table tasker_definition (
+  definition_id  int generated always as identity primary key,
+  namespace      text not null references tasker_namespace,
+  name           text not null,
+  version        text not null,
+  version_rank   text not null,             -- sorts as bytes in semantic order, see tasker_version_rank
+  prerelease     boolean not null,          -- never chosen unless named
+  description    text not null default '',
+  schema         jsonb,                     -- JSON Schema of the context; null accepts any object
+  fingerprint    text not null,             -- sha-256 of the definition's canonical JSON
+  step_count     int not null check (step_count > 0),
+  used           boolean not null default false,   -- a task was made from it: from now on immutable
+  created_at     timestamptz not null,
+  unique (namespace, name, version)
+);
+
+create table tasker_template (
+  definition_id   int not null references tasker_definition on delete cascade,
+  step_no         int not null check (step_no >= 0),   -- topological: a parent's number is smaller than its child's
+  name            text not null,
+  description     text not null default '',
+  handler         text,                     -- what to call, for people to read; null completes at once
+  parents         int[] not null,
+  children        int[] not null,
+  retryable       boolean not null,
+  retry_limit     int not null check (retry_limit between 1 and 1000),  -- attempts in all, the first included
+  timeout_ms      bigint check (timeout_ms > 0),
+  backoff_base        float8 not null check (backoff_base >= 0),        -- seconds
+  backoff_multiplier  float8 not null check (backoff_multiplier >= 1),
+  backoff_cap         float8 not null check (backoff_cap >= 0),         -- seconds
+  backoff_jitter      float8 not null check (backoff_jitter between 0 and 1),  -- share of the wait
+  output_schema   jsonb,
+  handler_config  jsonb,
+  primary key (definition_id, step_no),
+  unique (definition_id, name)
+);
+
+-- source: schema/30_tasks.sql 446561d5bc53
+-- What runs: tasks, their steps, and the two queues a waiting step can stand in.
+-- No foreign keys here: rows are only made and removed by our functions, and the checks would halve the speed.
+
+create table tasker_task (
+  task_no        bigint primary key default nextval('tasker_task_no'),
+  task_id        uuid not null default gen_random_uuid() unique,
+  definition_id  int not null,
+  state          smallint not null default 0 check (state in (0, 2, 4, 5, 6, 8)),
+  paused         boolean not null default false,
+  remaining      int not null,              -- counted steps that have not ended; 0 settles the task
+  failed_count     int not null default 0,  -- steps now failed
+  cancelled_count  int not null default 0,  -- steps now cancelled
+  priority       smallint not null default 0,
+  context        jsonb not null,
+  tags           text[] not null default '{}',
+  initiator      text,
+  source_system  text,
+  reason         text,
+  correlation_id text,
+  run_at         timestamptz,               -- not before; null starts at once
+  created_at     timestamptz not null,
+  started_at     timestamptz,
+  finished_at    timestamptz,
+  cancel_requested_at  timestamptz,
+  check ((finished_at is not null) = (state in (4, 5, 6, 8)))
+) with (fillfactor = 70);
+
+-- lists: open tasks, failed tasks, tasks of one definition; every predicate column is one the fast path leaves alone until the end
+create index tasker_task_open on tasker_task (task_no) where finished_at is null;
+create index tasker_task_failed on tasker_task (task_no) where failed_count > 0;
+create index tasker_task_of_definition on tasker_task (definition_id, task_no);
+create index tasker_task_correlation on tasker_task (correlation_id) where correlation_id is not null;
+create index tasker_task_tags on tasker_task using gin (tags) where tags <> '{}';
+
+create table tasker_step (
+  task_no       bigint not null,
+  step_no       int not null,
+  definition_id int not null,
+  pending       int not null,               -- parents that do not satisfy it yet
+  state         smallint not null check (state between 0 and 8),
+  attempts      smallint not null default 0,
+  retry_limit   smallint not null,
+  counted       boolean not null,           -- its end is counted in tasker_task.remaining: every leaf; every open step once something failed
+  bypass        boolean not null default false,   -- becomes skipped when its parents are done
+  cancel_requested  boolean not null default false,
+  worker_id     int,                        -- set exactly while running
+  started_at    timestamptz,
+  finished_at   timestamptz,
+  children      int[],                      -- null for a leaf
+  result        jsonb,
+  error         jsonb,                      -- of the last attempt that failed
+  primary key (task_no, step_no),           -- the only index: every state change stays inside its page
+  check ((worker_id is not null) = (state = 2))
+) with (fillfactor = 60);
+
+-- steps in state ready, best first. rank = when it became ready, moved one minute ahead per point of priority,
+-- so that a higher priority goes first and a lower one is never starved.
+create table tasker_ready (
+  rank           timestamptz not null,
+  ready_no       bigint generated always as identity,
+  task_no        bigint not null,
+  step_no        int not null,
+  definition_id  int not null,
+  primary key (rank, ready_no)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+create index tasker_ready_task on tasker_ready (task_no, step_no);
+
+-- steps in state retrying, and the roots of tasks with a later run_at
+create table tasker_delayed (
+  run_at     timestamptz not null,
+  task_no    bigint not null,
+  step_no    int not null,
+  primary key (run_at, task_no, step_no)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+create index tasker_delayed_task on tasker_delayed (task_no, step_no);
+
+-- one row per idempotency key: a repeated request gets the first task's id
+create table tasker_request_key (
+  namespace    text not null,
+  name         text not null,
+  key          text not null,
+  task_id      uuid not null,
+  fingerprint  text not null,
+  primary key (namespace, name, key)
+);
+
+-- source: schema/40_engines.sql a108b4c46486
+-- Who runs: one row per engine process (a fresh worker_id at every start) and one row per claim call.
+
+create table tasker_worker (
+  worker_id     int generated always as identity primary key,
+  name          text not null,              -- host and process, for people
+  runner        text not null,
+  concurrency   int not null,
+  definitions   int[] not null,             -- what it has handlers for
+  started_at    timestamptz not null,
+  seen_at       timestamptz not null,
+  lease_until   timestamptz not null,       -- the one judge of life and death, by the database's clock
+  server_started_at  timestamptz not null,  -- the advisory lock says something only within one life of the server
+  draining      boolean not null default false
+);
+
+-- which steps a claim call leased; how the steps of a dead engine are found without an index on running steps.
+-- The engine removes a row when all its steps have ended; a row too many costs nothing but its bytes.
+create table tasker_claim (
+  worker_id  int not null,
+  claim_no   int not null,
+  task_nos   bigint[] not null,
+  step_nos   int[] not null,
+  primary key (worker_id, claim_no)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+
+-- source: schema/50_history.sql a00d3b169207
+-- What happened: one row per move, append-only. It is the audit trail, the events, the timeline and the live updates at once.
+-- Readers follow it by transaction (xid), never by time or number: see tasker_news.
+
+create table tasker_history (
+  event_id    bigint generated always as identity,
+  xid         bigint not null default pg_current_xact_id()::text::bigint,
+  task_no     bigint not null,
+  step_no     int,                          -- null: a move of the task itself
+  at          timestamptz not null,
+  from_state  smallint,                     -- null: created
+  to_state    smallint not null,
+  attempt     smallint,
+  worker_id   int,
+  actor       text,                         -- who, for an operator's action
+  reason      text,
+  detail      jsonb                         -- error of a failed attempt; {"run_at"} of a retry
+);
+create index tasker_history_task on tasker_history (task_no);
+create index tasker_history_xid on tasker_history using brin (xid) with (pages_per_range = 16, autosummarize = on);
+
+-- source: functions/tasker_backoff.sql 993ab7586613
+-- tasker_backoff: how long a step waits before its next attempt.
+--   p_attempt  the attempt that has just failed, from 1     p_delay  seconds the handler asked for; wins over the computed wait
+--   returns base * multiplier ^ (attempt - 1), at most cap, give or take the jitter's share
+create or replace function tasker_backoff (p_definition_id int, p_step_no int, p_attempt int, p_delay float8)
+  returns interval
+  language plpgsql volatile
+as $$
+declare
+  v_wait float8;
+begin
+  if p_delay is not null then
+    return least(greatest(p_delay, 0), 315360000) * interval '1 second';
+  end if;
+  select least(p.backoff_cap, p.backoff_base * p.backoff_multiplier ^ least(p_attempt - 1, 60)) * (1 + p.backoff_jitter * (2 * random() - 1))
+    into v_wait
+    from tasker_template p where p.definition_id = p_definition_id and p.step_no = p_step_no;
+  return least(coalesce(v_wait, 0), 315360000) * interval '1 second';
+end
+$$;
+
+-- source: functions/tasker_block_descendants.sql 3cbd167cd071
+-- tasker_block_descendants: what follows when a step has just failed or been cancelled for good.
+--   The first time in a task everything is counted anew; later only the newly blocked steps are taken off the count.
+--   moves  descendants of a cancelled step -> cancelled; task -> its final state when nothing can progress
+--   locks  as tasker_recount_task     events step.cancelled, task.failed | cancelled
+create or replace function tasker_block_descendants (p_task_no bigint, p_step_no int)
+  returns void
+  language plpgsql
+as $$
+declare
+  v_step tasker_step;
+  v_now timestamptz := tasker_clock();
+  v_off int;
+  v_counts_all boolean;
+begin
+  select s.* into v_step from tasker_step s where s.task_no = p_task_no and s.step_no = p_step_no;
+  select t.failed_count + t.cancelled_count > 0 into v_counts_all from tasker_task t where t.task_no = p_task_no;
+  if v_step.state = 6 and v_step.children is not null then
+    with recursive blocked (step_no) as (
+      select c.step_no from unnest(v_step.children) as c (step_no)
+      union
+      select c.step_no
+        from blocked b join tasker_step s on s.task_no = p_task_no and s.step_no = b.step_no and s.state = 0, unnest(s.children) as c (step_no)
+    ),
+    ordered as materialized (
+      select s.step_no from tasker_step s join blocked b on b.step_no = s.step_no
+       where s.task_no = p_task_no and s.state = 0 order by s.step_no for update of s
+    ),
+    cancelled as (
+      update tasker_step s set state = 6, finished_at = v_now from ordered o
+       where s.task_no = p_task_no and s.step_no = o.step_no and s.state = 0
+      returning s.step_no
+    )
+    insert into tasker_history (task_no, step_no, at, from_state, to_state, reason)
+    select p_task_no, c.step_no, v_now, 0, 6, 'a step it waits for was cancelled' from cancelled c;
+    v_counts_all := false;
+  end if;
+  if not v_counts_all or not v_step.counted then
+    perform tasker_recount_task(p_task_no);
+    return;
+  end if;
+  with recursive blocked (step_no) as (
+    select c.step_no from unnest(v_step.children) as c (step_no)
+    union
+    select c.step_no
+      from blocked b join tasker_step s on s.task_no = p_task_no and s.step_no = b.step_no and s.state = 0, unnest(s.children) as c (step_no)
+  ),
+  ordered as materialized (
+    select s.step_no from tasker_step s join blocked b on b.step_no = s.step_no
+     where s.task_no = p_task_no and s.state = 0 and s.counted order by s.step_no for update of s
+  ),
+  uncounted as (
+    update tasker_step s set counted = false from ordered o
+     where s.task_no = p_task_no and s.step_no = o.step_no and s.state = 0 and s.counted
+    returning s.step_no
+  )
+  select count(*) into v_off from uncounted;
+  update tasker_task t set failed_count = t.failed_count + (v_step.state = 5)::int, cancelled_count = t.cancelled_count + (v_step.state = 6)::int
+   where t.task_no = p_task_no;
+  perform tasker_count_off(array_fill(p_task_no, array[v_off + 1]));
+end
+$$;
+
+-- source: functions/tasker_cancel_requests.sql 63593b7227a4
+-- tasker_cancel_requests: which of these steps were asked to stop; an engine asks it about the steps it is running.
+create or replace function tasker_cancel_requests (p_task_nos bigint[], p_step_nos int[])
+  returns table (task_no bigint, step_no int)
+  language sql stable
+as $$
+  select s.task_no, s.step_no
+    from unnest(p_task_nos, p_step_nos) as wanted (task_no, step_no)
+   cross join lateral (select k.task_no, k.step_no from tasker_step k
+                        where k.task_no = wanted.task_no and k.step_no = wanted.step_no and k.state = 2 and k.cancel_requested offset 0) s
+$$;
+
+-- source: functions/tasker_cancel_step.sql 6acb7212bc8c
+-- tasker_cancel_step: an operator stops one step; what waits for it is cancelled with it, other branches go on.
+--   moves  pending, ready, retrying -> cancelled, and its descendants; running is asked to stop
+--   locks  queue rows, then steps, then the task
+--   raises WF001 unknown task or step, WF002 when the step has ended     events step.cancelled
+create or replace function tasker_cancel_step (p_task_id uuid, p_step_name text, p_actor text, p_reason text)
+  returns text
+  language plpgsql
+as $$
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+  v_step_no int := tasker_step_no(v_task_no, p_step_name);
+  v_now timestamptz := tasker_clock();
+  v_step tasker_step;
+begin
+  v_step := tasker_take_step(v_task_no, v_step_no);
+  if v_step.state not in (0, 1, 2, 3) then
+    raise exception 'the step is % already', tasker_state_name(v_step.state) using errcode = 'WF002';
+  end if;
+  if v_step.state = 2 then
+    update tasker_step s set cancel_requested = true where s.task_no = v_task_no and s.step_no = v_step_no;
+    insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, actor, reason, detail)
+    values (v_task_no, v_step_no, v_now, 2, 2, v_step.attempts, p_actor, p_reason, '{"cancel_requested": true}');
+    perform pg_notify('tasker_cancel', '');
+  else
+    update tasker_step s set state = 6, finished_at = v_now where s.task_no = v_task_no and s.step_no = v_step_no;
+    insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
+    values (v_task_no, v_step_no, v_now, v_step.state, 6, p_actor, p_reason);
+    perform tasker_block_descendants(v_task_no, v_step_no);
+  end if;
+  perform pg_notify('tasker_news', '');
+  return case when v_step.state = 2 then 'running' else 'cancelled' end;
+end
+$$;
+
+-- source: functions/tasker_cancel_task.sql 8f9687c2126f
+-- tasker_cancel_task: an operator stops a task.
+--   moves  pending, ready, retrying steps -> cancelled; running ones are asked to stop; task -> cancelled, at once or when the last of them has ended
+--   locks  queue rows, then steps by step_no, then the task
+--   raises WF001 unknown task, WF002 when it has ended     events step.cancelled, task.cancelled
+create or replace function tasker_cancel_task (p_task_id uuid, p_actor text, p_reason text)
+  returns text
+  language plpgsql
+as $$
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+  v_now timestamptz := tasker_clock();
+  v_task tasker_task;
+  v_state smallint;
+begin
+  delete from tasker_ready r where r.task_no = v_task_no;
+  delete from tasker_delayed d where d.task_no = v_task_no;
+  perform from tasker_step s where s.task_no = v_task_no and s.state in (0, 1, 2, 3) order by s.step_no for update;
+  select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
+  if v_task.finished_at is not null then
+    raise exception 'the task is % already', tasker_state_name(v_task.state) using errcode = 'WF002';
+  end if;
+  update tasker_task t set cancel_requested_at = coalesce(t.cancel_requested_at, v_now) where t.task_no = v_task_no;
+  insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
+  select v_task_no, s.step_no, v_now, s.state, 6, p_actor, p_reason
+    from tasker_step s where s.task_no = v_task_no and s.state in (0, 1, 3) order by s.step_no;
+  update tasker_step s
+     set state = case when s.state = 2 then 2 else 6 end, finished_at = case when s.state <> 2 then v_now end, cancel_requested = s.state = 2
+   where s.task_no = v_task_no and s.state in (0, 1, 2, 3);
+  perform pg_notify('tasker_cancel', '');
+  v_state := tasker_recount_task(v_task_no, p_actor, p_reason);
+  if v_state <> 6 then
+    insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
+    values (v_task_no, v_now, v_state, v_state, p_actor, p_reason, '{"cancel_requested": true}');
+  end if;
+  perform pg_notify('tasker_news', '');
+  return tasker_state_name(v_state);
+end
+$$;
+
+-- source: functions/tasker_claim_steps.sql cb4a1c23c66d
+-- tasker_claim_steps: leases up to p_want ready steps to one worker, best rank first.
+--   p_definitions  the definitions the worker has handlers for; steps of others stay for other engines
+--   moves  ready -> running, and the task pending -> running     locks  ready rows (claimed elsewhere: skipped), steps, tasks
+--   raises WF003 when the worker's lease is over                 events task.started, step.started
+create or replace function tasker_claim_steps (p_worker int, p_claim_no int, p_want int, p_definitions int[])
+  returns table (task_no bigint, step_no int, definition_id int, attempt smallint)
+  language plpgsql
+as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := tasker_clock();
+begin
+  if not exists (select from tasker_worker w where w.worker_id = p_worker and w.lease_until > v_now) then
+    raise exception 'the lease of worker % is over', p_worker using errcode = 'WF003';
+  end if;
+  if exists (select from tasker_delayed d where d.run_at <= v_now) then
+    perform tasker_wake_due(1000);
+  end if;
+  if not exists (select from tasker_ready) then
+    return;
+  end if;
+  return query
+  with taken as (
+    delete from tasker_ready r
+     where r.ctid = any(array(select q.ctid from tasker_ready q
+                               where case when q.definition_id = any(p_definitions) then true end
+                               order by q.rank, q.ready_no limit p_want for update skip locked))
+    returning r.task_no, r.step_no
+  ),
+  claimed as (
+    update tasker_step s
+       set state = 2, worker_id = p_worker, started_at = v_now, attempts = s.attempts + 1
+      from (select t.task_no, t.step_no from taken t where abs(t.step_no) = t.step_no) taken   -- see tasker_complete_batch on abs
+     where s.task_no = taken.task_no and s.step_no = taken.step_no and case when s.state = 1 then true end
+    returning s.task_no, s.step_no, s.definition_id, s.attempts
+  ),
+  started as (
+    update tasker_task t
+       set state = 2, started_at = coalesce(t.started_at, v_now)
+      from (select distinct c.task_no from claimed c order by 1) first
+     where t.task_no = first.task_no and case when t.state = 0 then true end
+    returning t.task_no
+  ),
+  history as (
+    insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id)
+    select b.task_no, null::int, v_now, 0::smallint, 2::smallint, null::smallint, p_worker from started b
+    union all
+    select c.task_no, c.step_no, v_now, 1::smallint, 2::smallint, c.attempts, p_worker from claimed c
+  ),
+  claim as (
+    insert into tasker_claim as k (worker_id, claim_no, task_nos, step_nos)
+    select p_worker, p_claim_no, array_agg(c.task_no), array_agg(c.step_no) from claimed c having count(*) > 0
+    on conflict (worker_id, claim_no) do update
+      set task_nos = k.task_nos || excluded.task_nos, step_nos = k.step_nos || excluded.step_nos
+  )
+  select c.task_no, c.step_no, c.definition_id, c.attempts from claimed c;
+end
+$$;
+
+-- source: functions/tasker_clock.sql 7e4fb1b06a3e
+-- tasker_clock: the one clock of the product. Tests move it for a session: set tasker.clock_offset = '1 hour'.
+--   returns the time now, even inside a long transaction
+create or replace function tasker_clock ()
+  returns timestamptz
+  language sql volatile parallel safe
+as $$
+  select clock_timestamp() + coalesce(nullif(current_setting('tasker.clock_offset', true), ''), '0')::interval
+$$;
+
+-- source: functions/tasker_complete_and_claim.sql 7df6060242b7
+-- tasker_complete_and_claim: the engine's one round trip: report what ended well, take on more.
+--   p_claim_no     the engine's own running number of this call; p_closed_claims: earlier ones of which every step has ended
+--   p_want         steps it has room for; unlocked children are handed over first, then the queue is asked
+--   returns the steps that are now leased to the worker, at most p_want
+--   raises WF003 when the worker's lease is over; then nothing of this call holds
+create or replace function tasker_complete_and_claim
+  (p_worker int, p_claim_no int, p_task_nos bigint[], p_step_nos int[], p_attempts smallint[], p_results jsonb, p_want int,
+   p_definitions int[], p_closed_claims int[])
+  returns table (task_no bigint, step_no int, definition_id int, attempt smallint)
+  language plpgsql
+as $$
+#variable_conflict use_column
+declare
+  v_handed int := 0;
+begin
+  if p_closed_claims is not null then
+    delete from tasker_claim c where c.worker_id = p_worker and c.claim_no = any(p_closed_claims);
+  end if;
+  if cardinality(p_task_nos) > 0 then
+    if not exists (select from tasker_worker w where w.worker_id = p_worker and w.lease_until > tasker_clock()) then
+      raise exception 'the lease of worker % is over', p_worker using errcode = 'WF003';
+    end if;
+    if cardinality(p_task_nos) <= 3 then
+      return query select * from tasker_complete_few(p_worker, p_claim_no, p_task_nos, p_step_nos, p_attempts, p_results, p_want);
+    else
+      return query select * from tasker_complete_batch(p_worker, p_claim_no, p_task_nos, p_step_nos, p_attempts, p_results, p_want);
+    end if;
+    get diagnostics v_handed = row_count;
+  end if;
+  if p_want > v_handed then
+    return query select * from tasker_claim_steps(p_worker, p_claim_no, p_want - v_handed, p_definitions);
+  end if;
+end
+$$;
+
+-- source: functions/tasker_complete_batch.sql d2ef4ea2680a
+-- tasker_complete_batch: many steps end well in one statement; the core of the engine's speed.
+--   p_task_nos, p_step_nos, p_attempts, p_results  one entry per step, sorted by task and step; results is one JSON array
+--   p_want  how many unlocked children the worker takes on at once: they go straight to running, without standing in the queue
+--   moves  running -> completed, pending -> running | ready | skipped, task -> its final state when its last counted step has ended
+--   locks  own steps, then children by (task_no, step_no), then tasks by task_no; never another order
+--   fence  a step not running under this worker in this attempt is left alone and its children too
+--   events step.completed, step.started, step.skipped, task.completed | failed | cancelled
+-- Plans must not depend on statistics: every join has to be driven by the small side through the primary key. So volatile columns stand
+-- inside CASE, and comparisons that are always true (abs(x) = x) make the planner expect one row of what is in fact a few hundred.
+create or replace function tasker_complete_batch
+  (p_worker int, p_claim_no int, p_task_nos bigint[], p_step_nos int[], p_attempts smallint[], p_results jsonb, p_want int)
+  returns table (task_no bigint, step_no int, definition_id int, attempt smallint)
+  language plpgsql
+as $$
+#variable_conflict use_column
+declare
+  v_offset interval := tasker_clock() - clock_timestamp();
+  v_handed_tasks bigint[];
+  v_handed_steps int[];
+  v_handed_definitions int[];
+  v_handed_attempts smallint[];
+  v_skipped_tasks bigint[];
+  v_skipped_steps int[];
+begin
+  with outcome as materialized (
+    select o.task_no, o.step_no, o.attempt, o.result
+      from rows from (unnest(p_task_nos), unnest(p_step_nos), unnest(p_attempts), jsonb_array_elements(p_results))
+        as o (task_no, step_no, attempt, result)
+     where abs(o.attempt) = o.attempt
+  ),
+  ended as (
+    update tasker_step s
+       set state = 4, result = outcome.result, error = null, worker_id = null, finished_at = clock_timestamp() + v_offset
+      from outcome
+     where s.task_no = outcome.task_no and s.step_no = outcome.step_no
+       and case when s.state = 2 and s.worker_id = p_worker and s.attempts = outcome.attempt then true end
+    returning s.task_no, s.step_no, s.attempts, s.children, s.counted, s.finished_at
+  ),
+  child as (
+    select x.task_no, x.step_no, x.parents_done, row_number() over (order by x.task_no, x.step_no) as place
+      from (select e.task_no, c.step_no, count(*)::int as parents_done
+              from ended e, unnest(e.children) as c (step_no) group by 1, 2 having abs(count(*)) = count(*)) x
+  ),
+  unlocked as (
+    update tasker_step s
+       set pending = s.pending - child.parents_done,
+           state = case when s.pending <> child.parents_done or s.state <> 0 then s.state
+                        when s.bypass then 7 when child.place <= p_want then 2 else 1 end,
+           worker_id = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or child.place > p_want then s.worker_id else p_worker end,
+           started_at = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or child.place > p_want then s.started_at
+                             else clock_timestamp() + v_offset end,
+           finished_at = case when s.pending = child.parents_done and s.state = 0 and s.bypass then clock_timestamp() + v_offset else s.finished_at end,
+           attempts = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or child.place > p_want then s.attempts else s.attempts + 1 end
+      from child
+     where s.task_no = child.task_no and s.step_no = child.step_no
+    returning s.task_no, s.step_no, s.definition_id, s.attempts, s.started_at, s.finished_at,
+              case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) then s.state end as state
+  ),
+  ready as (
+    insert into tasker_ready (rank, task_no, step_no, definition_id)
+    select clock_timestamp() + v_offset - (select t.priority from tasker_task t where t.task_no = u.task_no) * interval '1 minute',
+           u.task_no, u.step_no, u.definition_id
+      from unlocked u where u.state = 1
+  ),
+  counted as (
+    select e.task_no, count(*)::int as ended from ended e where e.counted group by 1 order by 1
+  ),
+  task as (
+    update tasker_task t
+       set remaining = t.remaining - counted.ended,
+           state = case when t.remaining <> counted.ended then t.state
+                        when t.cancel_requested_at is not null then 6 when t.failed_count > 0 then 5 when t.cancelled_count > 0 then 6 else 4 end,
+           finished_at = case when t.remaining = counted.ended then clock_timestamp() + v_offset end
+      from counted
+     where t.task_no = counted.task_no
+    returning t.task_no, t.state, t.finished_at
+  ),
+  history as (
+    insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id)
+    select e.task_no, e.step_no, e.finished_at, 2::smallint, 4::smallint, e.attempts, p_worker from ended e
+    union all
+    select u.task_no, u.step_no, coalesce(u.finished_at, u.started_at), 0::smallint, u.state, case when u.state = 2 then u.attempts end,
+           case when u.state = 2 then p_worker end
+      from unlocked u where u.state in (2, 7)
+    union all
+    select t.task_no, null::int, t.finished_at, 2::smallint, t.state, null::smallint, p_worker from task t where t.finished_at is not null
+  ),
+  claim as (
+    insert into tasker_claim (worker_id, claim_no, task_nos, step_nos)
+    select p_worker, p_claim_no, array_agg(u.task_no), array_agg(u.step_no) from unlocked u where u.state = 2 having count(*) > 0
+  )
+  select array_agg(u.task_no) filter (where u.state = 2), array_agg(u.step_no) filter (where u.state = 2),
+         array_agg(u.definition_id) filter (where u.state = 2), array_agg(u.attempts) filter (where u.state = 2),
+         array_agg(u.task_no) filter (where u.state = 7), array_agg(u.step_no) filter (where u.state = 7)
+    into v_handed_tasks, v_handed_steps, v_handed_definitions, v_handed_attempts, v_skipped_tasks, v_skipped_steps
+    from unlocked u;
+  if v_skipped_tasks is not null then
+    perform tasker_count_off(tasker_unlock_children(v_skipped_tasks, v_skipped_steps));
+  end if;
+  return query select * from unnest(v_handed_tasks, v_handed_steps, v_handed_definitions, v_handed_attempts);
+end
+$$;
+
+-- source: functions/tasker_complete_few.sql 84bf4a2b6a42
+-- tasker_complete_few: the same as tasker_complete_batch for up to three steps, without its start-up cost: 0.3 ms less per hop.
+--   moves, locks, fence, events  as tasker_complete_batch; a test holds the two equal
+create or replace function tasker_complete_few
+  (p_worker int, p_claim_no int, p_task_nos bigint[], p_step_nos int[], p_attempts smallint[], p_results jsonb, p_want int)
+  returns table (task_no bigint, step_no int, definition_id int, attempt smallint)
+  language plpgsql
+as $$
+#variable_conflict use_column
+declare
+  v_offset interval := tasker_clock() - clock_timestamp();
+  v_now timestamptz;
+  v_ended tasker_step;
+  v_child record;
+  v_want int := p_want;
+  v_child_tasks bigint[] := '{}';
+  v_child_steps int[] := '{}';
+  v_counted_tasks bigint[] := '{}';
+  v_handed_tasks bigint[];
+  v_handed_steps int[];
+  v_skipped_tasks bigint[];
+  v_skipped_steps int[];
+  v_state smallint;
+begin
+  for i in 1 .. cardinality(p_task_nos) loop
+    update tasker_step s
+       set state = 4, result = p_results -> (i - 1), error = null, worker_id = null, finished_at = clock_timestamp() + v_offset
+     where s.task_no = p_task_nos[i] and s.step_no = p_step_nos[i]
+       and s.state = 2 and s.worker_id = p_worker and s.attempts = p_attempts[i]
+    returning s.* into v_ended;
+    continue when not found;
+    insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id)
+    values (v_ended.task_no, v_ended.step_no, v_ended.finished_at, 2, 4, v_ended.attempts, p_worker);
+    if v_ended.children is not null then
+      v_child_tasks := v_child_tasks || array_fill(v_ended.task_no, array[cardinality(v_ended.children)]);
+      v_child_steps := v_child_steps || v_ended.children;
+    end if;
+    if v_ended.counted then
+      v_counted_tasks := v_counted_tasks || v_ended.task_no;
+    end if;
+  end loop;
+
+  for v_child in
+    select c.task_no, c.step_no, count(*)::int as parents_done
+      from unnest(v_child_tasks, v_child_steps) as c (task_no, step_no) group by 1, 2 order by 1, 2
+  loop
+    v_now := clock_timestamp() + v_offset;
+    update tasker_step s
+       set pending = s.pending - v_child.parents_done,
+           state = case when s.pending <> v_child.parents_done or s.state <> 0 then s.state
+                        when s.bypass then 7 when v_want > 0 then 2 else 1 end,
+           worker_id = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or v_want <= 0 then s.worker_id else p_worker end,
+           started_at = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or v_want <= 0 then s.started_at
+                             else clock_timestamp() + v_offset end,
+           finished_at = case when s.pending = v_child.parents_done and s.state = 0 and s.bypass then clock_timestamp() + v_offset else s.finished_at end,
+           attempts = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or v_want <= 0 then s.attempts else s.attempts + 1 end
+     where s.task_no = v_child.task_no and s.step_no = v_child.step_no
+    returning case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) then s.state end,
+              s.definition_id, s.attempts, coalesce(s.finished_at, s.started_at)
+         into v_state, definition_id, attempt, v_now;
+    if v_state = 2 then
+      v_want := v_want - 1;
+      v_handed_tasks := v_handed_tasks || v_child.task_no;
+      v_handed_steps := v_handed_steps || v_child.step_no;
+      insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id)
+      values (v_child.task_no, v_child.step_no, v_now, 0, 2, attempt, p_worker);
+      task_no := v_child.task_no;
+      step_no := v_child.step_no;
+      return next;
+    elsif v_state = 7 then
+      v_skipped_tasks := v_skipped_tasks || v_child.task_no;
+      v_skipped_steps := v_skipped_steps || v_child.step_no;
+      insert into tasker_history (task_no, step_no, at, from_state, to_state) values (v_child.task_no, v_child.step_no, v_now, 0, 7);
+    elsif v_state = 1 then
+      insert into tasker_ready (rank, task_no, step_no, definition_id)
+      select clock_timestamp() + v_offset - t.priority * interval '1 minute', v_child.task_no, v_child.step_no, definition_id
+        from tasker_task t where t.task_no = v_child.task_no;
+    end if;
+  end loop;
+
+  if v_handed_tasks is not null then
+    insert into tasker_claim (worker_id, claim_no, task_nos, step_nos) values (p_worker, p_claim_no, v_handed_tasks, v_handed_steps);
+  end if;
+  if v_counted_tasks <> '{}' then
+    perform tasker_count_off(v_counted_tasks, p_worker);
+  end if;
+  if v_skipped_tasks is not null then
+    perform tasker_count_off(tasker_unlock_children(v_skipped_tasks, v_skipped_steps));
+  end if;
+end
+$$;
+
+-- source: functions/tasker_count_off.sql e14729ad718e
+-- tasker_count_off: takes ended steps off their tasks' count, and settles a task whose last counted step has ended.
+--   p_task_nos  one entry per counted step that ended (a task may stand there several times)
+--   moves  task -> completed; failed when a step is failed; cancelled on request, or when steps were cancelled and none failed
+--   locks  tasks by task_no     events task.completed | failed | cancelled
+create or replace function tasker_count_off (p_task_nos bigint[], p_worker int default null)
+  returns void
+  language plpgsql
+as $$
+declare
+  v_off record;
+  v_task record;
+begin
+  for v_off in select o.task_no, count(*)::int as ended from unnest(p_task_nos) as o (task_no) group by 1 order by 1 loop
+    update tasker_task t
+       set remaining = t.remaining - v_off.ended,
+           state = case when t.remaining <> v_off.ended then t.state
+                        when t.cancel_requested_at is not null then 6 when t.failed_count > 0 then 5 when t.cancelled_count > 0 then 6 else 4 end,
+           finished_at = case when t.remaining = v_off.ended then tasker_clock() end
+     where t.task_no = v_off.task_no
+    returning t.state, t.finished_at into v_task;
+    if v_task.finished_at is not null then
+      insert into tasker_history (task_no, at, from_state, to_state, worker_id)
+      values (v_off.task_no, v_task.finished_at, 2, v_task.state, p_worker);
+    end if;
+  end loop;
+end
+$$;
+
+-- source: functions/tasker_create_tasks.sql bfb0e55b180f
+-- tasker_create_tasks: makes tasks with all their steps, in one statement per table whatever their number.
+--   p_requests  [{"definition_id", "context", "initiator", "source_system", "reason", "tags", "priority", "bypass_steps": [step names],
+--                 "correlation_id", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
+--   returns one row per request in its order; created is false when the idempotency key named an earlier task
+--   moves  roots -> ready (pending until run_at)     locks  idempotency keys, in order     events  none before the first claim
+--   raises WF005 when a key was used with another request, WF001 for an unknown definition
+create or replace function tasker_create_tasks (p_requests jsonb)
+  returns table (place int, task_id uuid, created boolean)
+  language plpgsql
+as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := tasker_clock();
+  v_keyed record;
+  v_earlier record;
+  v_id uuid;
+  v_earlier_ids jsonb := '{}';
+  v_ids jsonb := '{}';
+  v_later boolean := false;
+begin
+  for v_keyed in
+    select request.place, request.value ->> 'idempotency_key' as key, request.value ->> 'fingerprint' as fingerprint, d.namespace, d.name
+      from jsonb_array_elements(p_requests) with ordinality as request (value, place)
+      join tasker_definition d on d.definition_id = (request.value ->> 'definition_id')::int
+     where request.value ->> 'idempotency_key' is not null
+     order by d.namespace, d.name, request.value ->> 'idempotency_key', request.place
+  loop
+    v_id := gen_random_uuid();
+    insert into tasker_request_key (namespace, name, key, task_id, fingerprint)
+    values (v_keyed.namespace, v_keyed.name, v_keyed.key, v_id, v_keyed.fingerprint)
+    on conflict (namespace, name, key) do nothing;
+    if found then
+      v_ids := v_ids || jsonb_build_object(v_keyed.place, v_id);
+      continue;
+    end if;
+    select k.task_id, k.fingerprint into v_earlier from tasker_request_key k
+     where k.namespace = v_keyed.namespace and k.name = v_keyed.name and k.key = v_keyed.key;
+    if v_earlier.fingerprint is distinct from v_keyed.fingerprint then
+      raise exception 'the idempotency key "%" was used for another request', v_keyed.key using errcode = 'WF005';
+    end if;
+    v_earlier_ids := v_earlier_ids || jsonb_build_object(v_keyed.place, v_earlier.task_id);
+  end loop;
+
+  if exists (select from jsonb_array_elements(p_requests) as request (value)
+              where not exists (select from tasker_definition d where d.definition_id = (request.value ->> 'definition_id')::int)) then
+    raise exception 'a request names a definition that is not known' using errcode = 'WF001';
+  end if;
+  update tasker_definition d set used = true
+   where not d.used and d.definition_id in (select (request.value ->> 'definition_id')::int from jsonb_array_elements(p_requests) as request (value));
+
+  return query
+  with request as materialized (
+    select element.place::int, nextval('tasker_task_no') as task_no, coalesce((v_ids ->> element.place::text)::uuid, gen_random_uuid()) as task_id,
+           field.definition_id, coalesce(field.context, '{}') as context, field.initiator, field.source_system, field.reason,
+           coalesce(field.tags, '{}') as tags, coalesce(field.priority, 0::smallint) as priority, field.bypass_steps, field.correlation_id,
+           case when field.run_at > v_now then field.run_at end as run_at
+      from jsonb_array_elements(p_requests) with ordinality as element (value, place),
+           jsonb_to_record(element.value) as field (definition_id int, context jsonb, initiator text, source_system text, reason text,
+             tags text[], priority smallint, bypass_steps text[], correlation_id text, run_at timestamptz)
+     where not v_earlier_ids ? element.place::text
+  ),
+  task as (
+    insert into tasker_task (task_no, task_id, definition_id, remaining, priority, context, tags, initiator, source_system, reason,
+                             correlation_id, run_at, created_at)
+    select r.task_no, r.task_id, r.definition_id,
+           (select count(*) from tasker_template p where p.definition_id = r.definition_id and p.children = '{}'),
+           r.priority, r.context, r.tags, r.initiator, r.source_system, r.reason, r.correlation_id, r.run_at, v_now
+      from request r order by r.task_no
+  ),
+  step as (
+    insert into tasker_step (task_no, step_no, definition_id, pending, state, retry_limit, counted, bypass, children)
+    select r.task_no, p.step_no, r.definition_id, cardinality(p.parents),
+           case when p.parents = '{}' and r.run_at is null and not (p.name = any(coalesce(r.bypass_steps, '{}'))) then 1 else 0 end,
+           p.retry_limit, p.children = '{}', p.name = any(coalesce(r.bypass_steps, '{}')), nullif(p.children, '{}')
+      from request r join tasker_template p on p.definition_id = r.definition_id
+     order by r.task_no, p.step_no
+    returning tasker_step.task_no, tasker_step.step_no, tasker_step.definition_id, tasker_step.state, tasker_step.pending
+  ),
+  ready as (
+    insert into tasker_ready (rank, task_no, step_no, definition_id)
+    select v_now - r.priority * interval '1 minute', s.task_no, s.step_no, s.definition_id
+      from step s join request r using (task_no) where s.state = 1
+     order by r.place, s.step_no
+  ),
+  delayed as (
+    insert into tasker_delayed (run_at, task_no, step_no)
+    select coalesce(r.run_at, v_now), s.task_no, s.step_no
+      from step s join request r using (task_no) where s.state = 0 and s.pending = 0
+  )
+  select r.place, r.task_id, true from request r
+  union all
+  select earlier.key::int, earlier.value::uuid, false from jsonb_each_text(v_earlier_ids) as earlier (key, value)
+  order by 1;
+  perform pg_notify('tasker_ready', '');
+end
+$$;
+
+-- source: functions/tasker_fail_steps.sql 5580ac725f6d
+-- tasker_fail_steps: attempts that ended badly: each goes into its back-off, or ends for good.
+--   p_errors  one JSON object per step: {"type", "message", "code", "traceback", "retryable": bool, "delay": seconds or null}
+--   moves  running -> retrying while attempts are left and the error is retryable; -> cancelled when it was asked to stop; else -> failed
+--   locks  own steps by (task_no, step_no), and what tasker_recount_task locks     fence  state, worker and attempt
+--   events step.failed, then step.retried when a retry is set; step.cancelled; task.failed | cancelled
+create or replace function tasker_fail_steps (p_worker int, p_task_nos bigint[], p_step_nos int[], p_attempts smallint[], p_errors jsonb)
+  returns void
+  language plpgsql
+as $$
+declare
+  v_lost record;
+  v_step tasker_step;
+  v_now timestamptz;
+  v_run_at timestamptz;
+  v_error jsonb;
+  v_state smallint;
+begin
+  for v_lost in
+    select o.task_no, o.step_no, o.attempt, o.error
+      from rows from (unnest(p_task_nos), unnest(p_step_nos), unnest(p_attempts), jsonb_array_elements(p_errors)) as o (task_no, step_no, attempt, error)
+     order by o.task_no, o.step_no
+  loop
+    select s.* into v_step from tasker_step s
+     where s.task_no = v_lost.task_no and s.step_no = v_lost.step_no
+       and s.state = 2 and s.worker_id = p_worker and s.attempts = v_lost.attempt
+       for update;
+    continue when not found;
+    v_now := tasker_clock();
+    v_error := v_lost.error - array['retryable', 'delay'];
+    v_state := case when v_step.cancel_requested then 6
+                    when (v_lost.error ->> 'retryable')::boolean and v_step.attempts < v_step.retry_limit then 3 else 5 end;
+    v_run_at := case when v_state = 3 then v_now + tasker_backoff(v_step.definition_id, v_step.step_no, v_step.attempts, (v_lost.error ->> 'delay')::float8) end;
+    update tasker_step s
+       set state = v_state, worker_id = null, error = v_error, finished_at = case when v_state <> 3 then v_now end
+     where s.task_no = v_step.task_no and s.step_no = v_step.step_no;
+    insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id, detail)
+    values (v_step.task_no, v_step.step_no, v_now, 2, v_state, v_step.attempts, p_worker,
+            v_error || case when v_state = 3 then jsonb_build_object('run_at', v_run_at) else '{}' end);
+    if v_state = 3 then
+      insert into tasker_delayed (run_at, task_no, step_no) values (v_run_at, v_step.task_no, v_step.step_no);
+    else
+      perform tasker_block_descendants(v_step.task_no, v_step.step_no);
+    end if;
+  end loop;
+end
+$$;
+
+-- source: functions/tasker_get_ready_steps.sql 1e6ff0cd5817
+-- tasker_get_ready_steps: which steps of a task may run now.
+--   returns no rows when the task is not one of this namespace and name
+create or replace function tasker_get_ready_steps (p_namespace text, p_task_name text, p_task_id uuid)
+  returns table (step_id bigint, step_name text, attempts smallint, retry_limit smallint, ready_since timestamptz)
+  language plpgsql stable
+as $$
+#variable_conflict use_column
+declare
+  v_task_no bigint;
+begin
+  select t.task_no into v_task_no from tasker_task t join tasker_definition d using (definition_id)
+   where t.task_id = p_task_id and d.namespace = p_namespace and d.name = p_task_name;
+  return query
+  select tasker_step_id(s.task_no, s.step_no), p.name, s.attempts, s.retry_limit, waiting.since
+    from (select r.step_no, r.rank as since from tasker_ready r where r.task_no = v_task_no
+          union all
+          select d.step_no, d.run_at from tasker_delayed d where d.task_no = v_task_no and d.run_at <= tasker_clock()) waiting
+    join tasker_step s on s.task_no = v_task_no and s.step_no = waiting.step_no
+    join tasker_template p on p.definition_id = s.definition_id and p.step_no = s.step_no
+   order by s.step_no;
+end
+$$;
+
+-- source: functions/tasker_heartbeat.sql bd4e21152878
+-- tasker_heartbeat: the worker lives; its lease runs p_lease from now.
+--   returns true; false when the lease was over already: then its steps may run elsewhere and it must stop working under this id
+create or replace function tasker_heartbeat (p_worker int, p_lease interval, p_definitions int[], p_draining boolean)
+  returns boolean
+  language sql
+as $$
+  with renewed as (
+    update tasker_worker w
+       set seen_at = tasker_clock(), lease_until = tasker_clock() + p_lease, definitions = p_definitions, draining = p_draining,
+           server_started_at = case when w.server_started_at is not null then pg_postmaster_start_time() end
+     where w.worker_id = p_worker and w.lease_until > tasker_clock()
+    returning w.worker_id
+  )
+  select exists (select from renewed)
+$$;
+
+-- source: functions/tasker_move_exists.sql fd4274ede61c
+-- tasker_move_exists: the moves a step can make at all; engine/states.py says the same and a test holds them equal.
+create or replace function tasker_move_exists (p_from smallint, p_to smallint)
+  returns boolean
+  language sql immutable strict parallel safe
+as $$
+  select p_to = any(case p_from
+    when 0 then array[1, 2, 6, 7, 8]
+    when 1 then array[2, 6, 7, 8]
+    when 2 then array[1, 3, 4, 5, 6]
+    when 3 then array[1, 2, 6, 7, 8]
+    when 5 then array[1, 7, 8]
+    else array[]::int[]
+  end)
+$$;
+
+-- source: functions/tasker_read_results.sql 9f2aa161403e
+-- tasker_read_results: results of steps that have one; a skipped step's is null.
+create or replace function tasker_read_results (p_task_nos bigint[], p_step_nos int[])
+  returns table (task_no bigint, step_no int, result text)
+  language sql stable
+as $$
+  select s.task_no, s.step_no, coalesce(s.result::text, 'null')
+    from unnest(p_task_nos, p_step_nos) as wanted (task_no, step_no)
+   cross join lateral (select k.task_no, k.step_no, k.result from tasker_step k
+                        where k.task_no = wanted.task_no and k.step_no = wanted.step_no and k.state in (4, 7, 8) offset 0) s
+$$;
+
+-- source: functions/tasker_read_tasks.sql 521d23b0e411
+-- tasker_read_tasks: what every step of a task shares, for an engine that has just claimed some of them.
+create or replace function tasker_read_tasks (p_task_nos bigint[])
+  returns table (task_no bigint, task_id uuid, context text, correlation_id text)
+  language sql stable
+as $$
+  select t.task_no, t.task_id, t.context::text, t.correlation_id
+    from unnest(p_task_nos) as wanted (task_no)
+   cross join lateral (select k.task_no, k.task_id, k.context, k.correlation_id from tasker_task k where k.task_no = wanted.task_no offset 0) t
+$$;
+
+-- source: functions/tasker_reap_workers.sql ff3692c6c9be
+-- tasker_reap_workers: takes the steps of dead engines back. Every engine calls it again and again; it acts on what it finds, so no death is missed.
+--   An engine whose advisory lock is free has no connection left: its lease is cut to p_grace, and a live one renews it when it reconnects.
+--   Only the lease proves a death. Within a new life of the server a free lock says nothing.
+--   moves  running -> retrying (at once) or -> failed when its attempts are used up: the running attempt is charged, as worker_crashed
+--   locks  worker rows, then what tasker_fail_steps locks     events step.failed, step.retried
+--   returns how many steps were taken back
+create or replace function tasker_reap_workers (p_worker int, p_grace interval default '1 second')
+  returns int
+  language plpgsql
+as $$
+declare
+  v_worker tasker_worker;
+  v_taken int := 0;
+begin
+  for v_worker in
+    select w.* from tasker_worker w
+     where w.worker_id <> p_worker
+       and (w.lease_until > tasker_clock() + p_grace
+            or w.lease_until <= tasker_clock() and exists (select from tasker_claim c where c.worker_id = w.worker_id))
+     order by w.worker_id
+  loop
+    if v_worker.lease_until <= tasker_clock() then
+      v_taken := v_taken + tasker_rescue_steps(v_worker.worker_id);
+    elsif v_worker.server_started_at = pg_postmaster_start_time() and pg_try_advisory_lock(77, v_worker.worker_id) then
+      perform pg_advisory_unlock(77, v_worker.worker_id);
+      update tasker_worker w set lease_until = tasker_clock() + p_grace
+       where w.worker_id = v_worker.worker_id and w.seen_at = v_worker.seen_at;
+    end if;
+  end loop;
+  delete from tasker_worker w where w.lease_until < tasker_clock() - interval '1 hour';
+  return v_taken;
+end
+$$;
+
+-- source: functions/tasker_recount_task.sql ee82206f4c85
+-- tasker_recount_task: counts anew which steps of a task can still end, after a step failed or was led out of failure.
+--   A leaf count no longer tells when nothing can progress, so from now on every open step that no failed step blocks is counted.
+--   moves  task -> failed or cancelled when nothing can progress; a settled task in which something can -> running
+--   locks  the task's open steps by step_no, then the task     events task.failed | cancelled | completed when it settles
+create or replace function tasker_recount_task (p_task_no bigint, p_actor text default null, p_reason text default null)
+  returns smallint
+  language plpgsql
+as $$
+declare
+  v_task tasker_task;
+  v_remaining int;
+  v_failed int;
+  v_cancelled int;
+  v_state smallint;
+begin
+  perform from tasker_step s where s.task_no = p_task_no and s.state in (0, 1, 2, 3) order by s.step_no for update;
+  select t.* into v_task from tasker_task t where t.task_no = p_task_no for update;
+
+  with recursive blocked (step_no) as (
+    select c.step_no from tasker_step s, unnest(s.children) as c (step_no) where s.task_no = p_task_no and s.state = 5
+    union
+    select c.step_no
+      from blocked b join tasker_step s on s.task_no = p_task_no and s.step_no = b.step_no and s.state = 0, unnest(s.children) as c (step_no)
+  ),
+  open as (
+    select s.step_no, s.counted, not (s.state = 0 and s.step_no in (select b.step_no from blocked b)) as free
+      from tasker_step s where s.task_no = p_task_no and s.state in (0, 1, 2, 3)
+  ),
+  marked as (
+    update tasker_step s set counted = open.free
+      from open where s.task_no = p_task_no and s.step_no = open.step_no and open.counted <> open.free
+  )
+  select count(*) filter (where open.free) into v_remaining from open;
+  select count(*) filter (where s.state = 5), count(*) filter (where s.state = 6) into v_failed, v_cancelled
+    from tasker_step s where s.task_no = p_task_no;
+
+  v_state := case when v_remaining > 0 then case when v_task.state = 0 then 0 else 2 end
+                  when v_task.cancel_requested_at is not null then 6 when v_failed > 0 then 5 when v_cancelled > 0 then 6 else 4 end;
+  update tasker_task t
+     set remaining = v_remaining, failed_count = v_failed, cancelled_count = v_cancelled, state = v_state,
+         finished_at = case when v_remaining = 0 then coalesce(v_task.finished_at, tasker_clock()) end
+   where t.task_no = p_task_no;
+  if v_state <> v_task.state then
+    insert into tasker_history (task_no, at, from_state, to_state, actor, reason)
+    values (p_task_no, tasker_clock(), v_task.state, v_state, p_actor, p_reason);
+  end if;
+  return v_state;
+end
+$$;
+
+-- source: functions/tasker_refuse_cancelled.sql f980b8d6a1a7
+-- tasker_refuse_cancelled: nothing leads out of a cancelled task.
+--   raises WF002 when the task is cancelled or asked to stop
+create or replace function tasker_refuse_cancelled (p_task_no bigint)
+  returns void
+  language plpgsql
+as $$
+begin
+  if exists (select from tasker_task t where t.task_no = p_task_no and t.cancel_requested_at is not null) then
+    raise exception 'the task was cancelled' using errcode = 'WF002';
+  end if;
+end
+$$;
+
+-- source: functions/tasker_register_definition.sql 942d6e9a05d6
+-- tasker_register_definition: makes a task definition known; the same content again is no change.
+--   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "steps": [...]}, steps in topological order
+--   moves  none. Content under a used version is immutable; content that no task has used yet is replaced
+--   locks  the definition     raises WF004 when another content is already in use under this version
+create or replace function tasker_register_definition (p_definition jsonb)
+  returns int
+  language plpgsql
+as $$
+declare
+  v_id int;
+  v_fingerprint text;
+  v_used boolean;
+begin
+  insert into tasker_namespace (namespace, description)
+  values (p_definition ->> 'namespace', coalesce(p_definition ->> 'namespace_description', ''))
+  on conflict (namespace) do update set description = excluded.description
+    where excluded.description <> '' and tasker_namespace.description <> excluded.description;
+
+  insert into tasker_definition as d
+    (namespace, name, version, version_rank, prerelease, description, schema, fingerprint, step_count, created_at)
+  values
+    (p_definition ->> 'namespace', p_definition ->> 'name', p_definition ->> 'version', tasker_version_rank(p_definition ->> 'version'),
+     position('-' in p_definition ->> 'version') > 0, coalesce(p_definition ->> 'description', ''), nullif(p_definition -> 'schema', 'null'),
+     '', jsonb_array_length(p_definition -> 'steps'), tasker_clock())
+  on conflict (namespace, name, version) do nothing;
+
+  select d.definition_id, d.fingerprint, d.used into v_id, v_fingerprint, v_used
+    from tasker_definition d
+   where d.namespace = p_definition ->> 'namespace' and d.name = p_definition ->> 'name' and d.version = p_definition ->> 'version'
+     for update;
+  if v_fingerprint = p_definition ->> 'fingerprint' then
+    return v_id;
+  end if;
+  if v_used then
+    raise exception '%/%@% is in use with other content', p_definition ->> 'namespace', p_definition ->> 'name', p_definition ->> 'version'
+      using errcode = 'WF004', hint = 'give the changed workflow a new version';
+  end if;
+
+  update tasker_definition d
+     set description = coalesce(p_definition ->> 'description', ''), schema = nullif(p_definition -> 'schema', 'null'),
+         fingerprint = p_definition ->> 'fingerprint', step_count = jsonb_array_length(p_definition -> 'steps')
+   where d.definition_id = v_id;
+  delete from tasker_template p where p.definition_id = v_id;
+  insert into tasker_template
+    (definition_id, step_no, name, description, handler, parents, children, retryable, retry_limit, timeout_ms,
+     backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config)
+  select v_id, step.place - 1, step.value ->> 'name', coalesce(step.value ->> 'description', ''), step.value ->> 'handler',
+         array(select jsonb_array_elements_text(step.value -> 'parents')::int order by 1),
+         array(select jsonb_array_elements_text(step.value -> 'children')::int order by 1),
+         (step.value ->> 'retryable')::boolean, (step.value ->> 'retry_limit')::int, (step.value ->> 'timeout_ms')::bigint,
+         (step.value #>> '{backoff,base}')::float8, (step.value #>> '{backoff,multiplier}')::float8,
+         (step.value #>> '{backoff,cap}')::float8, (step.value #>> '{backoff,jitter}')::float8,
+         nullif(step.value -> 'output_schema', 'null'), nullif(step.value -> 'handler_config', 'null')
+    from jsonb_array_elements(p_definition -> 'steps') with ordinality as step (value, place);
+  return v_id;
+end
+$$;
+
+-- source: functions/tasker_register_worker.sql 3a83a55a6de5
+-- tasker_register_worker: an engine process begins; its id is new at every start, so nothing of an earlier life can be mistaken for its own.
+--   p_session_lock  true when the caller's connections are real sessions that can hold advisory lock (77, worker_id) for as long as they live
+--   returns the worker's id; its lease runs p_lease from now by the database's clock
+create or replace function tasker_register_worker
+  (p_name text, p_runner text, p_concurrency int, p_definitions int[], p_lease interval, p_session_lock boolean)
+  returns int
+  language sql
+as $$
+  insert into tasker_worker (name, runner, concurrency, definitions, started_at, seen_at, lease_until, server_started_at)
+  values (p_name, p_runner, p_concurrency, p_definitions, tasker_clock(), tasker_clock(), tasker_clock() + p_lease,
+          case when p_session_lock then pg_postmaster_start_time() end)
+  returning worker_id
+$$;
+
+-- source: functions/tasker_release_steps.sql b7d53cdc4249
+-- tasker_release_steps: an engine hands back steps it will not run; the attempt is not charged.
+--   moves  running -> ready (or cancelled when it was asked to stop)     locks  own steps by (task_no, step_no)
+--   fence  state, worker and attempt     events none; the history keeps the move
+create or replace function tasker_release_steps (p_worker int, p_task_nos bigint[], p_step_nos int[], p_attempts smallint[])
+  returns int
+  language plpgsql
+as $$
+declare
+  v_now timestamptz := tasker_clock();
+  v_held record;
+  v_step tasker_step;
+  v_released int := 0;
+begin
+  for v_held in
+    select h.task_no, h.step_no, h.attempt from unnest(p_task_nos, p_step_nos, p_attempts) as h (task_no, step_no, attempt) order by 1, 2
+  loop
+    update tasker_step s
+       set state = case when s.cancel_requested then 6 else 1 end, worker_id = null,
+           attempts = s.attempts - (not s.cancel_requested)::int, finished_at = case when s.cancel_requested then v_now end
+     where s.task_no = v_held.task_no and s.step_no = v_held.step_no and s.state = 2 and s.worker_id = p_worker and s.attempts = v_held.attempt
+    returning s.* into v_step;
+    continue when not found;
+    v_released := v_released + 1;
+    insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id)
+    values (v_step.task_no, v_step.step_no, v_now, 2, v_step.state, v_held.attempt, p_worker);
+    if v_step.state = 6 then
+      perform tasker_block_descendants(v_step.task_no, v_step.step_no);
+    else
+      insert into tasker_ready (rank, task_no, step_no, definition_id)
+      select coalesce(v_step.started_at, v_now) - t.priority * interval '1 minute', v_step.task_no, v_step.step_no, v_step.definition_id
+        from tasker_task t where t.task_no = v_step.task_no;
+    end if;
+  end loop;
+  if v_released > 0 then
+    perform pg_notify('tasker_ready', '');
+  end if;
+  return v_released;
+end
+$$;
+
+-- source: functions/tasker_rescue_steps.sql af88ccf28634
+-- tasker_rescue_steps: takes back every step that an engine with an expired lease still holds, found by its claims.
+--   moves  as tasker_fail_steps with error worker_crashed and no wait     locks  the engine's claims (rescued elsewhere: skipped), then steps
+--   returns how many steps it found
+create or replace function tasker_rescue_steps (p_worker int)
+  returns int
+  language plpgsql
+as $$
+declare
+  v_task_nos bigint[];
+  v_step_nos int[];
+  v_attempts smallint[];
+  v_claims int[];
+begin
+  select array_agg(c.claim_no) into v_claims
+    from (select k.claim_no from tasker_claim k where k.worker_id = p_worker for update skip locked) c;
+  select array_agg(s.task_no order by s.task_no, s.step_no), array_agg(s.step_no order by s.task_no, s.step_no),
+         array_agg(s.attempts order by s.task_no, s.step_no)
+    into v_task_nos, v_step_nos, v_attempts
+    from (select distinct x.task_no, x.step_no
+            from tasker_claim k, unnest(k.task_nos, k.step_nos) as x (task_no, step_no)
+           where k.worker_id = p_worker and k.claim_no = any(v_claims)) held
+    join tasker_step s on s.task_no = held.task_no and s.step_no = held.step_no
+   where s.state = 2 and s.worker_id = p_worker;
+  if v_task_nos is not null then
+    perform tasker_fail_steps(p_worker, v_task_nos, v_step_nos, v_attempts,
+      (select jsonb_agg(jsonb_build_object('type', 'worker_crashed', 'message', 'the engine that ran this step died', 'code', null,
+                                           'retryable', true, 'delay', 0)) from unnest(v_task_nos)));
+    perform pg_notify('tasker_ready', '');
+  end if;
+  delete from tasker_claim k where k.worker_id = p_worker and k.claim_no = any(v_claims);
+  return coalesce(cardinality(v_task_nos), 0);
+end
+$$;
+
+-- source: functions/tasker_resolve_dependencies.sql 9609c9c8f232
+-- tasker_resolve_dependencies: brings a task to where its steps' states say it should be: unlocks what has no open parent left, and settles the task.
+--   After tasker_update_step_status it does what the engine's own path does at once. Calling it when nothing has changed changes nothing.
+--   moves  pending -> ready | skipped, descendants of a cancelled step -> cancelled, task -> its state     locks  open steps by step_no, then the task
+--   returns the steps that became ready     raises WF001 unknown task     events step.skipped, step.cancelled, task.*
+create or replace function tasker_resolve_dependencies (p_task_id uuid)
+  returns table (step_id bigint, step_name text)
+  language plpgsql
+as $$
+#variable_conflict use_column
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+  v_now timestamptz := tasker_clock();
+  v_step record;
+  v_ready int[] := '{}';
+begin
+  perform from tasker_step s where s.task_no = v_task_no and s.state in (0, 1, 2, 3) order by s.step_no for update;
+  for v_step in
+    select s.step_no, s.definition_id, s.bypass, p.parents, t.priority, t.run_at
+      from tasker_step s join tasker_template p using (definition_id, step_no) join tasker_task t using (task_no)
+     where s.task_no = v_task_no and s.state = 0
+     order by s.step_no
+  loop
+    update tasker_step s
+       set pending = parent.open,
+           state = case when parent.lost > 0 then 6 when parent.open > 0 or v_step.run_at > v_now then 0 when v_step.bypass then 7 else 1 end,
+           finished_at = case when parent.lost > 0 or parent.open = 0 and v_step.bypass and v_step.run_at is null then v_now end
+      from (select count(*) filter (where o.state not in (4, 7, 8))::int as open, count(*) filter (where o.state = 6) as lost
+              from tasker_step o where o.task_no = v_task_no and o.step_no = any(v_step.parents)) parent
+     where s.task_no = v_task_no and s.step_no = v_step.step_no
+       and (s.pending <> parent.open or parent.lost > 0 or parent.open = 0)
+       and not (parent.open = 0 and cardinality(v_step.parents) = 0);
+    insert into tasker_history (task_no, step_no, at, from_state, to_state)
+    select s.task_no, s.step_no, v_now, 0, s.state from tasker_step s
+     where s.task_no = v_task_no and s.step_no = v_step.step_no and s.state in (6, 7);
+    insert into tasker_ready (rank, task_no, step_no, definition_id)
+    select v_now - v_step.priority * interval '1 minute', s.task_no, s.step_no, s.definition_id from tasker_step s
+     where s.task_no = v_task_no and s.step_no = v_step.step_no and s.state = 1;
+    if found then
+      v_ready := v_ready || v_step.step_no;
+    end if;
+  end loop;
+  perform tasker_recount_task(v_task_no);
+  if v_ready <> '{}' then
+    perform pg_notify('tasker_ready', '');
+  end if;
+  perform pg_notify('tasker_news', '');
+  return query
+  select tasker_step_id(s.task_no, s.step_no), p.name
+    from tasker_step s join tasker_template p using (definition_id, step_no)
+   where s.task_no = v_task_no and s.step_no = any(v_ready) order by s.step_no;
+end
+$$;
+
+-- source: functions/tasker_resolve_step.sql 0c81d3817bd0
+-- tasker_resolve_step: an operator supplies the outcome of a step; it counts as completed and its children receive the result.
+--   moves  pending, ready, retrying, failed -> resolved     locks  queue rows, then steps, then the task
+--   raises WF001 unknown task or step, WF002 when it is running or has ended otherwise, or the task was cancelled     events step.resolved
+create or replace function tasker_resolve_step (p_task_id uuid, p_step_name text, p_result jsonb, p_actor text, p_reason text)
+  returns text
+  language plpgsql
+as $$
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+  v_step tasker_step;
+begin
+  v_step := tasker_take_step(v_task_no, tasker_step_no(v_task_no, p_step_name));
+  if v_step.state not in (0, 1, 3, 5) then
+    raise exception 'the step is %, it cannot be resolved', tasker_state_name(v_step.state) using errcode = 'WF002';
+  end if;
+  perform tasker_refuse_cancelled(v_task_no);
+  return tasker_satisfy_step(v_step, 8::smallint, p_result, p_actor, p_reason);
+end
+$$;
+
+-- source: functions/tasker_retire_worker.sql 42f8022928f7
+-- tasker_retire_worker: an engine ends by itself; nothing is left under its name.
+--   moves  what it still holds -> ready, uncharged     locks  as tasker_release_steps
+create or replace function tasker_retire_worker (p_worker int)
+  returns void
+  language plpgsql
+as $$
+begin
+  perform tasker_release_steps(p_worker, array_agg(h.task_no), array_agg(h.step_no), array_agg(h.attempt))
+    from tasker_worker_steps(p_worker) h having count(*) > 0;
+  delete from tasker_claim c where c.worker_id = p_worker;
+  delete from tasker_worker w where w.worker_id = p_worker;
+end
+$$;
+
+-- source: functions/tasker_retry_step.sql bbc96a5a2065
+-- tasker_retry_step: an operator lets a failed step try again, with as many attempts as its template grants; or ends a back-off early.
+--   moves  failed, retrying -> ready, and a failed task -> running     locks  queue rows, then steps, then the task
+--   raises WF001 unknown task or step, WF002 when the step is neither failed nor retrying, or the task was cancelled
+--   events none of its own; the history says who and why
+create or replace function tasker_retry_step (p_task_id uuid, p_step_name text, p_actor text, p_reason text)
+  returns text
+  language plpgsql
+as $$
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+  v_step_no int := tasker_step_no(v_task_no, p_step_name);
+  v_step tasker_step;
+  v_now timestamptz := tasker_clock();
+begin
+  v_step := tasker_take_step(v_task_no, v_step_no);
+  if v_step.state not in (3, 5) then
+    raise exception 'the step is %, only a failed or waiting step can be retried', tasker_state_name(v_step.state) using errcode = 'WF002';
+  end if;
+  perform tasker_refuse_cancelled(v_task_no);
+  update tasker_step s
+     set state = 1, finished_at = null,
+         retry_limit = case when v_step.state = 5 then least(s.attempts + p.retry_limit, 32767) else s.retry_limit end
+    from tasker_template p
+   where s.task_no = v_task_no and s.step_no = v_step_no and p.definition_id = s.definition_id and p.step_no = s.step_no;
+  insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
+  values (v_task_no, v_step_no, v_now, v_step.state, 1, p_actor, p_reason);
+  insert into tasker_ready (rank, task_no, step_no, definition_id)
+  select v_now - t.priority * interval '1 minute', v_task_no, v_step_no, v_step.definition_id from tasker_task t where t.task_no = v_task_no;
+  if v_step.state = 5 then
+    perform tasker_recount_task(v_task_no, p_actor, p_reason);
+  end if;
+  perform pg_notify('tasker_ready', '');
+  perform pg_notify('tasker_news', '');
+  return 'ready';
+end
+$$;
+
+-- source: functions/tasker_retry_task.sql aa19346eb0ba
+-- tasker_retry_task: an operator lets every failed step of a task try again.
+--   moves  failed steps -> ready, the task -> running     locks  steps by step_no, then the task
+--   raises WF001 unknown task, WF002 when no step of it is failed or the task was cancelled
+create or replace function tasker_retry_task (p_task_id uuid, p_actor text, p_reason text)
+  returns text
+  language plpgsql
+as $$
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+  v_now timestamptz := tasker_clock();
+  v_state smallint;
+begin
+  perform tasker_refuse_cancelled(v_task_no);
+  with failed as materialized (
+    select s.step_no from tasker_step s where s.task_no = v_task_no and s.state = 5 order by s.step_no for update
+  ),
+  reopened as (
+    update tasker_step s
+       set state = 1, finished_at = null, retry_limit = least(s.attempts + p.retry_limit, 32767)
+      from failed, tasker_template p
+     where s.task_no = v_task_no and s.step_no = failed.step_no and s.state = 5
+       and p.definition_id = s.definition_id and p.step_no = s.step_no
+    returning s.step_no, s.definition_id
+  ),
+  ready as (
+    insert into tasker_ready (rank, task_no, step_no, definition_id)
+    select v_now - t.priority * interval '1 minute', v_task_no, r.step_no, r.definition_id
+      from reopened r, tasker_task t where t.task_no = v_task_no order by r.step_no
+  )
+  insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
+  select v_task_no, r.step_no, v_now, 5, 1, p_actor, p_reason from reopened r order by 2;
+  if not found then
+    select t.state into v_state from tasker_task t where t.task_no = v_task_no;
+    raise exception 'the task is % and no step of it is failed', tasker_state_name(v_state) using errcode = 'WF002';
+  end if;
+  v_state := tasker_recount_task(v_task_no, p_actor, p_reason);
+  perform pg_notify('tasker_ready', '');
+  perform pg_notify('tasker_news', '');
+  return tasker_state_name(v_state);
+end
+$$;
+
+-- source: functions/tasker_satisfy_step.sql 489daa5e5933
+-- tasker_satisfy_step: the common part of skip and resolve: a step ends well without its handler, and its children go on.
+--   p_step   the step as tasker_take_step gave it, locked     p_state  7 skipped or 8 resolved
+--   moves  p_step -> p_state, children -> ready, a failed task -> running or its end     locks  children, open steps, then the task
+--   events step.skipped or step.resolved, task.*
+create or replace function tasker_satisfy_step (p_step tasker_step, p_state smallint, p_result jsonb, p_actor text, p_reason text)
+  returns text
+  language plpgsql
+as $$
+declare
+  v_now timestamptz := tasker_clock();
+begin
+  update tasker_step s set state = p_state, result = p_result, error = null, finished_at = v_now
+   where s.task_no = p_step.task_no and s.step_no = p_step.step_no;
+  insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
+  values (p_step.task_no, p_step.step_no, v_now, p_step.state, p_state, p_actor, p_reason);
+  perform tasker_unlock_children(array[p_step.task_no], array[p_step.step_no]);
+  perform tasker_recount_task(p_step.task_no, p_actor, p_reason);
+  perform pg_notify('tasker_ready', '');
+  perform pg_notify('tasker_news', '');
+  return tasker_state_name(p_state);
+end
+$$;
+
+-- source: functions/tasker_skip_step.sql 7e9950919e45
+-- tasker_skip_step: an operator goes on without a step.
+--   moves  ready, retrying, failed -> skipped; a pending step is marked and becomes skipped when its parents are done, so nothing overtakes them
+--   locks  queue rows, then steps, then the task
+--   raises WF001 unknown task or step, WF002 when it is running or has ended otherwise, or the task was cancelled     events step.skipped
+create or replace function tasker_skip_step (p_task_id uuid, p_step_name text, p_actor text, p_reason text)
+  returns text
+  language plpgsql
+as $$
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+  v_step tasker_step;
+begin
+  v_step := tasker_take_step(v_task_no, tasker_step_no(v_task_no, p_step_name));
+  if v_step.state not in (0, 1, 3, 5) then
+    raise exception 'the step is %, it cannot be skipped', tasker_state_name(v_step.state) using errcode = 'WF002';
+  end if;
+  perform tasker_refuse_cancelled(v_task_no);
+  if v_step.state <> 0 then
+    return tasker_satisfy_step(v_step, 7::smallint, null, p_actor, p_reason);
+  end if;
+  update tasker_step s set bypass = true where s.task_no = v_task_no and s.step_no = v_step.step_no;
+  insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason, detail)
+  values (v_task_no, v_step.step_no, tasker_clock(), 0, 0, p_actor, p_reason, '{"bypass": true}');
+  perform pg_notify('tasker_news', '');
+  return 'pending';
+end
+$$;
+
+-- source: functions/tasker_state_code.sql e78ea86caa6a
+-- tasker_state_code: the number for a state's word; null for a word that is no state.
+create or replace function tasker_state_code (p_state text)
+  returns smallint
+  language sql immutable strict parallel safe
+as $$
+  select (array_position(array['pending', 'ready', 'running', 'retrying', 'completed', 'failed', 'cancelled', 'skipped', 'resolved'], p_state) - 1)::smallint
+$$;
+
+-- source: functions/tasker_state_name.sql 7295d5fe5a40
+-- tasker_state_name: the word for a state's number.
+create or replace function tasker_state_name (p_state smallint)
+  returns text
+  language sql immutable strict parallel safe
+as $$
+  select (array['pending', 'ready', 'running', 'retrying', 'completed', 'failed', 'cancelled', 'skipped', 'resolved'])[p_state + 1]
+$$;
+
+-- source: functions/tasker_step_id.sql 72597fcd0489
+-- tasker_step_id: one number for a step, made of its task's number and its place in the task (up to 1,048,575).
+create or replace function tasker_step_id (p_task_no bigint, p_step_no int)
+  returns bigint
+  language sql immutable strict parallel safe
+as $$
+  select p_task_no * 1048576 + p_step_no
+$$;
+
+-- source: functions/tasker_step_no.sql 97539de65650
+-- tasker_step_no: the place of a named step in a task.
+--   raises WF001 when the task has no such step
+create or replace function tasker_step_no (p_task_no bigint, p_step_name text)
+  returns int
+  language plpgsql stable
+as $$
+declare
+  v_step_no int;
+begin
+  select p.step_no into v_step_no
+    from tasker_task t join tasker_template p using (definition_id)
+   where t.task_no = p_task_no and p.name = p_step_name;
+  if v_step_no is null then
+    raise exception 'the task has no step "%"', p_step_name using errcode = 'WF001';
+  end if;
+  return v_step_no;
+end
+$$;
+
+-- source: functions/tasker_step_readiness.sql efe84616e03e
+-- tasker_step_readiness: every step of a task with what it waits for, in words.
+--   returns one row per step in order; waiting_for is empty once a step has ended     raises WF001 unknown task
+create or replace function tasker_step_readiness (p_task_id uuid)
+  returns table (step_id bigint, step_name text, state text, total_parents int, satisfied_parents int, attempts smallint, retry_limit smallint,
+                 next_retry_at timestamptz, waiting_for text)
+  language plpgsql stable
+as $$
+#variable_conflict use_column
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+begin
+  return query
+  with recursive step as materialized (
+    select s.step_no, s.definition_id, s.state, s.pending, s.attempts, s.retry_limit, s.children, s.bypass, s.cancel_requested, s.worker_id, p.name, p.parents
+      from tasker_step s join tasker_template p using (definition_id, step_no) where s.task_no = v_task_no
+  ),
+  blocked (step_no, failed_no) as (
+    select c.step_no, s.step_no from step s, unnest(s.children) as c (step_no) where s.state = 5
+    union
+    select c.step_no, b.failed_no from blocked b join step s on s.step_no = b.step_no and s.state = 0, unnest(s.children) as c (step_no)
+  ),
+  blocker as (
+    select b.step_no, string_agg(distinct f.name, ', ') as names from blocked b join step f on f.step_no = b.failed_no group by 1
+  ),
+  parent as (
+    select s.step_no, count(*) filter (where o.state in (4, 7, 8))::int as satisfied,
+           (array_agg(o.name order by o.step_no) filter (where o.state not in (4, 7, 8)))[1:3] as open_names,
+           count(*) filter (where o.state not in (4, 7, 8)) as open_count
+      from step s, unnest(s.parents) as x (step_no) join step o using (step_no) group by 1
+  ),
+  served as (
+    select distinct unnest(w.definitions) as definition_id from tasker_worker w where w.lease_until > tasker_clock() and not w.draining
+  )
+  select tasker_step_id(v_task_no, s.step_no), s.name, tasker_state_name(s.state), cardinality(s.parents), coalesce(parent.satisfied, 0),
+         s.attempts, s.retry_limit, case when s.state = 3 then d.run_at end,
+         case
+           when s.state in (4, 5, 6, 7, 8) then ''
+           when s.state = 0 and t.finished_at is not null then 'a retry of ' || coalesce(blocker.names, 'a failed step')
+           when s.state = 0 and blocker.names is not null then 'blocked: ' || blocker.names || ' failed; retry, skip or resolve it'
+           when s.state = 0 and s.pending = 0 then 'its start at ' || to_char(d.run_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+           when s.state = 0 then array_to_string(parent.open_names, ', ')
+             || case when parent.open_count > 3 then ' and ' || parent.open_count - 3 || ' more' else '' end
+           when s.state = 3 then 'attempt ' || s.attempts + 1 || ' of ' || s.retry_limit || ' at '
+             || to_char(d.run_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+           when s.state = 1 and served.definition_id is null then 'an engine that has its handler; none is running now'
+           when s.state = 1 then 'a free place in an engine'
+           when s.cancel_requested then 'its handler to stop: cancellation was requested'
+           else 'its handler, attempt ' || s.attempts || ' of ' || s.retry_limit
+         end
+    from step s
+    join tasker_task t on t.task_no = v_task_no
+    left join parent on parent.step_no = s.step_no
+    left join blocker on blocker.step_no = s.step_no
+    left join tasker_delayed d on d.task_no = v_task_no and d.step_no = s.step_no
+    left join served on served.definition_id = s.definition_id
+   order by s.step_no;
+end
+$$;
+
+-- source: functions/tasker_take_step.sql a89864d88ed4
+-- tasker_take_step: an operator's action takes hold of a step: out of the queues, locked.
+--   locks  queue rows first (a claim takes them before the step), then the step     moves  none; the caller decides
+create or replace function tasker_take_step (p_task_no bigint, p_step_no int)
+  returns tasker_step
+  language plpgsql
+as $$
+declare
+  v_step tasker_step;
+begin
+  perform from tasker_ready r where r.task_no = p_task_no and r.step_no = p_step_no for update;
+  perform from tasker_delayed d where d.task_no = p_task_no and d.step_no = p_step_no for update;
+  select s.* into v_step from tasker_step s where s.task_no = p_task_no and s.step_no = p_step_no for update;
+  if v_step.state in (1, 3) then
+    delete from tasker_ready r where r.task_no = p_task_no and r.step_no = p_step_no;
+    delete from tasker_delayed d where d.task_no = p_task_no and d.step_no = p_step_no;
+  end if;
+  return v_step;
+end
+$$;
+
+-- source: functions/tasker_task_no.sql 191e75cb604d
+-- tasker_task_no: the inner number of a task.
+--   raises WF001 when there is no such task
+create or replace function tasker_task_no (p_task_id uuid)
+  returns bigint
+  language plpgsql stable
+as $$
+declare
+  v_task_no bigint;
+begin
+  select t.task_no into v_task_no from tasker_task t where t.task_id = p_task_id;
+  if v_task_no is null then
+    raise exception 'there is no task %', p_task_id using errcode = 'WF001';
+  end if;
+  return v_task_no;
+end
+$$;
+
+-- source: functions/tasker_unlock_children.sql 6fb2ccb90b77
+-- tasker_unlock_children: what follows when steps were satisfied outside the fast path (skipped, resolved): their children have one parent less to wait for.
+--   p_task_nos, p_step_nos  steps that have just become skipped or resolved
+--   moves  pending -> ready, or -> skipped when bypassed, and so on down
+--   locks  children by (task_no, step_no)     events step.skipped
+--   returns the tasks to count off, one entry per counted step that has ended: the caller's next call is tasker_count_off or tasker_recount_task
+create or replace function tasker_unlock_children (p_task_nos bigint[], p_step_nos int[])
+  returns bigint[]
+  language plpgsql
+as $$
+declare
+  v_now timestamptz := tasker_clock();
+  v_task_nos bigint[] := p_task_nos;
+  v_step_nos int[] := p_step_nos;
+  v_counted bigint[] := '{}';
+begin
+  while v_task_nos is not null loop
+    v_counted := v_counted || array(
+      select s.task_no from unnest(v_task_nos, v_step_nos) as p (task_no, step_no) join tasker_step s using (task_no, step_no) where s.counted);
+    with child as (
+      select s.task_no, c.step_no, count(*)::int as parents_done
+        from unnest(v_task_nos, v_step_nos) as p (task_no, step_no) join tasker_step s using (task_no, step_no), unnest(s.children) as c (step_no)
+       group by 1, 2 order by 1, 2
+    ),
+    unlocked as (
+      update tasker_step s
+         set pending = s.pending - child.parents_done,
+             state = case when s.pending <> child.parents_done or s.state <> 0 then s.state when s.bypass then 7 else 1 end,
+             finished_at = case when s.pending = child.parents_done and s.state = 0 and s.bypass then v_now else s.finished_at end
+        from child
+       where s.task_no = child.task_no and s.step_no = child.step_no
+      returning s.task_no, s.step_no, s.definition_id, case when s.pending = 0 and s.state in (1, 7) then s.state end as state
+    ),
+    ready as (
+      insert into tasker_ready (rank, task_no, step_no, definition_id)
+      select v_now - t.priority * interval '1 minute', u.task_no, u.step_no, u.definition_id
+        from unlocked u join tasker_task t using (task_no) where u.state = 1
+    ),
+    history as (
+      insert into tasker_history (task_no, step_no, at, from_state, to_state)
+      select u.task_no, u.step_no, v_now, 0, 7 from unlocked u where u.state = 7
+    )
+    select array_agg(u.task_no), array_agg(u.step_no) into v_task_nos, v_step_nos from unlocked u where u.state = 7;
+  end loop;
+  return v_counted;
+end
+$$;
+
+-- source: functions/tasker_update_step_status.sql 84677cbef325
+-- tasker_update_step_status: one move of one step, by hand or by another program; compare and set.
+--   It records the move only: tasker_resolve_dependencies then unlocks the children and settles the task.
+--   moves  pending -> ready, running when no parent is open; ready, retrying -> running; running -> completed, failed, ready; failed -> ready;
+--          pending, ready, retrying, running -> cancelled; pending, ready, retrying, failed -> skipped, resolved
+--   returns true; false when the step was not in p_from_state
+--   locks  queue rows, then the step     raises WF001 unknown step, WF002 for a move that does not exist
+create or replace function tasker_update_step_status (p_step_id bigint, p_from_state text, p_to_state text)
+  returns boolean
+  language plpgsql
+as $$
+declare
+  v_now timestamptz := tasker_clock();
+  v_from smallint := tasker_state_code(p_from_state);
+  v_to smallint := tasker_state_code(p_to_state);
+  v_step tasker_step;
+begin
+  if not coalesce(tasker_move_exists(v_from, v_to), false) then
+    raise exception 'a step cannot move from "%" to "%"', p_from_state, p_to_state using errcode = 'WF002';
+  end if;
+  select s.* into v_step from tasker_step s
+   where s.task_no = p_step_id / 1048576 and s.step_no = (p_step_id % 1048576)::int;
+  if not found then
+    raise exception 'there is no step %', p_step_id using errcode = 'WF001';
+  end if;
+  if v_step.state = v_from then
+    v_step := tasker_take_step(v_step.task_no, v_step.step_no);
+  end if;
+  if v_step.state <> v_from then
+    return false;
+  end if;
+  if v_from = 0 and v_to in (1, 2) and v_step.pending > 0 then
+    raise exception 'the step waits for % of its parents', v_step.pending using errcode = 'WF002';
+  end if;
+  update tasker_step s
+     set state = v_to, worker_id = case when v_to = 2 then 0 end, attempts = s.attempts + (v_to = 2)::int,
+         started_at = case when v_to = 2 then v_now else s.started_at end,
+         finished_at = case when v_to in (4, 5, 6, 7, 8) then v_now end,
+         retry_limit = case when v_from = 5 and v_to = 1 then s.attempts + 1 else s.retry_limit end
+   where s.task_no = v_step.task_no and s.step_no = v_step.step_no;
+  insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt)
+  values (v_step.task_no, v_step.step_no, v_now, v_from, v_to, case when v_from = 2 then v_step.attempts when v_to = 2 then v_step.attempts + 1 end);
+  if v_to = 1 then
+    insert into tasker_ready (rank, task_no, step_no, definition_id)
+    select v_now - t.priority * interval '1 minute', v_step.task_no, v_step.step_no, v_step.definition_id
+      from tasker_task t where t.task_no = v_step.task_no;
+    perform pg_notify('tasker_ready', '');
+  elsif v_to = 2 then
+    update tasker_task t set state = 2, started_at = coalesce(t.started_at, v_now) where t.task_no = v_step.task_no and t.state = 0;
+    if found then
+      insert into tasker_history (task_no, at, from_state, to_state) values (v_step.task_no, v_now, 0, 2);
+    end if;
+  end if;
+  perform pg_notify('tasker_news', '');
+  return true;
+end
+$$;
+
+-- source: functions/tasker_version_rank.sql 43f37e930851
+-- tasker_version_rank: text whose byte order is the semantic order: 1.9.0 < 1.10.0-rc.1 < 1.10.0.
+--   numbers are padded; a release ends in '~', which sorts after every pre-release.
+create or replace function tasker_version_rank (p_version text)
+  returns text
+  language sql immutable strict parallel safe
+as $$
+  select (select string_agg(lpad(part, 10, '0'), '.' order by place)
+            from unnest(string_to_array(split_part(split_part(p_version, '+', 1), '-', 1), '.')) with ordinality as number (part, place))
+      || case when position('-' in split_part(p_version, '+', 1)) = 0 then '~'
+              else '-' || (select string_agg(case when part ~ '^[0-9]+$' then '0' || lpad(part, 10, '0') else '1' || part end, ' ' order by place)
+                             from unnest(string_to_array(substr(split_part(p_version, '+', 1), position('-' in p_version) + 1), '.')) with ordinality as identifier (part, place))
+         end
+$$;
+
+-- source: functions/tasker_wake_due.sql 54def0581d67
+-- tasker_wake_due: moves what has waited long enough from tasker_delayed to tasker_ready.
+--   moves  retrying -> ready, pending roots of a task whose run_at has come -> ready (or skipped when bypassed)
+--   locks  delayed rows (those another session is waking are skipped), then steps      events  none; the wait was announced when it was set
+--   returns how many became ready
+create or replace function tasker_wake_due (p_limit int)
+  returns int
+  language plpgsql
+as $$
+declare
+  v_now timestamptz := tasker_clock();
+  v_woken int;
+  v_skipped_tasks bigint[];
+  v_skipped_steps int[];
+begin
+  with due as (
+    delete from tasker_delayed q
+     where q.ctid = any(array(select d.ctid from tasker_delayed d where d.run_at <= v_now order by d.run_at limit p_limit for update skip locked))
+    returning q.task_no, q.step_no, q.run_at
+  ),
+  woken as (
+    update tasker_step s
+       set state = case when s.bypass then 7 else 1 end, finished_at = case when s.bypass then v_now end
+      from (select * from due where abs(step_no) = step_no order by task_no, step_no) due   -- see tasker_complete_batch on abs
+     where s.task_no = due.task_no and s.step_no = due.step_no
+       and case when s.state = 3 or s.state = 0 and s.pending = 0 then true end
+    returning s.task_no, s.step_no, s.definition_id, s.state, s.attempts, due.run_at
+  ),
+  ready as (
+    insert into tasker_ready (rank, task_no, step_no, definition_id)
+    select w.run_at - (select t.priority from tasker_task t where t.task_no = w.task_no) * interval '1 minute', w.task_no, w.step_no, w.definition_id
+      from woken w where w.state = 1
+     order by w.run_at
+  ),
+  history as (
+    insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt)
+    select w.task_no, w.step_no, v_now, 0, 7, w.attempts from woken w where w.state = 7
+  )
+  select count(*) filter (where w.state = 1), array_agg(w.task_no) filter (where w.state = 7), array_agg(w.step_no) filter (where w.state = 7)
+    into v_woken, v_skipped_tasks, v_skipped_steps
+    from woken w;
+  if v_skipped_tasks is not null then
+    perform tasker_count_off(tasker_unlock_children(v_skipped_tasks, v_skipped_steps));
+  end if;
+  return v_woken;
+end
+$$;
+
+-- source: functions/tasker_worker_steps.sql 944752c26636
+-- tasker_worker_steps: what a worker holds by the database's word; an engine that lost the reply of a call finds its leases again with it.
+create or replace function tasker_worker_steps (p_worker int)
+  returns table (task_no bigint, step_no int, definition_id int, attempt smallint, claim_no int)
+  language sql stable
+as $$
+  select distinct on (s.task_no, s.step_no) s.task_no, s.step_no, s.definition_id, s.attempts, k.claim_no
+    from tasker_claim k, unnest(k.task_nos, k.step_nos) as held (task_no, step_no), tasker_step s
+   where k.worker_id = p_worker and s.task_no = held.task_no and s.step_no = held.step_no and s.state = 2 and s.worker_id = p_worker
+   order by s.task_no, s.step_no, k.claim_no desc
+$$;
+
+-- source: views/tasker_steps.sql 30587fc843c4
+-- tasker_steps: steps in words. One row per step of every task; always ask for one task.
+create or replace view tasker_steps as
+select tasker_step_id(s.task_no, s.step_no) as step_id, t.task_id, s.task_no, s.step_no, p.name, tasker_state_name(s.state) as state, s.attempts,
+       s.retry_limit, s.bypass, s.cancel_requested, s.worker_id, s.started_at, s.finished_at, s.result, s.error, p.handler, p.parents, p.children
+  from tasker_step s
+  join tasker_task t using (task_no)
+  join tasker_template p on p.definition_id = s.definition_id and p.step_no = s.step_no;
+
+-- source: views/tasker_tasks.sql f0cdc415a5ed
+-- tasker_tasks: tasks in words, for people, lists and reports. One row per task; no counting of steps, so a page of it is cheap.
+create or replace view tasker_tasks as
+select t.task_id, t.task_no, d.namespace, d.name, d.version, tasker_state_name(t.state) as state, t.paused, t.priority, t.tags, t.initiator,
+       t.reason, t.source_system, t.correlation_id, t.context, t.created_at, t.started_at, t.finished_at, t.run_at, t.cancel_requested_at,
+       d.step_count, t.failed_count, t.cancelled_count, t.definition_id, t.state as state_code
+  from tasker_task t
+  join tasker_definition d using (definition_id);

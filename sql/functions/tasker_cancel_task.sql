@@ -1,0 +1,38 @@
+-- tasker_cancel_task: an operator stops a task.
+--   moves  pending, ready, retrying steps -> cancelled; running ones are asked to stop; task -> cancelled, at once or when the last of them has ended
+--   locks  queue rows, then steps by step_no, then the task
+--   raises WF001 unknown task, WF002 when it has ended     events step.cancelled, task.cancelled
+create or replace function tasker_cancel_task (p_task_id uuid, p_actor text, p_reason text)
+  returns text
+  language plpgsql
+as $$
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+  v_now timestamptz := tasker_clock();
+  v_task tasker_task;
+  v_state smallint;
+begin
+  delete from tasker_ready r where r.task_no = v_task_no;
+  delete from tasker_delayed d where d.task_no = v_task_no;
+  perform from tasker_step s where s.task_no = v_task_no and s.state in (0, 1, 2, 3) order by s.step_no for update;
+  select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
+  if v_task.finished_at is not null then
+    raise exception 'the task is % already', tasker_state_name(v_task.state) using errcode = 'WF002';
+  end if;
+  update tasker_task t set cancel_requested_at = coalesce(t.cancel_requested_at, v_now) where t.task_no = v_task_no;
+  insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
+  select v_task_no, s.step_no, v_now, s.state, 6, p_actor, p_reason
+    from tasker_step s where s.task_no = v_task_no and s.state in (0, 1, 3) order by s.step_no;
+  update tasker_step s
+     set state = case when s.state = 2 then 2 else 6 end, finished_at = case when s.state <> 2 then v_now end, cancel_requested = s.state = 2
+   where s.task_no = v_task_no and s.state in (0, 1, 2, 3);
+  perform pg_notify('tasker_cancel', '');
+  v_state := tasker_recount_task(v_task_no, p_actor, p_reason);
+  if v_state <> 6 then
+    insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
+    values (v_task_no, v_now, v_state, v_state, p_actor, p_reason, '{"cancel_requested": true}');
+  end if;
+  perform pg_notify('tasker_news', '');
+  return tasker_state_name(v_state);
+end
+$$;

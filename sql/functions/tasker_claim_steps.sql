@@ -1,0 +1,58 @@
+-- tasker_claim_steps: leases up to p_want ready steps to one worker, best rank first.
+--   p_definitions  the definitions the worker has handlers for; steps of others stay for other engines
+--   moves  ready -> running, and the task pending -> running     locks  ready rows (claimed elsewhere: skipped), steps, tasks
+--   raises WF003 when the worker's lease is over                 events task.started, step.started
+create or replace function tasker_claim_steps (p_worker int, p_claim_no int, p_want int, p_definitions int[])
+  returns table (task_no bigint, step_no int, definition_id int, attempt smallint)
+  language plpgsql
+as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := tasker_clock();
+begin
+  if not exists (select from tasker_worker w where w.worker_id = p_worker and w.lease_until > v_now) then
+    raise exception 'the lease of worker % is over', p_worker using errcode = 'WF003';
+  end if;
+  if exists (select from tasker_delayed d where d.run_at <= v_now) then
+    perform tasker_wake_due(1000);
+  end if;
+  if not exists (select from tasker_ready) then
+    return;
+  end if;
+  return query
+  with taken as (
+    delete from tasker_ready r
+     where r.ctid = any(array(select q.ctid from tasker_ready q
+                               where case when q.definition_id = any(p_definitions) then true end
+                               order by q.rank, q.ready_no limit p_want for update skip locked))
+    returning r.task_no, r.step_no
+  ),
+  claimed as (
+    update tasker_step s
+       set state = 2, worker_id = p_worker, started_at = v_now, attempts = s.attempts + 1
+      from (select t.task_no, t.step_no from taken t where abs(t.step_no) = t.step_no) taken   -- see tasker_complete_batch on abs
+     where s.task_no = taken.task_no and s.step_no = taken.step_no and case when s.state = 1 then true end
+    returning s.task_no, s.step_no, s.definition_id, s.attempts
+  ),
+  started as (
+    update tasker_task t
+       set state = 2, started_at = coalesce(t.started_at, v_now)
+      from (select distinct c.task_no from claimed c order by 1) first
+     where t.task_no = first.task_no and case when t.state = 0 then true end
+    returning t.task_no
+  ),
+  history as (
+    insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id)
+    select b.task_no, null::int, v_now, 0::smallint, 2::smallint, null::smallint, p_worker from started b
+    union all
+    select c.task_no, c.step_no, v_now, 1::smallint, 2::smallint, c.attempts, p_worker from claimed c
+  ),
+  claim as (
+    insert into tasker_claim as k (worker_id, claim_no, task_nos, step_nos)
+    select p_worker, p_claim_no, array_agg(c.task_no), array_agg(c.step_no) from claimed c having count(*) > 0
+    on conflict (worker_id, claim_no) do update
+      set task_nos = k.task_nos || excluded.task_nos, step_nos = k.step_nos || excluded.step_nos
+  )
+  select c.task_no, c.step_no, c.definition_id, c.attempts from claimed c;
+end
+$$;

@@ -1,0 +1,46 @@
+-- tasker_fail_steps: attempts that ended badly: each goes into its back-off, or ends for good.
+--   p_errors  one JSON object per step: {"type", "message", "code", "traceback", "retryable": bool, "delay": seconds or null}
+--   moves  running -> retrying while attempts are left and the error is retryable; -> cancelled when it was asked to stop; else -> failed
+--   locks  own steps by (task_no, step_no), and what tasker_recount_task locks     fence  state, worker and attempt
+--   events step.failed, then step.retried when a retry is set; step.cancelled; task.failed | cancelled
+create or replace function tasker_fail_steps (p_worker int, p_task_nos bigint[], p_step_nos int[], p_attempts smallint[], p_errors jsonb)
+  returns void
+  language plpgsql
+as $$
+declare
+  v_lost record;
+  v_step tasker_step;
+  v_now timestamptz;
+  v_run_at timestamptz;
+  v_error jsonb;
+  v_state smallint;
+begin
+  for v_lost in
+    select o.task_no, o.step_no, o.attempt, o.error
+      from rows from (unnest(p_task_nos), unnest(p_step_nos), unnest(p_attempts), jsonb_array_elements(p_errors)) as o (task_no, step_no, attempt, error)
+     order by o.task_no, o.step_no
+  loop
+    select s.* into v_step from tasker_step s
+     where s.task_no = v_lost.task_no and s.step_no = v_lost.step_no
+       and s.state = 2 and s.worker_id = p_worker and s.attempts = v_lost.attempt
+       for update;
+    continue when not found;
+    v_now := tasker_clock();
+    v_error := v_lost.error - array['retryable', 'delay'];
+    v_state := case when v_step.cancel_requested then 6
+                    when (v_lost.error ->> 'retryable')::boolean and v_step.attempts < v_step.retry_limit then 3 else 5 end;
+    v_run_at := case when v_state = 3 then v_now + tasker_backoff(v_step.definition_id, v_step.step_no, v_step.attempts, (v_lost.error ->> 'delay')::float8) end;
+    update tasker_step s
+       set state = v_state, worker_id = null, error = v_error, finished_at = case when v_state <> 3 then v_now end
+     where s.task_no = v_step.task_no and s.step_no = v_step.step_no;
+    insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id, detail)
+    values (v_step.task_no, v_step.step_no, v_now, 2, v_state, v_step.attempts, p_worker,
+            v_error || case when v_state = 3 then jsonb_build_object('run_at', v_run_at) else '{}' end);
+    if v_state = 3 then
+      insert into tasker_delayed (run_at, task_no, step_no) values (v_run_at, v_step.task_no, v_step.step_no);
+    else
+      perform tasker_block_descendants(v_step.task_no, v_step.step_no);
+    end if;
+  end loop;
+end
+$$;

@@ -1,0 +1,57 @@
+-- tasker_register_definition: makes a task definition known; the same content again is no change.
+--   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "steps": [...]}, steps in topological order
+--   moves  none. Content under a used version is immutable; content that no task has used yet is replaced
+--   locks  the definition     raises WF004 when another content is already in use under this version
+create or replace function tasker_register_definition (p_definition jsonb)
+  returns int
+  language plpgsql
+as $$
+declare
+  v_id int;
+  v_fingerprint text;
+  v_used boolean;
+begin
+  insert into tasker_namespace (namespace, description)
+  values (p_definition ->> 'namespace', coalesce(p_definition ->> 'namespace_description', ''))
+  on conflict (namespace) do update set description = excluded.description
+    where excluded.description <> '' and tasker_namespace.description <> excluded.description;
+
+  insert into tasker_definition as d
+    (namespace, name, version, version_rank, prerelease, description, schema, fingerprint, step_count, created_at)
+  values
+    (p_definition ->> 'namespace', p_definition ->> 'name', p_definition ->> 'version', tasker_version_rank(p_definition ->> 'version'),
+     position('-' in p_definition ->> 'version') > 0, coalesce(p_definition ->> 'description', ''), nullif(p_definition -> 'schema', 'null'),
+     '', jsonb_array_length(p_definition -> 'steps'), tasker_clock())
+  on conflict (namespace, name, version) do nothing;
+
+  select d.definition_id, d.fingerprint, d.used into v_id, v_fingerprint, v_used
+    from tasker_definition d
+   where d.namespace = p_definition ->> 'namespace' and d.name = p_definition ->> 'name' and d.version = p_definition ->> 'version'
+     for update;
+  if v_fingerprint = p_definition ->> 'fingerprint' then
+    return v_id;
+  end if;
+  if v_used then
+    raise exception '%/%@% is in use with other content', p_definition ->> 'namespace', p_definition ->> 'name', p_definition ->> 'version'
+      using errcode = 'WF004', hint = 'give the changed workflow a new version';
+  end if;
+
+  update tasker_definition d
+     set description = coalesce(p_definition ->> 'description', ''), schema = nullif(p_definition -> 'schema', 'null'),
+         fingerprint = p_definition ->> 'fingerprint', step_count = jsonb_array_length(p_definition -> 'steps')
+   where d.definition_id = v_id;
+  delete from tasker_template p where p.definition_id = v_id;
+  insert into tasker_template
+    (definition_id, step_no, name, description, handler, parents, children, retryable, retry_limit, timeout_ms,
+     backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config)
+  select v_id, step.place - 1, step.value ->> 'name', coalesce(step.value ->> 'description', ''), step.value ->> 'handler',
+         array(select jsonb_array_elements_text(step.value -> 'parents')::int order by 1),
+         array(select jsonb_array_elements_text(step.value -> 'children')::int order by 1),
+         (step.value ->> 'retryable')::boolean, (step.value ->> 'retry_limit')::int, (step.value ->> 'timeout_ms')::bigint,
+         (step.value #>> '{backoff,base}')::float8, (step.value #>> '{backoff,multiplier}')::float8,
+         (step.value #>> '{backoff,cap}')::float8, (step.value #>> '{backoff,jitter}')::float8,
+         nullif(step.value -> 'output_schema', 'null'), nullif(step.value -> 'handler_config', 'null')
+    from jsonb_array_elements(p_definition -> 'steps') with ordinality as step (value, place);
+  return v_id;
+end
+$$;

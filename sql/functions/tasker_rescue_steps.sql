@@ -1,0 +1,33 @@
+-- tasker_rescue_steps: takes back every step that an engine with an expired lease still holds, found by its claims.
+--   moves  as tasker_fail_steps with error worker_crashed and no wait     locks  the engine's claims (rescued elsewhere: skipped), then steps
+--   returns how many steps it found
+create or replace function tasker_rescue_steps (p_worker int)
+  returns int
+  language plpgsql
+as $$
+declare
+  v_task_nos bigint[];
+  v_step_nos int[];
+  v_attempts smallint[];
+  v_claims int[];
+begin
+  select array_agg(c.claim_no) into v_claims
+    from (select k.claim_no from tasker_claim k where k.worker_id = p_worker for update skip locked) c;
+  select array_agg(s.task_no order by s.task_no, s.step_no), array_agg(s.step_no order by s.task_no, s.step_no),
+         array_agg(s.attempts order by s.task_no, s.step_no)
+    into v_task_nos, v_step_nos, v_attempts
+    from (select distinct x.task_no, x.step_no
+            from tasker_claim k, unnest(k.task_nos, k.step_nos) as x (task_no, step_no)
+           where k.worker_id = p_worker and k.claim_no = any(v_claims)) held
+    join tasker_step s on s.task_no = held.task_no and s.step_no = held.step_no
+   where s.state = 2 and s.worker_id = p_worker;
+  if v_task_nos is not null then
+    perform tasker_fail_steps(p_worker, v_task_nos, v_step_nos, v_attempts,
+      (select jsonb_agg(jsonb_build_object('type', 'worker_crashed', 'message', 'the engine that ran this step died', 'code', null,
+                                           'retryable', true, 'delay', 0)) from unnest(v_task_nos)));
+    perform pg_notify('tasker_ready', '');
+  end if;
+  delete from tasker_claim k where k.worker_id = p_worker and k.claim_no = any(v_claims);
+  return coalesce(cardinality(v_task_nos), 0);
+end
+$$;

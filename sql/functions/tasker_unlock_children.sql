@@ -1,0 +1,46 @@
+-- tasker_unlock_children: what follows when steps were satisfied outside the fast path (skipped, resolved): their children have one parent less to wait for.
+--   p_task_nos, p_step_nos  steps that have just become skipped or resolved
+--   moves  pending -> ready, or -> skipped when bypassed, and so on down
+--   locks  children by (task_no, step_no)     events step.skipped
+--   returns the tasks to count off, one entry per counted step that has ended: the caller's next call is tasker_count_off or tasker_recount_task
+create or replace function tasker_unlock_children (p_task_nos bigint[], p_step_nos int[])
+  returns bigint[]
+  language plpgsql
+as $$
+declare
+  v_now timestamptz := tasker_clock();
+  v_task_nos bigint[] := p_task_nos;
+  v_step_nos int[] := p_step_nos;
+  v_counted bigint[] := '{}';
+begin
+  while v_task_nos is not null loop
+    v_counted := v_counted || array(
+      select s.task_no from unnest(v_task_nos, v_step_nos) as p (task_no, step_no) join tasker_step s using (task_no, step_no) where s.counted);
+    with child as (
+      select s.task_no, c.step_no, count(*)::int as parents_done
+        from unnest(v_task_nos, v_step_nos) as p (task_no, step_no) join tasker_step s using (task_no, step_no), unnest(s.children) as c (step_no)
+       group by 1, 2 order by 1, 2
+    ),
+    unlocked as (
+      update tasker_step s
+         set pending = s.pending - child.parents_done,
+             state = case when s.pending <> child.parents_done or s.state <> 0 then s.state when s.bypass then 7 else 1 end,
+             finished_at = case when s.pending = child.parents_done and s.state = 0 and s.bypass then v_now else s.finished_at end
+        from child
+       where s.task_no = child.task_no and s.step_no = child.step_no
+      returning s.task_no, s.step_no, s.definition_id, case when s.pending = 0 and s.state in (1, 7) then s.state end as state
+    ),
+    ready as (
+      insert into tasker_ready (rank, task_no, step_no, definition_id)
+      select v_now - t.priority * interval '1 minute', u.task_no, u.step_no, u.definition_id
+        from unlocked u join tasker_task t using (task_no) where u.state = 1
+    ),
+    history as (
+      insert into tasker_history (task_no, step_no, at, from_state, to_state)
+      select u.task_no, u.step_no, v_now, 0, 7 from unlocked u where u.state = 7
+    )
+    select array_agg(u.task_no), array_agg(u.step_no) into v_task_nos, v_step_nos from unlocked u where u.state = 7;
+  end loop;
+  return v_counted;
+end
+$$;

@@ -1,0 +1,43 @@
+-- What may run: namespaces, task definitions and their step templates.
+
+create table tasker_namespace (
+  namespace    text primary key,
+  description  text not null default ''
+);
+
+create table tasker_definition (
+  definition_id  int generated always as identity primary key,
+  namespace      text not null references tasker_namespace,
+  name           text not null,
+  version        text not null,
+  version_rank   text not null,             -- sorts as bytes in semantic order, see tasker_version_rank
+  prerelease     boolean not null,          -- never chosen unless named
+  description    text not null default '',
+  schema         jsonb,                     -- JSON Schema of the context; null accepts any object
+  fingerprint    text not null,             -- sha-256 of the definition's canonical JSON
+  step_count     int not null check (step_count > 0),
+  used           boolean not null default false,   -- a task was made from it: from now on immutable
+  created_at     timestamptz not null,
+  unique (namespace, name, version)
+);
+
+create table tasker_template (
+  definition_id   int not null references tasker_definition on delete cascade,
+  step_no         int not null check (step_no >= 0),   -- topological: a parent's number is smaller than its child's
+  name            text not null,
+  description     text not null default '',
+  handler         text,                     -- what to call, for people to read; null completes at once
+  parents         int[] not null,
+  children        int[] not null,
+  retryable       boolean not null,
+  retry_limit     int not null check (retry_limit between 1 and 1000),  -- attempts in all, the first included
+  timeout_ms      bigint check (timeout_ms > 0),
+  backoff_base        float8 not null check (backoff_base >= 0),        -- seconds
+  backoff_multiplier  float8 not null check (backoff_multiplier >= 1),
+  backoff_cap         float8 not null check (backoff_cap >= 0),         -- seconds
+  backoff_jitter      float8 not null check (backoff_jitter between 0 and 1),  -- share of the wait
+  output_schema   jsonb,
+  handler_config  jsonb,
+  primary key (definition_id, step_no),
+  unique (definition_id, name)
+);

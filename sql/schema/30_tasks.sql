@@ -1,0 +1,85 @@
+-- What runs: tasks, their steps, and the two queues a waiting step can stand in.
+-- No foreign keys here: rows are only made and removed by our functions, and the checks would halve the speed.
+
+create table tasker_task (
+  task_no        bigint primary key default nextval('tasker_task_no'),
+  task_id        uuid not null default gen_random_uuid() unique,
+  definition_id  int not null,
+  state          smallint not null default 0 check (state in (0, 2, 4, 5, 6, 8)),
+  paused         boolean not null default false,
+  remaining      int not null,              -- counted steps that have not ended; 0 settles the task
+  failed_count     int not null default 0,  -- steps now failed
+  cancelled_count  int not null default 0,  -- steps now cancelled
+  priority       smallint not null default 0,
+  context        jsonb not null,
+  tags           text[] not null default '{}',
+  initiator      text,
+  source_system  text,
+  reason         text,
+  correlation_id text,
+  run_at         timestamptz,               -- not before; null starts at once
+  created_at     timestamptz not null,
+  started_at     timestamptz,
+  finished_at    timestamptz,
+  cancel_requested_at  timestamptz,
+  check ((finished_at is not null) = (state in (4, 5, 6, 8)))
+) with (fillfactor = 70);
+
+-- lists: open tasks, failed tasks, tasks of one definition; every predicate column is one the fast path leaves alone until the end
+create index tasker_task_open on tasker_task (task_no) where finished_at is null;
+create index tasker_task_failed on tasker_task (task_no) where failed_count > 0;
+create index tasker_task_of_definition on tasker_task (definition_id, task_no);
+create index tasker_task_correlation on tasker_task (correlation_id) where correlation_id is not null;
+create index tasker_task_tags on tasker_task using gin (tags) where tags <> '{}';
+
+create table tasker_step (
+  task_no       bigint not null,
+  step_no       int not null,
+  definition_id int not null,
+  pending       int not null,               -- parents that do not satisfy it yet
+  state         smallint not null check (state between 0 and 8),
+  attempts      smallint not null default 0,
+  retry_limit   smallint not null,
+  counted       boolean not null,           -- its end is counted in tasker_task.remaining: every leaf; every open step once something failed
+  bypass        boolean not null default false,   -- becomes skipped when its parents are done
+  cancel_requested  boolean not null default false,
+  worker_id     int,                        -- set exactly while running
+  started_at    timestamptz,
+  finished_at   timestamptz,
+  children      int[],                      -- null for a leaf
+  result        jsonb,
+  error         jsonb,                      -- of the last attempt that failed
+  primary key (task_no, step_no),           -- the only index: every state change stays inside its page
+  check ((worker_id is not null) = (state = 2))
+) with (fillfactor = 60);
+
+-- steps in state ready, best first. rank = when it became ready, moved one minute ahead per point of priority,
+-- so that a higher priority goes first and a lower one is never starved.
+create table tasker_ready (
+  rank           timestamptz not null,
+  ready_no       bigint generated always as identity,
+  task_no        bigint not null,
+  step_no        int not null,
+  definition_id  int not null,
+  primary key (rank, ready_no)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+create index tasker_ready_task on tasker_ready (task_no, step_no);
+
+-- steps in state retrying, and the roots of tasks with a later run_at
+create table tasker_delayed (
+  run_at     timestamptz not null,
+  task_no    bigint not null,
+  step_no    int not null,
+  primary key (run_at, task_no, step_no)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+create index tasker_delayed_task on tasker_delayed (task_no, step_no);
+
+-- one row per idempotency key: a repeated request gets the first task's id
+create table tasker_request_key (
+  namespace    text not null,
+  name         text not null,
+  key          text not null,
+  task_id      uuid not null,
+  fingerprint  text not null,
+  primary key (namespace, name, key)
+);

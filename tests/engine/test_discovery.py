@@ -1,0 +1,189 @@
+"""Where handlers come from: folders, packages, modules, YAML files. Modules get names of their own, as Python keeps them."""
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine import HandlerRegistry
+from engine.errors import DefinitionConflict, DefinitionError
+
+
+@pytest.fixture(autouse=True)
+def forgotten_modules() -> Iterator[None]:
+    """What a test imports is forgotten after it, and sys.path is as before."""
+    modules, path = set(sys.modules), list(sys.path)
+    yield
+    assert sys.path == path
+    for name in set(sys.modules) - modules:
+        if not name.startswith("engine"):
+            del sys.modules[name]
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    return folder
+
+
+WORKFLOW = """
+from engine import Workflow
+flow = Workflow("{name}", namespace="shop", version="1.0.0")
+
+@flow.step
+def charge(task):
+    return 1
+"""
+YAML = """
+name: from_yaml
+namespace_name: shop
+version: "1.0.0"
+step_templates:
+  - name: charge
+    handler_class: shop_steps.ChargeCard
+environments:
+  production:
+    step_templates:
+      - {name: charge, retry_limit: 9}
+"""
+STEPS = """
+from engine import StepHandler
+
+class ChargeCard(StepHandler):
+    def process(self, task, sequence, step):
+        return "charged"
+"""
+
+
+def test_a_folders_modules_and_yaml_are_registered(registry: HandlerRegistry, tmp_path: Path) -> None:
+    write(tmp_path, {"shop_flow.py": WORKFLOW.format(name="from_python"), "shop_steps.py": STEPS, "order.yaml": YAML})
+    report = registry.load([tmp_path], entry_points=False)
+    assert report.failures == []
+    assert list(registry.handlers) == ["shop/from_python", "shop/from_yaml"]
+
+
+def test_a_failing_module_registers_nothing_and_the_others_load(registry: HandlerRegistry, tmp_path: Path) -> None:
+    broken = WORKFLOW.format(name="broken") + "\nraise RuntimeError('no such service')\n"
+    write(tmp_path, {"a_broken.py": broken, "b_good.py": WORKFLOW.format(name="good"), "c_exit.py": "raise SystemExit(3)"})
+    report = registry.load([tmp_path], entry_points=False)
+    assert list(registry.handlers) == ["shop/good"]
+    assert [(failure.source, type(failure.error)) for failure in report.failures] == [("a_broken", RuntimeError), ("c_exit", SystemExit)]
+    assert str(report.failures[0]) == "a_broken: RuntimeError: no such service"
+    assert report.loaded == ["b_good"]
+
+
+def test_a_module_with_one_bad_workflow_registers_none(registry: HandlerRegistry, tmp_path: Path) -> None:
+    text = WORKFLOW.format(name="good") + "\nbad = Workflow('bad')\nbad.define('a', depends_on_step='b')\n"
+    write(tmp_path, {"mixed_flows.py": text})
+    report = registry.load([tmp_path], entry_points=False)
+    assert list(registry.handlers) == []
+    assert isinstance(report.failures[0].error, DefinitionError)
+
+
+def test_a_module_that_another_one_imported_counts_although_that_one_failed(registry: HandlerRegistry, tmp_path: Path) -> None:
+    write(tmp_path, {"a_fails.py": "import b_works\nraise RuntimeError", "b_works.py": WORKFLOW.format(name="works")})
+    registry.load([tmp_path], entry_points=False)
+    assert list(registry.handlers) == ["shop/works"]
+
+
+def test_a_package_is_loaded_with_everything_in_it(registry: HandlerRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        "shopping/__init__.py": "",
+        "shopping/deep/__init__.py": "",
+        "shopping/deep/flow.py": WORKFLOW.format(name="deep"),
+        "shopping/order.yaml": YAML.replace("shop_steps", "shopping.steps"),
+        "shopping/steps.py": STEPS,
+        "shopping/test_flow.py": "raise RuntimeError",
+    }
+    write(tmp_path, files)
+    monkeypatch.syspath_prepend(tmp_path)
+    report = registry.load(["shopping"], entry_points=False)
+    assert report.failures == []
+    assert list(registry.handlers) == ["shop/deep", "shop/from_yaml"]
+
+
+def test_classes_may_refer_to_modules_in_any_order(registry: HandlerRegistry, tmp_path: Path) -> None:
+    flow = """
+    from engine import TaskHandler, register_handler
+
+    @register_handler("order", namespace_name="shop")
+    class Order(TaskHandler):
+        def define_step_templates(self, templates):
+            templates.define(name="charge", handler_class="z_steps.ChargeCard")
+            templates.define(name="ship", handler_class=Ship)
+
+    from z_steps import ChargeCard as Ship
+    """
+    write(tmp_path, {"a_flow.py": flow, "z_steps.py": STEPS})
+    assert registry.load([tmp_path], entry_points=False).failures == []
+    assert list(registry.handlers) == ["shop/order"]
+
+
+def test_subscribers_of_a_failing_module_are_not_registered(registry: HandlerRegistry, tmp_path: Path) -> None:
+    text = "from engine import EventSubscriber\nclass Monitor(EventSubscriber): pass\n"
+    write(tmp_path, {"monitor_fails.py": text + "raise RuntimeError", "monitor_works.py": text})
+    registry.load([tmp_path], entry_points=False)
+    assert [subscriber.__module__ for subscriber in registry.subscribers()] == ["monitor_works"]
+
+
+def test_a_second_module_of_a_name_is_reported_not_taken_for_the_first(registry: HandlerRegistry, tmp_path: Path) -> None:
+    first = write(tmp_path / "first", {"same_name.py": WORKFLOW.format(name="first")})
+    second = write(tmp_path / "second", {"same_name.py": WORKFLOW.format(name="second")})
+    report = registry.load([first, second], entry_points=False)
+    assert list(registry.handlers) == ["shop/first"]
+    assert "another module named 'same_name'" in str(report.failures[0])
+
+
+def test_what_does_not_exist_is_reported(registry: HandlerRegistry, tmp_path: Path) -> None:
+    report = registry.load(["no_such_module_at_all", tmp_path / "nowhere"], entry_points=False)
+    assert [type(failure.error) for failure in report.failures] == [ModuleNotFoundError, FileNotFoundError]
+
+
+def test_a_bad_yaml_file_is_reported_with_line_and_column(registry: HandlerRegistry, tmp_path: Path) -> None:
+    write(tmp_path, {"good_flow.py": WORKFLOW.format(name="good"), "bad.yaml": "name: x\nversion: 1.0\nstep_templates: []\n"})
+    report = registry.load([tmp_path], entry_points=False)
+    assert list(registry.handlers) == ["shop/good"]
+    assert "line 2, column 1: version" in str(report.failures[0])
+
+
+def test_the_environment_picks_its_overrides(registry: HandlerRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"shop_steps.py": STEPS, "order.yaml": YAML})
+    monkeypatch.setenv("TASKER_ENV", "production")
+    registry.load([tmp_path], entry_points=False)
+    assert registry.get("from_yaml", "shop").definition.step("charge").retry_limit == 9
+
+
+def test_yaml_may_name_the_task_handler_that_runs_it(registry: HandlerRegistry, tmp_path: Path) -> None:
+    handler = "\nfrom engine import TaskHandler\nclass Mine(TaskHandler): pass\n"
+    write(tmp_path, {"shop_steps.py": STEPS + handler, "order.yaml": "task_handler_class: shop_steps.Mine\n" + YAML})
+    assert registry.load([tmp_path], entry_points=False).failures == []
+    assert type(registry.get("from_yaml", "shop")).__name__ == "Mine"
+
+
+def test_two_files_of_one_version_and_other_content_conflict(registry: HandlerRegistry, tmp_path: Path) -> None:
+    write(tmp_path, {"shop_steps.py": STEPS, "a.yaml": YAML, "b.yaml": YAML.replace("name: charge\n", "name: charge\n    retry_limit: 2\n")})
+    report = registry.load([tmp_path], entry_points=False)
+    assert isinstance(report.failures[0].error, DefinitionConflict)
+    assert "steps.charge.retry_limit: 3 -> 2" in str(report.failures[0])
+
+
+def test_a_package_may_offer_its_handlers_by_an_entry_point(registry: HandlerRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"offered_flows.py": WORKFLOW.format(name="offered")})
+    offering = tmp_path / "offering-1.0.dist-info"
+    offering.mkdir()
+    (offering / "METADATA").write_text("Metadata-Version: 2.1\nName: offering\nVersion: 1.0\n")
+    (offering / "entry_points.txt").write_text("[tasker.handlers]\nshop = offered_flows\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert registry.load().failures == []
+    assert list(registry.handlers) == ["shop/offered"]
+
+
+def test_loading_the_same_folder_again_changes_nothing(registry: HandlerRegistry, tmp_path: Path) -> None:
+    write(tmp_path, {"twice_flow.py": WORKFLOW.format(name="twice")})
+    for _ in range(2):
+        assert registry.load([tmp_path], entry_points=False).failures == []
+    assert list(registry.handlers) == ["shop/twice"]

@@ -1,0 +1,329 @@
+"""One attempt: what a handler sees, and what becomes of everything it can do."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from engine import HandlerRegistry, PermanentError, RetryableError, StepHandler, StepTemplate, TaskDefinition, Workflow
+from engine.handlers import Sequence, Step, Task
+from engine.json_text import REPLACED_KEY
+from engine.runners import COMPLETED, FAILED
+from engine.runners.invoke import invoke
+
+TASK_ID = "0190b5a0-0000-7000-8000-000000000001"
+
+
+def nothing_more(names: list[str]) -> Mapping[str, str]:
+    raise AssertionError(f"{names} should be known")
+
+
+def run(
+    handler: Any,
+    *,
+    parents: Mapping[str, Any] | None = None,
+    context: str = "{}",
+    attempt: int = 1,
+    lookup: Callable[[list[str]], Mapping[str, str]] = nothing_more,
+    flag: Any = None,
+    **options: Any,
+) -> tuple[int, Any]:
+    inputs = {name: json.dumps(value) for name, value in (parents or {}).items()}
+    own = StepTemplate("own", handler_class=handler, depends_on_steps=list(inputs), **options)
+    definition = TaskDefinition("shop", "order", "1.2.0", steps=(*map(StepTemplate, inputs), own))
+    kind, payload = invoke(definition, len(inputs), attempt, own.retry_limit, TASK_ID, context, "req-1", inputs, lookup, flag)
+    return kind, json.loads(payload)
+
+
+def failed(handler: Any, **options: Any) -> dict[str, Any]:
+    kind, error = run(handler, **options)
+    assert kind == FAILED
+    assert set(error) == {"type", "message", "code", "retryable", "delay", "traceback"}
+    return dict(error)
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def handler() -> None:
+        raise error
+
+    return handler
+
+
+# What a handler sees
+
+
+def test_a_handler_sees_its_task_its_step_and_its_parents() -> None:
+    def handler(task: Task, sequence: Sequence, step: Step) -> Any:
+        return [
+            task.task_id, task.namespace, task.name, task.version, task.correlation_id, task.context["order_id"],
+            step.name, step.attempt, step.retry_limit, step.handler_config, step.cancel_requested,
+            sequence.find_step_by_name("parent").results,
+        ]  # fmt: skip
+
+    found = run(handler, parents={"parent": {"a": 1}}, context='{"order_id": 7}', attempt=2, retry_limit=4, handler_config={"url": "x"})
+    assert found == (COMPLETED, [TASK_ID, "shop", "order", "1.2.0", "req-1", 7, "own", 2, 4, {"url": "x"}, False, {"a": 1}])
+
+
+def test_a_step_handler_reads_a_parents_result() -> None:
+    class Ship(StepHandler):
+        def process(self, task: Task, sequence: Sequence, step: Step) -> Any:
+            return {"shipped": self.step_results(sequence, "reserve")["id"]}
+
+    assert run(Ship, parents={"reserve": {"id": "r1"}}) == (COMPLETED, {"shipped": "r1"})
+
+
+def test_every_attempt_has_an_instance_of_its_own() -> None:
+    class Counts(StepHandler):
+        def __init__(self) -> None:
+            self.seen = 0
+
+        def process(self, task: Task, sequence: Sequence, step: Step) -> Any:
+            self.seen += 1
+            return self.seen
+
+    definition = TaskDefinition("shop", "order", "1.0.0", steps=(StepTemplate("own", handler_class=Counts),))
+    results = [invoke(definition, 0, no, 3, TASK_ID, "{}", None, {}, nothing_more)[1] for no in (1, 2)]
+    assert results == ["1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("handler", "result"),
+    [
+        (lambda: 1, 1),
+        (lambda task: task.name, "order"),
+        (lambda step: step.name, "own"),
+        (lambda reserve: reserve, [5]),
+        (lambda task, reserve, step: [reserve, step.attempt], [[5], 1]),
+        (lambda reserve, *, charge_card, task: [reserve, charge_card], [[5], "c"]),
+        (lambda limit=3, *, reserve: [limit, reserve], [3, [5]]),
+        (lambda *args, **options: [list(args), options], [[], {}]),
+    ],
+)
+def test_parameters_are_filled_by_name(handler: Any, result: Any) -> None:
+    assert run(handler, parents={"reserve": [5], "charge-card": "c"}) == (COMPLETED, result)
+
+
+def test_a_farther_ancestors_result_is_fetched_when_it_is_asked_for(registry: HandlerRegistry) -> None:
+    orders = Workflow("order")
+    orders.step(name="first")(lambda: 1)
+    orders.step(name="second", depends_on_step="first")(lambda: 2)
+    orders.step(name="third", depends_on_step="second")(lambda second, sequence, first: [first, sequence.find_step_by_name("first").results])
+    asked: list[list[str]] = []
+
+    def lookup(names: list[str]) -> dict[str, str]:
+        asked.append(names)
+        return {"first": '{"a": 1}'}
+
+    found = invoke(orders.definition, 2, 1, 3, TASK_ID, "{}", None, {"second": "2"}, lookup)
+    assert found == (COMPLETED, '[{"a":1},{"a":1}]')
+    assert asked == [["first"]]
+
+
+def test_a_parent_without_a_result_gives_none() -> None:
+    assert run(lambda parent: parent is None, parents={"parent": None}) == (COMPLETED, True)
+
+
+def test_an_unknown_ancestor_fails_the_step_with_the_nearest_name() -> None:
+    error = failed(lambda sequence: sequence.find_step_by_name("reserv"), parents={"reserve": 1})
+    assert (error["type"], "did you mean 'reserve'?" in error["message"]) == ("NotFound", True)
+
+
+def test_changing_the_configuration_changes_nothing_for_the_next_attempt() -> None:
+    def handler(step: Step) -> Any:
+        step.handler_config["seen"].append(1)
+        return step.handler_config
+
+    assert run(handler, handler_config={"seen": []}) == (COMPLETED, {"seen": []})
+
+
+def test_a_handler_learns_that_it_should_stop() -> None:
+    flag = threading.Event()
+
+    def handler(step: Step) -> Any:
+        before = step.cancel_requested
+        flag.set()
+        return [before, step.cancel_requested]
+
+    assert run(handler, flag=flag) == (COMPLETED, [False, True])
+
+
+def test_a_step_without_a_handler_completes_with_null() -> None:
+    assert run(None) == (COMPLETED, None)
+
+
+def test_handlers_may_be_async() -> None:
+    async def function(parent: int) -> int:
+        await asyncio.sleep(0)
+        return parent + 1
+
+    class Method(StepHandler):
+        async def process(self, task: Task, sequence: Sequence, step: Step) -> Any:
+            await asyncio.sleep(0)
+            raise RetryableError("later", delay=5)
+
+    assert run(function, parents={"parent": 1}) == (COMPLETED, 2)
+    error = failed(Method)
+    assert (error["retryable"], error["delay"], "asyncio" in error["traceback"]) == (True, 5.0, False)
+
+
+# What becomes of errors
+
+
+def test_a_retryable_error_is_retryable_with_its_delay() -> None:
+    error = failed(raising(RetryableError("rate limited", delay=60)))
+    assert (error["type"], error["message"], error["retryable"], error["delay"]) == ("RetryableError", "rate limited", True, 60.0)
+
+
+def test_a_permanent_error_carries_its_code() -> None:
+    error = failed(raising(PermanentError("card refused", error_code="card_refused")))
+    assert (error["type"], error["code"], error["retryable"]) == ("PermanentError", "card_refused", False)
+
+
+@pytest.mark.parametrize("raised", [ValueError("x"), KeyError("x"), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError(), RecursionError()])
+def test_any_other_exception_ends_the_step_and_nothing_else(raised: BaseException) -> None:
+    error = failed(raising(raised))
+    assert (error["type"], error["retryable"], error["delay"]) == (type(raised).__name__, False, None)
+
+
+def test_what_retry_on_lists_is_retryable() -> None:
+    assert failed(raising(ConnectionResetError("gone")), retry_on=(ConnectionError,))["retryable"] is True
+    assert failed(raising(ValueError("bad")), retry_on=(ConnectionError,))["retryable"] is False
+
+
+def test_a_lookup_that_fails_is_what_it_says() -> None:
+    def lookup(names: list[str]) -> dict[str, str]:
+        raise RetryableError("the results could not be read")
+
+    definition = TaskDefinition(
+        "shop", "order", "1.0.0",
+        steps=(StepTemplate("a"), StepTemplate("b", depends_on_step="a"), StepTemplate("c", depends_on_step="b", handler_class=lambda a: a)),
+    )  # fmt: skip
+    kind, payload = invoke(definition, 2, 1, 3, TASK_ID, "{}", None, {"b": "null"}, lookup)
+    assert (kind, json.loads(payload)["retryable"]) == (FAILED, True)
+
+
+def test_a_message_is_cleaned_and_cut() -> None:
+    error = failed(raising(ValueError("\x1b[31mred\x1b[0m \0 \ud800 <b> " + "é" * 100_000)))
+    assert error["message"].startswith("red \ufffd \ufffd <b> é")
+    assert len(error["message"].encode()) <= 8 << 10
+    assert "\0" not in json.dumps(error, ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password=canary99",
+        "DB_PASSWORD: 'canary99'",
+        '{"api_key": "canary99"}',
+        "Authorization: Bearer canary99canary99",
+        "postgresql://user:canary99@host/db",
+        "token=canary99&x=1",
+    ],
+)
+def test_what_looks_like_a_secret_is_masked(text: str) -> None:
+    error = failed(raising(ValueError(f"call failed with {text}")))
+    assert "canary99" not in json.dumps(error)
+    assert "***" in error["message"]
+
+
+def test_an_exception_that_cannot_be_printed_is_still_a_failure() -> None:
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    error = failed(raising(Odd()))
+    assert (error["type"], error["message"]) == ("Odd", "(no message: its str() raised RuntimeError)")
+
+
+def test_a_traceback_shows_the_handlers_frames_and_its_causes_not_the_engines() -> None:
+    def inner() -> None:
+        raise KeyError("deep")
+
+    def handler() -> None:
+        try:
+            inner()
+        except KeyError as error:
+            raise ValueError("outer") from error
+
+    trace = failed(handler)["traceback"]
+    assert "in inner" in trace
+    assert "in handler" in trace
+    assert trace.index("ValueError: outer") < trace.index("which came from") < trace.index("KeyError: 'deep'")
+    assert "runners/invoke.py" not in trace
+    assert "binding.py" not in trace
+
+
+def test_an_endless_recursion_has_a_short_traceback() -> None:
+    def handler() -> Any:
+        return handler()
+
+    error = failed(handler)
+    assert error["type"] == "RecursionError"
+    assert "more ..." in error["traceback"]
+    assert len(error["traceback"].encode()) <= 16 << 10
+
+
+def test_a_circle_of_causes_ends() -> None:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert failed(raising(first))["traceback"].count("ValueError") == 2
+
+
+# What becomes of results
+
+
+def test_a_result_that_is_no_json_fails_permanently_with_its_path() -> None:
+    error = failed(lambda: {"a": [1, 2, 3, object()]})
+    assert (error["type"], error["message"], error["retryable"]) == ("result_not_json", "$.a[3]: object is not JSON", False)
+
+
+def test_a_result_that_is_too_large_fails_permanently_with_its_size() -> None:
+    error = failed(lambda: "x" * (1 << 20))
+    assert (error["type"], error["retryable"]) == ("result_too_large", False)
+    assert "1,048,578 bytes" in error["message"]
+
+
+def test_nul_and_lone_surrogates_in_a_result_are_replaced_and_marked() -> None:
+    assert run(lambda: {"a": "x\0"}) == (COMPLETED, {"a": "x\ufffd", REPLACED_KEY: ["$.a"]})
+
+
+def test_a_result_that_lists_itself_through_a_strange_class_is_a_failure() -> None:
+    class Strange(dict):  # type: ignore[type-arg]
+        def values(self) -> Any:
+            raise RuntimeError("no values today")
+
+    assert failed(lambda: Strange(a=1))["type"] == "RuntimeError"
+
+
+def test_a_result_against_its_schema_fails_permanently() -> None:
+    schema = {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}}
+    assert run(lambda: {"id": "x"}, output_schema=schema) == (COMPLETED, {"id": "x"})
+    error = failed(lambda: {"id": 5}, output_schema=schema)
+    assert (error["type"], error["retryable"]) == ("output_schema", False)
+    assert "$.id" in error["message"]
+    assert failed(lambda: None, output_schema=schema)["type"] == "output_schema"
+
+
+# Definitions that cannot run
+
+
+def test_a_handler_that_cannot_be_loaded_fails_its_step_only() -> None:
+    error = failed("no_such_module.Charge")
+    assert (error["type"], error["retryable"]) == ("handler_missing", False)
+    assert "no_such_module.Charge" in error["message"]
+
+
+def test_an_empty_handler_costs_at_most_five_microseconds() -> None:
+    definition = TaskDefinition("shop", "order", "1.0.0", steps=(StepTemplate("own", handler_class=lambda task: None),))
+    arguments = (definition, 0, 1, 3, TASK_ID, "{}", None, {}, nothing_more)
+    best = 1.0
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(5_000):
+            invoke(*arguments)
+        best = min(best, (time.perf_counter() - started) / 5_000)
+    assert best < 5e-6

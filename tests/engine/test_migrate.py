@@ -1,0 +1,149 @@
+"""A database goes from empty to the newest revision and back, whoever else is at it."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from engine import migrate
+from engine.errors import DatabaseUnavailable, NotFound
+
+BROKEN = '''
+from alembic import op
+
+revision = "9999_broken"
+down_revision = "{head}"
+
+
+def upgrade():
+    op.execute("create table tasker_half_done (id int)")
+    op.execute("select 1 / 0")
+'''
+
+
+def objects(url: str) -> set[str]:
+    """Every relation, function and type of ours, without the version table."""
+    query = """
+      select 'relation ' || relname from pg_class where relnamespace = 'public'::regnamespace
+      union all select 'function ' || proname from pg_proc where pronamespace = 'public'::regnamespace
+      union all select 'type ' || typname from pg_type where typnamespace = 'public'::regnamespace
+    """
+    with psycopg.connect(url) as conn:
+        return {name for (name,) in conn.execute(query) if migrate.VERSION_TABLE not in name}
+
+
+def head() -> str:
+    script = sorted(migrate.migrations_folder().glob("versions/[0-9]*.py"))[-1]
+    return script.stem
+
+
+@pytest.fixture
+def broken_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same revisions and one more, which fails after its first statement; the fixture's value is the last good one."""
+    good = head()
+    folder = shutil.copytree(migrate.migrations_folder(), tmp_path / "with space % and sign")
+    (folder / "versions" / "9999_broken.py").write_text(BROKEN.format(head=good))
+    monkeypatch.setattr(migrate, "migrations_folder", lambda: folder)
+    return good
+
+
+def test_an_empty_database_arrives_at_the_newest_revision(empty_database_url: str) -> None:
+    before = migrate.status(empty_database_url)
+    assert before.current is None
+    assert before.pending[-1] == before.head == head()
+
+    migrate.upgrade(empty_database_url)
+
+    assert migrate.status(empty_database_url) == migrate.MigrationStatus(head(), head(), ())
+    assert "relation tasker_task" in objects(empty_database_url)
+
+
+def test_status_leaves_an_empty_database_empty(empty_database_url: str) -> None:
+    migrate.status(empty_database_url)
+    with psycopg.connect(empty_database_url) as conn:
+        assert conn.execute("select to_regclass(%s)", [migrate.VERSION_TABLE]).fetchone() == (None,)
+
+
+def test_a_second_upgrade_changes_nothing(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url)
+    once = objects(empty_database_url)
+    migrate.upgrade(empty_database_url)
+    assert objects(empty_database_url) == once
+
+
+def test_a_downgrade_to_base_leaves_nothing_behind(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url)
+    migrate.downgrade(empty_database_url, "base")
+    assert objects(empty_database_url) == set()
+    assert migrate.status(empty_database_url).current is None
+
+
+def test_what_was_downgraded_can_be_upgraded_again(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url)
+    once = objects(empty_database_url)
+    migrate.downgrade(empty_database_url, "base")
+    migrate.upgrade(empty_database_url)
+    assert objects(empty_database_url) == once
+
+
+def test_two_migrators_at_once_are_safe(empty_database_url: str) -> None:
+    # Forbids: both see an empty database, and the slower one fails on tables that exist by now.
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(migrate.upgrade, [empty_database_url] * 4))
+    assert migrate.status(empty_database_url).pending == ()
+
+
+def test_a_table_in_use_stops_the_migration_and_not_the_application(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url)
+    with psycopg.connect(empty_database_url) as application:
+        application.execute("select from tasker_task")
+        with pytest.raises(DatabaseUnavailable, match="lock timeout"):
+            migrate.downgrade(empty_database_url, "base", lock_timeout=timedelta(milliseconds=50))
+    assert migrate.status(empty_database_url).current == head()
+
+
+def test_a_revision_that_fails_leaves_nothing_of_itself(empty_database_url: str, broken_head: str) -> None:
+    with pytest.raises(Exception, match="division by zero"):
+        migrate.upgrade(empty_database_url)
+    assert "relation tasker_half_done" not in objects(empty_database_url)
+    assert migrate.status(empty_database_url) == migrate.MigrationStatus(broken_head, "9999_broken", ("9999_broken",))
+
+
+def test_an_application_keeps_an_alembic_of_its_own(empty_database_url: str) -> None:
+    with psycopg.connect(empty_database_url) as application:
+        application.execute("create table alembic_version (version_num varchar(32) primary key)")
+        application.execute("insert into alembic_version values ('theirs')")
+    migrate.upgrade(empty_database_url)
+    migrate.downgrade(empty_database_url, "base")
+    with psycopg.connect(empty_database_url) as application:
+        assert application.execute("select version_num from alembic_version").fetchall() == [("theirs",)]
+
+
+def test_sqlalchemy_urls_are_taken_too(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url.replace("postgresql://", "postgresql+psycopg://"))
+    assert migrate.status(empty_database_url).pending == ()
+
+
+def test_an_unknown_revision_is_named(empty_database_url: str) -> None:
+    with pytest.raises(NotFound, match="9876_nowhere"):
+        migrate.upgrade(empty_database_url, "9876_nowhere")
+    assert objects(empty_database_url) == set()
+
+
+def test_a_database_ahead_of_this_version_is_left_alone(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url)
+    with psycopg.connect(empty_database_url) as conn:
+        conn.execute(f"update {migrate.VERSION_TABLE} set version_num = '9000_future'")
+    assert migrate.status(empty_database_url) == migrate.MigrationStatus("9000_future", head(), ())
+    with pytest.raises(NotFound, match="9000_future"):
+        migrate.upgrade(empty_database_url)
+
+
+def test_an_unreachable_database_is_one_line_without_the_password() -> None:
+    with pytest.raises(DatabaseUnavailable) as caught:
+        migrate.upgrade("postgresql://someone:secret@127.0.0.1:1/nowhere")
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,118 @@
+"""The launch page: fields, one JSON text, options, and what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from engine import queries
+from engine.db import Database
+
+PAGE = "/workflows/shop/process_order/1.0.0/launch"
+Post = Callable[..., TestResponse]
+
+pytestmark = pytest.mark.usefixtures("definition_id")
+
+
+def launched(answer: TestResponse, db: Database) -> queries.TaskDetail:
+    assert answer.status_code == 303, answer.text
+    return queries.task(db, answer.headers["Location"].removeprefix("/tasks/"))
+
+
+def test_the_form_asks_for_every_field(client: FlaskClient) -> None:
+    page = client.get(PAGE).text
+    assert 'name="context/order_id"' in page
+    assert 'name="context/speed"' in page
+    assert ">Launch</button>" in page
+
+
+def test_a_launch_lands_on_the_task(post: Post, db: Database) -> None:
+    detail = launched(post(PAGE, **{"context/order_id": "12", "context/speed": "high"}), db)
+    assert detail.context == {"order_id": 12, "speed": "high"}
+    assert detail.task.initiator == "dashboard"
+
+
+def test_a_launch_can_be_written_as_json(post: Post, db: Database) -> None:
+    detail = launched(post(PAGE, context='{"order_id": 9007199254740993}'), db)
+    assert detail.context["order_id"] == 9007199254740993
+
+
+def test_an_error_stands_beside_its_field_and_nothing_is_launched(post: Post, db: Database) -> None:
+    answer = post(PAGE, **{"context/order_id": "zero"})
+    assert answer.status_code == 422
+    assert 'aria-invalid="true"' in answer.text
+    assert 'value="zero"' in answer.text
+    assert not queries.tasks(db).items
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "7", '{"order_id": 0}', '{"order_id": NaN}'])
+def test_json_that_is_no_good_context_is_shown_again(post: Post, db: Database, text: str) -> None:
+    answer = post(PAGE, context=text)
+    assert answer.status_code == 422
+    assert not queries.tasks(db).items
+
+
+def test_the_options_go_into_the_request(post: Post, db: Database) -> None:
+    options = {"reason": "a try", "tags": "vip, eu", "priority": "5", "correlation_id": "ord-9", "run_at": "2099-01-31T08:30"}
+    detail = launched(post(PAGE, **{"context/order_id": "12"}, **options), db)
+    assert (detail.reason, detail.task.tags, detail.task.priority) == ("a try", ("vip", "eu"), 5)
+    assert detail.task.correlation_id == "ord-9"
+    assert detail.task.run_at
+    assert detail.task.run_at.isoformat() == "2099-01-31T08:30:00+00:00"
+
+
+@pytest.mark.parametrize(("option", "value"), [("priority", "high"), ("run_at", "soon"), ("priority", "99999")])
+def test_a_bad_option_is_told_at_the_option(post: Post, db: Database, option: str, value: str) -> None:
+    answer = post(PAGE, **{"context/order_id": "12", option: value})
+    assert answer.status_code == 422
+    assert f'id="option-{option}-error"' in answer.text
+    assert not queries.tasks(db).items
+
+
+def test_the_same_key_leads_to_the_first_task(post: Post) -> None:
+    form = {"context/order_id": "12", "idempotency_key": "once"}
+    assert post(PAGE, **form).headers["Location"] == post(PAGE, **form).headers["Location"]
+
+
+def test_a_key_used_for_something_else_is_a_conflict(post: Post) -> None:
+    post(PAGE, **{"context/order_id": "12", "idempotency_key": "once"})
+    answer = post(PAGE, **{"context/order_id": "13", "idempotency_key": "once"})
+    assert answer.status_code == 409
+    assert 'value="13"' in answer.text
+
+
+def test_a_button_of_the_form_adds_a_row_and_launches_nothing(post: Post, db: Database) -> None:
+    answer = post(PAGE, **{"context/order_id": "12", "_add:/lines": "1"})
+    assert answer.status_code == 200
+    assert 'name="context/lines/0/sku"' in answer.text
+    assert not queries.tasks(db).items
+
+
+def test_switching_to_json_and_back_keeps_what_was_entered(post: Post) -> None:
+    as_json = post(PAGE, **{"context/order_id": "12", "_mode": "json"})
+    assert "&#34;order_id&#34;: 12" in as_json.text
+    as_fields = post(PAGE, context='{"order_id": 13}', _mode="fields")
+    assert 'value="13"' in as_fields.text
+
+
+def test_an_earlier_task_can_fill_the_form(client: FlaskClient, launch: Callable[..., str]) -> None:
+    assert 'value="77"' in client.get(f"{PAGE}?from_task={launch(77)}").text
+    assert client.get(f"{PAGE}?from_task=nothing").status_code == 200
+
+
+def test_htmx_is_sent_to_the_task(post: Post) -> None:
+    answer = post(PAGE, htmx=True, **{"context/order_id": "12"})
+    assert answer.headers["HX-Redirect"].startswith("/tasks/")
+
+
+def test_without_its_token_nothing_is_launched(client: FlaskClient, db: Database) -> None:
+    assert client.post(PAGE, data={"context/order_id": "12"}).status_code == 403
+    assert not queries.tasks(db).items
+
+
+def test_an_unknown_version_has_no_form(client: FlaskClient, post: Post) -> None:
+    assert client.get("/workflows/shop/process_order/7.0.0/launch").status_code == 404
+    assert post("/workflows/shop/process_order/7.0.0/launch").status_code == 404

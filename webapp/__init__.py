@@ -1,0 +1,84 @@
+"""The dashboard: a Flask application that shows tasks and their steps and hands an operator's actions to the engine.
+
+`create_app` is called by the command line (`tasker web`, `up`, `demo`), by tests and by any WSGI server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Flask
+from jinja2 import StrictUndefined
+
+from engine.settings import Settings
+from webapp import (
+    appearance,
+    database,
+    engines,
+    filters,
+    health,
+    htmx,
+    launches,
+    live,
+    models,
+    overview,
+    problems,
+    security,
+    steps,
+    tasks,
+    why,
+    workflows,
+)
+
+if TYPE_CHECKING:
+    from engine.registry import HandlerRegistry
+
+MAX_REQUEST_BYTES = 2 * 1024 * 1024
+
+BLUEPRINTS = (
+    overview.blueprint,
+    workflows.blueprint,
+    launches.blueprint,
+    tasks.blueprint,
+    steps.blueprint,
+    engines.blueprint,
+    live.blueprint,
+    appearance.blueprint,
+    health.blueprint,
+)
+
+
+def create_app(
+    settings: Settings | None = None, *, database_url: str | None = None, registry: HandlerRegistry | None = None
+) -> Flask:
+    """A dashboard on one database; nothing is connected before the first request.
+
+    `database_url` comes before the one in `settings`. With `registry` the dashboard makes its definitions known to the
+    database when it first connects; without, it offers what engines have made known.
+    """
+    settings = settings or Settings.from_environ()
+    app = Flask(__name__)
+    _configure(app, settings, database_url or settings.database_url)
+    app.extensions["tasker_registry"] = registry
+    for part in (database, models, security, filters, why, htmx, problems, live):
+        part.init_app(app)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    return app
+
+
+def _configure(app: Flask, settings: Settings, database_url: str | None) -> None:
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.config.from_mapping(
+        DATABASE_URL=database_url,
+        DATA_DIR=settings.data_dir,
+        SECRET_KEY=settings.secret_key,
+        MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES,
+        MAX_FORM_MEMORY_SIZE=MAX_REQUEST_BYTES,
+        SEND_FILE_MAX_AGE_DEFAULT=3600,
+        SESSION_COOKIE_NAME="tasker_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+    )

@@ -1,0 +1,61 @@
+"""The one door to the engine's database for a request; every page and action asks here. Opened on first use."""
+
+from __future__ import annotations
+
+import logging
+from threading import Lock
+
+from flask import Flask, current_app
+
+from engine.db import Database
+from engine.errors import DatabaseUnavailable, DefinitionConflict
+from engine.tasks import register_definition
+
+POOL_SIZE = 12
+
+log = logging.getLogger(__name__)
+
+_opening = Lock()
+
+
+def init_app(app: Flask) -> None:
+    """Give the application its place for the connection pool, still empty."""
+    app.extensions["tasker_database"] = None
+    app.extensions.setdefault("tasker_registry", None)
+
+
+def database() -> Database:
+    """The pool of this application, opened by the first caller. Raises `DatabaseUnavailable`."""
+    extensions = current_app.extensions
+    with _opening:
+        if extensions["tasker_database"] is None:
+            extensions["tasker_database"] = _opened(database_url(current_app))
+        opened: Database = extensions["tasker_database"]
+    return opened
+
+
+def _opened(url: str) -> Database:
+    pool = Database(url, max_size=POOL_SIZE, application_name="tasker dashboard")
+    registry = current_app.extensions["tasker_registry"]
+    for definition in registry.definitions() if registry else ():
+        try:
+            register_definition(pool, definition)
+        except DefinitionConflict as error:
+            log.warning("%s", error)
+    return pool
+
+
+def database_url(app: Flask) -> str:
+    """Where the database is. Raises `DatabaseUnavailable` when nobody said so."""
+    url: str | None = app.config["DATABASE_URL"]
+    if not url:
+        raise DatabaseUnavailable("no database is configured: set TASKER_DATABASE_URL")
+    return url
+
+
+def close(app: Flask) -> None:
+    """Close the pool; the server does so when it stops."""
+    opened: Database | None = app.extensions["tasker_database"]
+    if opened is not None:
+        app.extensions["tasker_database"] = None
+        opened.close()

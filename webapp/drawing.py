@@ -1,0 +1,98 @@
+"""A layout and the states of its steps made into a picture that a template can draw. Task and definition pages ask."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from flask import url_for
+
+from engine.rows import DefinitionRow, StepRow, TaskRow
+from engine.states import SATISFYING
+from webapp import graph
+from webapp.filters import label, plural
+
+# A collapsed box takes the state that most needs to be seen.
+LOUDEST_FIRST = ("failed", "retrying", "running", "ready", "cancelled", "pending", "resolved", "skipped", "completed")
+
+
+@dataclass(frozen=True, slots=True)
+class GraphNode:
+    """A box of the graph: a link to its step, or what a collapsed group holds."""
+
+    name: str
+    label: str
+    state: str | None
+    word: str
+    url: str | None
+    x: int
+    y: int
+    width: int
+    height: int
+    is_group: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEdge:
+    """A line between two boxes; `kind` is open, passed or blocked."""
+
+    path: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A picture ready to be drawn; `summary` says the same to those who cannot see it."""
+
+    width: int
+    height: int
+    nodes: tuple[GraphNode, ...]
+    edges: tuple[GraphEdge, ...]
+    summary: str
+
+
+def task_graph(task: TaskRow, steps: Sequence[StepRow]) -> Graph:
+    """The graph of a task, each box in the state of its step."""
+    number = {step.name: step.step_no for step in steps}
+    parents = tuple(tuple(number[name] for name in step.parents) for step in steps)
+    states = [step.state for step in steps]
+    urls = [url_for("steps.show", task_id=task.task_id, step_name=step.name) for step in steps]
+    picture = graph.picture(tuple(step.name for step in steps), parents)
+    return _draw(picture, urls, states, f"{plural(len(steps), 'step')}: {tally(states)}")
+
+
+def definition_graph(definition: DefinitionRow) -> Graph:
+    """The graph of a definition; its boxes lead to the rows of the table below."""
+    steps = definition.steps
+    picture = graph.picture(tuple(step.name for step in steps), tuple(step.parents for step in steps))
+    urls = [f"#step-{step.step_no}" for step in steps]
+    return _draw(picture, urls, None, plural(len(steps), "step"))
+
+
+def _draw(picture: graph.GraphLayout, urls: Sequence[str], states: Sequence[str] | None, summary: str) -> Graph:
+    nodes = tuple(_node(node, urls, states) for node in picture.nodes)
+    state_of = {node.no: drawn.state for node, drawn in zip(picture.nodes, nodes, strict=True)}
+    edges = tuple(GraphEdge(edge.path, _edge_kind(state_of[edge.parent])) for edge in picture.edges)
+    return Graph(picture.width, picture.height, nodes, edges, summary)
+
+
+def _node(node: graph.Node, urls: Sequence[str], states: Sequence[str] | None) -> GraphNode:
+    within = [states[no] for no in node.members] if states else []
+    state = next((loud for loud in LOUDEST_FIRST if loud in within), None)
+    alone = node.count == 1
+    word = "" if state is None else label(state) if alone else tally(within)
+    url = urls[node.no] if alone else None
+    return GraphNode(node.name, node.label, state, word, url, node.x, node.y, node.width, node.height, not alone)
+
+
+def _edge_kind(parent_state: str | None) -> str:
+    if parent_state in {str(state) for state in SATISFYING}:
+        return "passed"
+    return "blocked" if parent_state in ("failed", "cancelled") else "open"
+
+
+def tally(states: Iterable[str]) -> str:
+    """`3 completed, 1 failed`, the loudest first."""
+    counts = Counter(states)
+    return ", ".join(f"{counts[state]} {state}" for state in LOUDEST_FIRST if counts[state])

@@ -1,0 +1,151 @@
+"""How values read on a page: states, times, durations, counts, identities and JSON. Templates use these and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from flask import Flask, g, request
+from markupsafe import Markup, escape
+
+MAX_JSON_CHARACTERS = 64 * 1024
+ZONE_COOKIE = "zone"
+
+LABELS = {
+    "pending": "Pending",
+    "ready": "Ready",
+    "running": "Running",
+    "retrying": "Retrying",
+    "completed": "Completed",
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+    "skipped": "Skipped",
+    "resolved": "Resolved",
+}
+
+
+def init_app(app: Flask) -> None:
+    """Offer every filter under its own name."""
+    for offered in (label, moment, clock, ago, seconds, count, short, json_block, plural, sentence):
+        app.add_template_filter(offered)
+    app.context_processor(lambda: {"zone": reader_zone().key})
+
+
+def label(state: str) -> str:
+    """The word for a state as it begins a line: `Failed`."""
+    return LABELS.get(state, str(state).capitalize())
+
+
+def reader_zone() -> ZoneInfo:
+    """The reader's time zone, which the browser told in a cookie; UTC until then and for anything unknown."""
+    if "zone" not in g:
+        g.zone = zone_named(request.cookies.get(ZONE_COOKIE, ""))
+    zone: ZoneInfo = g.zone
+    return zone
+
+
+@lru_cache(maxsize=64)
+def zone_named(name: str) -> ZoneInfo:
+    """The zone of that name, or UTC. The name comes from outside, so nothing it says may raise."""
+    try:
+        return ZoneInfo(name) if name else ZoneInfo("UTC")
+    except (KeyError, ValueError, OSError):
+        return ZoneInfo("UTC")
+
+
+def moment(at: datetime | None) -> Markup | str:
+    """A time for people: the day only when it is not today; UTC in full when pointed at."""
+    return _time(at, _text(at, reader_zone())) if at else Markup('<span class="none">–</span>')
+
+
+def clock(at: datetime | None) -> Markup | str:
+    """A time to the second with its day, for the activity and details."""
+    return _time(at, f"{at.astimezone(reader_zone()):%d %b %H:%M:%S}", "full") if at else moment(None)
+
+
+def _time(at: datetime, text: str, form: str = "short") -> Markup:
+    utc = at.astimezone(UTC)
+    return Markup('<time datetime="{}" data-form="{}" title="{}">{}</time>').format(
+        utc.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), form, utc.strftime("%Y-%m-%d %H:%M:%S UTC"), text
+    )
+
+
+def _text(at: datetime, zone: tzinfo) -> str:
+    local, today = at.astimezone(zone), datetime.now(zone)
+    if local.date() == today.date():
+        return f"{local:%H:%M:%S}"
+    return f"{local:%d %b %H:%M}" if local.year == today.year else f"{local:%Y-%m-%d}"
+
+
+def ago(at: datetime | None) -> str:
+    """How long ago, in one unit: `4 min ago`; `in 8 s` when it is still to come."""
+    if at is None:
+        return "never"
+    passed = (datetime.now(UTC) - at).total_seconds()
+    return f"{seconds(passed)} ago" if passed >= 0 else f"in {seconds(-passed)}"
+
+
+def seconds(length: float | timedelta | None) -> str:
+    """A duration to two or three figures: `12 ms`, `1.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    if length is None:
+        return "–"
+    span = length.total_seconds() if isinstance(length, timedelta) else float(length)
+    if span < 1:
+        return f"{max(span, 0) * 1000:.0f} ms"
+    return f"{span:.1f}".removesuffix(".0") + " s" if span < 10 else _in_two_units(round(span))
+
+
+def _in_two_units(span: int) -> str:
+    for size, unit, smaller, part in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
+        if span >= size:
+            rest = span % size // smaller
+            return f"{span // size} {unit} {rest} {part}" if rest else f"{span // size} {unit}"
+    return f"{span} s"
+
+
+def count(number: int, cap: int = 10_000) -> str:
+    """A count with thin spaces between thousands; above `cap` it was not counted to the end."""
+    return f"{cap:,}+".replace(",", "\u202f") if number > cap else f"{number:,}".replace(",", "\u202f")
+
+
+def plural(number: int, word: str) -> str:
+    """`1 step`, `3 steps`."""
+    return f"{count(number)} {word}" if number == 1 else f"{count(number)} {word}s"
+
+
+def short(task_id: object) -> str:
+    """The first part of a task's id, enough to recognise it in a list."""
+    return str(task_id)[:8]
+
+
+def sentence(text: object) -> str:
+    """The text beginning with a capital and ending with a full stop."""
+    words = str(text).strip()
+    return "" if not words else words[0].upper() + words[1:] + ("" if words[-1] in ".!?" else ".")
+
+
+_TOKENS = re.compile(
+    r'(?P<key>"(?:[^"\\]|\\.)*")(?=\s*:)|(?P<text>"(?:[^"\\]|\\.)*")|(?P<number>-?\d[\d.eE+-]*)|(?P<word>true|false|null)'
+)
+
+
+def json_block(value: object) -> Markup:
+    """A JSON value set out over lines with its parts told apart; the first 64 KB of it when it is larger."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    shown = text[:MAX_JSON_CHARACTERS]
+    block = Markup('<pre class="json"><code>{}</code></pre>').format(_coloured(shown))
+    if len(text) > len(shown):
+        block += Markup('<p class="hint">The first 64 KB of {} KB.</p>').format(len(text) // 1024)
+    return block
+
+
+def _coloured(text: str) -> Markup:
+    parts, end = [], 0
+    for found in _TOKENS.finditer(text):
+        parts.append(escape(text[end : found.start()]))
+        parts.append(Markup('<span class="json-{}">{}</span>').format(found.lastgroup, found.group()))
+        end = found.end()
+    return Markup("").join([*parts, escape(text[end:])])

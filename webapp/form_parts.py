@@ -1,0 +1,815 @@
+"""The parts of a launch form: what a JSON Schema asks for, and how a JSON value becomes form entries and back.
+
+webapp.forms builds a part from a definition's schema, shows it and reads it. Entries are the form's names and texts, nothing
+else, so the same code reads a browser's submission and a context that is to be launched again.
+
+Every part keeps one promise: what `fill` wrote, `read` gives back exactly. A value that a part's own inputs cannot hold is
+written as JSON text in its place.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import cached_property
+from itertools import count
+from typing import Any, Final
+
+from engine import json_text, schemas
+from engine.errors import Problem, RequestError
+
+MAX_FIELDS = 2000
+MAX_DEPTH = 8
+
+# Beginnings of entry names; the pointer (RFC 6901) of the part follows.
+VALUE = "context"
+ROWS = "_rows:"
+VARIANT = "_variant:"
+MORE = "_more:"
+AS_JSON = "_json:"
+GIVEN = "_given:"
+"""An input left blank means absent; with this entry it means the empty value that was filled in."""
+
+Entries = dict[str, str]
+Schema = dict[str, Any]
+
+
+class Absent(Enum):
+    """The value of what is not there."""
+
+    ABSENT = "absent"
+
+
+ABSENT: Final = Absent.ABSENT
+
+_EMPTY_VALUES: Mapping[str, Any] = {"null": None, '""': "", "false": False}
+_EMPTY_TEXTS: Mapping[type, str] = {type(None): "null", str: '""', bool: "false", list: "[]", dict: "{}"}
+
+
+@dataclass
+class Reading:
+    """One pass over the entries: what could not be read, by pointer; the pointer and the value of every JSON path met."""
+
+    entries: Mapping[str, str]
+    problems: dict[str, str] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def child(at: str, key: str | int) -> str:
+    """The pointer of a member."""
+    return f"{at}/{key}" if isinstance(key, int) else f"{at}/{key.replace('~', '~0').replace('/', '~1')}"
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are written alike: 1, 1.0 and true are three values."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(ABC):
+    """What is asked for at one place of a context."""
+
+    schema: Schema
+    nullable: bool = False
+
+    @property
+    def title(self) -> str:
+        return _text(self.schema.get("title"))
+
+    @property
+    def help(self) -> str:
+        return _text(self.schema.get("description"))
+
+    @property
+    def default(self) -> Any:
+        return self.schema.get("default", ABSENT)
+
+    def fill(self, value: Any, at: str, entries: Entries, *, required: bool) -> None:
+        """Write the entries from which `read` gives the value; ABSENT writes none."""
+        if value is ABSENT:
+            return
+        if self._fits(value):
+            self._put(value, at, entries)
+        if self._reads_as(value, at, entries, required) or self._marked(value, at, entries, required):
+            return
+        for name in list(self.names(at, entries)):
+            entries.pop(name, None)
+        entries[AS_JSON + at] = "1"
+        entries[VALUE + at] = pretty(value)
+
+    def fresh(self, at: str, entries: Entries, *, required: bool) -> None:
+        """Write the entries of a part nobody has touched yet: its default, if it has one."""
+        self.fill(self.default, at, entries, required=required)
+
+    def read(self, at: str, path: str, reading: Reading, *, required: bool) -> Any:
+        """The JSON value, or ABSENT. A text that cannot be read stays that text, and is a problem of the reading."""
+        is_json = AS_JSON + at in reading.entries
+        read = _FREE._read if is_json else self._read
+        value = read(at, path, reading, required=required)
+        reading.places[path] = at
+        reading.values[path] = value
+        return value
+
+    def names(self, at: str, entries: Mapping[str, str]) -> Iterator[str]:
+        """The names of all entries this part may have."""
+        yield GIVEN + at
+        if AS_JSON + at in entries:
+            yield from (AS_JSON + at, VALUE + at)
+        else:
+            yield from self._names(at, entries)
+
+    @abstractmethod
+    def _fits(self, value: Any) -> bool: ...
+
+    @abstractmethod
+    def _put(self, value: Any, at: str, entries: Entries) -> None: ...
+
+    @abstractmethod
+    def _read(self, at: str, path: str, reading: Reading, *, required: bool) -> Any: ...
+
+    @abstractmethod
+    def _names(self, at: str, entries: Mapping[str, str]) -> Iterator[str]: ...
+
+    def _reads_as(self, value: Any, at: str, entries: Entries, required: bool) -> bool:
+        back = self.read(at, "$", Reading(entries), required=required)
+        return back is not ABSENT and same(back, self._kept(value))
+
+    def _marked(self, value: Any, at: str, entries: Entries, required: bool) -> bool:
+        entries[GIVEN + at] = _EMPTY_TEXTS.get(type(value), "")
+        return self._reads_as(value, at, entries, required)
+
+    def _kept(self, value: Any) -> Any:
+        return value
+
+    def _untouched(self, at: str, entries: Mapping[str, str]) -> bool:
+        """Whether the entries say no more than a fresh part would."""
+        fresh: Entries = {}
+        self.fresh(at, fresh, required=False)
+        ours = {name: entries[name] for name in self.names(at, entries) if name != GIVEN + at and entries.get(name)}
+        return ours == {name: text for name, text in fresh.items() if name != GIVEN + at and text}
+
+
+# One input
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaf(Part):
+    """A part with one input."""
+
+    def read_text(self, at: str, reading: Reading, *, required: bool) -> Any:
+        text = reading.entries.get(VALUE + at, "")
+        if self._is_blank(text):
+            return self._blank(at, reading.entries, required)
+        try:
+            return self.parse(text)
+        except ValueError as problem:
+            reading.problems[at] = str(problem)
+            return text
+
+    @abstractmethod
+    def parse(self, text: str) -> Any:
+        """The value of a text that is not blank; raises ValueError with a sentence for the user."""
+
+    def _put(self, value: Any, at: str, entries: Entries) -> None:
+        entries[VALUE + at] = self._write(value)
+
+    def _read(self, at: str, path: str, reading: Reading, *, required: bool) -> Any:
+        return self.read_text(at, reading, required=required)
+
+    def _names(self, at: str, entries: Mapping[str, str]) -> Iterator[str]:
+        yield VALUE + at
+
+    def _write(self, value: Any) -> str:
+        return str(value)
+
+    def _is_blank(self, text: str) -> bool:
+        return not text.strip()
+
+    def _blank(self, at: str, entries: Mapping[str, str], required: bool) -> Any:
+        given = entries.get(GIVEN + at, "")
+        if given in _EMPTY_VALUES:
+            return _EMPTY_VALUES[given]
+        return None if required and self.nullable else ABSENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Leaf):
+    """A string."""
+
+    @property
+    def format(self) -> str:
+        return _text(self.schema.get("format"))
+
+    def parse(self, text: str) -> str:
+        return text
+
+    def _fits(self, value: Any) -> bool:
+        # A browser turns a lone carriage return into a line feed.
+        return isinstance(value, str) and "\r" not in value
+
+    def _is_blank(self, text: str) -> bool:
+        return not text
+
+
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d(?:\.\d+)?)?", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment(Text):
+    """A date-time; without a zone it is UTC."""
+
+    def parse(self, text: str) -> str:
+        found = _MOMENT.fullmatch(text.strip())
+        return f"{found[1]}T{found[2]}{found[3] or ':00'}Z" if found else text
+
+    def _kept(self, value: Any) -> Any:
+        return self.parse(value) if isinstance(value, str) else value
+
+    def _write(self, value: Any) -> str:
+        # The browser's own input knows no zone.
+        local = str(value).removesuffix("Z")
+        return local if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", local, re.ASCII) else str(value)
+
+
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_MAX_DIGITS = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number(Leaf):
+    """A number; integers of any size keep all their digits."""
+
+    whole: bool
+
+    def parse(self, text: str) -> int | float:
+        text = text.strip()
+        if len(text) > _MAX_DIGITS:
+            raise ValueError("is too long for a number")
+        if _INTEGER.fullmatch(text):
+            return int(text)
+        if not _NUMBER.fullmatch(text):
+            raise ValueError("is not a whole number" if self.whole else "is not a number")
+        return self._real(float(text))
+
+    def _real(self, number: float) -> int | float:
+        if number in (float("inf"), float("-inf")):
+            raise ValueError("is too large")
+        if self.whole and not number.is_integer():
+            raise ValueError("is not a whole number")
+        return number
+
+    def _fits(self, value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flag(Leaf):
+    """A checkbox. Unticked it means false where there must be a value, else absent."""
+
+    def parse(self, text: str) -> bool:
+        return text != "false"
+
+    def _fits(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+    def _put(self, value: Any, at: str, entries: Entries) -> None:
+        if value:
+            entries[VALUE + at] = "true"
+
+    def _blank(self, at: str, entries: Mapping[str, str], required: bool) -> Any:
+        # Left out, a default would come back as true.
+        return False if required or self.default is not ABSENT else super()._blank(at, entries, required)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Leaf):
+    """One of several values, each with the text that stands for it and a label."""
+
+    values: tuple[Any, ...]
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]
+
+    def parse(self, text: str) -> Any:
+        if text not in self.texts:
+            raise ValueError("is not one of the choices")
+        return self.values[self.texts.index(text)]
+
+    def _fits(self, value: Any) -> bool:
+        return any(same(value, known) for known in self.values)
+
+    def _write(self, value: Any) -> str:
+        return next(text for text, known in zip(self.texts, self.values, strict=True) if same(value, known))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixed(Leaf):
+    """The only value allowed: there when it must be, else a checkbox (ticked beforehand inside a variant)."""
+
+    value: Any
+    preset: bool = False
+
+    def is_always(self, *, required: bool) -> bool:
+        return required or self.default is not ABSENT
+
+    def fresh(self, at: str, entries: Entries, *, required: bool) -> None:
+        if self.preset and not self.is_always(required=required):
+            self._put(self.value, at, entries)
+
+    def parse(self, text: str) -> Any:
+        return self.value
+
+    def _fits(self, value: Any) -> bool:
+        return same(value, self.value)
+
+    def _put(self, value: Any, at: str, entries: Entries) -> None:
+        entries[VALUE + at] = "true"
+
+    def _blank(self, at: str, entries: Mapping[str, str], required: bool) -> Any:
+        return self.value if self.is_always(required=required) else ABSENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Free(Leaf):
+    """Any JSON, as text."""
+
+    def parse(self, text: str) -> Any:
+        try:
+            return json_text.read_input(text)
+        except RequestError as error:
+            raise ValueError("; ".join(sentence(problem.path, problem.message) for problem in error.problems)) from None
+
+    def fill(self, value: Any, at: str, entries: Entries, *, required: bool) -> None:
+        if value is not ABSENT:
+            self._put(value, at, entries)
+
+    def _fits(self, value: Any) -> bool:
+        return True
+
+    def _write(self, value: Any) -> str:
+        return pretty(value)
+
+
+_FREE = Free(schema={})
+
+
+# Several inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole(Part):
+    """A part made of parts. Untouched, not required and without a default of its own it is absent."""
+
+    def _read(self, at: str, path: str, reading: Reading, *, required: bool) -> Any:
+        given = reading.entries.get(GIVEN + at, "")
+        value = self._collect(at, path, reading)
+        is_due = given in ("{}", "[]") or (required and not self.nullable) or self.default not in (ABSENT, None)
+        if is_due or not self._untouched(at, reading.entries):
+            return value
+        return None if given == "null" or (required and self.nullable) else ABSENT
+
+    @abstractmethod
+    def _collect(self, at: str, path: str, reading: Reading) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group(Whole):
+    """An object: one part per declared property, and JSON text for others where the schema speaks of others."""
+
+    parts: Mapping[str, Part]
+    required: frozenset[str]
+    has_more: bool
+
+    def fill(self, value: Any, at: str, entries: Entries, *, required: bool) -> None:
+        if value is ABSENT:
+            self._start(at, entries)
+        else:
+            super().fill(value, at, entries, required=required)
+
+    def fresh(self, at: str, entries: Entries, *, required: bool) -> None:
+        if self._fits(self.default):
+            self._put(self.default, at, entries)
+        else:
+            self._start(at, entries)
+
+    def _start(self, at: str, entries: Entries) -> None:
+        for name, part in self.parts.items():
+            part.fresh(child(at, name), entries, required=name in self.required)
+
+    def _fits(self, value: Any) -> bool:
+        return isinstance(value, dict)
+
+    def _put(self, value: Any, at: str, entries: Entries) -> None:
+        for name, part in self.parts.items():
+            part.fill(value.get(name, ABSENT), child(at, name), entries, required=name in self.required)
+        more = {name: known for name, known in value.items() if name not in self.parts}
+        if more:
+            entries[MORE + at] = pretty(more)
+
+    def _collect(self, at: str, path: str, reading: Reading) -> dict[str, Any]:
+        values = self._more(at, reading)
+        for name, part in self.parts.items():
+            place = json_text.child_path(path, name)
+            value = part.read(child(at, name), place, reading, required=name in self.required)
+            if value is not ABSENT:
+                values[name] = value
+        return values
+
+    def _more(self, at: str, reading: Reading) -> dict[str, Any]:
+        text = reading.entries.get(MORE + at, "")
+        try:
+            more = _FREE.parse(text) if text.strip() else {}
+        except ValueError as problem:
+            reading.problems[MORE + at] = str(problem)
+            return {}
+        if isinstance(more, dict):
+            return dict(more)
+        reading.problems[MORE + at] = "is not a JSON object"
+        return {}
+
+    def _names(self, at: str, entries: Mapping[str, str]) -> Iterator[str]:
+        yield MORE + at
+        for name, part in self.parts.items():
+            yield from part.names(child(at, name), entries)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows(Whole):
+    """An array of alike items. A blank row of one input does not count, a row of several does."""
+
+    item: Part
+
+    def count(self, at: str, entries: Mapping[str, str]) -> int:
+        text = entries.get(ROWS + at, "")
+        return int(text) if text.isdecimal() else 0
+
+    def fresh(self, at: str, entries: Entries, *, required: bool) -> None:
+        if self._fits(self.default):
+            self._put(self.default, at, entries)
+            return
+        for _ in range(self._least() if required else 0):
+            self.add(at, entries)
+
+    def add(self, at: str, entries: Entries) -> None:
+        """One more row, fresh."""
+        number = self.count(at, entries)
+        entries[ROWS + at] = str(number + 1)
+        self.item.fresh(child(at, number), entries, required=True)
+
+    def _least(self) -> int:
+        least = self.schema.get("minItems", 0)
+        return min(int(least), 20) if isinstance(least, int | float) else 0
+
+    def _fits(self, value: Any) -> bool:
+        return isinstance(value, list)
+
+    def _put(self, value: Any, at: str, entries: Entries) -> None:
+        if value:
+            entries[ROWS + at] = str(len(value))
+        for number, item in enumerate(value):
+            self.item.fill(item, child(at, number), entries, required=True)
+
+    def _collect(self, at: str, path: str, reading: Reading) -> Any:
+        values: list[Any] = []
+        for number in range(self.count(at, reading.entries)):
+            place = json_text.child_path(path, len(values))
+            value = self.item.read(child(at, number), place, reading, required=True)
+            if value is not ABSENT:
+                values.append(value)
+        return values
+
+    def _read(self, at: str, path: str, reading: Reading, *, required: bool) -> Any:
+        value = super()._read(at, path, reading, required=required)
+        is_due = required or self.default is not ABSENT or reading.entries.get(GIVEN + at) == "[]"
+        return ABSENT if value == [] and not is_due else value
+
+    def _names(self, at: str, entries: Mapping[str, str]) -> Iterator[str]:
+        yield ROWS + at
+        for number in range(self.count(at, entries)):
+            yield from self.item.names(child(at, number), entries)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variants(Part):
+    """One of several parts, chosen by title. A choice that need not be made can be left open."""
+
+    variants: Mapping[str, Part]
+    definitions: Schema
+
+    def chosen(self, at: str, entries: Mapping[str, str]) -> Part | None:
+        return self.variants.get(entries.get(VARIANT + at, ""))
+
+    def fresh(self, at: str, entries: Entries, *, required: bool) -> None:
+        if self.default is not ABSENT:
+            self.fill(self.default, at, entries, required=required)
+        elif required and not self.nullable:
+            title, part = next(iter(self.variants.items()))
+            entries[VARIANT + at] = title
+            part.fresh(at, entries, required=True)
+
+    def problems(self, title: str, value: Any, path: str) -> list[Problem]:
+        """What one variant says about a value."""
+        return schemas.check(self._schemas[title], value, path)
+
+    @cached_property
+    def _schemas(self) -> dict[str, schemas.ContextSchema]:
+        return {
+            title: schemas.ContextSchema({**part.schema, **self.definitions}) for title, part in self.variants.items()
+        }
+
+    def _fits(self, value: Any) -> bool:
+        return value is not None or not self.nullable
+
+    def _put(self, value: Any, at: str, entries: Entries) -> None:
+        title = self._best(value)
+        entries[VARIANT + at] = title
+        self.variants[title].fill(value, at, entries, required=True)
+
+    def _best(self, value: Any) -> str:
+        """The first variant that accepts the value, else the one with the fewest objections."""
+        return min(self.variants, key=lambda title: len(self.problems(title, value, "$")))
+
+    def _read(self, at: str, path: str, reading: Reading, *, required: bool) -> Any:
+        part = self.chosen(at, reading.entries)
+        if part is not None:
+            return part.read(at, path, reading, required=True)
+        is_null = self.nullable and (required or reading.entries.get(GIVEN + at) == "null")
+        return None if is_null else ABSENT
+
+    def _names(self, at: str, entries: Mapping[str, str]) -> Iterator[str]:
+        yield VARIANT + at
+        part = self.chosen(at, entries)
+        if part is not None:
+            yield from part.names(at, entries)
+
+
+# From a schema to parts
+
+
+class _Inexpressible(Exception):
+    """This part of the schema has no inputs of its own."""
+
+
+class _TooMany(Exception):
+    """The form would be too large to be of use."""
+
+
+def part_of(schema: Schema | None) -> Part:
+    """The part for a whole context. A schema without properties, or with too many, is asked for as JSON text."""
+    if not isinstance(schema, dict):
+        return _FREE
+    try:
+        part = _Compiler(schema).part(schema, (), 0)
+    except _TooMany:
+        return Free(schema=schema)
+    return part if isinstance(part, Group | Variants) else Free(schema=schema)
+
+
+_OTHERS = ("patternProperties", "if", "then", "else", "dependentSchemas")
+_SHAPES = ("$ref", "type", "properties", "items", "const", "enum", "oneOf", "anyOf", "allOf")
+_SCALARS: Mapping[str, Callable[[Schema, bool], Part]] = {
+    "string": lambda schema, nullable: _text_part(schema, nullable),
+    "integer": lambda schema, nullable: Number(schema=schema, nullable=nullable, whole=True),
+    "number": lambda schema, nullable: Number(schema=schema, nullable=nullable, whole=False),
+    "boolean": lambda schema, nullable: _boolean(schema, nullable),
+}
+
+
+class _Compiler:
+    """Builds parts, resolving references inside the one schema; refuses loops, depth and size."""
+
+    def __init__(self, root: Schema) -> None:
+        self._root = root
+        self._definitions: Schema = {name: root[name] for name in ("$defs", "definitions") if name in root}
+        self._numbers = count()
+
+    def part(self, schema: Any, trail: tuple[str, ...], depth: int, *, preset: bool = False) -> Part:
+        """`trail` are the references followed on the way here; `preset` chooses an optional constant beforehand."""
+        if next(self._numbers) >= MAX_FIELDS:
+            raise _TooMany
+        try:
+            resolved, trail = self._resolved(schema, trail)
+            return self._part(resolved, trail, depth, preset=preset)
+        except _Inexpressible:
+            return Free(schema=schema if isinstance(schema, dict) else {})
+
+    def _part(
+        self, schema: Schema, trail: tuple[str, ...], depth: int, *, preset: bool = False, in_variant: bool = False
+    ) -> Part:
+        if "const" in schema:
+            return Fixed(schema=schema, value=schema["const"], preset=preset)
+        if isinstance(schema.get("enum"), list):
+            return _options(schema, [(value, "") for value in schema["enum"]])
+        branches = self._branches(schema, trail)
+        if branches:
+            return self._choice(schema, branches, depth, preset)
+        return self._typed(schema, trail, depth, in_variant)
+
+    def _typed(self, schema: Schema, trail: tuple[str, ...], depth: int, in_variant: bool) -> Part:
+        kind, nullable = _kind(schema)
+        if kind in _SCALARS:
+            return _SCALARS[kind](schema, nullable)
+        if kind == "null":
+            return Fixed(schema=schema, value=None)
+        if depth >= MAX_DEPTH:
+            raise _Inexpressible
+        if kind == "object":
+            return self._group(schema, trail, depth, nullable, in_variant)
+        return self._rows(schema, trail, depth, nullable)
+
+    def _group(self, schema: Schema, trail: tuple[str, ...], depth: int, nullable: bool, in_variant: bool) -> Part:
+        properties = schema.get("properties")
+        if not isinstance(properties, dict) or not properties and not in_variant:
+            raise _Inexpressible
+        parts = {name: self.part(known, trail, depth + 1, preset=in_variant) for name, known in properties.items()}
+        has_more = bool(schema.get("additionalProperties")) or any(keyword in schema for keyword in _OTHERS)
+        required = frozenset(name for name in schema.get("required", ()) if isinstance(name, str))
+        return Group(schema=schema, nullable=nullable, parts=parts, required=required, has_more=has_more)
+
+    def _rows(self, schema: Schema, trail: tuple[str, ...], depth: int, nullable: bool) -> Part:
+        if not isinstance(schema.get("items"), dict) or "prefixItems" in schema:
+            raise _Inexpressible
+        item = self.part(schema["items"], trail, depth + 1)
+        return Rows(schema=schema, nullable=nullable, item=item)
+
+    # References
+
+    def _resolved(self, schema: Any, trail: tuple[str, ...]) -> tuple[Schema, tuple[str, ...]]:
+        """The schema with what it refers to, and what it is all of, laid into it."""
+        if not isinstance(schema, dict) or "$dynamicRef" in schema:
+            raise _Inexpressible
+        inner = [(other, trail) for other in schema.get("allOf", ())]
+        result = {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}
+        if "$ref" in schema:
+            inner.insert(0, self._target(schema["$ref"], trail))
+        for other, way in inner:
+            laid_in, followed = self._resolved(other, way)
+            result = _merged(laid_in, result)
+            trail = tuple(dict.fromkeys((*trail, *followed)))
+        return result, trail
+
+    def _target(self, reference: Any, trail: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
+        if not isinstance(reference, str) or not reference.startswith("#/") or reference in trail:
+            raise _Inexpressible
+        node: Any = self._root
+        for name in reference[2:].split("/"):
+            node = node.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(node, dict) else None
+        return node, (*trail, reference)
+
+    # Variants
+
+    def _branches(self, schema: Schema, trail: tuple[str, ...]) -> list[_Branch]:
+        given = [schema[keyword] for keyword in ("oneOf", "anyOf") if isinstance(schema.get(keyword), list)]
+        shaping = [known for known in given if any(_is_shaping(branch) for branch in known)]
+        if len(shaping) > 1:
+            raise _Inexpressible
+        return [self._branch(schema, branch, trail) for known in shaping for branch in known]
+
+    def _branch(self, schema: Schema, branch: Any, trail: tuple[str, ...]) -> _Branch:
+        resolved, trail = self._resolved(branch, trail)
+        base = {
+            key: value
+            for key, value in schema.items()
+            if key not in ("oneOf", "anyOf", "title", "description", "default")
+        }
+        title = _text(resolved.get("title")) or _branch_title(branch, resolved)
+        return _Branch(title, _merged(base, resolved), resolved, trail)
+
+    def _choice(self, schema: Schema, branches: list[_Branch], depth: int, preset: bool) -> Part:
+        if all("const" in branch.own and not branch.own.get("properties") for branch in branches):
+            return _options(schema, [(branch.own["const"], branch.title) for branch in branches])
+        real = [branch for branch in branches if branch.own.get("type") != "null"]
+        if len(real) == 1 and len(branches) < 3:
+            return self._only(schema, real[0], depth, preset=preset, nullable=len(branches) == 2)
+        return self._variants(schema, branches, depth)
+
+    def _only(self, schema: Schema, branch: _Branch, depth: int, *, preset: bool, nullable: bool) -> Part:
+        words: Schema = {key: schema[key] for key in ("title", "description", "default") if key in schema}
+        part = self._part({**branch.schema, **words}, branch.trail, depth, preset=preset)
+        return _as_nullable(part) if nullable else part
+
+    def _variants(self, schema: Schema, branches: list[_Branch], depth: int) -> Part:
+        if depth >= MAX_DEPTH:
+            raise _Inexpressible
+        variants: dict[str, Part] = {}
+        for number, branch in enumerate(branches, 1):
+            title = branch.title or f"Variant {number}"
+            title = f"{title} ({number})" if title in variants else title
+            variants[title] = self._variant(branch, depth)
+        return Variants(schema=schema, variants=variants, definitions=self._definitions)
+
+    def _variant(self, branch: _Branch, depth: int) -> Part:
+        if next(self._numbers) >= MAX_FIELDS:
+            raise _TooMany
+        try:
+            return self._part(branch.schema, branch.trail, depth + 1, in_variant=True)
+        except _Inexpressible:
+            return Free(schema=branch.schema)
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """One of a oneOf: `schema` with everything said beside the oneOf, `own` without."""
+
+    title: str
+    schema: Schema
+    own: Schema
+    trail: tuple[str, ...]
+
+
+def _is_shaping(branch: Any) -> bool:
+    """Whether a branch says what to enter, and not only what must be there."""
+    return isinstance(branch, dict) and any(keyword in branch for keyword in _SHAPES)
+
+
+def _branch_title(branch: Any, resolved: Schema) -> str:
+    """The word by which people tell a nameless variant: its discriminator, or the name it is referred to by."""
+    for known in (resolved.get("properties") or {}).values():
+        if isinstance(known, dict) and isinstance(known.get("const"), str):
+            return str(known["const"])
+    if "const" in resolved:
+        return _option_text(resolved["const"])
+    return str(branch["$ref"]).rpartition("/")[2] if "$ref" in branch else _text(resolved.get("type")).capitalize()
+
+
+def _merged(first: Schema, second: Schema) -> Schema:
+    """Both schemas at once; where they differ on a word the second has it."""
+    result = {**first, **second}
+    ours, theirs = first.get("properties"), second.get("properties")
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        both = {name: {"allOf": [ours[name], theirs[name]]} for name in ours if name in theirs}
+        result["properties"] = {**ours, **theirs, **both}
+    if "required" in first and "required" in second:
+        result["required"] = list(dict.fromkeys([*first["required"], *second["required"]]))
+    return result
+
+
+def _kind(schema: Schema) -> tuple[str, bool]:
+    """The one type besides null, and whether null is allowed."""
+    given = schema.get("type", _implied(schema))
+    kinds = [given] if isinstance(given, str) else list(given)
+    real = [kind for kind in kinds if kind != "null"]
+    if set(real) == {"integer", "number"}:
+        real = ["number"]
+    if not real and kinds:
+        return "null", True
+    if len(real) != 1:
+        raise _Inexpressible
+    return real[0], len(real) < len(kinds)
+
+
+def _implied(schema: Schema) -> list[str]:
+    return ["object"] if "properties" in schema else ["array"] if "items" in schema else []
+
+
+def _text_part(schema: Schema, nullable: bool) -> Part:
+    kind = Moment if schema.get("format") == "date-time" else Text
+    return kind(schema=schema, nullable=nullable)
+
+
+def _boolean(schema: Schema, nullable: bool) -> Part:
+    """A checkbox, or where null is a third answer a choice."""
+    if not nullable:
+        return Flag(schema=schema)
+    return Options(schema=schema, nullable=True, values=(True, False), texts=("true", "false"), labels=("Yes", "No"))
+
+
+def _options(schema: Schema, choices: list[tuple[Any, str]]) -> Part:
+    kinds = schema.get("type", "null")
+    values = [(value, label) for value, label in choices if value is not None]
+    nullable = len(values) < len(choices) and "null" in ([kinds] if isinstance(kinds, str) else kinds)
+    others = {_option_text(value) for value, _ in values if not isinstance(value, str)} | {""}
+    texts = [
+        json.dumps(value) if isinstance(value, str) and value in others else _option_text(value) for value, _ in values
+    ]
+    labels = [label or text for (_, label), text in zip(values, texts, strict=True)]
+    known = tuple(value for value, _ in values)
+    return Options(schema=schema, nullable=nullable, values=known, texts=tuple(texts), labels=tuple(labels))
+
+
+def _as_nullable(part: Part) -> Part:
+    return _boolean(part.schema, nullable=True) if isinstance(part, Flag) else replace(part, nullable=True)
+
+
+def _option_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def pretty(value: Any) -> str:
+    """JSON for people to read and change."""
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def sentence(path: str, message: str) -> str:
+    """A message with the part of a path that its place does not tell already."""
+    inner = path.removeprefix("$").lstrip(".")
+    return f"{inner}: {message}" if inner else message[:1].upper() + message[1:]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,199 @@
+"""Live pages: one LISTEN connection per process hears that something changed and tells every open stream which tasks did.
+
+A stream holds a thread of the web server but no database connection. A page that gets no stream polls instead.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from threading import Condition, Event, Lock, Thread
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from flask import Blueprint, Flask, Response, current_app, request
+
+from engine import queries
+from engine.db import NEWS_CHANNEL, connect
+from engine.errors import TaskerError
+from webapp.database import database
+from webapp.problems import problem
+
+STREAM_LIMIT = 200
+HEARTBEAT_SECONDS = 15.0
+STREAM_SECONDS = 15 * 60.0
+QUIET_SECONDS = 0.5  # at most two messages a second reach a stream
+LOOK_SECONDS = 2.0  # a lost notification is made good after this long
+RECONNECT_SECONDS = 2.0
+RETRY_AFTER_SECONDS = 10
+
+log = logging.getLogger(__name__)
+blueprint = Blueprint("live", __name__)
+
+Changes = Callable[[Any], tuple[Any, set[str]]]
+
+
+class Stream:
+    """One open page: it waits for one task, or for all of them."""
+
+    def __init__(self, task_id: str | None) -> None:
+        self.task_id = task_id
+        self._stale = Event()
+        # The page was rendered before the stream began; whatever changed in between is told at once.
+        self._stale.set()
+        self.closed = False
+
+    def tell(self, changed: set[str] | None) -> None:
+        """Mark the page as stale when its task is among the changed; None means that anything may have changed."""
+        if changed is None or self.task_id is None or self.task_id in changed:
+            self._stale.set()
+
+    def close(self) -> None:
+        """End the stream at once."""
+        self.closed = True
+        self._stale.set()
+
+    def messages(self, heartbeat: float, lifetime: float) -> Iterator[str]:
+        """The text of the stream until it is closed or its time is over; a comment whenever nothing happened for long."""
+        ends_at = time.monotonic() + lifetime
+        yield "retry: 2000\n\n"
+        while not self.closed and time.monotonic() < ends_at:
+            told = self._stale.wait(min(heartbeat, max(ends_at - time.monotonic(), 0.01)))
+            if self.closed:
+                return
+            self._stale.clear()
+            yield f"event: changed\ndata: {json.dumps({'task_id': self.task_id})}\n\n" if told else ": still here\n\n"
+
+
+class Feed:
+    """Hears the database for all streams of this process; its thread begins with the first stream and rests without any."""
+
+    def __init__(self, url: str, changes: Changes, *, limit: int = STREAM_LIMIT) -> None:
+        self._url, self._changes, self.limit = url, changes, limit
+        self._streams: set[Stream] = set()
+        self._wanted = Condition()
+        self._thread: Thread | None = None
+        self._closed = Event()
+
+    def open(self, task_id: str | None) -> Stream | None:
+        """A new stream, or None when there are as many as the server can carry."""
+        with self._wanted:
+            if self._closed.is_set() or len(self._streams) >= self.limit:
+                return None
+            stream = Stream(task_id)
+            self._streams.add(stream)
+            self._begin()
+            self._wanted.notify_all()
+            return stream
+
+    def leave(self, stream: Stream) -> None:
+        """Forget a stream whose page has gone."""
+        with self._wanted:
+            self._streams.discard(stream)
+
+    def close(self) -> None:
+        """End every stream and the thread; a stopping server calls this first."""
+        self._closed.set()
+        with self._wanted:
+            for stream in self._streams:
+                stream.close()
+            self._wanted.notify_all()
+
+    def count(self) -> int:
+        """How many streams are open."""
+        with self._wanted:
+            return len(self._streams)
+
+    def _begin(self) -> None:
+        if self._thread is None:
+            self._thread = Thread(target=self._run, name="tasker-live", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            self._wait_for_streams()
+            try:
+                self._listen()
+            except (psycopg.Error, TaskerError) as error:
+                log.warning("live updates lost the database, trying again: %s", error)
+                self._closed.wait(RECONNECT_SECONDS)
+
+    def _wait_for_streams(self) -> None:
+        with self._wanted:
+            self._wanted.wait_for(lambda: self._streams or self._closed.is_set())
+
+    def _listen(self) -> None:
+        with connect(self._url, application_name="tasker dashboard") as conn:
+            conn.execute(f"listen {NEWS_CHANNEL}")
+            cursor, _ = self._changes(None)
+            self._tell(None)
+            while self.count() and not self._closed.is_set():
+                for _ in conn.notifies(timeout=LOOK_SECONDS, stop_after=1):
+                    pass
+                cursor, changed = self._changes(cursor)
+                self._tell(changed)
+                self._closed.wait(QUIET_SECONDS if changed else 0)
+
+    def _tell(self, changed: set[str] | None) -> None:
+        if changed is not None and not changed:
+            return
+        with self._wanted:
+            for stream in self._streams:
+                stream.tell(changed)
+
+
+_making = Lock()
+
+
+def init_app(app: Flask) -> None:
+    """Give the application its place for the feed, made with the first stream."""
+    app.config.setdefault("LIVE_STREAM_LIMIT", STREAM_LIMIT)
+    app.config.setdefault("LIVE_HEARTBEAT_SECONDS", HEARTBEAT_SECONDS)
+    app.config.setdefault("LIVE_STREAM_SECONDS", STREAM_SECONDS)
+    app.extensions["tasker_feed"] = None
+
+
+def feed_of(app: Flask) -> Feed:
+    """The feed of this process."""
+    with _making:
+        if app.extensions["tasker_feed"] is None:
+            app.extensions["tasker_feed"] = _make_feed(app)
+        feed: Feed = app.extensions["tasker_feed"]
+    return feed
+
+
+def _make_feed(app: Flask) -> Feed:
+    opened = database()
+    return Feed(opened.url, lambda cursor: queries.changes(opened, cursor), limit=app.config["LIVE_STREAM_LIMIT"])
+
+
+def close(app: Flask) -> None:
+    """End all streams; the server does so when it stops."""
+    if app.extensions["tasker_feed"] is not None:
+        app.extensions["tasker_feed"].close()
+
+
+@blueprint.get("/live")
+def live() -> Response:
+    """A stream of `changed` events for `?task=<id>`, or for every task."""
+    task_id = request.args.get("task", type=UUID)
+    feed = feed_of(current_app._get_current_object())  # type: ignore[attr-defined]
+    stream = feed.open(str(task_id) if task_id else None)
+    if stream is None:
+        return _refuse()
+    config = current_app.config
+    response = Response(
+        stream.messages(config["LIVE_HEARTBEAT_SECONDS"], config["LIVE_STREAM_SECONDS"]), mimetype="text/event-stream"
+    )
+    response.call_on_close(lambda: feed.leave(stream))
+    response.headers.update({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+    return response
+
+
+def _refuse() -> Response:
+    answer = problem(503, "There are as many live pages as this server carries; this one asks again now and then instead.")
+    answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return answer

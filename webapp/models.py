@@ -1,0 +1,93 @@
+"""Tasks and steps as the database's own views show them, mapped read-only for Flask-SQLAlchemy; the filtered task list asks here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import BigInteger, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+STATEMENT_TIMEOUT_MS = 10_000
+# Where no database is configured the application still starts and says so on its pages.
+NO_DATABASE = "postgresql+psycopg://127.0.0.1:1/none"
+
+
+class View(DeclarativeBase):
+    """What the dashboard reads; every write goes through the engine's functions."""
+
+
+db = SQLAlchemy(model_class=View)
+
+
+class Task(View):
+    """One row of `tasker_tasks`."""
+
+    __tablename__ = "tasker_tasks"
+
+    task_no: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    task_id: Mapped[UUID]
+    namespace: Mapped[str]
+    name: Mapped[str]
+    version: Mapped[str]
+    state: Mapped[str]
+    paused: Mapped[bool]
+    priority: Mapped[int]
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    initiator: Mapped[str | None]
+    source_system: Mapped[str | None]
+    correlation_id: Mapped[str | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    run_at: Mapped[datetime | None]
+    step_count: Mapped[int]
+    failed_count: Mapped[int]
+    cancelled_count: Mapped[int]
+
+
+class Step(View):
+    """One row of `tasker_steps`; always asked for with its task."""
+
+    __tablename__ = "tasker_steps"
+
+    task_no: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    step_no: Mapped[int] = mapped_column(primary_key=True)
+    step_id: Mapped[int] = mapped_column(BigInteger)
+    task_id: Mapped[UUID]
+    name: Mapped[str]
+    state: Mapped[str]
+    attempts: Mapped[int]
+    retry_limit: Mapped[int]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    result: Mapped[Any | None] = mapped_column(JSONB)
+    error: Mapped[Any | None] = mapped_column(JSONB)
+
+
+def init_app(app: Flask) -> None:
+    """Bind the read side to the application's database; its connections cannot write and never wait for long."""
+    url = app.config["DATABASE_URL"]
+    app.config["SQLALCHEMY_DATABASE_URI"] = _sqlalchemy_url(url) if url else NO_DATABASE
+    options = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on"
+    app.config.setdefault(
+        "SQLALCHEMY_ENGINE_OPTIONS",
+        {
+            "pool_pre_ping": True,
+            "pool_size": 4,
+            "max_overflow": 4,
+            "pool_timeout": 5,
+            "connect_args": {"options": options, "connect_timeout": 5},
+        },
+    )
+    db.init_app(app)
+
+
+def _sqlalchemy_url(url: str) -> str:
+    # PostgreSQL's own form of the address names no driver; SQLAlchemy would look for psycopg2.
+    return make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)

@@ -1,0 +1,91 @@
+"""What the reader sees when a request cannot be served: one page in the design, or one notice for htmx. Never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import Flask, Response, make_response, render_template, request
+from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from engine.errors import DatabaseUnavailable, NotFound, WrongState
+from webapp.htmx import Notice, asks_for_regions, regions
+
+RETRY_AFTER_SECONDS = 5
+
+TITLES = {
+    400: "This request cannot be understood",
+    403: "This is not allowed",
+    404: "There is nothing here",
+    405: "This address does not take that request",
+    409: "Something changed in the meantime",
+    413: "This is too large",
+    500: "Something went wrong here",
+    503: "The database cannot be reached",
+}
+ADVICE = {
+    403: "The form carried no valid token, perhaps because the page was open for long. Load the page again and repeat the action.",
+    404: "The address may be mistyped, or what it named has been removed.",
+    405: "It takes a form sent from a page of the dashboard.",
+    413: "A request may hold up to 2 MB.",
+    500: "The cause is in the log of the dashboard.",
+    503: "Tasks are safe: they live in the database and go on as soon as it answers. This page tries again by itself.",
+}
+
+Handler = Callable[[Exception], Response]
+
+
+def init_app(app: Flask) -> None:
+    """Give every failure its page."""
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(CSRFError, lambda _: problem(403))
+    app.register_error_handler(NotFound, lambda error: problem(404, str(error)))
+    app.register_error_handler(WrongState, lambda error: problem(409, str(error)))
+    for unreachable in (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout):
+        app.register_error_handler(unreachable, _unavailable)
+    app.register_error_handler(ProgrammingError, _not_prepared)
+
+
+def problem(status: int, detail: str = "") -> Response:
+    """The page, or for htmx the notice, that says what is the matter and what to do."""
+    title = TITLES.get(status, "This request cannot be served")
+    advice = ADVICE.get(status, "")
+    if asks_for_regions():
+        return regions((), status=status, notice=Notice("failed", f"{title}. {detail or advice}"))
+    page = render_template("problem.html", status=status, title=title, detail=detail, advice=advice, path=request.path)
+    return make_response(page, status)
+
+
+def _http(error: HTTPException) -> Response:
+    status = error.code or 500
+    if isinstance(error, InternalServerError) or status >= 500 and status not in TITLES:
+        return problem(500)
+    if 300 <= status < 400:
+        return make_response(error.get_response())
+    own_words = error.description if status == 400 and error.description else ""
+    answer = problem(status, own_words)
+    _keep_allow_header(error, answer)
+    return answer
+
+
+def _keep_allow_header(error: HTTPException, answer: Response) -> None:
+    for name, value in error.get_headers():
+        if name.lower() == "allow":
+            answer.headers[name] = value
+
+
+def _unavailable(error: Exception) -> Response:
+    # SQLAlchemy's text names the statement and its values; only our own errors are written for readers.
+    answer = problem(503, str(error) if isinstance(error, DatabaseUnavailable) else "")
+    answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return answer
+
+
+def _not_prepared(error: Exception) -> Response:
+    if "does not exist" not in str(error):
+        return problem(500)
+    answer = problem(503, "The database has no tables of this version: run tasker db upgrade.")
+    answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return answer

@@ -1,0 +1,97 @@
+"""What keeps the dashboard safe to open: the content policy, form tokens, the list of hosts it answers for, its secret key."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from flask import Flask, Response, abort, current_app, request
+from flask_wtf.csrf import CSRFProtect
+from werkzeug.sansio.utils import host_is_trusted
+
+POLICY = (
+    "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src 'self' data:"
+)
+LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+csrf = CSRFProtect()
+
+
+def init_app(app: Flask) -> None:
+    """Put every guard in place; a secret key nobody gave is made once and kept in the data folder."""
+    app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or kept_secret(app.config["DATA_DIR"])
+    app.config.setdefault("WTF_CSRF_TIME_LIMIT", None)
+    app.config.setdefault("ALLOWED_HOSTS", allowed_hosts(os.environ.get("TASKER_ALLOWED_HOSTS", "")))
+    app.before_request(refuse_unknown_host)
+    csrf.init_app(app)
+    app.after_request(harden)
+
+
+def allowed_hosts(listed: str) -> tuple[str, ...]:
+    """The host names a request may ask for: this machine's own, and those listed with commas; `*` admits any."""
+    return (*OWN_NAMES, *(name.strip() for name in listed.split(",") if name.strip()))
+
+
+def allow_host(app: Flask, host: str) -> None:
+    """Answer for one more name; the server tells the address it listens on."""
+    app.config["ALLOWED_HOSTS"] = (*app.config["ALLOWED_HOSTS"], f"[{host}]" if ":" in host else host)
+
+
+def refuse_unknown_host() -> None:
+    """A page of another name that resolves to this machine must not reach the dashboard through the reader's browser."""
+    allowed: tuple[str, ...] = current_app.config["ALLOWED_HOSTS"]
+    if "*" not in allowed and not host_is_trusted(request.host, allowed):
+        abort(400, "This dashboard does not answer for this host name. List it in TASKER_ALLOWED_HOSTS.")
+
+
+def harden(response: Response) -> Response:
+    """The headers of every answer."""
+    headers = response.headers
+    headers.setdefault("Content-Security-Policy", POLICY)
+    headers.setdefault("X-Content-Type-Options", "nosniff")
+    headers.setdefault("Referrer-Policy", "same-origin")
+    headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+    if response.mimetype == "text/html":
+        headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def actor() -> str:
+    """Who acts, for the history. Without accounts everybody is the dashboard."""
+    return "dashboard"
+
+
+def from_this_machine() -> bool:
+    """Whether the caller is on the loopback; a proxy's header does not count."""
+    return request.remote_addr in LOOPBACK
+
+
+def kept_secret(folder: Path) -> str:
+    """The key of this data folder, made by the first process that asks; where nothing can be kept, one for this process."""
+    try:
+        return _read_or_make(folder / "secret_key")
+    except OSError:
+        return secrets.token_hex(32)
+
+
+def _read_or_make(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _make(path)
+    return path.read_text().strip() or secrets.token_hex(32)
+
+
+def _make(path: Path) -> None:
+    # Written aside and linked: two processes that start together must not read half a key or keep two.
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()

@@ -1,0 +1,135 @@
+"""The dashboard's own web server, for one process on one machine; `tasker web`, `up` and `demo` run it."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from flask import Flask
+from waitress import wasyncore
+from waitress.server import create_server
+
+from engine.errors import TaskerError
+from webapp import database, live, security
+
+DEFAULT_PORT = 8080
+PORTS_TRIED = 100
+THREADS = 256  # every open stream holds one; webapp.live allows fewer streams than this
+CONNECTION_LIMIT = 1000
+SHUTDOWN_SECONDS = 5
+SHOWN_HOSTS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class PortUnavailable(TaskerError):
+    """The address that was asked for cannot be listened on; the text says why."""
+
+
+def serve(app: Flask, host: str = "127.0.0.1", port: int | None = None, *, on_ready: Callable[[str], None]) -> None:
+    """Answer requests until SIGTERM, SIGINT or Ctrl-C; returns after open streams and requests have ended.
+
+    Without `port` it takes 8080 or the next free one. `on_ready` is told the URL once a browser can connect.
+    Raises `PortUnavailable`, before anything is started.
+    """
+    server = Server(app, host, bind(host, port))
+    with stopped_by_signals(server.stop):
+        on_ready(server.url)
+        server.run()
+
+
+def bind(host: str, port: int | None) -> socket.socket:
+    """A listening socket on the port asked for, or on the first free one from 8080. Raises `PortUnavailable`."""
+    if port is not None:
+        return _bind_exactly(host, port)
+    for candidate in range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED):
+        try:
+            return _listen(host, candidate)
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise PortUnavailable(f"cannot listen on {host}: {error.strerror or error}") from error
+    raise PortUnavailable(f"ports {DEFAULT_PORT} to {DEFAULT_PORT + PORTS_TRIED - 1} on {host} are all taken")
+
+
+def _bind_exactly(host: str, port: int) -> socket.socket:
+    try:
+        return _listen(host, port)
+    except (OSError, OverflowError) as error:
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        why = "another program listens there" if taken else str(getattr(error, "strerror", None) or error)
+        raise PortUnavailable(f"cannot listen on {host} port {port}: {why}") from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=1024)
+
+
+class Server:
+    """A dashboard on its port. Browsers may connect from the start; they are answered while `run` runs."""
+
+    def __init__(self, app: Flask, host: str, listening: socket.socket) -> None:
+        self.app, self.host, self.port = app, host, int(listening.getsockname()[1])
+        security.allow_host(app, host)
+        self._sockets: dict[int, Any] = {}
+        self._stopping = threading.Event()
+        self._waitress: Any = create_server(
+            app,
+            map=self._sockets,
+            sockets=[listening],
+            threads=THREADS,
+            connection_limit=CONNECTION_LIMIT,
+            asyncore_use_poll=True,
+            ident=None,
+            clear_untrusted_proxy_headers=True,
+        )
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine finds it."""
+        shown = SHOWN_HOSTS.get(self.host, self.host)
+        return f"http://[{shown}]:{self.port}" if ":" in shown else f"http://{shown}:{self.port}"
+
+    def run(self) -> None:
+        """Answer requests until `stop`; then streams end at once and requests under way get a few seconds."""
+        try:
+            while not self._stopping.is_set():
+                wasyncore.loop(timeout=1.0, use_poll=True, map=self._sockets, count=1)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self._wind_down()
+
+    def stop(self) -> None:
+        """Make `run` return. May be called from a signal handler or any thread, more than once."""
+        self._stopping.set()
+        self._waitress.pull_trigger()
+
+    def _wind_down(self) -> None:
+        live.close(self.app)
+        self._waitress.task_dispatcher.shutdown(timeout=SHUTDOWN_SECONDS)
+        for dispatcher in list(self._sockets.values()):
+            dispatcher.close()
+        database.close(self.app)
+
+
+@contextmanager
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let SIGTERM and SIGINT call `stop` for the length of the block; outside the main thread that is the caller's business."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,94 @@
+// What makes the pages livelier than plain HTML; every page also works without it.
+"use strict";
+
+(() => {
+  // Times: the server learns the reader's zone from a cookie; the first page, made before it knew, is set right here.
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+  function tellZone() {
+    if (!zone || document.documentElement.dataset.zone === zone) return;
+    document.cookie = `zone=${zone}; path=/; max-age=31536000; SameSite=Lax`;
+    document.querySelectorAll("time[datetime]").forEach(showLocally);
+    const name = document.getElementById("zone-name");
+    if (name) name.textContent = zone;
+  }
+
+  function showLocally(element) {
+    const at = new Date(element.dateTime);
+    const pad = (number) => String(number).padStart(2, "0");
+    const day = `${pad(at.getDate())} ${at.toLocaleString("en-GB", { month: "short" }).slice(0, 3)}`;
+    const clock = `${pad(at.getHours())}:${pad(at.getMinutes())}`;
+    const exact = `${clock}:${pad(at.getSeconds())}`;
+    const now = new Date();
+    if (element.dataset.form === "full") element.textContent = `${day} ${exact}`;
+    else if (at.toDateString() === now.toDateString()) element.textContent = exact;
+    else if (at.getFullYear() === now.getFullYear()) element.textContent = `${day} ${clock}`;
+    else element.textContent = `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;
+  }
+
+  // Live regions must not take away what the reader has typed, opened or moved.
+  function keepWhatIsTheReaders(name, element) {
+    if (name === "value" && element.closest("#act") && element.type !== "hidden") return false;
+    if (name === "open" && element.localName === "details") return false;
+    if (name === "hidden" && element.matches(".graph-tools")) return false;
+    if ((name === "width" || name === "height") && element.id === "graph-drawing") return false;
+    return true;
+  }
+  if (window.Idiomorph) Idiomorph.defaults.callbacks.beforeAttributeUpdated = keepWhatIsTheReaders;
+
+  // A page whose stream was refused, or is lost, asks now and then instead.
+  const POLL_MILLISECONDS = 5000;
+  let polling = null;
+
+  function poll() {
+    const asks = document.querySelector("#live [hx-get]");
+    if (asks && !document.hidden) htmx.trigger(asks, "poll");
+  }
+  function startPolling() {
+    if (polling === null) polling = setInterval(poll, POLL_MILLISECONDS);
+  }
+  function stopPolling() {
+    clearInterval(polling);
+    polling = null;
+  }
+  document.addEventListener("htmx:sseError", startPolling);
+  document.addEventListener("htmx:sseOpen", stopPolling);
+
+  // A browser opens only six connections to one server, so a page that nobody looks at gives its stream back.
+  let resting = null;
+
+  function restOrWake() {
+    const live = document.getElementById("live");
+    if (!live || !window.htmx) return;
+    if (document.hidden && resting === null) {
+      resting = live.outerHTML;
+      htmx.swap(live, '<div id="live"></div>', { swapStyle: "outerHTML" });
+    } else if (!document.hidden && resting !== null) {
+      htmx.swap(live, resting, { swapStyle: "outerHTML" });
+      resting = null;
+    }
+  }
+  document.addEventListener("visibilitychange", restOrWake);
+
+  // An action that went well has used its reason.
+  document.addEventListener("htmx:afterRequest", (event) => {
+    const form = event.detail.elt.form;
+    if (event.detail.successful && form && form.id === "act") form.reset();
+  });
+  document.addEventListener("htmx:sendError", () => {
+    const notices = document.getElementById("notices");
+    if (!notices || notices.querySelector(".notice-failed")) return;
+    const said = document.createElement("p");
+    said.className = "notice notice-failed";
+    said.textContent = "The dashboard does not answer. What you see may be out of date.";
+    notices.replaceChildren(said);
+  });
+
+  // Choosing a variant in a form presses the button that shows its fields.
+  document.addEventListener("change", (event) => {
+    const around = event.target.closest("#launch .field")?.parentElement;
+    if (event.target.localName === "select" && around.matches(".field-choice")) around.querySelector(":scope > button").click();
+  });
+
+  tellZone();
+})();

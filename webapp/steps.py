@@ -1,0 +1,94 @@
+"""`/tasks/<id>/steps/<step>`: one step with its input, attempts and outcome, and what an operator can do to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn
+from uuid import UUID
+
+from flask import Blueprint, Response, request, url_for
+
+from engine import queries, steps
+from engine.errors import RequestError
+from webapp.contexts import step_view
+from webapp.database import database
+from webapp.filters import sentence
+from webapp.htmx import Notice, Show, answer, asks_for_regions, given_reason, page, regions
+from webapp.security import actor
+from webapp.tasks import show_task
+
+REGIONS = ("steps/_state.html", "steps/_outcome.html", "steps/_relatives.html")
+
+blueprint = Blueprint("steps", __name__)
+
+
+@blueprint.get("/tasks/<uuid:task_id>/steps/<step_name>")
+def show(task_id: UUID, step_name: str) -> Response:
+    """One step; for htmx its regions."""
+    return show_step(task_id, step_name)
+
+
+@blueprint.post("/tasks/<uuid:task_id>/steps/<step_name>/retry")
+def retry(task_id: UUID, step_name: str) -> Response:
+    """Run a failed step again, or end its back-off."""
+    return _act(task_id, step_name, steps.retry_step, f"{step_name} runs again.")
+
+
+@blueprint.post("/tasks/<uuid:task_id>/steps/<step_name>/cancellation")
+def cancellation(task_id: UUID, step_name: str) -> Response:
+    """Stop a step and what waits for it."""
+    return _act(task_id, step_name, steps.cancel_step, f"{step_name} was told to stop.")
+
+
+@blueprint.post("/tasks/<uuid:task_id>/steps/<step_name>/skip")
+def skip(task_id: UUID, step_name: str) -> Response:
+    """Go on without a step."""
+    return _act(task_id, step_name, steps.skip_step, f"{step_name} is skipped.")
+
+
+@blueprint.post("/tasks/<uuid:task_id>/steps/<step_name>/resolution")
+def resolution(task_id: UUID, step_name: str) -> Response:
+    """Supply the result of a step; the steps after it go on with that."""
+    try:
+        resolve = partial(steps.resolve_step, result=given_result())
+        return _act(task_id, step_name, resolve, f"{step_name} is resolved.")
+    except (ValueError, RequestError) as error:
+        return show_step(task_id, step_name, 422, Notice("refused", f"The result is not JSON: {sentence(error)}"))
+
+
+def given_result() -> Any:
+    """The result in the form; an empty field is null. Raises `ValueError` when it is not JSON."""
+    text = request.form.get("result", "").strip()
+    return json.loads(text, parse_constant=_no_constant) if text else None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def show_step(task_id: UUID, step_name: str, status: int = 200, notice: Notice | None = None) -> Response:
+    """The page of a step, or its regions, as it is now."""
+    detail = queries.step(database(), str(task_id), step_name)
+    view = step_view(detail, queries.task(database(), str(task_id)).steps)
+    if asks_for_regions():
+        return regions(REGIONS, status=status, notice=notice, view=view, typed="")
+    return page("steps/show.html", status=status, notice=notice, view=view, typed=request.form.get("result", ""))
+
+
+def _act(task_id: UUID, step_name: str, command: Callable[..., object], said: str) -> Response:
+    location, show = _where_it_was_asked(task_id, step_name)
+    return answer(
+        partial(command, database(), str(task_id), step_name, actor=actor(), reason=given_reason()),
+        said=said,
+        location=location,
+        show=show,
+    )
+
+
+def _where_it_was_asked(task_id: UUID, step_name: str) -> tuple[str, Show]:
+    """The page that the form was on: a step's buttons are also in the table of its task."""
+    if request.form.get("back") == "task":
+        return url_for("tasks.show", task_id=task_id), partial(show_task, task_id)
+    return url_for("steps.show", task_id=task_id, step_name=step_name), partial(show_step, task_id, step_name)

@@ -1,0 +1,68 @@
+"""`/tasks`: the filtered list, one task with its graph and steps, and what an operator can do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from uuid import UUID
+
+from flask import Blueprint, Response, request, url_for
+
+from engine import queries, tasks
+from engine.states import TaskState
+from webapp.contexts import task_view
+from webapp.database import database
+from webapp.htmx import Notice, answer, asks_for_regions, given_reason, page, regions
+from webapp.listing import list_tasks, read_filter, without
+from webapp.security import actor
+
+ACTIVITY_SHOWN = 100
+REGIONS = ("tasks/_state.html", "tasks/_graph.html", "tasks/_steps.html", "tasks/_activity.html")
+
+blueprint = Blueprint("tasks", __name__)
+
+
+@blueprint.get("/tasks")
+def index() -> Response:
+    """The list that the query parameters ask for; for htmx only the region of its rows."""
+    found = list_tasks(*read_filter(request.args))
+    if asks_for_regions():
+        return regions(["tasks/_list.html"], found=found)
+    namespaces = [each.name for each in queries.namespaces(database())]
+    return page("tasks/index.html", found=found, states=list(TaskState), namespaces=namespaces, without=without)
+
+
+@blueprint.get("/tasks/<uuid:task_id>")
+def show(task_id: UUID) -> Response:
+    """One task; for htmx its regions."""
+    return show_task(task_id)
+
+
+@blueprint.post("/tasks/<uuid:task_id>/cancellation")
+def cancellation(task_id: UUID) -> Response:
+    """Stop the task."""
+    return _act(task_id, tasks.cancel_task, "The task was told to stop.")
+
+
+@blueprint.post("/tasks/<uuid:task_id>/retry")
+def retry(task_id: UUID) -> Response:
+    """Run every failed step of the task again."""
+    return _act(task_id, tasks.retry_task, "The failed steps run again.")
+
+
+def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None) -> Response:
+    """The page of a task, or its regions, as it is now."""
+    detail = queries.task(database(), str(task_id))
+    view = task_view(detail, queries.activity(database(), str(task_id), limit=ACTIVITY_SHOWN))
+    if asks_for_regions():
+        return regions(REGIONS, status=status, notice=notice, view=view)
+    return page("tasks/show.html", status=status, notice=notice, view=view)
+
+
+def _act(task_id: UUID, command: Callable[..., object], said: str) -> Response:
+    return answer(
+        partial(command, database(), str(task_id), actor=actor(), reason=given_reason()),
+        said=said,
+        location=url_for("tasks.show", task_id=task_id),
+        show=partial(show_task, task_id),
+    )
