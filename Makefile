@@ -11,6 +11,7 @@ help:
 
 demo:
 	@sh .ci/python .ci/environment.py requirements.lock
+	@mkdir -p .tasker
 	@exec .venv/bin/tasker demo $(ARGS)
 
 test:

@@ -35,6 +35,7 @@ log = logging.getLogger("tasker.engine")
 RunnerName = Literal["processes", "threads"]
 POLL_SECONDS = 0.2
 HEARTBEAT_SECONDS = 5.0
+BEATS_PER_LEASE = 4
 REAP_SECONDS = 0.25
 ANNOUNCE_SECONDS = 0.05
 CANCEL_SECONDS = 2.0
@@ -147,14 +148,20 @@ class Engine:
     def _duties(self) -> list[tuple[str, Callable[[], None], float]]:
         return [
             ("poll", self._poll, POLL_SECONDS),
-            ("heartbeat", self._duty(lambda connection: self.worker.heartbeat(connection)), HEARTBEAT_SECONDS),
+            ("heartbeat", self._duty(lambda connection: self.worker.heartbeat(connection)), self._beat_seconds()),
             ("reap", self._duty(lambda connection: leases.reap_workers(connection, self.worker.who)), REAP_SECONDS),
             ("announce", self._announce, ANNOUNCE_SECONDS),
-            ("cancel", self._duty(lambda connection: self.worker.ask_to_stop(connection)), CANCEL_SECONDS),
+            ("cancel", self._ask_to_stop, CANCEL_SECONDS),
         ]
+
+    def _beat_seconds(self) -> float:
+        return min(HEARTBEAT_SECONDS, self.lease.total_seconds() / BEATS_PER_LEASE)
 
     def _poll(self) -> None:
         self.worker.wake()
+
+    def _ask_to_stop(self) -> None:
+        self._duty(lambda connection: self.worker.ask_to_stop(connection))()
 
     def _announce(self) -> None:
         """What changed since the last round is told once, by one small statement of its own: a NOTIFY in every report would queue up the commits."""
@@ -190,11 +197,13 @@ class Engine:
     def _hear(self, connection: Connection[Any]) -> None:
         for channel in (READY_CHANNEL, CANCEL_CHANNEL):
             connection.execute(f"listen {channel}".encode())
+        # what was announced while nobody listened
         self.worker.wake()
+        self._ask_to_stop()
         while not self._stop.is_set():
             for notification in connection.notifies(timeout=LISTEN_SECONDS, stop_after=1):
                 if notification.channel == CANCEL_CHANNEL:
-                    self._duty(lambda duties: self.worker.ask_to_stop(duties))()
+                    self._ask_to_stop()
                 else:
                     self.worker.wake()
             connection.execute("select 1")

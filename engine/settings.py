@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
+PROJECT_FOLDER = ".tasker"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The answers of one environment; None or empty where it says nothing.
 
-    `data_dir` holds the embedded database and other files of this machine; it need not exist yet.
+    `data_dir` holds the embedded database and other files of this machine; it need not exist yet. It is TASKER_DATA_DIR,
+    else the folder `.tasker` of the project we stand in, else the user's.
     """
 
     database_url: str | None = field(default=None, repr=False)
@@ -43,7 +47,13 @@ def _data_dir(environ: Mapping[str, str]) -> Path:
     chosen = _text(environ, "TASKER_DATA_DIR")
     if chosen:
         return Path(chosen).expanduser().absolute()
-    return _data_home(environ) / "tasker"
+    return _project_data() or _data_home(environ) / "tasker"
+
+
+def _project_data() -> Path | None:
+    """The nearest folder `.tasker` upwards from here: a checkout or project that keeps its database to itself."""
+    here = Path.cwd()
+    return next((folder / PROJECT_FOLDER for folder in (here, *here.parents) if (folder / PROJECT_FOLDER).is_dir()), None)
 
 
 def _data_home(environ: Mapping[str, str]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from typing import Any
@@ -73,7 +74,7 @@ def _hops(db: Database, count: int) -> list[float]:
         tasks.submit(db, TaskRequest("chain_of_20", flows.NAMESPACE))
         _until_done(db, newest)
         started = [row[0] for row in db.rows("select started_at from tasker_step where task_no > %(newest)s order by step_no", {"newest": newest})]
-        hops = hops + [(later - earlier).total_seconds() * 1000 for earlier, later in zip(started, started[1:], strict=False)]
+        hops = hops + [(later - earlier).total_seconds() * 1000 for earlier, later in itertools.pairwise(started)]
     return hops[19:]
 
 

@@ -15,7 +15,7 @@ from engine.settings import Settings
 @json_option
 def bench(quick: bool, rounds: int, as_json: bool) -> None:
     """Measure throughput, latency and readiness against the floors of this machine. Example: tasker bench --json"""
-    from engine import bench as measuring
+    import engine.bench as measuring
 
     report = measuring.run(Settings.from_environ(), rounds=1 if quick else rounds, quick=quick, progress=lambda line: click.echo(line, err=True))
     print_json(report) if as_json else measuring.print_report(report)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -84,8 +85,9 @@ def demo(once: bool, port: int | None, host: str) -> None:
 @click.option("--runner", type=RUNNERS, default="processes", show_default=True, help="Where handlers run.")
 @click.option("--concurrency", type=click.IntRange(1, 1000), help="Steps at a time. Default: 4 per processor, at least 8.")
 @click.option("--grace", type=click.FloatRange(0, 86400), default=30.0, show_default=True, help="Seconds that running steps have when the engine stops.")
+@click.option("--lease", type=click.FloatRange(1, 3600), default=30.0, hidden=True, help="Seconds after which others take over from an engine that is not heard of.")
 @handlers_option
-def engine(runner: str, concurrency: int | None, grace: float, sources: str | None) -> None:
+def engine(runner: str, concurrency: int | None, grace: float, lease: float, sources: str | None) -> None:
     """Run steps until SIGTERM or Ctrl-C; several engines may share a database. Example: tasker engine --handlers myflows"""
     from engine.scheduler import Engine
 
@@ -95,7 +97,15 @@ def engine(runner: str, concurrency: int | None, grace: float, sources: str | No
     registry = loaded_registry(found, settings)
     need_workflows(registry, found)
     url = database_url(settings, upgrade=False)
-    companion = Engine(url, registry, runner="threads" if runner == "threads" else "processes", concurrency=concurrency, sources=found, grace=grace)
+    companion = Engine(
+        url,
+        registry,
+        runner="threads" if runner == "threads" else "processes",
+        concurrency=concurrency,
+        sources=found,
+        lease=timedelta(seconds=lease),
+        grace=grace,
+    )
     end_with_parent(companion.stop)
     companion.run()
 

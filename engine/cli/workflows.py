@@ -167,12 +167,8 @@ def follow(db: Database, task_id: str, timeout: float | None = None) -> str:
 
 
 def _known(registry: HandlerRegistry) -> list[dict[str, Any]]:
-    keys = sorted(registry.registered_handlers().items())
-    return [
-        registry.handler_info(key.partition("/")[2], key.partition("/")[0], version)
-        for key, versions in keys
-        for version in sorted(versions, key=version_key)
-    ]
+    definitions = sorted(registry.definitions(), key=lambda one: (one.namespace, one.name, version_key(one.version)))
+    return [registry.handler_info(one.name, one.namespace, one.version) for one in definitions]
 
 
 def _first_line(info: dict[str, Any]) -> str:

@@ -7,6 +7,19 @@ import pytest
 from engine.settings import Settings
 
 
+@pytest.fixture(autouse=True)
+def _outside_any_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_project_folder_keeps_its_own_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".tasker").mkdir()
+    (tmp_path / "deep" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deep" / "below")
+    assert Settings.from_environ({"HOME": "/home/ada"}).data_dir == tmp_path / ".tasker"
+    assert Settings.from_environ({"TASKER_DATA_DIR": "/srv/t"}).data_dir == Path("/srv/t")
+
+
 def test_an_empty_environment_has_an_answer_for_everything() -> None:
     settings = Settings.from_environ({})
     assert (settings.database_url, settings.handlers, settings.secret_key) == (None, (), None)
