@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +23,14 @@ from engine.errors import (
 )
 
 CONNECT_TIMEOUT_SECONDS = 5
+POOL_TIMEOUT_SECONDS = 2
 CALL_TIMEOUT_SECONDS = 30
 NEWS_CHANNEL = "tasker_news"
 READY_CHANNEL = "tasker_ready"
 CANCEL_CHANNEL = "tasker_cancel"
+
+# what it would say of each attempt to connect, the caller says once
+logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
 _BY_SQLSTATE: dict[str, type[TaskerError]] = {
     "WF001": NotFound,
@@ -103,7 +108,7 @@ class Database:
             min_size=min_size,
             max_size=max_size,
             open=False,
-            timeout=CONNECT_TIMEOUT_SECONDS,
+            timeout=POOL_TIMEOUT_SECONDS,
             max_lifetime=1800,
             max_idle=120,
             check=ConnectionPool.check_connection,
@@ -120,7 +125,7 @@ class Database:
         """
         self._open()
         try:
-            with self._pool.connection(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+            with self._pool.connection() as connection:
                 yield connection
         except PoolTimeout as error:
             raise self._why_unavailable(error) from error
@@ -160,7 +165,7 @@ class Database:
             connect(self.url).close()
         except DatabaseUnavailable as reason:
             return reason
-        return DatabaseUnavailable(f"no free connection to PostgreSQL at {described(self.url)} within {CONNECT_TIMEOUT_SECONDS} s: {error}")
+        return DatabaseUnavailable(f"no free connection to PostgreSQL at {described(self.url)} within {POOL_TIMEOUT_SECONDS} s: {error}")
 
 
 def _session(application_name: str, options: str = "") -> dict[str, Any]:

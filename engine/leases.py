@@ -63,11 +63,12 @@ def complete_and_claim(
     claim_no: int,
     done: Sequence[tuple[int, int, int, str]],
     want: int,
-    definitions: str,
+    definitions: str | None,
     closed_claims: Sequence[int] = (),
 ) -> Rows:
     """Report steps as completed, each (task_no, step_no, attempt, result JSON) and all sorted; lease up to `want` others.
 
+    Those are children that the report unlocks, and, when `definitions` (an array literal) are given, ready steps of these.
     Rows are (task_no, step_no, definition_id, attempt). Raises psycopg errors; after a lost connection the outcome is unknown.
     """
     query: LiteralString = (

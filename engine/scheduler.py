@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import psycopg
@@ -95,14 +95,16 @@ class Engine:
     def drain(self) -> None:
         """Nothing new starts; what runs ends within the grace time or is handed back, uncharged."""
         self._stop.set()
+        self.worker.draining = True
+        self._scheduler.modify_job("heartbeat", next_run_time=datetime.now(UTC))  # so that others know at once
         self.worker.drain(self.grace)
         self._scheduler.shutdown(wait=False)
         self._db.close()
 
     def run(self) -> None:
         """The life of the process: start, work until a signal, drain. A second signal ends it at once; its steps are then taken back by others."""
-        self.start()
         _on_signals(self._signalled)
+        self.start()
         log.info("engine %s runs %d workflows with %d %s", self.worker.who.worker_id, len(self.worker.definitions), self.concurrency, self.runner_name)
         self.wait()
         log.info("engine %s drains, %d steps in hand", self.worker.who.worker_id, self.worker.running_count)
@@ -224,7 +226,7 @@ def _scheduler() -> BackgroundScheduler:
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
         timezone="UTC",
     )
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
     return scheduler
 
 

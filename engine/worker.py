@@ -210,6 +210,7 @@ class Worker:
         except psycopg.Error as error:
             self._done.extendleft(reversed(outcomes))
             self._unsure = self._unsure or not is_conflict(error)
+            self._claim_due = True
             raise translated(error) if error.sqlstate == "WF003" else error from None
         finally:
             with self._book:
@@ -235,14 +236,12 @@ class Worker:
         return outcomes
 
     def _reserve(self, ended: int) -> int:
-        """How many steps to ask for: with something to report always what there is room for, else only when there may be some."""
+        """How many steps to take on: with something to report always what there is room for, else only when some may be ready."""
         if self.draining or not (ended or self._claim_due):
             return 0
         with self._book:
             want = max(0, min(BATCH, self.runner.room() - self._reserved))
             self._reserved += want
-        if want:
-            self._claim_due = False
         return want
 
     def _report(self, connection: Connection[Any], outcomes: list[Outcome], want: int) -> None:
@@ -250,10 +249,13 @@ class Worker:
         completed.sort(key=_place)
         claim_no, closed = self._next_claim()
         done = [(call.task.task_id, call.step_no, call.attempt, payload) for call, _, payload in completed]
+        # the queue is asked only when something may stand in it: unlocked children are handed over without
+        served = self._served if want and self._claim_due else None
+        self._claim_due = self._claim_due and not served
         rows: leases.Rows = []
-        if done or want:
+        if done or served:
             rows = leases.complete_and_claim(
-                connection, self.who, claim_no=claim_no, done=done, want=want, definitions=self._served, closed_claims=closed
+                connection, self.who, claim_no=claim_no, done=done, want=want, definitions=served, closed_claims=closed
             )
         self._keep_results(completed)
         self._end(outcomes)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from flask import Flask, Response, abort, current_app, request
 from flask_wtf.csrf import CSRFProtect
-from werkzeug.sansio.utils import host_is_trusted
 
 POLICY = (
     "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src 'self' data:"
@@ -31,7 +30,7 @@ def init_app(app: Flask) -> None:
 
 def allowed_hosts(listed: str) -> tuple[str, ...]:
     """The host names a request may ask for: this machine's own, and those listed with commas; `*` admits any."""
-    return (*OWN_NAMES, *(name.strip() for name in listed.split(",") if name.strip()))
+    return (*OWN_NAMES, *(name.strip().lower() for name in listed.split(",") if name.strip()))
 
 
 def allow_host(app: Flask, host: str) -> None:
@@ -42,8 +41,14 @@ def allow_host(app: Flask, host: str) -> None:
 def refuse_unknown_host() -> None:
     """A page of another name that resolves to this machine must not reach the dashboard through the reader's browser."""
     allowed: tuple[str, ...] = current_app.config["ALLOWED_HOSTS"]
-    if "*" not in allowed and not host_is_trusted(request.host, allowed):
+    if "*" not in allowed and _name(request.host) not in allowed:
         abort(400, "This dashboard does not answer for this host name. List it in TASKER_ALLOWED_HOSTS.")
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without its port; brackets stay around an IPv6 address."""
+    end = host.rfind("]") + 1
+    return (host[:end] if end else host.partition(":")[0]).lower()
 
 
 def harden(response: Response) -> Response:

@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -107,7 +107,8 @@ class Server:
     def stop(self) -> None:
         """Make `run` return. May be called from a signal handler or any thread, more than once."""
         self._stopping.set()
-        self._waitress.pull_trigger()
+        with suppress(OSError):  # `run` has returned already
+            self._waitress.pull_trigger()
 
     def _wind_down(self) -> None:
         live.close(self.app)

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, TypeVar
 
 import click
@@ -45,7 +45,8 @@ def handler_sources(given: str | None, settings: Settings) -> tuple[str, ...]:
 def loaded_registry(sources: tuple[str, ...], settings: Settings) -> HandlerRegistry:
     """The registry with everything the sources and installed packages offer; a module that fails is reported and the others load."""
     registry = HandlerRegistry.instance()
-    report = registry.load(sources, environment=settings.env)
+    with redirect_stdout(sys.stderr):  # what a module prints must not mix with what a command prints
+        report = registry.load(sources, environment=settings.env)
     for problem in report.failures:
         click.echo(f"tasker: {problem}", err=True)
     return registry

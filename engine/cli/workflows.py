@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +25,18 @@ from engine.cli.setting import (
     loaded_registry,
     need_workflows,
     open_database,
-    register_all,
 )
 from engine.db import Database
-from engine.definition import version_key
-from engine.errors import NotFound, Problem, RequestError
+from engine.definition import TaskDefinition, version_key
+from engine.errors import NotFound, Problem, RequestError, TaskerError
 from engine.json_text import read_input
 from engine.registry import HandlerRegistry
-from engine.requests import TaskRequest
-from engine.rows import DefinitionRow
+from engine.requests import TaskRequest, checked_context
+from engine.rows import DefinitionRow, TaskRow
 from engine.settings import Settings
 from engine.states import FINAL_TASK
+
+PATIENCE_SECONDS = 3.0
 
 
 @click.command()
@@ -59,17 +62,13 @@ def handlers(namespace: str | None, sources: str | None, as_json: bool) -> None:
 def check(path: str | None, sources: str | None) -> None:
     """Check definitions without running them; exit 1 when one is not sound. Example: tasker check flows/"""
     settings = Settings.from_environ()
-    registry = HandlerRegistry()
     targets = (path,) if path else handler_sources(sources, settings)
-    report = HandlerRegistry.instance().load(targets, entry_points=False, environment=settings.env)
-    for problem in report.failures:
-        click.echo(str(problem), err=True)
-    registry = HandlerRegistry.instance()
-    for definition in registry.definitions():
-        click.echo(f"{definition.key}: {len(definition.steps)} steps, sound")
-    if report.failures or not registry.definitions():
-        if not report.failures:
-            click.echo(f"no workflows found in {', '.join(targets) or 'nothing'}", err=True)
+    definitions, problems = _checked(targets, settings)
+    for definition in definitions:
+        click.echo(f"{definition.key}: {len(definition.steps)} {'step' if len(definition.steps) == 1 else 'steps'}, sound")
+    for problem in problems or ([] if definitions else [f"no workflows found in {', '.join(targets) or 'nothing: name a PATH'}"]):
+        click.echo(problem, err=True)
+    if problems or not definitions:
         raise click.exceptions.Exit(1)
 
 
@@ -77,7 +76,7 @@ def check(path: str | None, sources: str | None) -> None:
 @click.argument("workflow", metavar="NAMESPACE/NAME[@VERSION]")
 @click.option("--context", default="{}", metavar="JSON|@FILE", help="The task's input, or @ and a file that holds it.")
 @click.option("--wait", is_flag=True, help="Follow the task to its end and print the outcome.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="With --wait: give up following after so long; the task goes on.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="With --wait: give up following after so long; the task goes on.")
 @click.option("--key", metavar="KEY", help="Idempotency key: the same key again gives the same task.")
 @click.option("--priority", default=0, show_default=True, type=click.IntRange(-1000, 1000))
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="May be given several times.")
@@ -151,9 +150,12 @@ def parse_workflow(text: str) -> tuple[str, str, str | None]:
     return namespace or "default", name, version or None
 
 
-def follow(db: Database, task_id: str, timeout: float | None = None) -> str:
-    """The state the task ended in, or is in after `timeout` seconds; a progress bar on a terminal."""
-    deadline = time.monotonic() + timeout if timeout else None
+def follow(db: Database, task_id: str, timeout: float | None = None, *, patience: float = math.inf) -> str:
+    """The state the task ended in, or is in after `timeout` seconds; a progress bar on a terminal.
+
+    After `patience` seconds it is said once, on standard error, when no engine is there to run the task.
+    """
+    begun = time.monotonic()
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -161,9 +163,31 @@ def follow(db: Database, task_id: str, timeout: float | None = None) -> str:
         while True:
             task = queries.task_row(db, task_id)
             progress.update(bar, description=task.state, total=task.step_count, completed=task.done_count)
-            if task.state in FINAL_TASK or (deadline and time.monotonic() > deadline):
+            waited = time.monotonic() - begun
+            if task.state in FINAL_TASK or (timeout is not None and waited > timeout):
                 return task.state
+            if waited > patience:
+                patience = math.inf
+                _tell_when_alone(db, task)
             time.sleep(0.1)
+
+
+def _tell_when_alone(db: Database, task: TaskRow) -> None:
+    key = f"{task.namespace}/{task.name}@{task.version}"
+    if not any(engine.alive and not engine.draining and key in engine.definitions for engine in queries.engines(db)):
+        click.echo(f"tasker: no running engine has handlers for {key}; still waiting for one (start it with: tasker engine --handlers ...)", err=True)
+
+
+def _checked(targets: tuple[str, ...], settings: Settings) -> tuple[list[TaskDefinition], list[str]]:
+    """The sound definitions of the targets, and everything that is wrong."""
+    registry = HandlerRegistry.instance()
+    with redirect_stdout(sys.stderr):
+        report = registry.load(targets, entry_points=False, environment=settings.env)
+    problems = [str(failure) for failure in report.failures]
+    try:
+        return registry.definitions(), problems
+    except TaskerError as problem:
+        return [], [*problems, str(problem)]
 
 
 def _known(registry: HandlerRegistry) -> list[dict[str, Any]]:
@@ -188,18 +212,20 @@ def _context(text: str) -> dict[str, Any]:
 
 
 def _submit(db: Database, request: TaskRequest, sources: tuple[str, ...], settings: Settings) -> str:
-    """The task's id; a workflow that no engine has registered yet is registered from the sources."""
+    """The task's id; a workflow that no engine has registered yet is registered from the sources, once the context fits it."""
     try:
         return task_actions.submit(db, request)
     except NotFound:
         if not sources:
             raise
-    register_all(db, loaded_registry(sources, settings))
+    definition = loaded_registry(sources, settings).get(request.name, request.namespace, request.version).definition
+    checked_context(request, definition.schema)
+    task_actions.register_definition(db, definition)
     return task_actions.submit(db, request)
 
 
 def _follow_and_print(db: Database, task_id: str, timeout: float | None, as_json: bool) -> None:
-    state = follow(db, task_id, timeout)
+    state = follow(db, task_id, timeout, patience=PATIENCE_SECONDS)
     if as_json:
         print_json(queries.outcome(db, task_id))
     else:

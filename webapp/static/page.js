@@ -72,8 +72,8 @@
 
   // An action that went well has used its reason.
   document.addEventListener("htmx:afterRequest", (event) => {
-    const form = event.detail.elt.form;
-    if (event.detail.successful && form && form.id === "act") form.reset();
+    const { successful, elt } = event.detail;
+    if (successful && elt.matches("[formaction]")) document.getElementById("act")?.reset();
   });
   document.addEventListener("htmx:sendError", () => {
     const notices = document.getElementById("notices");

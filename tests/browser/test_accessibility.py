@@ -1,0 +1,130 @@
+"""Every page passes axe in light and dark, fits a phone, and can be walked with the keyboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+pytest.importorskip("playwright.sync_api")
+
+from engine import queries, tasks
+from engine.db import Database
+from engine.registry import HandlerRegistry
+from engine.requests import TaskRequest
+
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+LAUNCH = "/workflows/shop/process_order/1.0.0/launch"
+ERROR = '[{"type": "PermanentError", "message": "the gateway is down", "traceback": "line 1", "retryable": false}]'
+
+
+@pytest.fixture
+def failed_task(db: Database, conn: psycopg.Connection[Any], registry: HandlerRegistry) -> str:
+    """A task with a completed, a failed, a running and a pending step."""
+    known = [tasks.register_definition(db, definition) for definition in registry.definitions()]
+    task_id = tasks.submit(db, TaskRequest("process_order", "shop", context={"order_id": 1}, tags=("vip",), initiator="ana"))
+    found = conn.execute("select tasker_register_worker('one', 'threads', 4, %s, interval '1 hour', true)", [known]).fetchone()
+    task_no = conn.execute("select task_no from tasker_task").fetchone()
+    assert found
+    assert task_no
+    conn.execute("select * from tasker_claim_steps(%s, 1, 9, %s)", [found[0], known])
+    conn.execute("select * from tasker_complete_batch(%s, 2, %s, '{0}', '{1}', '[{}]', 9)", [found[0], [task_no[0]]])
+    conn.execute("select tasker_fail_steps(%s, %s, '{1}', '{1}', %s)", [found[0], [task_no[0]], ERROR])
+    assert {step.state for step in queries.task(db, task_id).steps} == {"completed", "failed", "running", "pending"}
+    return task_id
+
+
+@pytest.fixture
+def paths(failed_task: str) -> list[str]:
+    return [
+        "/",
+        "/tasks",
+        "/tasks?state=failed&cursor=nonsense",
+        f"/tasks/{failed_task}",
+        f"/tasks/{failed_task}/steps/charge",
+        f"/tasks/{failed_task}/steps/validate",
+        "/workflows",
+        "/workflows/shop",
+        "/workflows/shop/process_order",
+        "/workflows/shop/process_order/1.0.0",
+        LAUNCH,
+        f"{LAUNCH}?mode=json",
+        "/engines",
+    ]
+
+
+def violations(page: Any) -> list[str]:
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    return [f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_has_a_serious_violation(page: Any, paths: list[str], theme: str) -> None:
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    found = {}
+    for path in paths:
+        page.goto(path)
+        found[path] = violations(page)
+    assert not {path: problems for path, problems in found.items() if problems}
+
+
+def test_a_page_that_says_no_has_no_serious_violation_either(browser: Any, site: str) -> None:
+    context = browser.new_context(base_url=site)
+    page = context.new_page()
+    page.goto("/nothing-here")
+    assert not violations(page)
+    context.close()
+
+
+def test_the_form_with_its_errors_has_no_serious_violation(browser: Any, site: str, failed_task: str) -> None:
+    context = browser.new_context(base_url=site)
+    page = context.new_page()
+    page.goto(LAUNCH)
+    page.get_by_role("button", name="Launch", exact=True).click()
+    page.locator("[aria-invalid=true]").first.wait_for()
+    assert not violations(page)
+    context.close()
+
+
+@pytest.mark.parametrize("width", [390, 768, 1024, 1440])
+def test_no_page_scrolls_sideways(page: Any, paths: list[str], width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    for path in paths:
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0, path
+
+
+def test_the_keyboard_reaches_the_content_and_the_steps(page: Any, failed_task: str) -> None:
+    page.goto(f"/tasks/{failed_task}")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    reached = set()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.closest('.node')?.dataset.step ?? ''"))
+    assert {"validate", "charge", "pack", "ship"} <= reached
+
+
+def test_the_graph_can_be_made_larger_and_stays_so(page: Any, failed_task: str) -> None:
+    page.goto(f"/tasks/{failed_task}")
+    width = "document.querySelector('#graph-drawing').width.baseVal.value"
+    before = page.evaluate(width)
+    page.get_by_role("button", name="Larger").click()
+    larger = page.evaluate(width)
+    assert larger > before
+    with page.expect_response(lambda answer: answer.url.endswith(failed_task)):
+        page.evaluate("htmx.trigger('#live [hx-get]', 'poll')")
+    page.wait_for_timeout(100)
+    assert page.evaluate(width) == larger
+
+
+def test_times_are_shown_in_the_readers_zone_from_the_first_page_on(page: Any, failed_task: str) -> None:
+    page.goto(f"/tasks/{failed_task}")
+    first = page.locator("#task-state time").first.text_content()
+    page.reload()
+    assert page.locator("html").get_attribute("data-zone") == "Europe/Berlin"
+    assert page.locator("#task-state time").first.text_content() == first

@@ -1,0 +1,61 @@
+"""How values read on a page."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from webapp import filters
+
+
+@pytest.mark.parametrize(
+    ("length", "words"),
+    [
+        (None, "–"),
+        (0.0004, "0 ms"),
+        (0.0123, "12 ms"),
+        (1, "1 s"),
+        (1.43, "1.4 s"),
+        (59.7, "1 min"),
+        (61, "1 min 1 s"),
+        (3600, "1 h"),
+        (timedelta(hours=2, minutes=5), "2 h 5 min"),
+        (timedelta(days=3, hours=4), "3 d 4 h"),
+        (-1, "0 ms"),
+    ],
+)
+def test_a_duration_has_two_units_at_most(length: float, words: str) -> None:
+    assert filters.seconds(length) == words
+
+
+def test_a_count_that_stopped_says_so() -> None:
+    assert filters.count(9_999) == "9\u202f999"
+    assert filters.count(10_001) == "10\u202f000+"
+    assert filters.plural(1, "step") == "1 step"
+    assert filters.plural(2, "step") == "2 steps"
+
+
+def test_json_is_text_whatever_it_holds() -> None:
+    block = filters.json_block({"<script>": "</code>", "n": 12345678901234567890, "x": None})
+    assert "<script>" not in block
+    assert "&lt;/code&gt;" in block
+    assert "12345678901234567890" in block
+    assert 'class="json-word">null' in block
+
+
+def test_a_large_value_is_cut_and_says_so() -> None:
+    block = filters.json_block(["x" * 200_000])
+    assert len(block) < 70_000
+    assert "The first 64 KB of 195 KB." in block
+
+
+@pytest.mark.parametrize("name", ["", "nowhere", "../UTC", "/etc/passwd", "Europe/\x00", "x" * 5000, "Europe"])
+def test_a_zone_that_is_none_is_utc(name: str) -> None:
+    assert filters.zone_named(name).key == "UTC"
+
+
+def test_a_sentence_begins_large_and_ends() -> None:
+    assert filters.sentence("the step is completed") == "The step is completed."
+    assert filters.sentence("Really?") == "Really?"
+    assert filters.sentence("") == ""

@@ -1,0 +1,151 @@
+"""Live pages: who is told what, how many may listen, and that a stream holds no database connection."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from queue import Queue
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from webapp import live
+from webapp.live import Feed, Stream
+
+PATIENCE = 10.0
+
+
+def first(messages: Iterator[str]) -> list[str]:
+    """The two messages every stream begins with."""
+    return [next(messages), next(messages)]
+
+
+def test_a_stream_begins_by_telling_that_the_page_may_be_old() -> None:
+    stream = Stream("a")
+    retry, changed = first(stream.messages(15, 60))
+    assert retry == "retry: 2000\n\n"
+    assert changed == 'event: changed\ndata: {"task_id": "a"}\n\n'
+
+
+def test_a_stream_is_told_of_its_own_task_only() -> None:
+    stream = Stream("a")
+    messages = stream.messages(0.01, 60)
+    first(messages)
+    stream.tell({"b"})
+    assert next(messages).startswith(":")
+    stream.tell({"a", "b"})
+    assert next(messages).startswith("event: changed")
+
+
+def test_a_stream_of_all_tasks_is_told_of_each() -> None:
+    stream = Stream(None)
+    messages = stream.messages(0.01, 60)
+    first(messages)
+    stream.tell({"b"})
+    assert next(messages).startswith("event: changed")
+
+
+def test_many_changes_before_the_reader_looks_are_one_message() -> None:
+    stream = Stream("a")
+    messages = stream.messages(0.01, 60)
+    first(messages)
+    for _ in range(50):
+        stream.tell({"a"})
+    assert next(messages).startswith("event: changed")
+    assert next(messages).startswith(":")
+
+
+def test_a_stream_ends_when_its_time_is_over_or_the_server_stops() -> None:
+    assert list(Stream("a").messages(0.01, 0)) == ["retry: 2000\n\n"]
+    stream = Stream("a")
+    messages = stream.messages(15, 60)
+    first(messages)
+    stream.close()
+    assert list(messages) == []
+
+
+def test_a_full_server_refuses_a_stream_and_says_when_to_ask_again(app: Flask, client: FlaskClient) -> None:
+    app.config["LIVE_STREAM_LIMIT"] = 1
+    with client.get("/live") as taken:
+        assert taken.mimetype == "text/event-stream"
+        refused = app.test_client().get("/live")
+        assert refused.status_code == 503
+        assert refused.headers["Retry-After"]
+
+
+def test_a_page_that_leaves_gives_its_place_back(app: Flask, client: FlaskClient) -> None:
+    app.config["LIVE_STREAM_LIMIT"] = 1
+    for _ in range(3):
+        with client.get("/live", buffered=False) as stream:
+            assert stream.status_code == 200
+
+
+def test_a_stream_is_neither_cached_nor_buffered(client: FlaskClient) -> None:
+    with client.get("/live") as stream:
+        assert stream.headers["Cache-Control"] == "no-cache"
+        assert stream.headers["X-Accel-Buffering"] == "no"
+
+
+@pytest.fixture
+def heard(app: Flask) -> Iterator[Callable[[str | None], Queue[str]]]:
+    """Listens to a stream in a thread of its own and collects its messages."""
+    streams: list[tuple[Feed, Stream]] = []
+
+    def listen(task_id: str | None) -> Queue[str]:
+        with app.app_context():
+            feed = live.feed_of(app)
+        stream = feed.open(task_id)
+        assert stream
+        streams.append((feed, stream))
+        messages: Queue[str] = Queue()
+        threading.Thread(target=lambda: [messages.put(text) for text in stream.messages(60, 60)], daemon=True).start()
+        return messages
+
+    yield listen
+    for feed, stream in streams:
+        stream.close()
+        feed.leave(stream)
+
+
+def test_a_change_in_the_database_reaches_the_page_of_its_task(
+    heard: Callable[[str | None], Queue[str]], launch: Callable[..., str], engine: Any
+) -> None:
+    task_id = launch()
+    messages = heard(task_id)
+    assert messages.get(timeout=PATIENCE).startswith("retry")
+    assert messages.get(timeout=PATIENCE).startswith("event: changed")
+    # The feed tells everybody once when it begins to listen; what comes after is the change itself.
+    messages.get(timeout=PATIENCE)
+    engine.complete(task_id, "validate")
+    assert messages.get(timeout=PATIENCE) == f'event: changed\ndata: {{"task_id": "{task_id}"}}\n\n'
+
+
+def test_any_number_of_streams_shares_one_connection(
+    heard: Callable[[str | None], Queue[str]], conn: psycopg.Connection[Any]
+) -> None:
+    all_messages = [heard(None) for _ in range(20)]
+    for messages in all_messages:
+        messages.get(timeout=PATIENCE)
+        messages.get(timeout=PATIENCE)
+        messages.get(timeout=PATIENCE)
+    listening = conn.execute(
+        "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%%'"
+    ).fetchone()
+    assert listening == (1,)
+
+
+def test_a_lost_connection_is_made_again(
+    heard: Callable[[str | None], Queue[str]], conn: psycopg.Connection[Any], launch: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "RECONNECT_SECONDS", 0.05)
+    messages = heard(None)
+    for _ in range(3):
+        messages.get(timeout=PATIENCE)
+    conn.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    )
+    # Something may have been missed meanwhile, so everybody is told.
+    assert messages.get(timeout=PATIENCE).startswith("event: changed")

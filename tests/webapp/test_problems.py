@@ -1,0 +1,72 @@
+"""Requests that cannot be served: each has a page in the design and none shows a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from engine.settings import Settings
+from webapp import MAX_REQUEST_BYTES, create_app
+
+UNREACHABLE = "postgresql://nobody:p4ssw0rd@127.0.0.1:1/nothing"
+
+
+@pytest.fixture
+def cut_off(settings: Settings) -> FlaskClient:
+    """A dashboard whose database cannot be reached."""
+    return create_app(settings, database_url=UNREACHABLE).test_client()
+
+
+@pytest.mark.parametrize("path", ["/", "/tasks", "/workflows", "/engines", "/tasks/7f3b4c80-0000-4000-8000-000000000000"])
+def test_without_its_database_a_page_says_so_and_when_to_try_again(cut_off: FlaskClient, path: str) -> None:
+    answer = cut_off.get(path)
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "The database cannot be reached" in answer.text
+    assert "Traceback" not in answer.text
+    assert "p4ssw0rd" not in answer.text
+
+
+def test_without_its_database_htmx_gets_a_notice(cut_off: FlaskClient) -> None:
+    answer = cut_off.get("/tasks", headers={"HX-Request": "true"})
+    assert answer.status_code == 503
+    assert 'id="notices"' in answer.text
+    assert "<html" not in answer.text
+
+
+def test_without_any_database_configured_a_page_says_what_to_set(settings: Settings) -> None:
+    answer = create_app(settings).test_client().get("/")
+    assert answer.status_code == 503
+    assert "TASKER_DATABASE_URL" in answer.text
+
+
+def test_a_database_without_tables_is_told_apart(settings: Settings, empty_database_url: str) -> None:
+    answer = create_app(settings, database_url=empty_database_url).test_client().get("/tasks")
+    assert answer.status_code == 503
+    assert "tasker db upgrade" in answer.text
+
+
+def test_an_address_that_names_nothing_has_a_page(client: FlaskClient) -> None:
+    answer = client.get("/nothing<script>")
+    assert answer.status_code == 404
+    assert "There is nothing here" in answer.text
+    assert "<script>" not in answer.text
+
+
+def test_a_request_that_is_too_large_is_refused(post: Callable[..., TestResponse], failed_task: str) -> None:
+    answer = post(f"/tasks/{failed_task}/steps/charge/resolution", result="x" * MAX_REQUEST_BYTES)
+    assert answer.status_code == 413
+    assert "This is too large" in answer.text
+
+
+def test_a_fault_of_ours_shows_no_traceback(app: Flask) -> None:
+    app.config["TESTING"] = app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.add_url_rule("/fault", view_func=lambda: 1 // 0)
+    answer = app.test_client().get("/fault")
+    assert answer.status_code == 500
+    assert "ZeroDivisionError" not in answer.text
+    assert "Something went wrong here" in answer.text

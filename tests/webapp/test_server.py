@@ -1,0 +1,100 @@
+"""The web server: its port, its streams, and how it stops."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+
+import pytest
+from flask import Flask
+
+from webapp import server
+from webapp.server import PortUnavailable, Server, bind
+
+PATIENCE = 10.0
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that another program listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]
+
+
+Serving = Callable[[], Server]
+
+
+@pytest.fixture
+def serving(app: Flask) -> Iterator[Server]:
+    """The dashboard on a free port, answering."""
+    running = Server(app, "127.0.0.1", bind("127.0.0.1", 0))
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    yield running
+    running.stop()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_a_port_that_is_taken_is_one_clear_error(taken: int) -> None:
+    with pytest.raises(PortUnavailable, match=f"port {taken}: another program listens there"):
+        bind("127.0.0.1", taken)
+
+
+def test_without_a_wish_the_next_free_port_is_taken(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "DEFAULT_PORT", taken)
+    with bind("127.0.0.1", None) as chosen:
+        assert taken < chosen.getsockname()[1] < taken + server.PORTS_TRIED
+
+
+@pytest.mark.parametrize(("host", "port"), [("no.such.host.invalid", 0), ("127.0.0.1", 70_000), ("203.0.113.1", 0)])
+def test_an_address_that_cannot_be_had_is_one_clear_error(host: str, port: int) -> None:
+    with pytest.raises(PortUnavailable, match="cannot listen on"):
+        bind(host, port)
+
+
+def test_it_answers_on_its_url(serving: Server) -> None:
+    assert serving.url == f"http://127.0.0.1:{serving.port}"
+    connection = HTTPConnection("127.0.0.1", serving.port, timeout=PATIENCE)
+    connection.request("GET", "/health/live")
+    answer = connection.getresponse()
+    assert answer.status == 200
+    assert answer.read() == b'{"status":"ok"}\n'
+    assert answer.getheader("Server") is None
+
+
+def test_it_stops_while_a_stream_is_open(serving: Server) -> None:
+    connection = HTTPConnection("127.0.0.1", serving.port, timeout=PATIENCE)
+    connection.request("GET", "/live")
+    stream = connection.getresponse()
+    assert stream.readline() == b"retry: 2000\n"
+    serving.stop()
+    assert b"event: changed" in stream.read()
+
+
+def test_pages_are_answered_while_many_streams_are_open(serving: Server) -> None:
+    streams = [HTTPConnection("127.0.0.1", serving.port, timeout=PATIENCE) for _ in range(60)]
+    for stream in streams:
+        stream.request("GET", "/live")
+    assert all(stream.getresponse().status == 200 for stream in streams)
+    connection = HTTPConnection("127.0.0.1", serving.port, timeout=PATIENCE)
+    connection.request("GET", "/health/ready")
+    assert connection.getresponse().status == 200
+    for stream in streams:
+        stream.close()
+
+
+def test_serve_tells_the_url_and_ends_with_stop(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(Server, "run", lambda self: self.stop())
+    server.serve(app, "127.0.0.1", 0, on_ready=told.append)
+    assert told[0].startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(("host", "url"), [("0.0.0.0", "http://127.0.0.1:"), ("::1", "http://[::1]:")])
+def test_the_url_is_one_that_a_browser_can_open(app: Flask, host: str, url: str) -> None:
+    running = Server(app, host, bind(host, 0))
+    assert running.url.startswith(url)
+    running._wind_down()
