@@ -36,4 +36,3 @@ def own_path(path: str) -> str:
     """`path` when it stays inside the dashboard, else the overview."""
     inside = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
     return path if inside else "/"
-

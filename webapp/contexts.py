@@ -128,8 +128,9 @@ def step_actions(task: TaskRow, step: StepRow) -> tuple[Action, ...]:
 
 
 def row_actions(task: TaskRow, step: StepRow) -> tuple[Action, ...]:
-    """The buttons in a step's row: only where the step needs somebody, so that a calm table stays calm."""
-    return step_actions(task, step) if step.state in RETRYABLE else ()
+    """The buttons in a step's row: what helps where a step needs somebody, so that a calm table stays calm."""
+    helpful = ("Retry", "Skip") if step.state in RETRYABLE else ()
+    return tuple(action for action in step_actions(task, step) if action.verb in helpful)
 
 
 def _may(task: TaskRow, step: StepRow, states: frozenset[StepState]) -> bool:

@@ -42,6 +42,11 @@ def regions(names: Iterable[str], *, status: int = 200, notice: Notice | None = 
     return make_response("\n".join(parts), status)
 
 
+def live_regions(names: tuple[str, ...], *, is_open: bool) -> tuple[str, ...]:
+    """The regions of a live page, and for one whose subject has ended the end of its stream."""
+    return names if is_open else (*names, "layout/_ended.html")
+
+
 def done(text: str, location: str) -> Response:
     """Answer a plain form: say what happened on the page it is sent to."""
     flash(text, "done")

@@ -26,6 +26,7 @@ STREAM_LIMIT = 200
 HEARTBEAT_SECONDS = 15.0
 STREAM_SECONDS = 15 * 60.0
 QUIET_SECONDS = 0.5  # at most two messages a second reach a stream
+CALM_SECONDS = 3.0  # for a page of hundreds of steps
 LOOK_SECONDS = 2.0  # a lost notification is made good after this long
 RECONNECT_SECONDS = 2.0
 RETRY_AFTER_SECONDS = 10
@@ -39,12 +40,12 @@ Changes = Callable[[Any], tuple[Any, set[str]]]
 class Stream:
     """One open page: it waits for one task, or for all of them."""
 
-    def __init__(self, task_id: str | None) -> None:
-        self.task_id = task_id
+    def __init__(self, task_id: str | None, pause: float = 0.0) -> None:
+        self.task_id, self.pause = task_id, pause
         self._stale = Event()
         # The page was rendered before the stream began; whatever changed in between is told at once.
         self._stale.set()
-        self.closed = False
+        self._closed = Event()
 
     def tell(self, changed: set[str] | None) -> None:
         """Mark the page as stale when its task is among the changed; None means that anything may have changed."""
@@ -53,19 +54,20 @@ class Stream:
 
     def close(self) -> None:
         """End the stream at once."""
-        self.closed = True
+        self._closed.set()
         self._stale.set()
 
     def messages(self, heartbeat: float, lifetime: float) -> Iterator[str]:
         """The text of the stream until it is closed or its time is over; a comment whenever nothing happened for long."""
         ends_at = time.monotonic() + lifetime
         yield "retry: 2000\n\n"
-        while not self.closed and time.monotonic() < ends_at:
+        while not self._closed.is_set() and time.monotonic() < ends_at:
             told = self._stale.wait(min(heartbeat, max(ends_at - time.monotonic(), 0.01)))
-            if self.closed:
+            if self._closed.is_set():
                 return
             self._stale.clear()
             yield f"event: changed\ndata: {json.dumps({'task_id': self.task_id})}\n\n" if told else ": still here\n\n"
+            self._closed.wait(self.pause if told else 0)
 
 
 class Feed:
@@ -78,12 +80,12 @@ class Feed:
         self._thread: Thread | None = None
         self._closed = Event()
 
-    def open(self, task_id: str | None) -> Stream | None:
-        """A new stream, or None when there are as many as the server can carry."""
+    def open(self, task_id: str | None, pause: float = 0.0) -> Stream | None:
+        """A new stream with at least `pause` seconds between messages, or None when there are as many as the server can carry."""
         with self._wanted:
             if self._closed.is_set() or len(self._streams) >= self.limit:
                 return None
-            stream = Stream(task_id)
+            stream = Stream(task_id, pause)
             self._streams.add(stream)
             self._begin()
             self._wanted.notify_all()
@@ -178,10 +180,10 @@ def close(app: Flask) -> None:
 
 @blueprint.get("/live")
 def live() -> Response:
-    """A stream of `changed` events for `?task=<id>`, or for every task."""
+    """A stream of `changed` events for `?task=<id>`, or for every task; `&calm=1` is for pages that are dear to make."""
     task_id = request.args.get("task", type=UUID)
     feed = feed_of(current_app._get_current_object())  # type: ignore[attr-defined]
-    stream = feed.open(str(task_id) if task_id else None)
+    stream = feed.open(str(task_id) if task_id else None, CALM_SECONDS if request.args.get("calm") else 0.0)
     if stream is None:
         return _refuse()
     config = current_app.config
@@ -194,6 +196,8 @@ def live() -> Response:
 
 
 def _refuse() -> Response:
-    answer = problem(503, "There are as many live pages as this server carries; this one asks again now and then instead.")
+    answer = problem(
+        503, "There are as many live pages as this server carries; this one asks again now and then instead."
+    )
     answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return answer

@@ -9,9 +9,7 @@ from pathlib import Path
 from flask import Flask, Response, abort, current_app, request
 from flask_wtf.csrf import CSRFProtect
 
-POLICY = (
-    "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src 'self' data:"
-)
+POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src 'self' data:"
 LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 

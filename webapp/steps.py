@@ -15,7 +15,7 @@ from engine.errors import RequestError
 from webapp.contexts import step_view
 from webapp.database import database
 from webapp.filters import sentence
-from webapp.htmx import Notice, Show, answer, asks_for_regions, given_reason, page, regions
+from webapp.htmx import Notice, Show, answer, asks_for_regions, given_reason, live_regions, page, regions
 from webapp.security import actor
 from webapp.tasks import show_task
 
@@ -73,7 +73,7 @@ def show_step(task_id: UUID, step_name: str, status: int = 200, notice: Notice |
     detail = queries.step(database(), str(task_id), step_name)
     view = step_view(detail, queries.task(database(), str(task_id)).steps)
     if asks_for_regions():
-        return regions(REGIONS, status=status, notice=notice, view=view, typed="")
+        return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view, typed="")
     return page("steps/show.html", status=status, notice=notice, view=view, typed=request.form.get("result", ""))
 
 

@@ -12,7 +12,7 @@ from engine import queries, tasks
 from engine.states import TaskState
 from webapp.contexts import task_view
 from webapp.database import database
-from webapp.htmx import Notice, answer, asks_for_regions, given_reason, page, regions
+from webapp.htmx import Notice, answer, asks_for_regions, given_reason, live_regions, page, regions
 from webapp.listing import list_tasks, read_filter, without
 from webapp.security import actor
 
@@ -55,7 +55,7 @@ def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None) ->
     detail = queries.task(database(), str(task_id))
     view = task_view(detail, queries.activity(database(), str(task_id), limit=ACTIVITY_SHOWN))
     if asks_for_regions():
-        return regions(REGIONS, status=status, notice=notice, view=view)
+        return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view)
     return page("tasks/show.html", status=status, notice=notice, view=view)
 
 

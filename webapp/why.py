@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 from flask import Flask
 
 from engine.rows import ActivityRow, StepRow, TaskDetail, TaskRow, TemplateRow
 from engine.states import FINAL_TASK, StepState, TaskState
-from webapp.filters import label, plural, seconds, sentence
+from webapp.filters import ago, label, plural, seconds, sentence
 
 NAMES_SHOWN = 3
 
 
 def init_app(app: Flask) -> None:
-    """Offer templates the words for a waiting step, a move and a retry policy."""
+    """Offer templates the words for a waiting step, a move, an error and a retry policy."""
     app.add_template_filter(waits_for)
     app.add_template_filter(move_words)
     app.add_template_filter(retry_policy)
+    app.add_template_filter(error_line)
 
 
 def why_task(detail: TaskDetail) -> str:
@@ -59,17 +62,26 @@ def waits_for(step: StepRow) -> str:
         return ""
     if step.state == StepState.RUNNING:
         return f"Busy with {words}."
+    if step.state == StepState.RETRYING and step.next_retry_at:
+        return f"Waits for attempt {step.attempts + 1} of {step.retry_limit}, {_until(step.next_retry_at)}."
     if words.startswith("blocked"):
         return sentence(words)
     return f"Skips once {words} let it." if step.bypass else f"Waits for {words}."
 
 
+def _until(at: datetime) -> str:
+    coming = ago(at)
+    return coming if coming.startswith("in ") else "due now"
+
+
 def _why_failed(steps: Sequence[StepRow]) -> str:
     failed = [step for step in steps if step.state == StepState.FAILED]
+    if not failed:
+        return "It failed."
     held = sum(step.state == StepState.PENDING for step in steps)
     what = f"{listed(step.name for step in failed)} failed" + (f": {_message(failed[0])}" if len(failed) == 1 else "")
     then = f" {plural(held, 'step')} {'waits' if held == 1 else 'wait'} behind it." if held else ""
-    return what[:400].rstrip(".") + "." + then if failed else "It failed."
+    return what[:400].rstrip(".") + "." + then
 
 
 def _how_it_ended(task: TaskRow) -> str:
@@ -87,7 +99,7 @@ def _what_goes_on(steps: Sequence[StepRow]) -> str:
             said = say.format(listed(step.name for step in active), "is" if len(active) == 1 else "are")
             return said + _aside(steps, active)
     waiting = next((step for step in steps if step.state == StepState.RETRYING), None) or _first_waiting(steps)
-    return f"{waiting.name}: {waits_for(waiting)}" + _aside(steps, [waiting]) if waiting else "It is about to begin."
+    return _named(waiting) + _aside(steps, [waiting]) if waiting else "It is about to begin."
 
 
 def _aside(steps: Sequence[StepRow], shown: Sequence[StepRow]) -> str:
@@ -98,7 +110,12 @@ def _aside(steps: Sequence[StepRow], shown: Sequence[StepRow]) -> str:
     if shown[0].state == StepState.READY:
         return f" {waits_for(shown[0])}".replace(" Waits", " It waits", 1)
     backing = [step for step in steps if step.state == StepState.RETRYING and step not in shown]
-    return f" {backing[0].name}: {waits_for(backing[0]).lower()}" if backing else ""
+    return f" {_named(backing[0])}" if backing else ""
+
+
+def _named(step: StepRow) -> str:
+    said = waits_for(step)
+    return f"{step.name} {said[:1].lower()}{said[1:]}"
 
 
 def _first_waiting(steps: Sequence[StepRow]) -> StepRow | None:
@@ -108,6 +125,14 @@ def _first_waiting(steps: Sequence[StepRow]) -> StepRow | None:
 def _message(step: StepRow) -> str:
     error = step.error or {}
     return str(error.get("message") or error.get("type") or "no message")
+
+
+def error_line(error: Mapping[str, Any] | None, length: int = 200) -> str:
+    """An error in one line, `type: message`; empty when there is none, as in a note that is no error."""
+    known = error or {}
+    words = [str(known[key]) for key in ("type", "message") if known.get(key)]
+    line = " ".join(": ".join(words).split())
+    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def listed(names: Iterable[str]) -> str:
@@ -129,7 +154,11 @@ MOVES = {
     "skipped": "was skipped",
     "resolved": "was resolved",
 }
-COMEBACKS = {("failed", "ready"): "runs again", ("retrying", "ready"): "may run again", ("running", "ready"): "was handed back"}
+COMEBACKS = {
+    ("failed", "ready"): "runs again",
+    ("retrying", "ready"): "may run again",
+    ("running", "ready"): "was handed back",
+}
 NOTES = {"pending": "is to be skipped", "running": "was asked to stop"}
 
 

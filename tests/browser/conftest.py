@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from engine.errors import PermanentError
 from engine.handlers import Workflow
@@ -24,7 +25,14 @@ from webapp import create_app
 from webapp.server import Server, bind
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 PATIENCE = 20_000
 
 SCHEMA = {
@@ -33,11 +41,19 @@ SCHEMA = {
     "properties": {
         "order_id": {"type": "integer", "minimum": 1},
         "speed": {"type": "string", "enum": ["normal", "high"], "default": "normal"},
-        "lines": {"type": "array", "items": {"type": "object", "required": ["sku"], "properties": {"sku": {"type": "string"}}}},
+        "lines": {
+            "type": "array",
+            "items": {"type": "object", "required": ["sku"], "properties": {"sku": {"type": "string"}}},
+        },
         "payment": {
             "oneOf": [
                 {"title": "Card", "type": "object", "required": ["token"], "properties": {"token": {"type": "string"}}},
-                {"title": "Invoice", "type": "object", "properties": {"vat_id": {"type": "string"}}},
+                {
+                    "title": "Invoice",
+                    "type": "object",
+                    "required": ["vat_id"],
+                    "properties": {"vat_id": {"type": "string"}},
+                },
             ]
         },
     },
@@ -89,7 +105,9 @@ class Handlers:
 
     def workflow(self) -> Workflow:
         """validate -> charge (fails while the gateway is down) and validate -> pack (takes until it is packed), both -> ship."""
-        flow = Workflow("process_order", namespace="shop", version="1.0.0", schema=SCHEMA, description="From payment to courier.")
+        flow = Workflow(
+            "process_order", namespace="shop", version="1.0.0", schema=SCHEMA, description="From payment to courier."
+        )
 
         @flow.step
         def validate(task: Any) -> dict[str, Any]:
@@ -124,12 +142,8 @@ def handlers() -> Iterator[Handlers]:
 @pytest.fixture
 def registry(handlers: Handlers) -> HandlerRegistry:
     made = HandlerRegistry()
-    made.register(made_handler(handlers))
+    made.register(handlers.workflow())
     return made
-
-
-def made_handler(handlers: Handlers) -> Any:
-    return handlers.workflow()
 
 
 @pytest.fixture
@@ -143,9 +157,14 @@ def running_engine(database_url: str, registry: HandlerRegistry, handlers: Handl
 
 
 @pytest.fixture
-def site(database_url: str, tmp_path: Path) -> Iterator[str]:
-    """The address of a dashboard on the test's database."""
-    app = create_app(Settings(secret_key="a key for tests", data_dir=tmp_path), database_url=database_url)
+def app(database_url: str, tmp_path: Path) -> Flask:
+    """The dashboard on the test's database."""
+    return create_app(Settings(secret_key="a key for tests", data_dir=tmp_path), database_url=database_url)
+
+
+@pytest.fixture
+def site(app: Flask) -> Iterator[str]:
+    """The address the dashboard answers on."""
     server = Server(app, "127.0.0.1", bind("127.0.0.1", 0))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -24,8 +24,12 @@ ERROR = '[{"type": "PermanentError", "message": "the gateway is down", "tracebac
 def failed_task(db: Database, conn: psycopg.Connection[Any], registry: HandlerRegistry) -> str:
     """A task with a completed, a failed, a running and a pending step."""
     known = [tasks.register_definition(db, definition) for definition in registry.definitions()]
-    task_id = tasks.submit(db, TaskRequest("process_order", "shop", context={"order_id": 1}, tags=("vip",), initiator="ana"))
-    found = conn.execute("select tasker_register_worker('one', 'threads', 4, %s, interval '1 hour', true)", [known]).fetchone()
+    task_id = tasks.submit(
+        db, TaskRequest("process_order", "shop", context={"order_id": 1}, tags=("vip",), initiator="ana")
+    )
+    found = conn.execute(
+        "select tasker_register_worker('one', 'threads', 4, %s, interval '1 hour', true)", [known]
+    ).fetchone()
     task_no = conn.execute("select task_no from tasker_task").fetchone()
     assert found
     assert task_no
@@ -58,7 +62,11 @@ def paths(failed_task: str) -> list[str]:
 def violations(page: Any) -> list[str]:
     page.evaluate(AXE)
     found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
-    return [f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in ("serious", "critical")]
+    return [
+        f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -31,12 +31,19 @@ SCHEMA = {
         "lines": {"type": "array", "items": {"type": "object", "properties": {"sku": {"type": "string"}}}},
     },
 }
-ERROR = {"type": "GatewayTimeout", "message": "no answer <b>in</b> time", "code": "slow", "traceback": "File \"gateway.py\", line 7"}
+ERROR = {
+    "type": "GatewayTimeout",
+    "message": "no answer <b>in</b> time",
+    "code": "slow",
+    "traceback": 'File "gateway.py", line 7',
+}
 
 
-def order_workflow(version: str = "1.0.0") -> TaskDefinition:
+def process_order(version: str = "1.0.0") -> TaskDefinition:
     """validate -> charge -> ship, and validate -> reserve -> ship."""
-    flow = Workflow("process_order", namespace="shop", version=version, schema=SCHEMA, description="From payment to courier.")
+    flow = Workflow(
+        "process_order", namespace="shop", version=version, schema=SCHEMA, description="From payment to courier."
+    )
 
     @flow.step(retry_limit=2)
     def validate(task: Any) -> None: ...
@@ -64,7 +71,9 @@ class HandEngine:
     def claim(self) -> None:
         """Every ready step is running now."""
         self.claims += 1
-        self.conn.execute("select * from tasker_claim_steps(%s, %s, 100, %s)", [self.worker, self.claims, self.definitions])
+        self.conn.execute(
+            "select * from tasker_claim_steps(%s, %s, 100, %s)", [self.worker, self.claims, self.definitions]
+        )
 
     def complete(self, task_id: str, *names: str, result: Any = None) -> None:
         """The named steps, running or ready, have completed, one after the other."""
@@ -88,7 +97,9 @@ class HandEngine:
         return str(self._one("select state from tasker_steps where task_id = %s and name = %s", [task_id, name]))
 
     def _running(self, task_id: str, name: str) -> list[list[int]]:
-        query = "select task_no, step_no, attempts from tasker_steps where task_id = %s and name = %s and state = 'running'"
+        query = (
+            "select task_no, step_no, attempts from tasker_steps where task_id = %s and name = %s and state = 'running'"
+        )
         found = self.conn.execute(query, [task_id, name]).fetchone()
         assert found, f"{name} is {self.state(task_id, name)}, not running"
         return [[number] for number in found]
@@ -123,9 +134,15 @@ def client(app: Flask) -> FlaskClient:
 
 
 @pytest.fixture
+def order_workflow() -> Callable[[str], TaskDefinition]:
+    """Makes the order workflow in the version that is asked for."""
+    return process_order
+
+
+@pytest.fixture
 def definition_id(db: Database) -> int:
     """The order workflow is known to the database."""
-    return tasks.register_definition(db, order_workflow())
+    return tasks.register_definition(db, process_order())
 
 
 @pytest.fixture

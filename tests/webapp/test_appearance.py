@@ -23,7 +23,9 @@ def test_an_unknown_theme_changes_nothing(client: FlaskClient, post: Post) -> No
     assert 'data-theme="system"' in client.get("/").text
 
 
-@pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "/\\evil.example", "", "javascript:alert(1)", "/\t/evil.example"])
+@pytest.mark.parametrize(
+    "back", ["//evil.example", "https://evil.example", "/\\evil.example", "", "javascript:alert(1)", "/\t/evil.example"]
+)
 def test_the_way_back_stays_inside(post: Post, back: str) -> None:
     assert post("/appearance", theme="dark", back=back).headers["Location"] == "/"
 

@@ -56,7 +56,13 @@ def test_json_that_is_no_good_context_is_shown_again(post: Post, db: Database, t
 
 
 def test_the_options_go_into_the_request(post: Post, db: Database) -> None:
-    options = {"reason": "a try", "tags": "vip, eu", "priority": "5", "correlation_id": "ord-9", "run_at": "2099-01-31T08:30"}
+    options = {
+        "reason": "a try",
+        "tags": "vip, eu",
+        "priority": "5",
+        "correlation_id": "ord-9",
+        "run_at": "2099-01-31T08:30",
+    }
     detail = launched(post(PAGE, **{"context/order_id": "12"}, **options), db)
     assert (detail.reason, detail.task.tags, detail.task.priority) == ("a try", ("vip", "eu"), 5)
     assert detail.task.correlation_id == "ord-9"

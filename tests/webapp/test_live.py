@@ -58,6 +58,20 @@ def test_many_changes_before_the_reader_looks_are_one_message() -> None:
     assert next(messages).startswith(":")
 
 
+def test_the_stream_of_a_large_page_pauses_between_messages() -> None:
+    stream = Stream("a", pause=60)
+    messages = stream.messages(0.01, 60)
+    first(messages)
+    waiting = threading.Thread(target=lambda: next(messages, None), daemon=True)
+    waiting.start()
+    stream.tell({"a"})
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    stream.close()
+    waiting.join(PATIENCE)
+    assert not waiting.is_alive()
+
+
 def test_a_stream_ends_when_its_time_is_over_or_the_server_stops() -> None:
     assert list(Stream("a").messages(0.01, 0)) == ["retry: 2000\n\n"]
     stream = Stream("a")
@@ -138,7 +152,10 @@ def test_any_number_of_streams_shares_one_connection(
 
 
 def test_a_lost_connection_is_made_again(
-    heard: Callable[[str | None], Queue[str]], conn: psycopg.Connection[Any], launch: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    heard: Callable[[str | None], Queue[str]],
+    conn: psycopg.Connection[Any],
+    launch: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(live, "RECONNECT_SECONDS", 0.05)
     messages = heard(None)

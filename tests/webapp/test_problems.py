@@ -21,7 +21,9 @@ def cut_off(settings: Settings) -> FlaskClient:
     return create_app(settings, database_url=UNREACHABLE).test_client()
 
 
-@pytest.mark.parametrize("path", ["/", "/tasks", "/workflows", "/engines", "/tasks/7f3b4c80-0000-4000-8000-000000000000"])
+@pytest.mark.parametrize(
+    "path", ["/", "/tasks", "/workflows", "/engines", "/tasks/7f3b4c80-0000-4000-8000-000000000000"]
+)
 def test_without_its_database_a_page_says_so_and_when_to_try_again(cut_off: FlaskClient, path: str) -> None:
     answer = cut_off.get(path)
     assert answer.status_code == 503

@@ -28,7 +28,9 @@ def test_a_failed_step_shows_its_error_attempts_and_relatives(client: FlaskClien
     assert f'href="/tasks/{failed_task}/steps/ship"' in page
 
 
-def test_a_completed_step_shows_its_result_to_itself_and_its_children(client: FlaskClient, launch: Launch, engine: Any) -> None:
+def test_a_completed_step_shows_its_result_to_itself_and_its_children(
+    client: FlaskClient, launch: Launch, engine: Any
+) -> None:
     task_id = launch()
     engine.complete(task_id, "validate", result={"payment_id": "pay_1"})
     for step in ("validate", "charge"):
@@ -55,7 +57,9 @@ def test_an_action_leads_a_step_out_of_failed(
     assert answer.status_code == 303
     assert answer.headers["Location"] == f"/tasks/{failed_task}/steps/charge"
     assert engine.state(failed_task, "charge") == state
-    assert any(move.reason == "Checked by hand" and move.actor == "dashboard" for move in queries.activity(db, failed_task))
+    assert any(
+        move.reason == "Checked by hand" and move.actor == "dashboard" for move in queries.activity(db, failed_task)
+    )
 
 
 def test_a_step_is_cancelled_with_what_waits_for_it(post: Post, launch: Launch, engine: Any) -> None:
@@ -86,7 +90,9 @@ def test_what_was_typed_as_a_result_is_not_lost(post: Post, failed_task: str) ->
 
 @pytest.mark.parametrize("htmx", [False, True])
 @pytest.mark.parametrize("noun", NOUNS)
-def test_an_action_on_a_completed_step_shows_the_newer_state(post: Post, failed_task: str, noun: str, htmx: bool) -> None:
+def test_an_action_on_a_completed_step_shows_the_newer_state(
+    post: Post, failed_task: str, noun: str, htmx: bool
+) -> None:
     answer = post(f"/tasks/{failed_task}/steps/validate/{noun}", result="1", htmx=htmx)
     assert answer.status_code == 409
     assert "state state-completed state-big" in answer.text

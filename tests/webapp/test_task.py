@@ -52,6 +52,32 @@ def test_a_finished_task_is_not_live_and_offers_no_action(client: FlaskClient, l
     assert 'id="act"' not in page
 
 
+def test_a_task_that_was_told_to_stop_says_so(client: FlaskClient, post: Post, launch: Launch, engine: Any) -> None:
+    task_id = launch()
+    engine.claim()
+    post(f"/tasks/{task_id}/cancellation", reason="enough")
+    page = client.get(f"/tasks/{task_id}").text
+    assert "It was told to stop and waits for running steps to end." in page
+    assert "was asked to stop" in page
+
+
+def test_a_step_to_be_skipped_says_so(client: FlaskClient, post: Post, launch: Launch) -> None:
+    task_id = launch()
+    assert post(f"/tasks/{task_id}/steps/ship/skip").status_code == 303
+    page = client.get(f"/tasks/{task_id}").text
+    assert re.search(r"ship</a>\s+is to be skipped", page)
+
+
+@pytest.mark.parametrize("error", [None, "{}", '{"type": null, "message": 7}', '{"message": ["odd"], "traceback": 1}'])
+def test_an_error_of_any_shape_can_be_shown(
+    client: FlaskClient, conn: Any, failed_task: str, error: str | None
+) -> None:
+    conn.execute("update tasker_step set error = %s::jsonb where state = 5", [error])
+    conn.execute("update tasker_history set detail = %s::jsonb where to_state = 5 and step_no is not null", [error])
+    assert client.get(f"/tasks/{failed_task}").status_code == 200
+    assert client.get(f"/tasks/{failed_task}/steps/charge").status_code == 200
+
+
 def test_ids_that_name_nothing_are_not_found(client: FlaskClient) -> None:
     for path in (f"/tasks/{uuid4()}", "/tasks/7", "/tasks/nonsense", "/tasks/%00"):
         assert client.get(path).status_code == 404

@@ -31,7 +31,13 @@ def test_every_filter_narrows_the_list(client: FlaskClient, launch: Launch, fail
     assert shown(client, state="failed") == [failed_task]
     assert shown(client, state="pending") == [other]
     assert shown(client, tag="vip") == [other]
-    assert shown(client, q="ord-1") == shown(client, q="ana") == shown(client, q=other) == shown(client, q=other[:8]) == [other]
+    assert (
+        shown(client, q="ord-1")
+        == shown(client, q="ana")
+        == shown(client, q=other)
+        == shown(client, q=other[:8])
+        == [other]
+    )
     assert shown(client, namespace="shop", name="process_order", version="1.0.0") == [other, failed_task]
     assert shown(client, namespace="bank") == shown(client, name="other") == shown(client, version="2.0.0") == []
     assert shown(client, created_to="2001-01-01T00:00") == shown(client, created_from="2999-01-01") == []

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from engine import tasks
 from engine.db import Database
+from engine.definition import TaskDefinition
 from webapp.schema_table import schema_fields
 
 
@@ -56,19 +57,25 @@ def test_a_namespace_without_workflows_is_still_a_page(client: FlaskClient, db: 
     assert client.get("/workflows/empty").status_code == 200
 
 
-def test_a_workflow_with_only_a_prerelease_has_pages(client: FlaskClient, db: Database) -> None:
-    from conftest import order_workflow
-
+def test_a_workflow_with_only_a_prerelease_has_pages(
+    client: FlaskClient, db: Database, order_workflow: Callable[[str], TaskDefinition]
+) -> None:
     tasks.register_definition(db, order_workflow("2.0.0-rc.1"))
     assert client.get("/workflows/shop/process_order").status_code == 200
 
 
 def test_nested_fields_stand_under_the_one_they_belong_to() -> None:
-    schema = {"properties": {"lines": {"type": "array", "items": {"properties": {"sku": {"type": "string"}}, "required": ["sku"]}}}}
+    schema = {
+        "properties": {
+            "lines": {"type": "array", "items": {"properties": {"sku": {"type": "string"}}, "required": ["sku"]}}
+        }
+    }
     fields = schema_fields(schema)
     assert [(field.name, field.depth, field.required) for field in fields] == [("lines", 0, False), ("sku", 1, True)]
 
 
 def test_a_schema_of_odd_parts_is_shown_all_the_same() -> None:
-    fields = schema_fields({"properties": {"any": True, "either": {"oneOf": [{}, {}]}, "both": {"type": ["string", "null"]}}})
+    fields = schema_fields(
+        {"properties": {"any": True, "either": {"oneOf": [{}, {}]}, "both": {"type": ["string", "null"]}}}
+    )
     assert [field.type for field in fields] == ["any", "any of several", "string or null"]

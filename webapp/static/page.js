@@ -72,8 +72,8 @@
 
   // An action that went well has used its reason.
   document.addEventListener("htmx:afterRequest", (event) => {
-    const { successful, elt } = event.detail;
-    if (successful && elt.matches("[formaction]")) document.getElementById("act")?.reset();
+    const { successful, requestConfig } = event.detail;
+    if (successful && requestConfig.elt.matches("[formaction]")) document.getElementById("act")?.reset();
   });
   document.addEventListener("htmx:sendError", () => {
     const notices = document.getElementById("notices");

@@ -1,0 +1,77 @@
+"""Live pages when there is no stream: one that was refused asks by itself, one that nobody looks at rests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+
+pytest.importorskip("playwright.sync_api")
+from playwright.sync_api import expect
+
+from engine import tasks
+from engine.db import Database
+from engine.registry import HandlerRegistry
+from engine.requests import TaskRequest
+
+
+@pytest.fixture
+def task_id(db: Database, registry: HandlerRegistry) -> str:
+    for definition in registry.definitions():
+        tasks.register_definition(db, definition)
+    return tasks.submit(db, TaskRequest("process_order", "shop", context={"order_id": 1}))
+
+
+def test_a_page_that_was_refused_a_stream_asks_by_itself(
+    browser: Any, app: Flask, site: str, task_id: str, db: Database
+) -> None:
+    app.config["LIVE_STREAM_LIMIT"] = 0
+    context = browser.new_context(base_url=site)
+    page = context.new_page()
+    page.clock.install()
+    page.goto(f"/tasks/{task_id}")
+    with page.expect_response(lambda answer: "/live" in answer.url and answer.status == 503):
+        pass
+    tasks.cancel_task(db, task_id, actor="ana", reason=None)
+    page.clock.run_for(6_000)
+    expect(page.locator("#task-state .state-big")).to_have_text("Cancelled")
+    context.close()
+
+
+def test_a_page_whose_task_has_ended_lets_its_stream_go(page: Any, task_id: str, db: Database) -> None:
+    page.goto(f"/tasks/{task_id}")
+    expect(page.locator("[sse-connect]")).to_have_count(1)
+    tasks.cancel_task(db, task_id, actor="ana", reason=None)
+    expect(page.locator("#task-state .state-big")).to_have_text("Cancelled")
+    expect(page.locator("[sse-connect]")).to_have_count(0)
+
+
+def test_a_live_update_never_turns_one_button_into_another(
+    page: Any, task_id: str, conn: psycopg.Connection[Any]
+) -> None:
+    page.goto(f"/tasks/{task_id}")
+    page.evaluate("window.cancel = document.querySelector('#task-cancel')")
+    conn.execute(
+        "select tasker_update_step_status(step_id, 'ready', 'running') from tasker_steps where state = 'ready'"
+    )
+    conn.execute(
+        "select tasker_update_step_status(step_id, 'running', 'failed') from tasker_steps where state = 'running'"
+    )
+    conn.execute("select tasker_resolve_dependencies(%s)", [task_id])
+    expect(page.locator("#step-0-retry")).to_be_visible()
+    assert page.evaluate("window.cancel.isConnected ? window.cancel.textContent : 'gone'") in ("Cancel", "gone")
+
+
+def test_a_page_that_nobody_looks_at_gives_its_stream_back(
+    page: Any, task_id: str, conn: psycopg.Connection[Any]
+) -> None:
+    page.goto(f"/tasks/{task_id}")
+    look = "hidden => {Object.defineProperty(document, 'hidden', {value: hidden, configurable: true}); document.dispatchEvent(new Event('visibilitychange'))}"
+    page.evaluate(look, True)
+    expect(page.locator("[sse-connect]")).to_have_count(0)
+    conn.execute("select tasker_cancel_task(%s, 'ana', null)", [task_id])
+    with page.expect_request(lambda request: "/live" in request.url):
+        page.evaluate(look, False)
+    expect(page.locator("#task-state .state-big")).to_have_text("Cancelled")
