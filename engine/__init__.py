@@ -11,7 +11,7 @@
    the handler (`engine.runners.invoke`).
 5. The outcome is stored and unlocks the children in the same statement; a `RetryableError` waits for its back-off, a
    `PermanentError` ends the step (`engine.steps`, `engine.states`, `engine.errors`).
-6. `EventSubscriber` classes hear of every move, and the read side shows it (`engine.queries`, `engine.rows`).
+6. `EventSubscriber` classes hear of every move (`engine.events`), and the read side shows it (`engine.queries`, `engine.rows`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.definition import Backoff, StepTemplate, TaskDefinition
 from engine.errors import DefinitionError, NotFound, PermanentError, RequestError, RetryableError, TaskerError
@@ -29,6 +29,8 @@ from engine.requests import TaskRequest
 
 if TYPE_CHECKING:
     from engine.db import Database
+    from engine.handlers import Task
+    from engine.http import HttpStepHandler
 
 __all__ = [
     "Backoff",
@@ -36,6 +38,7 @@ __all__ = [
     "EventSubscriber",
     "HandlerFactory",
     "HandlerRegistry",
+    "HttpStepHandler",
     "NotFound",
     "PermanentError",
     "RequestError",
@@ -48,6 +51,7 @@ __all__ = [
     "TaskerError",
     "Workflow",
     "default_database",
+    "publish_event",
     "register_handler",
     "submit",
     "submit_many",
@@ -55,6 +59,14 @@ __all__ = [
 
 _databases: dict[tuple[int, str], Database] = {}
 _opening = threading.Lock()
+
+
+def __getattr__(name: str) -> Any:
+    if name != "HttpStepHandler":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from engine.http import HttpStepHandler  # only who calls HTTP pays for its client library
+
+    return HttpStepHandler
 
 
 def submit(request: TaskRequest) -> str:
@@ -77,6 +89,16 @@ def submit_many(requests: Iterable[TaskRequest]) -> list[str]:
         if not _introduce(database, wanted):
             raise
     return tasks.submit_many(database, wanted)
+
+
+def publish_event(name: str, data: Any = None, *, task: Task | str, step_name: str | None = None) -> int:
+    """Tell subscribers of something in a task, such as `publish_event("order.priced", {"total": 12}, task=task)` in a handler.
+
+    It holds at once, so a step that runs again publishes again. Returns the event's id; raises RequestError, NotFound, DatabaseUnavailable.
+    """
+    from engine import events
+
+    return events.publish_event(default_database(), name, data, task=task, step_name=step_name)
 
 
 def default_database() -> Database:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from engine.timing import Policy, Timing
+
 
 @dataclass(frozen=True, slots=True)
 class NamespaceRow:
@@ -196,3 +198,52 @@ class OverviewRow:
     running: tuple[TaskRow, ...]
     failed: tuple[TaskRow, ...]
     recent: tuple[TaskRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledTask:
+    """A task that a schedule made."""
+
+    task_id: str
+    state: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRow:
+    """A workflow that runs again and again; without `version` each run takes the highest.
+
+    `next_run_at` is None when no run is to come; `last_error` says why the latest run made no task; `recent` are its latest tasks, newest first.
+    """
+
+    schedule_id: int
+    namespace: str
+    name: str
+    version: str | None
+    timing: Timing
+    policy: Policy
+    context: dict[str, Any]
+    paused: bool
+    next_run_at: datetime | None
+    last_run_at: datetime | None
+    last_error: str | None
+    created_by: str | None
+    created_at: datetime
+    changed_by: str | None
+    changed_at: datetime | None
+    change_reason: str | None
+    recent: tuple[ScheduledTask, ...]
+
+    @property
+    def workflow(self) -> str:
+        """`namespace/name` and, when one is fixed, `@version`."""
+        return f"{self.namespace}/{self.name}" + (f"@{self.version}" if self.version else "")
+
+    @property
+    def tag(self) -> str:
+        """What every task of it is tagged with."""
+        return f"schedule:{self.schedule_id}"
+
+    def upcoming(self, count: int) -> list[datetime]:
+        """Its next runs; none while it is paused."""
+        return [] if self.paused or self.next_run_at is None else self.timing.upcoming(self.next_run_at, count)

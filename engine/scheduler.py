@@ -20,10 +20,11 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from psycopg import Connection
 
-from engine import leases, tasks
-from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, connect
+from engine import leases, schedules, tasks
+from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, connect, is_conflict
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, TaskerError
+from engine.events import EventDelivery
 from engine.registry import HandlerRegistry
 from engine.runners import Runner
 from engine.runners.processes import ProcessesRunner
@@ -39,6 +40,8 @@ BEATS_PER_LEASE = 4
 REAP_SECONDS = 0.25
 ANNOUNCE_SECONDS = 0.05
 CANCEL_SECONDS = 2.0
+SCHEDULE_SECONDS = 0.5
+EVENTS_SECONDS = 0.25
 LISTEN_SECONDS = 10.0
 GRACE_SECONDS = 30.0
 
@@ -69,6 +72,8 @@ class Engine:
         self.grace = grace
         self.worker: Worker
         self._db = Database(url, max_size=3, application_name="tasker engine duties")
+        self._events_db = Database(url, max_size=2, application_name="tasker engine events")
+        self._events = EventDelivery(self._events_db, registry)
         self._stop = threading.Event()
         self._scheduler = _scheduler()
         self._listener = threading.Thread(target=self._listen, name="tasker-listener", daemon=True)
@@ -76,6 +81,7 @@ class Engine:
     def start(self) -> None:
         """Definitions registered, claiming begun. Raises `DatabaseUnavailable`, `DefinitionConflict`, or the runner's start error."""
         self.worker = self._new_worker()
+        self._events.subscribe()  # before anything can happen that a new subscriber should hear of
         self.worker.start()
         self._listener.start()
         for name, duty, seconds in self._duties():
@@ -99,6 +105,8 @@ class Engine:
         self._scheduler.modify_job("heartbeat", next_run_time=datetime.now(UTC))  # so that others know at once
         self.worker.drain(self.grace)
         self._scheduler.shutdown(wait=False)
+        self._events.stop()
+        self._events_db.close()
         self._db.close()
 
     def run(self) -> None:
@@ -154,6 +162,8 @@ class Engine:
             ("reap", self._duty(lambda connection: leases.reap_workers(connection, self.worker.who)), REAP_SECONDS),
             ("announce", self._announce, ANNOUNCE_SECONDS),
             ("cancel", self._ask_to_stop, CANCEL_SECONDS),
+            ("schedules", self._fire_due, SCHEDULE_SECONDS),
+            *([("events", self._events.deliver_due, EVENTS_SECONDS)] if self._events.subscriptions else []),
         ]
 
     def _beat_seconds(self) -> float:
@@ -164,6 +174,15 @@ class Engine:
 
     def _ask_to_stop(self) -> None:
         self._duty(lambda connection: self.worker.ask_to_stop(connection))()
+
+    def _fire_due(self) -> None:
+        try:
+            schedules.fire_due(self._db)
+        except DatabaseUnavailable as error:
+            log.debug("schedules have to wait: %s", error)
+        except psycopg.Error as error:
+            if not is_conflict(error):
+                log.warning("schedules failed and are tried again: %s", error)
 
     def _announce(self) -> None:
         """What changed since the last round is told once, by one small statement of its own: a NOTIFY in every report would queue up the commits."""
@@ -183,6 +202,9 @@ class Engine:
                     work(connection)
             except DatabaseUnavailable as error:
                 log.debug("a duty has to wait: %s", error)
+            except psycopg.Error as error:
+                if not is_conflict(error):
+                    log.warning("a duty failed and is tried again: %s", error)
 
         return duty
 
@@ -220,7 +242,7 @@ def register_definitions(db: Database, registry: HandlerRegistry) -> dict[int, T
 
 
 def _scheduler() -> BackgroundScheduler:
-    duties = ("poll", "heartbeat", "reap", "announce", "cancel")
+    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "schedules", "events")
     scheduler = BackgroundScheduler(
         executors={name: ThreadPoolExecutor(1) for name in duties},
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},

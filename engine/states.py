@@ -48,16 +48,19 @@ FINAL_TASK = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELL
 
 STEP_MOVES: Mapping[StepState, frozenset[StepState]] = MappingProxyType(
     {
-        StepState.PENDING: frozenset({StepState.READY, StepState.CANCELLED, StepState.SKIPPED, StepState.RESOLVED}),
+        # to running: an engine goes on with the child it has just unlocked, without a turn in the queue
+        StepState.PENDING: frozenset(
+            {StepState.READY, StepState.RUNNING, StepState.CANCELLED, StepState.SKIPPED, StepState.RESOLVED}
+        ),
         StepState.READY: frozenset({StepState.RUNNING, StepState.CANCELLED, StepState.SKIPPED, StepState.RESOLVED}),
         StepState.RUNNING: frozenset(
             {StepState.COMPLETED, StepState.FAILED, StepState.RETRYING, StepState.READY, StepState.CANCELLED}
         ),
         StepState.RETRYING: frozenset(
-            {StepState.READY, StepState.RUNNING, StepState.FAILED, StepState.CANCELLED, StepState.SKIPPED, StepState.RESOLVED}
+            {StepState.READY, StepState.RUNNING, StepState.CANCELLED, StepState.SKIPPED, StepState.RESOLVED}
         ),
         StepState.COMPLETED: frozenset(),
-        StepState.FAILED: frozenset({StepState.READY, StepState.PENDING, StepState.SKIPPED, StepState.RESOLVED}),
+        StepState.FAILED: frozenset({StepState.READY, StepState.SKIPPED, StepState.RESOLVED}),
         StepState.CANCELLED: frozenset(),
         StepState.SKIPPED: frozenset(),
         StepState.RESOLVED: frozenset(),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -18,16 +19,18 @@ import psycopg
 from psycopg import Connection
 
 from engine import leases
-from engine.db import connect, is_conflict, is_lost, translated
+from engine.db import Database, connect, is_conflict, is_lost, translated
 from engine.definition import TaskDefinition
-from engine.errors import DatabaseUnavailable, LeaseLost
+from engine.errors import DatabaseUnavailable, LeaseLost, RetryableError
 from engine.runners import CANCELLED, COMPLETED, FAILED, RELEASED, Outcome, Runner, StepCall, TaskInfo
+from engine.runners.invoke import failure
 
 log = logging.getLogger("tasker.engine")
 
 BATCH = 300
 FLUSHERS = 2
 IDLE_SECONDS = 5.0
+LAST_REPORT_SECONDS = 10.0
 RECONNECT_FIRST_SECONDS = 0.05
 RECONNECT_CAP_SECONDS = 1.0
 EAGER_PARENTS = 1000
@@ -74,6 +77,8 @@ class Worker:
         self._closed: list[int] = []
         self._claim_no = 0
         self._claim_due = True
+        self._batch = BATCH
+        self._report_until = 0.0
         self._reserved = 0
         self._unsure = False
         self._asked: set[tuple[int, int]] = set()
@@ -81,9 +86,24 @@ class Worker:
         self._idle: list[threading.Event] = []
         self._calls = [threading.Lock() for _ in range(FLUSHERS)]
         self._threads: list[threading.Thread] = []
+        self._results = Database(url, max_size=2, application_name="tasker look-up")
 
     def start(self) -> None:
-        """Registered, connected and claiming. Raises `DatabaseUnavailable`."""
+        """Registered, connected and claiming. Raises `DatabaseUnavailable`, or what keeps the runner from starting."""
+        # first, as the lease runs from registration on and handlers may take their time to load
+        self.runner.start(self._deliver, self._look_up)
+        try:
+            connection = self._registered()
+        except BaseException:
+            self.runner.stop(0)
+            raise
+        connections: list[Connection[Any] | None] = [connection, *[None] * (FLUSHERS - 1)]
+        for number, first in enumerate(connections):
+            thread = threading.Thread(target=self._flush_forever, args=(number, first), name=f"tasker-flusher-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _registered(self) -> Connection[Any]:
         connection = connect(self.url, application_name="tasker engine", options=_SESSION)
         self.who = leases.register_worker(
             connection,
@@ -94,12 +114,7 @@ class Worker:
             lease=self._lease,
         )
         leases.lock_worker(connection, self.who.worker_id)
-        self.runner.start(self._deliver, self._look_up)
-        connections: list[Connection[Any] | None] = [connection, *[None] * (FLUSHERS - 1)]
-        for number, first in enumerate(connections):
-            thread = threading.Thread(target=self._flush_forever, args=(number, first), name=f"tasker-flusher-{number}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        return connection
 
     def wake(self) -> None:
         """There may be something to claim: called by the poll and on a notification."""
@@ -119,21 +134,27 @@ class Worker:
     def ask_to_stop(self, connection: Connection[Any]) -> None:
         """Running steps whose cancellation was requested are told so, once."""
         held = [key for key in list(self._running) if key not in self._asked]
-        for key in leases.cancel_requests(connection, held) if held else ():
-            call = self._running.get(key)
-            if call is not None:
-                self._asked.add(key)
-                self.runner.cancel(call)
+        wanted = leases.cancel_requests(connection, held) if held else []
+        if not wanted:
+            return
+        with self._between_calls():  # what is claimed but not yet with the runner could not be told
+            for key in wanted:
+                call = self._running.get(key)
+                if call is not None:
+                    self._asked.add(key)
+                    self.runner.cancel(call)
 
     def drain(self, grace: float) -> None:
         """Nothing new starts; running steps end within `grace` seconds or are handed back, uncharged. Then the worker is gone."""
         self.draining = True
+        self._report_until = time.monotonic() + grace
         self.runner.stop(grace)
         self.stopped = True
         for _ in self._threads:
             self._signal()
         for thread in self._threads:
-            thread.join(timeout=10)
+            thread.join(timeout=max(0.0, self._report_until - time.monotonic()) + LAST_REPORT_SECONDS)
+        self._results.close()
         self._retire()
 
     def abandon(self) -> None:
@@ -142,6 +163,7 @@ class Worker:
         self._running.clear()
         for _ in self._threads:
             self._signal()
+        self._results.close()
 
     # ---- outcomes come in
 
@@ -156,12 +178,17 @@ class Worker:
             pass  # every flusher is busy and will look again when it is through
 
     def _look_up(self, call: StepCall, names: list[str]) -> dict[str, str]:
-        numbers = call.task.definition.numbers
-        wanted = [(call.task.task_id, numbers[name]) for name in names]
-        with connect(self.url, application_name="tasker look-up") as connection:
-            found = leases.read_results(connection, wanted)
-        steps = call.task.definition.steps
-        return {steps[step_no].name: result for _, step_no, result in found}
+        numbers, steps, known = call.task.definition.numbers, call.task.definition.steps, call.task.results
+        here = {name: known[numbers[name]] for name in names if numbers[name] in known}
+        wanted = [(call.task.task_id, numbers[name]) for name in names if name not in here]
+        if not wanted:
+            return here
+        try:
+            with self._results.connection() as connection:
+                found = leases.read_results(connection, wanted)
+        except (DatabaseUnavailable, psycopg.Error) as error:
+            raise RetryableError(f"the results of earlier steps could not be read: {error}") from error
+        return here | {steps[step_no].name: result for _, step_no, result in found}
 
     # ---- the loop
 
@@ -176,14 +203,14 @@ class Worker:
             except LeaseLost as error:
                 log.warning("%s; this worker stops", error)
                 self.lease_lost.set()
-            except (psycopg.Error, DatabaseUnavailable) as error:
-                if is_conflict(error):
+            except Exception as error:  # whatever it is: a flusher that ended would leave its steps running for ever
+                if is_conflict(error) or _is_refusal(error):
                     continue
                 if not is_lost(error):
-                    log.exception("the database refused a report")
+                    log.exception("a report went wrong and is made again")
                 _close(connection)
                 connection = None
-                if self.stopped and wait >= RECONNECT_CAP_SECONDS:
+                if self.stopped and wait >= RECONNECT_CAP_SECONDS and time.monotonic() > self._report_until:
                     break
                 bell.wait(wait)
                 wait = min(wait * 2, RECONNECT_CAP_SECONDS)
@@ -207,14 +234,23 @@ class Worker:
         try:
             with self._calls[number]:
                 self._report(connection, outcomes, want)
-        except psycopg.Error as error:
-            self._done.extendleft(reversed(outcomes))
-            self._unsure = self._unsure or not is_conflict(error)
+            self._batch = min(BATCH, 2 * self._batch)
+        except Exception as error:
+            self._put_back(outcomes, error)
             self._claim_due = True
-            raise translated(error) if error.sqlstate == "WF003" else error from None
+            raise translated(error) if isinstance(error, psycopg.Error) and error.sqlstate == "WF003" else error from None
         finally:
             with self._book:
                 self._reserved -= want
+
+    def _put_back(self, outcomes: list[Outcome], error: Exception) -> None:
+        """What was not reported will be. Of what the database will not take, ever smaller parts are tried, until the one outcome is found and fails."""
+        if _is_refusal(error):
+            self._batch = max(1, len(outcomes) // 2)
+            outcomes = [_refused(outcomes[0], error)] if len(outcomes) == 1 else outcomes
+        elif not is_conflict(error):
+            self._unsure = True
+        self._done.extendleft(reversed(outcomes))
 
     def _rest(self, bell: threading.Event) -> None:
         bell.clear()
@@ -227,9 +263,9 @@ class Worker:
 
     def _take(self) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        take = self._done.popleft
+        take, most = self._done.popleft, self._batch
         try:
-            while len(outcomes) < BATCH:
+            while len(outcomes) < most:
                 outcomes.append(take())
         except IndexError:
             pass
@@ -237,7 +273,7 @@ class Worker:
 
     def _reserve(self, ended: int) -> int:
         """How many steps to take on: with something to report always what there is room for, else only when some may be ready."""
-        if self.draining or not (ended or self._claim_due):
+        if self.draining or not (ended or self._claim_due) or (ended and self._batch == 1):
             return 0
         with self._book:
             want = max(0, min(BATCH, self.runner.room() - self._reserved))
@@ -247,38 +283,43 @@ class Worker:
     def _report(self, connection: Connection[Any], outcomes: list[Outcome], want: int) -> None:
         completed = self._report_others(connection, outcomes)
         completed.sort(key=_place)
-        claim_no, closed = self._next_claim()
         done = [(call.task.task_id, call.step_no, call.attempt, payload) for call, _, payload in completed]
         # the queue is asked only when something may stand in it: unlocked children are handed over without
         served = self._served if want and self._claim_due else None
         self._claim_due = self._claim_due and not served
         rows: leases.Rows = []
+        claim_no = 0
         if done or served:
+            claim_no, closed = self._next_claim()
             rows = leases.complete_and_claim(
                 connection, self.who, claim_no=claim_no, done=done, want=want, definitions=served, closed_claims=closed
             )
         self._keep_results(completed)
-        self._end(outcomes)
+        self._end(completed)
         calls = self._begin(connection, rows, claim_no, {call.task.task_id: call.task for call, _, _ in completed})
         if calls:
             self.runner.submit(calls)
-        self.news = self.news or bool(outcomes or rows)
+        self.news = self.news or bool(completed or rows)
         if want and len(rows) >= want:
             self._claim_due = self.more_ready = True
             self._signal()
 
     def _report_others(self, connection: Connection[Any], outcomes: list[Outcome]) -> list[Outcome]:
-        """What did not complete is reported on its own: rarer, and decided by the database step by step. Returns the rest."""
+        """What did not complete is reported on its own: rarer, and decided by the database step by step. `outcomes` keeps the rest, which is returned."""
         completed = [outcome for outcome in outcomes if outcome[1] == COMPLETED]
         if len(completed) == len(outcomes):
             return completed
         failed = [_held(call) + (payload if kind == FAILED else _CANCELLED_ERROR,) for call, kind, payload in outcomes if kind in (FAILED, CANCELLED)]
-        released = [_held(call) for call, kind, _ in outcomes if kind == RELEASED]
+        # a release uncharges the attempt, so its number comes again: one that is made twice must not hit the step's next life
+        released = [_held(call) for call, kind, _ in outcomes if kind == RELEASED and self._running.get(_held(call)[:2]) is call]
         if failed:
             leases.fail_steps(connection, self.who, sorted(failed))
             self._claim_due = True
         if released:
             leases.release_steps(connection, self.who, sorted(released))
+        self._end([outcome for outcome in outcomes if outcome[1] != COMPLETED])
+        outcomes[:] = completed
+        self.news = True
         return completed
 
     # ---- steps in hand
@@ -364,9 +405,7 @@ class Worker:
 
     def _find_again(self, connection: Connection[Any]) -> None:
         """A reply was lost: what the database says we hold and we do not know was claimed by that call, and starts now."""
-        with ExitStack() as all_calls:
-            for lock in self._calls:
-                all_calls.enter_context(lock)
+        with self._between_calls():
             if not self._unsure:
                 return
             rows = [row for row in leases.worker_steps(connection, self.who) if not self._knows(row)]
@@ -375,6 +414,14 @@ class Worker:
             self._unsure = False
             if rows:
                 log.info("found %d steps again whose claim had lost its reply", len(rows))
+
+    @contextmanager
+    def _between_calls(self) -> Iterator[None]:
+        """No flusher is in a call: what was claimed is with the runner."""
+        with ExitStack() as all_calls:
+            for lock in self._calls:
+                all_calls.enter_context(lock)
+            yield
 
     def _knows(self, row: tuple[Any, ...]) -> bool:
         call = self._running.get((row[0], row[1]))
@@ -397,6 +444,18 @@ def _held(call: StepCall) -> leases.Held:
 def _place(outcome: Outcome) -> tuple[int, int]:
     call = outcome[0]
     return call.task.task_id, call.step_no
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether the database will not take these data, however often they come: wrong or too large for it."""
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in ("22", "23", "54")
+
+
+def _refused(outcome: Outcome, error: Exception) -> Outcome:
+    call = outcome[0]
+    reason = (str(error).strip().splitlines() or [""])[0]
+    log.error("the database refuses what step %s of task %s reported: %s", call.task.definition.steps[call.step_no].name, call.task.public_id, reason)
+    return call, FAILED, failure("result_refused", f"the database refused what the step reported: {reason}")
 
 
 def _close(connection: Connection[Any] | None) -> None:

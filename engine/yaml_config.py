@@ -231,7 +231,8 @@ class _Reader:
 
 @lru_cache(maxsize=4096)
 def _implicit_tag(text: str) -> str:
-    tag: str = yaml.resolver.Resolver().resolve(yaml.ScalarNode, text, (True, False))
+    resolver: Any = yaml.resolver.Resolver()
+    tag: str = resolver.resolve(yaml.ScalarNode, text, (True, False))
     return tag.removeprefix(_TAG)
 
 

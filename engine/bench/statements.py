@@ -149,12 +149,17 @@ def _create(connection: Connection[Any], definition_id: int) -> tuple[str, int]:
 
 
 def _fill(db: Database, definition_id: int, count: int) -> None:
+    """So many steps ready, and the server at rest again: what it does after a bulk load is no part of a claim."""
     for first in range(0, count, CHUNK):
         db.rows(
             """select count(*) from tasker_create_tasks((select jsonb_agg(jsonb_build_object('definition_id', %(id)s::int))
                                                           from generate_series(1, %(count)s::int)))""",
             {"id": definition_id, "count": min(CHUNK, count - first)},
         )
+    with db.connection() as connection:
+        connection.execute("set statement_timeout = 0")
+        connection.execute("vacuum analyze tasker_task, tasker_step, tasker_ready")
+        connection.execute("reset statement_timeout")
 
 
 def _empty(db: Database) -> None:

@@ -7,19 +7,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
 import click
 
 from engine.cli.database import db
+from engine.cli.events import events
 from engine.cli.measure import bench
 from engine.cli.operate import cancel, resolve, retry, show, skip, tasks
+from engine.cli.schedules import schedule
 from engine.cli.serve import demo, engine, up, web
 from engine.cli.workflows import check, graph, handlers, launch
 from engine.errors import TaskerError
 
 
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        try:
+            click.echo(f"tasker {metadata.version('tasker-engine')}")
+        except metadata.PackageNotFoundError:
+            click.echo("tasker (a checkout, not installed)")
+        context.exit()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="tasker-engine", message="tasker %(version)s")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version and exit.")
 def tasker() -> None:
     """Run workflows of dependent steps on PostgreSQL, and see what they do.
 
@@ -30,16 +42,15 @@ def tasker() -> None:
     """
 
 
-for command in (up, demo, engine, web, db, handlers, check, launch, tasks, show, graph, retry, cancel, resolve, skip, bench):
+for command in (up, demo, engine, web, db, handlers, check, launch, tasks, show, graph, retry, cancel, resolve, skip, schedule, events, bench):
     tasker.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script: runs one command and ends the process with its status."""
     try:
-        tasker.main(args=arguments, prog_name="tasker", standalone_mode=False)
-    except click.exceptions.Exit as end:
-        sys.exit(end.exit_code)
+        status = tasker.main(args=arguments, prog_name="tasker", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)  # click hands an Exit's status back instead of raising it
     except click.ClickException as problem:
         problem.show()
         sys.exit(2)

@@ -20,7 +20,7 @@ from engine.states import TaskState
 @click.option("--namespace", metavar="NS")
 @click.option("--name", metavar="NAME")
 @click.option("--version", metavar="VERSION")
-@click.option("--state", type=click.Choice(list(TaskState)))
+@click.option("--state", type=click.Choice([state.value for state in TaskState]))
 @click.option("--tag", metavar="TAG")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, queries.MAX_PAGE))
 @click.option("--cursor", metavar="CURSOR", help="Where the page before ended.")

@@ -138,12 +138,16 @@ def running(
     web: bool = True,
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Database, engine and dashboard for the length of the block; what was started here is stopped at its end."""
-    server = None if settings.database_url else embedded.ensure_server(settings.data_dir)
-    os.environ["TASKER_DATABASE_URL"] = database_url(settings, upgrade=True) if server is None else database_url(replace(settings, database_url=server.url), upgrade=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whenever it comes, what was started is stopped
+    server: embedded.EmbeddedServer | None = None
+    processes: list[subprocess.Popen[bytes]] = []
     arguments = ["engine", "--runner", runner, "--handlers", ",".join(sources)]
     arguments += ["--concurrency", str(concurrency)] if concurrency else []
-    processes: list[subprocess.Popen[bytes]] = []
     try:
+        if not settings.database_url:
+            server = embedded.ensure_server(settings.data_dir)
+            settings = replace(settings, database_url=server.url)
+        os.environ["TASKER_DATABASE_URL"] = database_url(settings, upgrade=True)
         processes.append(_start(arguments))
         if web:
             processes.append(_start(["web", "--host", host, *(["--port", str(port)] if port is not None else [])]))

@@ -103,7 +103,7 @@ def launch(
         name=name,
         namespace=namespace,
         version=version,
-        context=_context(context),
+        context=read_context(context),
         initiator=actor(),
         source_system="cli",
         reason=reason,
@@ -199,7 +199,8 @@ def _first_line(info: dict[str, Any]) -> str:
     return (str(info["description"]).strip().splitlines() or [""])[0]
 
 
-def _context(text: str) -> dict[str, Any]:
+def read_context(text: str) -> dict[str, Any]:
+    """The object that `--context` gives, as JSON or as @ and a file. Raises RequestError."""
     if text.startswith("@"):
         try:
             text = Path(text[1:]).read_text(encoding="utf-8")

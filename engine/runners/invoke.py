@@ -24,7 +24,7 @@ MAX_FRAMES = 40
 MAX_CAUSES = 4
 
 _RUNNERS = os.path.dirname(os.path.abspath(__file__))
-_ENGINE_FILES = [os.path.join(os.path.dirname(_RUNNERS), f"{name}.py") for name in ("binding", "handlers", "json_text")]
+_ENGINE_FILES = [os.path.join(os.path.dirname(_RUNNERS), f"{name}.py") for name in ("binding", "handlers", "http", "json_text")]
 _NOT_THE_AUTHORS = (_RUNNERS, *_ENGINE_FILES, os.path.join(os.path.dirname(os.__file__), "asyncio", ""))
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROLS = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")

@@ -1,10 +1,11 @@
 -- tasker_cancel_step: an operator stops one step; what waits for it is cancelled with it, other branches go on.
 --   moves  pending, ready, retrying -> cancelled, and its descendants; running is asked to stop
---   locks  queue rows, then steps, then the task
+--   locks  as tasker_take_step, then the task
 --   raises WF001 unknown task or step, WF002 when the step has ended     events step.cancelled
 create or replace function tasker_cancel_step (p_task_id uuid, p_step_name text, p_actor text, p_reason text)
   returns text
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_task_no bigint := tasker_task_no(p_task_id);
@@ -22,10 +23,11 @@ begin
     values (v_task_no, v_step_no, v_now, 2, 2, v_step.attempts, p_actor, p_reason, '{"cancel_requested": true}');
     perform pg_notify('tasker_cancel', '');
   else
+    perform tasker_leave_queue(v_task_no, v_step_no);
     update tasker_step s set state = 6, finished_at = v_now where s.task_no = v_task_no and s.step_no = v_step_no;
     insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
     values (v_task_no, v_step_no, v_now, v_step.state, 6, p_actor, p_reason);
-    perform tasker_block_descendants(v_task_no, v_step_no);
+    perform tasker_block_descendants(array[v_task_no], array[v_step_no]);
   end if;
   perform pg_notify('tasker_news', '');
   return case when v_step.state = 2 then 'running' else 'cancelled' end;

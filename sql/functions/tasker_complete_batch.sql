@@ -2,7 +2,8 @@
 --   p_task_nos, p_step_nos, p_attempts, p_results  one entry per step, sorted by task and step; results is one JSON array
 --   p_want  how many unlocked children the worker takes on at once: they go straight to running, without standing in the queue
 --   moves  running -> completed, pending -> running | ready | skipped, task -> its final state when its last counted step has ended
---   locks  own steps, then children by (task_no, step_no), then tasks by task_no; never another order
+--   locks  own steps, then children by (task_no, step_no), then tasks by task_no; never another order: where a child is skipped, its own
+--          children are locked before the tasks, so the tasks are counted off by a second statement
 --   fence  a step not running under this worker in this attempt is left alone and its children too
 --   events step.completed, step.started, step.skipped, task.completed | failed | cancelled
 -- Plans must not depend on statistics: every join has to be driven by the small side through the primary key. So volatile columns stand
@@ -21,6 +22,7 @@ declare
   v_handed_attempts smallint[];
   v_skipped_tasks bigint[];
   v_skipped_steps int[];
+  v_counted_tasks bigint[];
 begin
   with outcome as materialized (
     select o.task_no, o.step_no, o.attempt, o.result
@@ -54,7 +56,7 @@ begin
       from child
      where s.task_no = child.task_no and s.step_no = child.step_no
     returning s.task_no, s.step_no, s.definition_id, s.attempts, s.started_at, s.finished_at,
-              case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) then s.state end as state
+              case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass) then s.state end as state
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)
@@ -63,17 +65,17 @@ begin
       from unlocked u where u.state = 1
   ),
   counted as (
-    select e.task_no, count(*)::int as ended from ended e where e.counted group by 1 order by 1
+    select e.task_no, count(*)::int as ended from ended e where e.counted and not exists (select from unlocked u where u.state = 7) group by 1 order by 1
   ),
   task as (
     update tasker_task t
        set remaining = t.remaining - counted.ended,
            state = case when t.remaining <> counted.ended then t.state
                         when t.cancel_requested_at is not null then 6 when t.failed_count > 0 then 5 when t.cancelled_count > 0 then 6 else 4 end,
-           finished_at = case when t.remaining = counted.ended then clock_timestamp() + v_offset end
+           finished_at = case when t.remaining = counted.ended then clock_timestamp() + v_offset else t.finished_at end
       from counted
      where t.task_no = counted.task_no
-    returning t.task_no, t.state, t.finished_at
+    returning t.task_no, t.state, t.remaining, t.finished_at
   ),
   history as (
     insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id)
@@ -83,7 +85,7 @@ begin
            case when u.state = 2 then p_worker end
       from unlocked u where u.state in (2, 7)
     union all
-    select t.task_no, null::int, t.finished_at, 2::smallint, t.state, null::smallint, p_worker from task t where t.finished_at is not null
+    select t.task_no, null::int, t.finished_at, 2::smallint, t.state, null::smallint, p_worker from task t where t.remaining = 0
   ),
   claim as (
     insert into tasker_claim (worker_id, claim_no, task_nos, step_nos)
@@ -91,11 +93,12 @@ begin
   )
   select array_agg(u.task_no) filter (where u.state = 2), array_agg(u.step_no) filter (where u.state = 2),
          array_agg(u.definition_id) filter (where u.state = 2), array_agg(u.attempts) filter (where u.state = 2),
-         array_agg(u.task_no) filter (where u.state = 7), array_agg(u.step_no) filter (where u.state = 7)
-    into v_handed_tasks, v_handed_steps, v_handed_definitions, v_handed_attempts, v_skipped_tasks, v_skipped_steps
+         array_agg(u.task_no) filter (where u.state = 7), array_agg(u.step_no) filter (where u.state = 7),
+         case when bool_or(u.state = 7) then (select array_agg(e.task_no) from ended e where e.counted) end
+    into v_handed_tasks, v_handed_steps, v_handed_definitions, v_handed_attempts, v_skipped_tasks, v_skipped_steps, v_counted_tasks
     from unlocked u;
   if v_skipped_tasks is not null then
-    perform tasker_count_off(tasker_unlock_children(v_skipped_tasks, v_skipped_steps));
+    perform tasker_count_off(v_counted_tasks || tasker_unlock_children(v_skipped_tasks, v_skipped_steps), p_worker);
   end if;
   return query select * from unnest(v_handed_tasks, v_handed_steps, v_handed_definitions, v_handed_attempts);
 end

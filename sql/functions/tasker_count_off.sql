@@ -15,12 +15,12 @@ begin
        set remaining = t.remaining - v_off.ended,
            state = case when t.remaining <> v_off.ended then t.state
                         when t.cancel_requested_at is not null then 6 when t.failed_count > 0 then 5 when t.cancelled_count > 0 then 6 else 4 end,
-           finished_at = case when t.remaining = v_off.ended then tasker_clock() end
+           finished_at = case when t.remaining = v_off.ended then tasker_clock() else t.finished_at end
      where t.task_no = v_off.task_no
-    returning t.state, t.finished_at into v_task;
-    if v_task.finished_at is not null then
+    returning t.state, t.remaining, t.finished_at, t.started_at into v_task;
+    if v_task.remaining = 0 then
       insert into tasker_history (task_no, at, from_state, to_state, worker_id)
-      values (v_off.task_no, v_task.finished_at, 2, v_task.state, p_worker);
+      values (v_off.task_no, v_task.finished_at, case when v_task.started_at is null then 0 else 2 end, v_task.state, p_worker);
     end if;
   end loop;
 end

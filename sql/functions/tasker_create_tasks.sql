@@ -2,7 +2,7 @@
 --   p_requests  [{"definition_id", "context", "initiator", "source_system", "reason", "tags", "priority", "bypass_steps": [step names],
 --                 "correlation_id", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
 --   returns one row per request in its order; created is false when the idempotency key named an earlier task
---   moves  roots -> ready (pending until run_at)     locks  idempotency keys, in order     events  none before the first claim
+--   moves  roots -> ready (pending until run_at)     locks  idempotency keys, then definitions used for the first time, in order     events  none before the first claim
 --   raises WF005 when a key was used with another request, WF001 for an unknown definition
 create or replace function tasker_create_tasks (p_requests jsonb)
   returns table (place int, task_id uuid, created boolean)
@@ -45,8 +45,13 @@ begin
               where not exists (select from tasker_definition d where d.definition_id = (request.value ->> 'definition_id')::int)) then
     raise exception 'a request names a definition that is not known' using errcode = 'WF001';
   end if;
-  update tasker_definition d set used = true
-   where not d.used and d.definition_id in (select (request.value ->> 'definition_id')::int from jsonb_array_elements(p_requests) as request (value));
+  for v_keyed in
+    select d.definition_id from tasker_definition d
+     where not d.used and d.definition_id in (select (request.value ->> 'definition_id')::int from jsonb_array_elements(p_requests) as request (value))
+     order by d.definition_id
+  loop
+    update tasker_definition d set used = true where d.definition_id = v_keyed.definition_id;
+  end loop;
 
   return query
   with request as materialized (

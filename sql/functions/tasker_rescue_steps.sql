@@ -4,6 +4,7 @@
 create or replace function tasker_rescue_steps (p_worker int)
   returns int
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_task_nos bigint[];
@@ -19,8 +20,8 @@ begin
     from (select distinct x.task_no, x.step_no
             from tasker_claim k, unnest(k.task_nos, k.step_nos) as x (task_no, step_no)
            where k.worker_id = p_worker and k.claim_no = any(v_claims)) held
-    join tasker_step s on s.task_no = held.task_no and s.step_no = held.step_no
-   where s.state = 2 and s.worker_id = p_worker;
+   cross join lateral (select k.task_no, k.step_no, k.attempts from tasker_step k
+                        where k.task_no = held.task_no and k.step_no = held.step_no and k.state = 2 and k.worker_id = p_worker offset 0) s;
   if v_task_nos is not null then
     perform tasker_fail_steps(p_worker, v_task_nos, v_step_nos, v_attempts,
       (select jsonb_agg(jsonb_build_object('type', 'worker_crashed', 'message', 'the engine that ran this step died', 'code', null,

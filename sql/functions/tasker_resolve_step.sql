@@ -1,9 +1,10 @@
 -- tasker_resolve_step: an operator supplies the outcome of a step; it counts as completed and its children receive the result.
---   moves  pending, ready, retrying, failed -> resolved     locks  queue rows, then steps, then the task
+--   moves  pending, ready, retrying, failed -> resolved     locks  as tasker_take_step, then the task
 --   raises WF001 unknown task or step, WF002 when it is running or has ended otherwise, or the task was cancelled     events step.resolved
 create or replace function tasker_resolve_step (p_task_id uuid, p_step_name text, p_result jsonb, p_actor text, p_reason text)
   returns text
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_task_no bigint := tasker_task_no(p_task_id);

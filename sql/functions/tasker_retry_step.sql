@@ -1,10 +1,11 @@
 -- tasker_retry_step: an operator lets a failed step try again, with as many attempts as its template grants; or ends a back-off early.
---   moves  failed, retrying -> ready, and a failed task -> running     locks  queue rows, then steps, then the task
+--   moves  failed, retrying -> ready, and a failed task -> running     locks  as tasker_take_step, then the task
 --   raises WF001 unknown task or step, WF002 when the step is neither failed nor retrying, or the task was cancelled
 --   events none of its own; the history says who and why
 create or replace function tasker_retry_step (p_task_id uuid, p_step_name text, p_actor text, p_reason text)
   returns text
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_task_no bigint := tasker_task_no(p_task_id);
@@ -17,6 +18,7 @@ begin
     raise exception 'the step is %, only a failed or waiting step can be retried', tasker_state_name(v_step.state) using errcode = 'WF002';
   end if;
   perform tasker_refuse_cancelled(v_task_no);
+  perform tasker_leave_queue(v_task_no, v_step_no);
   update tasker_step s
      set state = 1, finished_at = null,
          retry_limit = case when v_step.state = 5 then least(s.attempts + p.retry_limit, 32767) else s.retry_limit end

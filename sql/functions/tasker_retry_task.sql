@@ -1,25 +1,23 @@
 -- tasker_retry_task: an operator lets every failed step of a task try again.
---   moves  failed steps -> ready, the task -> running     locks  steps by step_no, then the task
+--   moves  failed steps -> ready, the task -> running     locks  as tasker_hold_tasks, then the task
 --   raises WF001 unknown task, WF002 when no step of it is failed or the task was cancelled
 create or replace function tasker_retry_task (p_task_id uuid, p_actor text, p_reason text)
   returns text
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_task_no bigint := tasker_task_no(p_task_id);
   v_now timestamptz := tasker_clock();
   v_state smallint;
 begin
+  perform tasker_hold_tasks(array[v_task_no]);
   perform tasker_refuse_cancelled(v_task_no);
-  with failed as materialized (
-    select s.step_no from tasker_step s where s.task_no = v_task_no and s.state = 5 order by s.step_no for update
-  ),
-  reopened as (
+  with reopened as (
     update tasker_step s
        set state = 1, finished_at = null, retry_limit = least(s.attempts + p.retry_limit, 32767)
-      from failed, tasker_template p
-     where s.task_no = v_task_no and s.step_no = failed.step_no and s.state = 5
-       and p.definition_id = s.definition_id and p.step_no = s.step_no
+      from tasker_template p
+     where s.task_no = v_task_no and s.state = 5 and p.definition_id = s.definition_id and p.step_no = s.step_no
     returning s.step_no, s.definition_id
   ),
   ready as (

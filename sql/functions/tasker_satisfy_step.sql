@@ -1,14 +1,16 @@
 -- tasker_satisfy_step: the common part of skip and resolve: a step ends well without its handler, and its children go on.
 --   p_step   the step as tasker_take_step gave it, locked     p_state  7 skipped or 8 resolved
---   moves  p_step -> p_state, children -> ready, a failed task -> running or its end     locks  children, open steps, then the task
+--   moves  p_step -> p_state, children -> ready, a failed task -> running or its end     locks  the task
 --   events step.skipped or step.resolved, task.*
 create or replace function tasker_satisfy_step (p_step tasker_step, p_state smallint, p_result jsonb, p_actor text, p_reason text)
   returns text
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_now timestamptz := tasker_clock();
 begin
+  perform tasker_leave_queue(p_step.task_no, p_step.step_no);
   update tasker_step s set state = p_state, result = p_result, error = null, finished_at = v_now
    where s.task_no = p_step.task_no and s.step_no = p_step.step_no;
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)

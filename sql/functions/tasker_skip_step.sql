@@ -1,10 +1,11 @@
 -- tasker_skip_step: an operator goes on without a step.
 --   moves  ready, retrying, failed -> skipped; a pending step is marked and becomes skipped when its parents are done, so nothing overtakes them
---   locks  queue rows, then steps, then the task
+--   locks  as tasker_take_step, then the task
 --   raises WF001 unknown task or step, WF002 when it is running or has ended otherwise, or the task was cancelled     events step.skipped
 create or replace function tasker_skip_step (p_task_id uuid, p_step_name text, p_actor text, p_reason text)
   returns text
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_task_no bigint := tasker_task_no(p_task_id);

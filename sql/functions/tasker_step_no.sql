@@ -3,6 +3,7 @@
 create or replace function tasker_step_no (p_task_no bigint, p_step_name text)
   returns int
   language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_step_no int;

@@ -4,6 +4,7 @@ create or replace function tasker_step_readiness (p_task_id uuid)
   returns table (step_id bigint, step_name text, state text, total_parents int, satisfied_parents int, attempts smallint, retry_limit smallint,
                  next_retry_at timestamptz, waiting_for text)
   language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 #variable_conflict use_column
 declare
@@ -17,7 +18,10 @@ begin
   blocked (step_no, failed_no) as (
     select c.step_no, s.step_no from step s, unnest(s.children) as c (step_no) where s.state = 5
     union
-    select c.step_no, b.failed_no from blocked b join step s on s.step_no = b.step_no and s.state = 0, unnest(s.children) as c (step_no)
+    select c.step_no, b.failed_no
+      from blocked b
+     cross join lateral (select k.children from tasker_step k where k.task_no = v_task_no and k.step_no = b.step_no and k.state = 0 offset 0) s,
+           unnest(s.children) as c (step_no)
   ),
   blocker as (
     select b.step_no, string_agg(distinct f.name, ', ') as names from blocked b join step f on f.step_no = b.failed_no group by 1
@@ -37,7 +41,8 @@ begin
            when s.state in (4, 5, 6, 7, 8) then ''
            when s.state = 0 and t.finished_at is not null then 'a retry of ' || coalesce(blocker.names, 'a failed step')
            when s.state = 0 and blocker.names is not null then 'blocked: ' || blocker.names || ' failed; retry, skip or resolve it'
-           when s.state = 0 and s.pending = 0 then 'its start at ' || to_char(d.run_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+           when s.state = 0 and d.run_at is not null then 'its start at ' || to_char(d.run_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+           when s.state = 0 and parent.open_names is null then 'tasker_resolve_dependencies: its parents were completed by hand'
            when s.state = 0 then array_to_string(parent.open_names, ', ')
              || case when parent.open_count > 3 then ' and ' || parent.open_count - 3 || ' more' else '' end
            when s.state = 3 then 'attempt ' || s.attempts + 1 || ' of ' || s.retry_limit || ' at '

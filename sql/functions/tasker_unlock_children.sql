@@ -6,6 +6,7 @@
 create or replace function tasker_unlock_children (p_task_nos bigint[], p_step_nos int[])
   returns bigint[]
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_now timestamptz := tasker_clock();
@@ -15,11 +16,15 @@ declare
 begin
   while v_task_nos is not null loop
     v_counted := v_counted || array(
-      select s.task_no from unnest(v_task_nos, v_step_nos) as p (task_no, step_no) join tasker_step s using (task_no, step_no) where s.counted);
+      select p.task_no
+        from unnest(v_task_nos, v_step_nos) as p (task_no, step_no)
+       cross join lateral (select from tasker_step k where k.task_no = p.task_no and k.step_no = p.step_no and k.counted offset 0) s);
     with child as (
-      select s.task_no, c.step_no, count(*)::int as parents_done
-        from unnest(v_task_nos, v_step_nos) as p (task_no, step_no) join tasker_step s using (task_no, step_no), unnest(s.children) as c (step_no)
-       group by 1, 2 order by 1, 2
+      select p.task_no, c.step_no, count(*)::int as parents_done
+        from unnest(v_task_nos, v_step_nos) as p (task_no, step_no)
+       cross join lateral (select k.children from tasker_step k where k.task_no = p.task_no and k.step_no = p.step_no offset 0) s,
+             unnest(s.children) as c (step_no)
+       group by 1, 2 having abs(count(*)) = count(*) order by 1, 2   -- see tasker_complete_batch on abs
     ),
     unlocked as (
       update tasker_step s
@@ -28,12 +33,12 @@ begin
              finished_at = case when s.pending = child.parents_done and s.state = 0 and s.bypass then v_now else s.finished_at end
         from child
        where s.task_no = child.task_no and s.step_no = child.step_no
-      returning s.task_no, s.step_no, s.definition_id, case when s.pending = 0 and s.state in (1, 7) then s.state end as state
+      returning s.task_no, s.step_no, s.definition_id, case when s.pending = 0 and s.state in (1, 7) and (s.state <> 7 or s.bypass) then s.state end as state
     ),
     ready as (
       insert into tasker_ready (rank, task_no, step_no, definition_id)
-      select v_now - t.priority * interval '1 minute', u.task_no, u.step_no, u.definition_id
-        from unlocked u join tasker_task t using (task_no) where u.state = 1
+      select v_now - (select t.priority from tasker_task t where t.task_no = u.task_no) * interval '1 minute', u.task_no, u.step_no, u.definition_id
+        from unlocked u where u.state = 1
     ),
     history as (
       insert into tasker_history (task_no, step_no, at, from_state, to_state)

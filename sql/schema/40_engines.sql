@@ -9,7 +9,7 @@ create table tasker_worker (
   started_at    timestamptz not null,
   seen_at       timestamptz not null,
   lease_until   timestamptz not null,       -- the one judge of life and death, by the database's clock
-  server_started_at  timestamptz not null,  -- the advisory lock says something only within one life of the server
+  server_started_at  timestamptz,           -- the advisory lock says something only within one life of the server; null: it holds none
   draining      boolean not null default false
 );
 

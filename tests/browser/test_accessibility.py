@@ -14,6 +14,8 @@ from engine import queries, tasks
 from engine.db import Database
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest
+from engine.schedules import add_schedule, run_schedule
+from engine.timing import cron
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 LAUNCH = "/workflows/shop/process_order/1.0.0/launch"
@@ -41,7 +43,9 @@ def failed_task(db: Database, conn: psycopg.Connection[Any], registry: HandlerRe
 
 
 @pytest.fixture
-def paths(failed_task: str) -> list[str]:
+def paths(failed_task: str, db: Database) -> list[str]:
+    schedule = add_schedule(db, cron("30 2 * * *"), name="process_order", namespace="shop", context={"order_id": 1})
+    run_schedule(db, schedule.schedule_id, actor="ana")
     return [
         "/",
         "/tasks",
@@ -55,6 +59,7 @@ def paths(failed_task: str) -> list[str]:
         "/workflows/shop/process_order/1.0.0",
         LAUNCH,
         f"{LAUNCH}?mode=json",
+        "/schedules",
         "/engines",
     ]
 

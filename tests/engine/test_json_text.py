@@ -86,9 +86,9 @@ def test_what_lies_just_within_the_limits_is_read() -> None:
 
 @pytest.mark.parametrize("text", ['"' + '\\"' * 500_000, '"' + '\\"' * 500_000 + "\\", "{" * 1_000_000, '["' * 300_000, '"' * 1_000_000])
 def test_no_text_takes_long_to_refuse(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert refused(text)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 10  # processor seconds: what this forbids takes minutes
 
 
 @given(_values)
@@ -158,9 +158,9 @@ def test_shared_references_are_no_bomb() -> None:
     value: list[Any] = []
     for _ in range(60):
         value = [value, value]
-    started = time.perf_counter()
+    started = time.process_time()
     assert rejected(value)[0] == "result_too_large"
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 10  # processor seconds: what this forbids takes minutes
 
 
 def test_depth_is_limited_to_64() -> None:

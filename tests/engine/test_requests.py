@@ -184,9 +184,9 @@ def test_defaults_that_never_end_are_a_problem_not_a_hang() -> None:
 )
 def test_no_value_takes_long_to_check(schema: dict[str, Any], value: Any) -> None:
     request = TaskRequest("order", context={"a": value})
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         checked_context(request, {"properties": {"a": schema}})
     except RequestError:
         pass
-    assert time.perf_counter() - started < 0.6
+    assert time.process_time() - started < 10  # processor seconds: what this forbids takes minutes

@@ -47,9 +47,9 @@ def test_a_schema_may_refer_to_itself() -> None:
 def test_the_dialect_may_be_named() -> None:
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "properties": {"a": {"pattern": "(a+)+$"}}}
     assert schema_problems(schema, "schema") == []
-    started = time.perf_counter()
+    started = time.process_time()
     assert [problem.code for problem in check(ContextSchema(schema), {"a": "a" * 40 + "b"})] == ["pattern"]
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 10  # processor seconds: what this forbids takes minutes
 
 
 def test_nothing_is_ever_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,9 +113,9 @@ def test_a_pattern_matches_what_pythons_own_matcher_does(pattern: str, text: str
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*$", "(a|aa)+$", "a*a*a*a*a*b", "(.*)*x", "(a?){50}a{50}"])
 def test_no_pattern_takes_more_than_linear_time(pattern: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     patterns.search(pattern, "a" * 50_000 + "c")
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 10  # processor seconds: what this forbids takes minutes
 
 
 def test_classes_are_ascii_and_the_end_is_the_end() -> None:

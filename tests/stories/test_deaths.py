@@ -169,6 +169,15 @@ def test_a_step_that_holds_the_interpreter_neither_stops_the_heartbeat_nor_outli
     assert stage.worker_of(engine) == worker
 
 
+def test_handlers_that_take_longer_to_load_than_the_lease_do_not_cost_it(stage: Story) -> None:
+    stage.write("import sys\nif 'tasker-handlers' in sys.argv:\n    time.sleep(1.3)\n", "slow.py")
+    engine = stage.start("--lease", "1")
+    worker = stage.worker_of(engine)
+    assert stage.run("quick")["state"] == "completed"
+    assert stage.worker_of(engine) == worker
+    assert "lease" not in engine.said()
+
+
 # ---- asked to go
 
 

@@ -80,6 +80,29 @@ def test_an_engine_whose_database_is_away_for_longer_than_its_lease_starts_anew(
         database.close()
 
 
+def test_what_ended_while_the_database_was_away_is_reported_by_a_draining_engine(own_server: EmbeddedServer, tmp_path: Path) -> None:
+    database = Database(own_server.url)
+    story = Story(own_server.url, database, tmp_path)
+    try:
+        story.write(DIAMONDS + "\nheld = Workflow('held')\n@held.step()\ndef work():\n    note('held')\n    wait_for('gate')\n    note('ended')\n")
+        engine = story.start("--grace", "10")
+        task = story.launch("held")
+        story.noted("held")
+        crash(own_server)
+        story.open("gate")
+        story.noted("ended")
+        engine.send(signal.SIGTERM)
+        begun = time.monotonic()
+        until(lambda: time.monotonic() - begun > 2, "the engine to try in vain")
+        ensure_server(own_server.data_dir, options=QUICK)
+        assert engine.process.wait(10) == 0
+        assert story.step(task, "work")["state"] == "completed"
+        assert database.value("select count(*) from tasker_worker") == 0
+    finally:
+        story.end()
+        database.close()
+
+
 @pytest.mark.parametrize("runner", ["processes", "threads"])
 def test_a_lost_reply_loses_no_step_and_repeats_none(story: Story, admin: psycopg.Connection[Any], runner: str) -> None:
     story.write(DIAMONDS)

@@ -201,9 +201,9 @@ def test_lines_of_a_grid_run_between_its_boxes() -> None:
 def test_a_thousand_steps_are_placed_quickly() -> None:
     names = [f"step_{number}" for number in range(1000)]
     parents = [tuple({(no * 7919) % no, no - 1 - no % 3}) if no > 3 else () for no in range(1000)]
-    started = time.perf_counter()
+    started = time.process_time()
     graph.layout(names, parents)
-    assert time.perf_counter() - started < 1.5  # 0.04 to 0.2 s alone; the rest is room for a busy machine
+    assert time.process_time() - started < 10  # processor seconds: what this forbids takes minutes
 
 
 def test_collapsed_alike_steps_are_one_node() -> None:

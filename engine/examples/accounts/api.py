@@ -4,17 +4,15 @@ Called by the steps of `user_registration`. Every request carries a key that bel
 """
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
 from engine import PermanentError, RetryableError
 from engine.examples.services import URL_VARIABLE
+from engine.http import retry_after, shared_client
 
 TIMEOUT_SECONDS = 5.0
 RATE_LIMIT_SECONDS = 60.0
@@ -60,8 +58,8 @@ def call(
     headers = {"Idempotency-Key": key, "X-Correlation-ID": correlation_id}
     try:
         # The service is on this machine; a proxy in the environment must not come between.
-        with httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False) as client:
-            response = client.request(method, _url(path), json=body, params=query, headers=headers)
+        client = shared_client(trust_env=False)
+        response = client.request(method, _url(path), json=body, params=query, headers=headers, timeout=TIMEOUT_SECONDS)
     except httpx.TransportError as error:
         raise RetryableError(f"{method} {path}: no answer from the accounts service ({type(error).__name__})") from error
     if not response.is_success and response.status_code not in (CONFLICT, *accepted):
@@ -77,22 +75,6 @@ def failure(
         return PermanentError(message, error_code=PERMANENT[status])
     delay = retry_after(headers.get("Retry-After"))
     return RetryableError(message, delay=rate_limit_seconds if status == httpx.codes.TOO_MANY_REQUESTS and delay is None else delay)
-
-
-def retry_after(text: str | None) -> float | None:
-    """Seconds to wait by a Retry-After header, which holds seconds or a date; None when it says nothing usable."""
-    if not text:
-        return None
-    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text.strip()):
-        return float(text)
-    try:
-        return max(0.0, (_utc(parsedate_to_datetime(text)) - datetime.now(UTC)).total_seconds())
-    except ValueError:
-        return None
-
-
-def _utc(at: datetime) -> datetime:
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _url(path: str) -> str:

@@ -14,7 +14,11 @@ drop function if exists tasker_unlock_children;
 
 drop function if exists tasker_task_no;
 
+drop function if exists tasker_take_subscription;
+
 drop function if exists tasker_take_step;
+
+drop function if exists tasker_subscribe;
 
 drop function if exists tasker_step_readiness;
 
@@ -36,11 +40,15 @@ drop function if exists tasker_retry_step;
 
 drop function if exists tasker_retire_worker;
 
+drop function if exists tasker_resume_schedule;
+
 drop function if exists tasker_resolve_step;
 
 drop function if exists tasker_resolve_dependencies;
 
 drop function if exists tasker_rescue_steps;
+
+drop function if exists tasker_remove_schedule;
 
 drop function if exists tasker_release_steps;
 
@@ -52,19 +60,47 @@ drop function if exists tasker_refuse_cancelled;
 
 drop function if exists tasker_recount_task;
 
+drop function if exists tasker_recount_due;
+
+drop function if exists tasker_record_delivery;
+
 drop function if exists tasker_reap_workers;
 
 drop function if exists tasker_read_tasks;
 
 drop function if exists tasker_read_results;
 
+drop function if exists tasker_publish_event;
+
+drop function if exists tasker_postpone_event;
+
+drop function if exists tasker_pause_schedule;
+
+drop function if exists tasker_note_schedule_run;
+
 drop function if exists tasker_move_exists;
+
+drop function if exists tasker_leave_subscriptions;
+
+drop function if exists tasker_leave_queue;
+
+drop function if exists tasker_lay_aside_event;
+
+drop function if exists tasker_read_events;
+
+drop function if exists tasker_hold_tasks;
+
+drop function if exists tasker_hold_steps;
+
+drop function if exists tasker_hold_queues;
 
 drop function if exists tasker_heartbeat;
 
 drop function if exists tasker_get_ready_steps;
 
 drop function if exists tasker_fail_steps;
+
+drop function if exists tasker_event_horizon;
 
 drop function if exists tasker_create_tasks;
 
@@ -76,9 +112,9 @@ drop function if exists tasker_complete_batch;
 
 drop function if exists tasker_complete_and_claim;
 
-drop function if exists tasker_clock;
-
 drop function if exists tasker_claim_steps;
+
+drop function if exists tasker_claim_due_schedules;
 
 drop function if exists tasker_cancel_task;
 
@@ -89,6 +125,18 @@ drop function if exists tasker_cancel_requests;
 drop function if exists tasker_block_descendants;
 
 drop function if exists tasker_backoff;
+
+drop function if exists tasker_advance_schedule;
+
+drop function if exists tasker_add_schedule;
+
+drop function if exists tasker_clock;
+
+drop table if exists tasker_schedule;
+
+drop table if exists tasker_custom_event;
+drop table if exists tasker_undelivered;
+drop table if exists tasker_subscription;
 
 drop table if exists tasker_history;
 

@@ -145,7 +145,7 @@ create table tasker_request_key (
   primary key (namespace, name, key)
 );
 
--- source: schema/40_engines.sql a108b4c46486
+-- source: schema/40_engines.sql 76ce23c4f8b9
 -- Who runs: one row per engine process (a fresh worker_id at every start) and one row per claim call.
 
 create table tasker_worker (
@@ -157,7 +157,7 @@ create table tasker_worker (
   started_at    timestamptz not null,
   seen_at       timestamptz not null,
   lease_until   timestamptz not null,       -- the one judge of life and death, by the database's clock
-  server_started_at  timestamptz not null,  -- the advisory lock says something only within one life of the server
+  server_started_at  timestamptz,           -- the advisory lock says something only within one life of the server; null: it holds none
   draining      boolean not null default false
 );
 
@@ -192,6 +192,133 @@ create table tasker_history (
 create index tasker_history_task on tasker_history (task_no);
 create index tasker_history_xid on tasker_history using brin (xid) with (pages_per_range = 16, autosummarize = on);
 
+-- source: schema/60_events.sql 92d437d11dba
+-- Who listens: the history is the event log, and each subscriber has a durable place in it.
+-- An event's id is twice its history row's number, and one more for step.retried, which shares the row of its step.failed.
+
+-- readers go through the history by number
+create index tasker_history_event on tasker_history (event_id);
+
+create table tasker_subscription (
+  name             text primary key,        -- of the EventSubscriber class
+  event_id         bigint not null,         -- everything up to here was delivered or laid aside
+  owner            uuid,                    -- the engine that delivers to it now
+  lease_until      timestamptz,             -- by the database's clock; then another engine may take over
+  fence            bigint not null default 0,   -- goes up with every new owner; a report must name it
+  attempts         int not null default 0,  -- of the event that comes next
+  next_try_at      timestamptz,             -- set while that event waits for another attempt
+  last_error       text,                    -- of the last attempt that failed; null once the event was delivered
+  delivered_count  bigint not null default 0,
+  delivered_at     timestamptz,
+  created_at       timestamptz not null,
+  check ((owner is null) = (lease_until is null))
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- events that a subscriber refused to the last attempt; kept for a person to look at
+create table tasker_undelivered (
+  name      text not null,                  -- of the subscriber
+  event_id  bigint not null,
+  event     jsonb not null,
+  attempts  int not null,
+  error     text not null,
+  at        timestamptz not null,
+  primary key (name, event_id)
+);
+
+-- events that handlers published; their numbers come from the history's sequence, so that one order holds all
+create table tasker_custom_event (
+  event_no  bigint primary key,
+  at        timestamptz not null,
+  type      text not null,
+  task_no   bigint not null,
+  step_no   int,
+  data      jsonb
+);
+create index tasker_custom_event_task on tasker_custom_event (task_no);
+
+-- source: schema/70_schedules.sql 9132355e582f
+-- What recurs: one row per schedule. Python works out the times (engine/timing.py); here is who may act on them.
+
+create table tasker_schedule (
+  schedule_id   int generated always as identity primary key,
+  namespace     text not null,
+  name          text not null,              -- the workflow's
+  version       text,                       -- null: the highest at each run
+  kind          text not null check (kind in ('cron', 'interval')),
+  expression    text not null,              -- 30 2 * * *  or  1h30m
+  time_zone     text not null,              -- whose clock a cron expression is read by; an interval is the same length everywhere
+  context       jsonb not null check (jsonb_typeof(context) = 'object'),
+  policy        text not null check (policy in ('skip', 'one', 'all')),   -- what becomes of runs that no engine was there for
+  paused        boolean not null default false,
+  next_run_at   timestamptz,                -- null: there is no further run
+  claimed_until timestamptz,                -- an engine is making the tasks that are due; another may after that
+  last_run_at   timestamptz,                -- when it last made a task
+  recent_task_ids  uuid[] not null default '{}',   -- the last five it made, newest first; all bear the tag schedule:<id>
+  last_error    text,                       -- why its latest run made no task
+  created_by    text,
+  created_at    timestamptz not null,
+  changed_by    text,                       -- the operator who last paused or resumed it, and why
+  changed_at    timestamptz,
+  change_reason text
+);
+create index tasker_schedule_due on tasker_schedule (next_run_at) where not paused;
+
+-- source: functions/tasker_clock.sql 7e4fb1b06a3e
+-- tasker_clock: the one clock of the product. Tests move it for a session: set tasker.clock_offset = '1 hour'.
+--   returns the time now, even inside a long transaction
+create or replace function tasker_clock ()
+  returns timestamptz
+  language sql volatile parallel safe
+as $$
+  select clock_timestamp() + coalesce(nullif(current_setting('tasker.clock_offset', true), ''), '0')::interval
+$$;
+
+-- source: functions/tasker_add_schedule.sql f245f7f98db8
+-- tasker_add_schedule: a workflow is to run again and again.
+-- needs: tasker_clock
+--   p_schedule  {"namespace", "name", "version", "kind", "expression", "time_zone", "context", "policy", "next_run_at", "created_by"}, all of it valid
+--   returns its id
+create or replace function tasker_add_schedule (p_schedule jsonb)
+  returns int
+  language sql
+as $$
+  insert into tasker_schedule (namespace, name, version, kind, expression, time_zone, context, policy, next_run_at, created_by, created_at)
+  select field.namespace, field.name, field.version, field.kind, field.expression, field.time_zone, field.context, field.policy,
+         field.next_run_at, field.created_by, tasker_clock()
+    from jsonb_to_record(p_schedule) as field (namespace text, name text, version text, kind text, expression text, time_zone text,
+                                               context jsonb, policy text, next_run_at timestamptz, created_by text)
+  returning schedule_id
+$$;
+
+-- source: functions/tasker_advance_schedule.sql 1d8919559303
+-- tasker_advance_schedule: a run that was due has been dealt with; the schedule waits for its next one.
+-- needs: tasker_clock
+--   p_due_at    the run that the caller claimed; when the schedule has moved on from it, nothing changes
+--   p_task_ids  the tasks that were made, oldest first;  p_error  why there are none
+--   returns whether it was advanced
+create or replace function tasker_advance_schedule
+  (p_schedule_id int, p_due_at timestamptz, p_next_run_at timestamptz, p_task_ids uuid[], p_error text)
+  returns boolean
+  language sql
+as $$
+  with made as (
+    select coalesce(array_agg(m.task_id order by m.place desc), '{}') as task_ids
+      from unnest(p_task_ids) with ordinality as m (task_id, place)
+  ),
+  advanced as (
+    update tasker_schedule s
+       set next_run_at = p_next_run_at,
+           claimed_until = null,
+           last_run_at = case when made.task_ids = '{}' then s.last_run_at else tasker_clock() end,
+           recent_task_ids = (made.task_ids || s.recent_task_ids)[1:5],
+           last_error = p_error
+      from made
+     where s.schedule_id = p_schedule_id and s.next_run_at = p_due_at
+    returning 1
+  )
+  select exists (select from advanced)
+$$;
+
 -- source: functions/tasker_backoff.sql 993ab7586613
 -- tasker_backoff: how long a step waits before its next attempt.
 --   p_attempt  the attempt that has just failed, from 1     p_delay  seconds the handler asked for; wins over the computed wait
@@ -213,66 +340,84 @@ begin
 end
 $$;
 
--- source: functions/tasker_block_descendants.sql 3cbd167cd071
--- tasker_block_descendants: what follows when a step has just failed or been cancelled for good.
+-- source: functions/tasker_block_descendants.sql 4add2b2145e7
+-- tasker_block_descendants: what follows when steps have just failed or been cancelled for good.
 --   The first time in a task everything is counted anew; later only the newly blocked steps are taken off the count.
 --   moves  descendants of a cancelled step -> cancelled; task -> its final state when nothing can progress
---   locks  as tasker_recount_task     events step.cancelled, task.failed | cancelled
-create or replace function tasker_block_descendants (p_task_no bigint, p_step_no int)
+--   locks  what can move in a task to be counted anew, and what is blocked in the others, by (task_no, step_no); then tasks by task_no.
+--          The caller has taken the queue rows and steps of the tasks in tasker_recount_due before it moved the first step
+--   events step.cancelled, task.failed | cancelled
+create or replace function tasker_block_descendants (p_task_nos bigint[], p_step_nos int[])
   returns void
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
-  v_step tasker_step;
   v_now timestamptz := tasker_clock();
-  v_off int;
-  v_counts_all boolean;
+  v_recount bigint[] := tasker_recount_due(p_task_nos, p_step_nos);
+  v_blocked_tasks bigint[];
+  v_blocked_steps int[];
+  v_off bigint[];
+  v_task record;
 begin
-  select s.* into v_step from tasker_step s where s.task_no = p_task_no and s.step_no = p_step_no;
-  select t.failed_count + t.cancelled_count > 0 into v_counts_all from tasker_task t where t.task_no = p_task_no;
-  if v_step.state = 6 and v_step.children is not null then
-    with recursive blocked (step_no) as (
-      select c.step_no from unnest(v_step.children) as c (step_no)
-      union
-      select c.step_no
-        from blocked b join tasker_step s on s.task_no = p_task_no and s.step_no = b.step_no and s.state = 0, unnest(s.children) as c (step_no)
-    ),
-    ordered as materialized (
-      select s.step_no from tasker_step s join blocked b on b.step_no = s.step_no
-       where s.task_no = p_task_no and s.state = 0 order by s.step_no for update of s
-    ),
-    cancelled as (
-      update tasker_step s set state = 6, finished_at = v_now from ordered o
-       where s.task_no = p_task_no and s.step_no = o.step_no and s.state = 0
-      returning s.step_no
-    )
-    insert into tasker_history (task_no, step_no, at, from_state, to_state, reason)
-    select p_task_no, c.step_no, v_now, 0, 6, 'a step it waits for was cancelled' from cancelled c;
-    v_counts_all := false;
-  end if;
-  if not v_counts_all or not v_step.counted then
-    perform tasker_recount_task(p_task_no);
-    return;
-  end if;
-  with recursive blocked (step_no) as (
-    select c.step_no from unnest(v_step.children) as c (step_no)
+  with recursive blocked (task_no, step_no) as (
+    select ended.task_no, c.step_no
+      from unnest(p_task_nos, p_step_nos) as ended (task_no, step_no)
+     cross join lateral (select k.children from tasker_step k where k.task_no = ended.task_no and k.step_no = ended.step_no offset 0) s,
+           unnest(s.children) as c (step_no)
+     where ended.task_no <> all(v_recount)
     union
-    select c.step_no
-      from blocked b join tasker_step s on s.task_no = p_task_no and s.step_no = b.step_no and s.state = 0, unnest(s.children) as c (step_no)
-  ),
-  ordered as materialized (
-    select s.step_no from tasker_step s join blocked b on b.step_no = s.step_no
-     where s.task_no = p_task_no and s.state = 0 and s.counted order by s.step_no for update of s
-  ),
-  uncounted as (
-    update tasker_step s set counted = false from ordered o
-     where s.task_no = p_task_no and s.step_no = o.step_no and s.state = 0 and s.counted
-    returning s.step_no
+    select b.task_no, c.step_no
+      from blocked b
+     cross join lateral (select k.children from tasker_step k where k.task_no = b.task_no and k.step_no = b.step_no and k.state = 0 offset 0) s,
+           unnest(s.children) as c (step_no)
   )
-  select count(*) into v_off from uncounted;
-  update tasker_task t set failed_count = t.failed_count + (v_step.state = 5)::int, cancelled_count = t.cancelled_count + (v_step.state = 6)::int
-   where t.task_no = p_task_no;
-  perform tasker_count_off(array_fill(p_task_no, array[v_off + 1]));
+  select array_agg(b.task_no), array_agg(b.step_no) into v_blocked_tasks, v_blocked_steps from blocked b;
+
+  perform tasker_hold_steps(v_blocked_tasks, v_blocked_steps, v_recount);
+
+  with recursive lost (task_no, step_no) as (
+    select ended.task_no, c.step_no
+      from unnest(p_task_nos, p_step_nos) as ended (task_no, step_no)
+     cross join lateral (select k.children from tasker_step k where k.task_no = ended.task_no and k.step_no = ended.step_no and k.state = 6 offset 0) s,
+           unnest(s.children) as c (step_no)
+    union
+    select l.task_no, c.step_no
+      from lost l
+     cross join lateral (select k.children from tasker_step k where k.task_no = l.task_no and k.step_no = l.step_no and k.state = 0 offset 0) s,
+           unnest(s.children) as c (step_no)
+  ),
+  cancelled as (
+    update tasker_step s set state = 6, finished_at = v_now
+      from (select distinct l.task_no, l.step_no from lost l where abs(l.step_no) = l.step_no) l   -- see tasker_complete_batch on abs
+     where s.task_no = l.task_no and s.step_no = l.step_no and case when s.state = 0 then true end
+    returning s.task_no, s.step_no
+  )
+  insert into tasker_history (task_no, step_no, at, from_state, to_state, reason)
+  select c.task_no, c.step_no, v_now, 0, 6, 'a step it waits for was cancelled' from cancelled c order by 1, 2;
+
+  with uncounted as (
+    update tasker_step s set counted = false
+      from (select b.task_no, b.step_no from unnest(v_blocked_tasks, v_blocked_steps) as b (task_no, step_no) where abs(b.step_no) = b.step_no) b
+     where s.task_no = b.task_no and s.step_no = b.step_no and case when s.state = 0 and s.counted then true end
+    returning s.task_no
+  )
+  select array_agg(u.task_no) into v_off from uncounted u;
+
+  for v_task in
+    select ended.task_no, count(*) filter (where s.state = 5) as failed, count(*) filter (where s.state = 6) as cancelled
+      from unnest(p_task_nos, p_step_nos) as ended (task_no, step_no)
+     cross join lateral (select k.state from tasker_step k where k.task_no = ended.task_no and k.step_no = ended.step_no offset 0) s
+     group by 1 order by 1
+  loop
+    if v_task.task_no = any(v_recount) then
+      perform tasker_recount_task(v_task.task_no);
+      continue;
+    end if;
+    update tasker_task t set failed_count = t.failed_count + v_task.failed, cancelled_count = t.cancelled_count + v_task.cancelled
+     where t.task_no = v_task.task_no;
+    perform tasker_count_off(array(select o.task_no from unnest(p_task_nos || v_off) as o (task_no) where o.task_no = v_task.task_no));
+  end loop;
 end
 $$;
 
@@ -288,14 +433,15 @@ as $$
                         where k.task_no = wanted.task_no and k.step_no = wanted.step_no and k.state = 2 and k.cancel_requested offset 0) s
 $$;
 
--- source: functions/tasker_cancel_step.sql 6acb7212bc8c
+-- source: functions/tasker_cancel_step.sql 5a0279b9c0b0
 -- tasker_cancel_step: an operator stops one step; what waits for it is cancelled with it, other branches go on.
 --   moves  pending, ready, retrying -> cancelled, and its descendants; running is asked to stop
---   locks  queue rows, then steps, then the task
+--   locks  as tasker_take_step, then the task
 --   raises WF001 unknown task or step, WF002 when the step has ended     events step.cancelled
 create or replace function tasker_cancel_step (p_task_id uuid, p_step_name text, p_actor text, p_reason text)
   returns text
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_task_no bigint := tasker_task_no(p_task_id);
@@ -313,24 +459,26 @@ begin
     values (v_task_no, v_step_no, v_now, 2, 2, v_step.attempts, p_actor, p_reason, '{"cancel_requested": true}');
     perform pg_notify('tasker_cancel', '');
   else
+    perform tasker_leave_queue(v_task_no, v_step_no);
     update tasker_step s set state = 6, finished_at = v_now where s.task_no = v_task_no and s.step_no = v_step_no;
     insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
     values (v_task_no, v_step_no, v_now, v_step.state, 6, p_actor, p_reason);
-    perform tasker_block_descendants(v_task_no, v_step_no);
+    perform tasker_block_descendants(array[v_task_no], array[v_step_no]);
   end if;
   perform pg_notify('tasker_news', '');
   return case when v_step.state = 2 then 'running' else 'cancelled' end;
 end
 $$;
 
--- source: functions/tasker_cancel_task.sql 8f9687c2126f
+-- source: functions/tasker_cancel_task.sql f8d321bc83bf
 -- tasker_cancel_task: an operator stops a task.
 --   moves  pending, ready, retrying steps -> cancelled; running ones are asked to stop; task -> cancelled, at once or when the last of them has ended
---   locks  queue rows, then steps by step_no, then the task
+--   locks  as tasker_hold_tasks, then the task
 --   raises WF001 unknown task, WF002 when it has ended     events step.cancelled, task.cancelled
 create or replace function tasker_cancel_task (p_task_id uuid, p_actor text, p_reason text)
   returns text
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_task_no bigint := tasker_task_no(p_task_id);
@@ -338,14 +486,17 @@ declare
   v_task tasker_task;
   v_state smallint;
 begin
-  delete from tasker_ready r where r.task_no = v_task_no;
-  delete from tasker_delayed d where d.task_no = v_task_no;
-  perform from tasker_step s where s.task_no = v_task_no and s.state in (0, 1, 2, 3) order by s.step_no for update;
+  perform tasker_hold_tasks(array[v_task_no]);
   select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
   if v_task.finished_at is not null then
     raise exception 'the task is % already', tasker_state_name(v_task.state) using errcode = 'WF002';
   end if;
   update tasker_task t set cancel_requested_at = coalesce(t.cancel_requested_at, v_now) where t.task_no = v_task_no;
+  -- a row that a claim has taken since is left to it, see tasker_leave_queue
+  delete from tasker_ready r
+   where r.ctid = any(array(select q.ctid from tasker_ready q where q.task_no = v_task_no for update skip locked));
+  delete from tasker_delayed d
+   where d.ctid = any(array(select q.ctid from tasker_delayed q where q.task_no = v_task_no for update skip locked));
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
   select v_task_no, s.step_no, v_now, s.state, 6, p_actor, p_reason
     from tasker_step s where s.task_no = v_task_no and s.state in (0, 1, 3) order by s.step_no;
@@ -361,6 +512,38 @@ begin
   perform pg_notify('tasker_news', '');
   return tasker_state_name(v_state);
 end
+$$;
+
+-- source: functions/tasker_claim_due_schedules.sql c7f1725d0c17
+-- tasker_claim_due_schedules: the caller, and for p_lease nobody else, makes the tasks of these schedules and then advances them.
+-- needs: tasker_clock
+--   returns up to p_limit schedules that are due, the longest overdue first, and the clock by which they are
+--   locks   their rows; those that another engine is claiming now are left to it, not waited for
+-- A lease that runs out before its schedule is advanced harms nobody: the next engine asks for tasks under the same idempotency keys.
+create or replace function tasker_claim_due_schedules (p_limit int, p_lease interval)
+  returns table (schedule_id int, namespace text, name text, version text, kind text, expression text, time_zone text, context jsonb,
+                 policy text, due_at timestamptz, clock timestamptz)
+  language sql
+as $$
+  with now as materialized (select tasker_clock() as clock),
+  due as materialized (
+    select s.schedule_id
+      from tasker_schedule s, now
+     where not s.paused and s.next_run_at <= now.clock and (s.claimed_until is null or s.claimed_until <= now.clock)
+     order by s.next_run_at, s.schedule_id
+     limit p_limit
+       for update of s skip locked
+  ),
+  claimed as (
+    update tasker_schedule s
+       set claimed_until = now.clock + p_lease
+      from due, now
+     where s.schedule_id = due.schedule_id
+    returning s.*, now.clock
+  )
+  select c.schedule_id, c.namespace, c.name, c.version, c.kind, c.expression, c.time_zone, c.context, c.policy, c.next_run_at, c.clock
+    from claimed c
+   order by c.next_run_at, c.schedule_id
 $$;
 
 -- source: functions/tasker_claim_steps.sql cb4a1c23c66d
@@ -423,16 +606,6 @@ begin
 end
 $$;
 
--- source: functions/tasker_clock.sql 7e4fb1b06a3e
--- tasker_clock: the one clock of the product. Tests move it for a session: set tasker.clock_offset = '1 hour'.
---   returns the time now, even inside a long transaction
-create or replace function tasker_clock ()
-  returns timestamptz
-  language sql volatile parallel safe
-as $$
-  select clock_timestamp() + coalesce(nullif(current_setting('tasker.clock_offset', true), ''), '0')::interval
-$$;
-
 -- source: functions/tasker_complete_and_claim.sql 5e027cd18d72
 -- tasker_complete_and_claim: the engine's one round trip: report what ended well, take on more.
 --   p_claim_no     the engine's own running number of this call; p_closed_claims: earlier ones of which every step has ended
@@ -468,12 +641,13 @@ begin
 end
 $$;
 
--- source: functions/tasker_complete_batch.sql d2ef4ea2680a
+-- source: functions/tasker_complete_batch.sql 8f6d09a4952c
 -- tasker_complete_batch: many steps end well in one statement; the core of the engine's speed.
 --   p_task_nos, p_step_nos, p_attempts, p_results  one entry per step, sorted by task and step; results is one JSON array
 --   p_want  how many unlocked children the worker takes on at once: they go straight to running, without standing in the queue
 --   moves  running -> completed, pending -> running | ready | skipped, task -> its final state when its last counted step has ended
---   locks  own steps, then children by (task_no, step_no), then tasks by task_no; never another order
+--   locks  own steps, then children by (task_no, step_no), then tasks by task_no; never another order: where a child is skipped, its own
+--          children are locked before the tasks, so the tasks are counted off by a second statement
 --   fence  a step not running under this worker in this attempt is left alone and its children too
 --   events step.completed, step.started, step.skipped, task.completed | failed | cancelled
 -- Plans must not depend on statistics: every join has to be driven by the small side through the primary key. So volatile columns stand
@@ -492,6 +666,7 @@ declare
   v_handed_attempts smallint[];
   v_skipped_tasks bigint[];
   v_skipped_steps int[];
+  v_counted_tasks bigint[];
 begin
   with outcome as materialized (
     select o.task_no, o.step_no, o.attempt, o.result
@@ -525,7 +700,7 @@ begin
       from child
      where s.task_no = child.task_no and s.step_no = child.step_no
     returning s.task_no, s.step_no, s.definition_id, s.attempts, s.started_at, s.finished_at,
-              case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) then s.state end as state
+              case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass) then s.state end as state
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)
@@ -534,17 +709,17 @@ begin
       from unlocked u where u.state = 1
   ),
   counted as (
-    select e.task_no, count(*)::int as ended from ended e where e.counted group by 1 order by 1
+    select e.task_no, count(*)::int as ended from ended e where e.counted and not exists (select from unlocked u where u.state = 7) group by 1 order by 1
   ),
   task as (
     update tasker_task t
        set remaining = t.remaining - counted.ended,
            state = case when t.remaining <> counted.ended then t.state
                         when t.cancel_requested_at is not null then 6 when t.failed_count > 0 then 5 when t.cancelled_count > 0 then 6 else 4 end,
-           finished_at = case when t.remaining = counted.ended then clock_timestamp() + v_offset end
+           finished_at = case when t.remaining = counted.ended then clock_timestamp() + v_offset else t.finished_at end
       from counted
      where t.task_no = counted.task_no
-    returning t.task_no, t.state, t.finished_at
+    returning t.task_no, t.state, t.remaining, t.finished_at
   ),
   history as (
     insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id)
@@ -554,7 +729,7 @@ begin
            case when u.state = 2 then p_worker end
       from unlocked u where u.state in (2, 7)
     union all
-    select t.task_no, null::int, t.finished_at, 2::smallint, t.state, null::smallint, p_worker from task t where t.finished_at is not null
+    select t.task_no, null::int, t.finished_at, 2::smallint, t.state, null::smallint, p_worker from task t where t.remaining = 0
   ),
   claim as (
     insert into tasker_claim (worker_id, claim_no, task_nos, step_nos)
@@ -562,19 +737,21 @@ begin
   )
   select array_agg(u.task_no) filter (where u.state = 2), array_agg(u.step_no) filter (where u.state = 2),
          array_agg(u.definition_id) filter (where u.state = 2), array_agg(u.attempts) filter (where u.state = 2),
-         array_agg(u.task_no) filter (where u.state = 7), array_agg(u.step_no) filter (where u.state = 7)
-    into v_handed_tasks, v_handed_steps, v_handed_definitions, v_handed_attempts, v_skipped_tasks, v_skipped_steps
+         array_agg(u.task_no) filter (where u.state = 7), array_agg(u.step_no) filter (where u.state = 7),
+         case when bool_or(u.state = 7) then (select array_agg(e.task_no) from ended e where e.counted) end
+    into v_handed_tasks, v_handed_steps, v_handed_definitions, v_handed_attempts, v_skipped_tasks, v_skipped_steps, v_counted_tasks
     from unlocked u;
   if v_skipped_tasks is not null then
-    perform tasker_count_off(tasker_unlock_children(v_skipped_tasks, v_skipped_steps));
+    perform tasker_count_off(v_counted_tasks || tasker_unlock_children(v_skipped_tasks, v_skipped_steps), p_worker);
   end if;
   return query select * from unnest(v_handed_tasks, v_handed_steps, v_handed_definitions, v_handed_attempts);
 end
 $$;
 
--- source: functions/tasker_complete_few.sql 84bf4a2b6a42
+-- source: functions/tasker_complete_few.sql fef6c2282cc1
 -- tasker_complete_few: the same as tasker_complete_batch for up to three steps, without its start-up cost: 0.3 ms less per hop.
---   moves, locks, fence, events  as tasker_complete_batch; a test holds the two equal
+--   moves, locks, fence, events  as tasker_complete_batch; a test holds the two equal. With fewer places than children they may hand over
+--   different ones of the unlocked children: here the places are for those, there for all children
 create or replace function tasker_complete_few
   (p_worker int, p_claim_no int, p_task_nos bigint[], p_step_nos int[], p_attempts smallint[], p_results jsonb, p_want int)
   returns table (task_no bigint, step_no int, definition_id int, attempt smallint)
@@ -629,7 +806,7 @@ begin
            finished_at = case when s.pending = v_child.parents_done and s.state = 0 and s.bypass then clock_timestamp() + v_offset else s.finished_at end,
            attempts = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or v_want <= 0 then s.attempts else s.attempts + 1 end
      where s.task_no = v_child.task_no and s.step_no = v_child.step_no
-    returning case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) then s.state end,
+    returning case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass) then s.state end,
               s.definition_id, s.attempts, coalesce(s.finished_at, s.started_at)
          into v_state, definition_id, attempt, v_now;
     if v_state = 2 then
@@ -655,16 +832,16 @@ begin
   if v_handed_tasks is not null then
     insert into tasker_claim (worker_id, claim_no, task_nos, step_nos) values (p_worker, p_claim_no, v_handed_tasks, v_handed_steps);
   end if;
+  if v_skipped_tasks is not null then
+    v_counted_tasks := v_counted_tasks || tasker_unlock_children(v_skipped_tasks, v_skipped_steps);
+  end if;
   if v_counted_tasks <> '{}' then
     perform tasker_count_off(v_counted_tasks, p_worker);
-  end if;
-  if v_skipped_tasks is not null then
-    perform tasker_count_off(tasker_unlock_children(v_skipped_tasks, v_skipped_steps));
   end if;
 end
 $$;
 
--- source: functions/tasker_count_off.sql e14729ad718e
+-- source: functions/tasker_count_off.sql 312626aab2f2
 -- tasker_count_off: takes ended steps off their tasks' count, and settles a task whose last counted step has ended.
 --   p_task_nos  one entry per counted step that ended (a task may stand there several times)
 --   moves  task -> completed; failed when a step is failed; cancelled on request, or when steps were cancelled and none failed
@@ -682,23 +859,23 @@ begin
        set remaining = t.remaining - v_off.ended,
            state = case when t.remaining <> v_off.ended then t.state
                         when t.cancel_requested_at is not null then 6 when t.failed_count > 0 then 5 when t.cancelled_count > 0 then 6 else 4 end,
-           finished_at = case when t.remaining = v_off.ended then tasker_clock() end
+           finished_at = case when t.remaining = v_off.ended then tasker_clock() else t.finished_at end
      where t.task_no = v_off.task_no
-    returning t.state, t.finished_at into v_task;
-    if v_task.finished_at is not null then
+    returning t.state, t.remaining, t.finished_at, t.started_at into v_task;
+    if v_task.remaining = 0 then
       insert into tasker_history (task_no, at, from_state, to_state, worker_id)
-      values (v_off.task_no, v_task.finished_at, 2, v_task.state, p_worker);
+      values (v_off.task_no, v_task.finished_at, case when v_task.started_at is null then 0 else 2 end, v_task.state, p_worker);
     end if;
   end loop;
 end
 $$;
 
--- source: functions/tasker_create_tasks.sql bfb0e55b180f
+-- source: functions/tasker_create_tasks.sql 2961b369f15e
 -- tasker_create_tasks: makes tasks with all their steps, in one statement per table whatever their number.
 --   p_requests  [{"definition_id", "context", "initiator", "source_system", "reason", "tags", "priority", "bypass_steps": [step names],
 --                 "correlation_id", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
 --   returns one row per request in its order; created is false when the idempotency key named an earlier task
---   moves  roots -> ready (pending until run_at)     locks  idempotency keys, in order     events  none before the first claim
+--   moves  roots -> ready (pending until run_at)     locks  idempotency keys, then definitions used for the first time, in order     events  none before the first claim
 --   raises WF005 when a key was used with another request, WF001 for an unknown definition
 create or replace function tasker_create_tasks (p_requests jsonb)
   returns table (place int, task_id uuid, created boolean)
@@ -741,8 +918,13 @@ begin
               where not exists (select from tasker_definition d where d.definition_id = (request.value ->> 'definition_id')::int)) then
     raise exception 'a request names a definition that is not known' using errcode = 'WF001';
   end if;
-  update tasker_definition d set used = true
-   where not d.used and d.definition_id in (select (request.value ->> 'definition_id')::int from jsonb_array_elements(p_requests) as request (value));
+  for v_keyed in
+    select d.definition_id from tasker_definition d
+     where not d.used and d.definition_id in (select (request.value ->> 'definition_id')::int from jsonb_array_elements(p_requests) as request (value))
+     order by d.definition_id
+  loop
+    update tasker_definition d set used = true where d.definition_id = v_keyed.definition_id;
+  end loop;
 
   return query
   with request as materialized (
@@ -791,11 +973,35 @@ begin
 end
 $$;
 
--- source: functions/tasker_fail_steps.sql 5580ac725f6d
+-- source: functions/tasker_event_horizon.sql 7511fd50785a
+-- tasker_event_horizon: the newest event there may be, and which transactions may still hold back older ones.
+--   returns event_id    no event with a higher id existed at that moment
+--           low_xid     every transaction below has ended
+--           high_xid    no transaction from here on had begun: once a later call's low_xid reaches it, no event up to event_id is yet to appear
+--   Every move locks or changes a row before it takes its number, so a number taken by then belongs to a transaction the snapshot knows.
+create or replace function tasker_event_horizon ()
+  returns table (event_id bigint, low_xid bigint, high_xid bigint)
+  language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  v_snapshot pg_snapshot;
+begin
+  -- the number first: each statement of a volatile function has a snapshot of its own
+  event_id := 2 * coalesce(pg_sequence_last_value(pg_get_serial_sequence('tasker_history', 'event_id')::regclass), 0) + 1;
+  v_snapshot := pg_current_snapshot();
+  low_xid := pg_snapshot_xmin(v_snapshot)::text::bigint;
+  high_xid := pg_snapshot_xmax(v_snapshot)::text::bigint;
+  return next;
+end
+$$;
+
+-- source: functions/tasker_fail_steps.sql ede982330057
 -- tasker_fail_steps: attempts that ended badly: each goes into its back-off, or ends for good.
 --   p_errors  one JSON object per step: {"type", "message", "code", "traceback", "retryable": bool, "delay": seconds or null}
 --   moves  running -> retrying while attempts are left and the error is retryable; -> cancelled when it was asked to stop; else -> failed
---   locks  own steps by (task_no, step_no), and what tasker_recount_task locks     fence  state, worker and attempt
+--   locks  queue rows of tasks to be counted anew, own steps and what can move in those tasks by (task_no, step_no), then as tasker_block_descendants
+--   fence  state, worker and attempt
 --   events step.failed, then step.retried when a retry is set; step.cancelled; task.failed | cancelled
 create or replace function tasker_fail_steps (p_worker int, p_task_nos bigint[], p_step_nos int[], p_attempts smallint[], p_errors jsonb)
   returns void
@@ -808,7 +1014,20 @@ declare
   v_run_at timestamptz;
   v_error jsonb;
   v_state smallint;
+  v_recount bigint[];
+  v_ended_tasks bigint[];
+  v_ended_steps int[];
 begin
+  select array_agg(o.task_no), array_agg(o.step_no) into v_ended_tasks, v_ended_steps
+    from rows from (unnest(p_task_nos), unnest(p_step_nos), jsonb_array_elements(p_errors)) as o (task_no, step_no, error)
+   cross join lateral (select k.attempts, k.retry_limit, k.cancel_requested from tasker_step k
+                        where k.task_no = o.task_no and k.step_no = o.step_no offset 0) s
+   where s.cancel_requested or s.attempts >= s.retry_limit or not coalesce((o.error ->> 'retryable')::boolean, false);
+  v_recount := tasker_recount_due(v_ended_tasks, v_ended_steps);
+  perform tasker_hold_queues(v_recount);
+  perform tasker_hold_steps(p_task_nos, p_step_nos, v_recount);
+  v_ended_tasks := null;
+  v_ended_steps := null;
   for v_lost in
     select o.task_no, o.step_no, o.attempt, o.error
       from rows from (unnest(p_task_nos), unnest(p_step_nos), unnest(p_attempts), jsonb_array_elements(p_errors)) as o (task_no, step_no, attempt, error)
@@ -816,8 +1035,7 @@ begin
   loop
     select s.* into v_step from tasker_step s
      where s.task_no = v_lost.task_no and s.step_no = v_lost.step_no
-       and s.state = 2 and s.worker_id = p_worker and s.attempts = v_lost.attempt
-       for update;
+       and s.state = 2 and s.worker_id = p_worker and s.attempts = v_lost.attempt;
     continue when not found;
     v_now := tasker_clock();
     v_error := v_lost.error - array['retryable', 'delay'];
@@ -833,18 +1051,23 @@ begin
     if v_state = 3 then
       insert into tasker_delayed (run_at, task_no, step_no) values (v_run_at, v_step.task_no, v_step.step_no);
     else
-      perform tasker_block_descendants(v_step.task_no, v_step.step_no);
+      v_ended_tasks := v_ended_tasks || v_step.task_no;
+      v_ended_steps := v_ended_steps || v_step.step_no;
     end if;
   end loop;
+  if v_ended_tasks is not null then
+    perform tasker_block_descendants(v_ended_tasks, v_ended_steps);
+  end if;
 end
 $$;
 
--- source: functions/tasker_get_ready_steps.sql 1e6ff0cd5817
+-- source: functions/tasker_get_ready_steps.sql 7b58027ca9ce
 -- tasker_get_ready_steps: which steps of a task may run now.
 --   returns no rows when the task is not one of this namespace and name
 create or replace function tasker_get_ready_steps (p_namespace text, p_task_name text, p_task_id uuid)
   returns table (step_id bigint, step_name text, attempts smallint, retry_limit smallint, ready_since timestamptz)
   language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 #variable_conflict use_column
 declare
@@ -857,7 +1080,7 @@ begin
     from (select r.step_no, r.rank as since from tasker_ready r where r.task_no = v_task_no
           union all
           select d.step_no, d.run_at from tasker_delayed d where d.task_no = v_task_no and d.run_at <= tasker_clock()) waiting
-    join tasker_step s on s.task_no = v_task_no and s.step_no = waiting.step_no
+    join tasker_step s on s.task_no = v_task_no and s.step_no = waiting.step_no and s.state in (0, 1, 3) and not (s.state = 0 and s.bypass)
     join tasker_template p on p.definition_id = s.definition_id and p.step_no = s.step_no
    order by s.step_no;
 end
@@ -880,6 +1103,187 @@ as $$
   select exists (select from renewed)
 $$;
 
+-- source: functions/tasker_hold_queues.sql c9b4857edbf1
+-- tasker_hold_queues: nothing of these tasks is claimed or woken until the caller's transaction ends.
+--   A claim that takes a step from the queue must never wait for it: whoever goes on to lock waiting steps locks their queue rows first.
+--   The order of all locks: queue rows, the reporter's own steps, other steps by (task_no, step_no), tasks by task_no.
+--   locks  ready rows, then delayed rows, each by (task_no, step_no)
+create or replace function tasker_hold_queues (p_task_nos bigint[])
+  returns void
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+begin
+  perform from tasker_ready r where r.task_no = any(p_task_nos) order by r.task_no, r.step_no, r.ready_no for update;
+  perform from tasker_delayed d where d.task_no = any(p_task_nos) order by d.task_no, d.step_no, d.run_at for update;
+end
+$$;
+
+-- source: functions/tasker_hold_steps.sql 3858129e7f63
+-- tasker_hold_steps: these steps move only by the caller until its transaction ends, and so does everything in the whole tasks.
+--   p_whole  tasks of which every step that can still move is held; their queue rows are held already, see tasker_hold_queues
+--   locks  steps by (task_no, step_no), whichever of the two they are named for
+create or replace function tasker_hold_steps (p_task_nos bigint[], p_step_nos int[], p_whole bigint[])
+  returns void
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+begin
+  perform from (select k.task_no, k.step_no from tasker_step k where k.task_no = any(p_whole) and k.state in (0, 1, 2, 3, 5)
+                union all select s.task_no, s.step_no from unnest(p_task_nos, p_step_nos) as s (task_no, step_no)
+                 order by 1, 2) held
+     cross join lateral (select from tasker_step k where k.task_no = held.task_no and k.step_no = held.step_no for update) s;
+end
+$$;
+
+-- source: functions/tasker_hold_tasks.sql 6ea4fe52868b
+-- tasker_hold_tasks: nothing of these tasks moves but by the caller, until its transaction ends.
+--   locks  their queue rows, then every step that can still move by (task_no, step_no); the caller may then lock the tasks
+create or replace function tasker_hold_tasks (p_task_nos bigint[])
+  returns void
+  language plpgsql
+as $$
+begin
+  perform tasker_hold_queues(p_task_nos);
+  perform tasker_hold_steps(null, null, p_task_nos);
+end
+$$;
+
+-- source: functions/tasker_read_events.sql 59cf8f4ea913
+-- tasker_read_events: what happened, as events, in the order of their ids.
+--   p_after, p_until  event ids: the events after the first, up to the second included; see tasker_event_horizon for how far it is safe to go
+--   p_types, p_namespace  only these; null: all
+--   A move to the state it came from is a note and no event; a task that is led out of failure and a step that becomes ready are none either.
+--   A step that was handed back starts again in the same attempt: only the first start is an event.
+--   duration is in milliseconds: of the attempt, or of the task since its first step started. data is what a handler published.
+-- Each look-up is a lateral one by key: a plan that joins would depend on what was analysed, and when.
+create or replace function tasker_read_events (p_after bigint, p_until bigint, p_types text[] default null, p_namespace text default null)
+  returns table (event_id bigint, type text, task_id uuid, step_name text, namespace text, task_name text, version text, context jsonb, result jsonb,
+                 error jsonb, attempt int, duration bigint, "timestamp" text, correlation_id text, data jsonb)
+  language plpgsql stable
+  set enable_seqscan = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with moved as materialized (
+    select h.event_id * 2 + half.no as event_id, h.task_no, h.step_no, h.at, h.from_state, h.to_state, h.attempt::int, h.reason, h.detail, null::jsonb as data,
+           case when h.step_no is null
+                then case h.to_state when 2 then case when h.from_state = 0 then 'task.started' end
+                                     when 4 then 'task.completed' when 5 then 'task.failed' when 6 then 'task.cancelled' end
+                when half.no = 1 then 'step.retried'
+                else case h.to_state when 2 then 'step.started' when 3 then 'step.failed' when 4 then 'step.completed' when 5 then 'step.failed'
+                                     when 6 then 'step.cancelled' when 7 then 'step.skipped' when 8 then 'step.resolved' end
+            end as type
+      from tasker_history h cross join lateral generate_series(0, (h.to_state = 3)::int) as half (no)
+     where h.event_id between (p_after + 1) / 2 and p_until / 2 and h.from_state is distinct from h.to_state
+    union all
+    select c.event_no * 2, c.task_no, c.step_no, c.at, null, null, null, null, null, c.data, c.type
+      from tasker_custom_event c where c.event_no between (p_after + 1) / 2 and p_until / 2
+  ),
+  event as materialized (
+    select m.* from moved m
+     where m.event_id > p_after and m.event_id <= p_until and m.type is not null and (p_types is null or m.type = any(p_types))
+  ),
+  released as materialized (
+    select r.task_no, r.step_no, r.attempt, min(r.event_id) * 2 as event_id
+      from (select distinct e.task_no from event e where e.type = 'step.started' and e.from_state = 1) started
+     cross join lateral (select h.event_id, h.task_no, h.step_no, h.attempt from tasker_history h
+                          where h.task_no = started.task_no and h.from_state = 2 and h.to_state = 1 offset 0) r
+     group by 1, 2, 3
+  ),
+  earlier as materialized (
+    -- when attempts began whose steps have been started again since
+    select b.task_no, b.step_no, b.attempt, max(b.at) as at
+      from (select distinct e.task_no from event e
+             where e.from_state = 2 and e.step_no is not null
+               and exists (select from tasker_step k where k.task_no = e.task_no and k.step_no = e.step_no and k.attempts <> e.attempt)) again
+     cross join lateral (select h.task_no, h.step_no, h.attempt, h.at from tasker_history h
+                          where h.task_no = again.task_no and h.step_no is not null and h.to_state = 2 offset 0) b
+     group by 1, 2, 3
+  )
+  select e.event_id, e.type, t.task_id, s.name, d.namespace, d.name, d.version, t.context,
+         case when e.type in ('step.completed', 'step.resolved') then s.result end,
+         case when found.error ->> 'type' is not null
+              then jsonb_build_object('type', found.error -> 'type', 'message', found.error -> 'message', 'code', found.error -> 'code')
+              when e.type in ('step.failed', 'step.retried', 'task.failed')
+              then jsonb_build_object('type', 'reported', 'message', coalesce(e.reason, 'reported as failed without an error'), 'code', null) end,
+         e.attempt,
+         case when begun.at is not null then greatest(round(extract(epoch from e.at - begun.at) * 1000), 0)::bigint end,
+         to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+         t.correlation_id, e.data
+    from event e
+   cross join lateral (select k.task_id, k.definition_id, k.context, k.correlation_id, k.started_at from tasker_task k where k.task_no = e.task_no offset 0) t
+   cross join lateral (select k.namespace, k.name, k.version from tasker_definition k where k.definition_id = t.definition_id offset 0) d
+    left join released r on r.task_no = e.task_no and r.step_no = e.step_no and r.attempt = e.attempt
+    left join earlier b on b.task_no = e.task_no and b.step_no = e.step_no and b.attempt = e.attempt and e.from_state = 2
+    left join lateral (select p.name, k.result, k.attempts, k.started_at
+                         from tasker_step k join tasker_template p using (definition_id, step_no)
+                        where k.task_no = e.task_no and k.step_no = e.step_no offset 0) s on true
+   cross join lateral (
+     select case when e.step_no is null and e.to_state in (4, 5, 6) then t.started_at
+                 when e.from_state = 2 and e.attempt = s.attempts then s.started_at
+                 else b.at end as at) begun
+   cross join lateral (
+     select case when e.type = 'task.failed'
+                 then (select (array_agg(h.detail order by h.event_id desc))[1] from tasker_history h
+                        where h.task_no = e.task_no and h.step_no is not null and h.to_state = 5 and h.event_id * 2 < e.event_id)
+                 else e.detail end as error) found
+   where (p_namespace is null or d.namespace = p_namespace)
+     and not (e.type = 'step.started' and coalesce(r.event_id < e.event_id, false))
+   order by e.event_id;
+end
+$$;
+
+-- source: functions/tasker_lay_aside_event.sql 79347a50cbe9
+-- tasker_lay_aside_event: a subscriber failed at its next event for good; tasker_undelivered keeps the event, and delivery goes on after it.
+--   fence  the owner's     returns false when another engine owns the subscription by now
+-- needs: tasker_read_events
+create or replace function tasker_lay_aside_event (p_name text, p_fence bigint, p_event_id bigint, p_error text)
+  returns boolean
+  language sql
+as $$
+  with passed as (
+    update tasker_subscription s set event_id = p_event_id, attempts = 0, next_try_at = null, last_error = p_error
+      from (select k.name, k.attempts from tasker_subscription k where k.name = p_name for update) before
+     where s.name = before.name and s.fence = p_fence
+    returning s.name, before.attempts + 1 as attempts
+  ),
+  kept as (
+    insert into tasker_undelivered (name, event_id, event, attempts, error, at)
+    select p.name, p_event_id, to_jsonb(e), p.attempts, p_error, tasker_clock()
+      from passed p cross join tasker_read_events(p_event_id - 1, p_event_id) e
+    on conflict (name, event_id) do update set attempts = excluded.attempts, error = excluded.error, at = excluded.at
+  )
+  select exists (select from passed)
+$$;
+
+-- source: functions/tasker_leave_queue.sql ebba4fe65342
+-- tasker_leave_queue: a step the caller holds no longer waits its turn.
+--   A row that a claim has taken in this moment is left to it: the claim finds that the step has moved and drops it.
+--   locks  none that it would wait for
+create or replace function tasker_leave_queue (p_task_no bigint, p_step_no int)
+  returns void
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+begin
+  delete from tasker_ready r
+   where r.ctid = any(array(select q.ctid from tasker_ready q where q.task_no = p_task_no and q.step_no = p_step_no for update skip locked));
+  delete from tasker_delayed d
+   where d.ctid = any(array(select q.ctid from tasker_delayed q where q.task_no = p_task_no and q.step_no = p_step_no for update skip locked));
+end
+$$;
+
+-- source: functions/tasker_leave_subscriptions.sql 4b06ee9b26a5
+-- tasker_leave_subscriptions: an engine delivers no more, and others may go on at once.
+create or replace function tasker_leave_subscriptions (p_owner uuid)
+  returns void
+  language sql
+as $$
+  update tasker_subscription s set owner = null, lease_until = null where s.owner = p_owner
+$$;
+
 -- source: functions/tasker_move_exists.sql fd4274ede61c
 -- tasker_move_exists: the moves a step can make at all; engine/states.py says the same and a test holds them equal.
 create or replace function tasker_move_exists (p_from smallint, p_to smallint)
@@ -894,6 +1298,75 @@ as $$
     when 5 then array[1, 7, 8]
     else array[]::int[]
   end)
+$$;
+
+-- source: functions/tasker_note_schedule_run.sql 22758b87d9b7
+-- tasker_note_schedule_run: an operator had the schedule make this task; its own times stay as they are.
+create or replace function tasker_note_schedule_run (p_schedule_id int, p_task_id uuid)
+  returns void
+  language sql
+as $$
+  update tasker_schedule s
+     set last_run_at = tasker_clock(), recent_task_ids = (p_task_id || s.recent_task_ids)[1:5]
+   where s.schedule_id = p_schedule_id
+$$;
+
+-- source: functions/tasker_pause_schedule.sql f370b498b8ce
+-- tasker_pause_schedule: it makes no task until it is resumed; tasks it has made go on.
+--   raises WF001 unknown schedule, WF002 when it is paused already
+create or replace function tasker_pause_schedule (p_schedule_id int, p_actor text, p_reason text)
+  returns void
+  language plpgsql
+as $$
+declare
+  v_paused boolean;
+begin
+  select s.paused into v_paused from tasker_schedule s where s.schedule_id = p_schedule_id for update;
+  if not found then
+    raise exception 'there is no schedule %', p_schedule_id using errcode = 'WF001';
+  elsif v_paused then
+    raise exception 'the schedule is paused already' using errcode = 'WF002';
+  end if;
+  update tasker_schedule s
+     set paused = true, changed_by = p_actor, changed_at = tasker_clock(), change_reason = p_reason
+   where s.schedule_id = p_schedule_id;
+end
+$$;
+
+-- source: functions/tasker_postpone_event.sql c0af2531eeaa
+-- tasker_postpone_event: a subscriber failed at its next event, which is tried again after p_wait; the subscriber's later events wait with it.
+--   fence  the owner's     returns false when another engine owns the subscription by now
+create or replace function tasker_postpone_event (p_name text, p_fence bigint, p_error text, p_wait interval)
+  returns boolean
+  language sql
+as $$
+  with postponed as (
+    update tasker_subscription s set attempts = s.attempts + 1, next_try_at = tasker_clock() + p_wait, last_error = p_error
+     where s.name = p_name and s.fence = p_fence
+    returning s.name
+  )
+  select exists (select from postponed)
+$$;
+
+-- source: functions/tasker_publish_event.sql 158c01c65974
+-- tasker_publish_event: a handler tells of something in its task; subscribers receive it among the task's own events.
+--   returns the event's id     raises WF001 unknown task or step
+create or replace function tasker_publish_event (p_type text, p_task_id uuid, p_step_name text, p_data jsonb)
+  returns bigint
+  language plpgsql
+as $$
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+  v_step_no int := case when p_step_name is not null then tasker_step_no(v_task_no, p_step_name) end;
+  v_event_no bigint;
+begin
+  perform pg_current_xact_id();   -- before the number is taken: see tasker_event_horizon
+  v_event_no := nextval(pg_get_serial_sequence('tasker_history', 'event_id')::regclass);
+  insert into tasker_custom_event (event_no, at, type, task_no, step_no, data)
+  values (v_event_no, tasker_clock(), p_type, v_task_no, v_step_no, p_data);
+  perform pg_notify('tasker_news', '');
+  return v_event_no * 2;
+end
 $$;
 
 -- source: functions/tasker_read_results.sql 9f2aa161403e
@@ -919,13 +1392,13 @@ as $$
    cross join lateral (select k.task_no, k.task_id, k.context, k.correlation_id from tasker_task k where k.task_no = wanted.task_no offset 0) t
 $$;
 
--- source: functions/tasker_reap_workers.sql ff3692c6c9be
+-- source: functions/tasker_reap_workers.sql e4cdf1ab7310
 -- tasker_reap_workers: takes the steps of dead engines back. Every engine calls it again and again; it acts on what it finds, so no death is missed.
 --   An engine whose advisory lock is free has no connection left: its lease is cut to p_grace, and a live one renews it when it reconnects.
 --   Only the lease proves a death. Within a new life of the server a free lock says nothing.
 --   moves  running -> retrying (at once) or -> failed when its attempts are used up: the running attempt is charged, as worker_crashed
 --   locks  worker rows, then what tasker_fail_steps locks     events step.failed, step.retried
---   returns how many steps were taken back
+--   returns how many steps were taken back: those of one dead engine at most, the next call takes the next one's
 create or replace function tasker_reap_workers (p_worker int, p_grace interval default '1 second')
   returns int
   language plpgsql
@@ -943,25 +1416,64 @@ begin
   loop
     if v_worker.lease_until <= tasker_clock() then
       v_taken := v_taken + tasker_rescue_steps(v_worker.worker_id);
+      exit when v_taken > 0;   -- one engine's tasks are locked at a time, in their order
     elsif v_worker.server_started_at = pg_postmaster_start_time() and pg_try_advisory_lock(77, v_worker.worker_id) then
       perform pg_advisory_unlock(77, v_worker.worker_id);
       update tasker_worker w set lease_until = tasker_clock() + p_grace
        where w.worker_id = v_worker.worker_id and w.seen_at = v_worker.seen_at;
     end if;
   end loop;
-  delete from tasker_worker w where w.lease_until < tasker_clock() - interval '1 hour';
+  delete from tasker_worker w
+   where w.lease_until < tasker_clock() - interval '1 hour' and not exists (select from tasker_claim c where c.worker_id = w.worker_id);
   return v_taken;
 end
 $$;
 
--- source: functions/tasker_recount_task.sql ee82206f4c85
+-- source: functions/tasker_record_delivery.sql d36888e3c462
+-- tasker_record_delivery: a subscriber has taken everything up to an event.
+--   p_delivered  how many of these were for it     fence  the owner's
+--   returns false when another engine owns the subscription by now; then nothing is recorded
+create or replace function tasker_record_delivery (p_name text, p_fence bigint, p_event_id bigint, p_delivered int)
+  returns boolean
+  language sql
+as $$
+  with recorded as (
+    update tasker_subscription s
+       set event_id = p_event_id, attempts = 0, next_try_at = null, last_error = null, delivered_count = s.delivered_count + p_delivered,
+           delivered_at = case when p_delivered > 0 then tasker_clock() else s.delivered_at end
+     where s.name = p_name and s.fence = p_fence
+    returning s.name
+  )
+  select exists (select from recorded)
+$$;
+
+-- source: functions/tasker_recount_due.sql d74d7c3e3073
+-- tasker_recount_due: which tasks must be counted anew when these steps end badly.
+--   Not so when only counted steps fail in a task where something has failed before: there, what is blocked is just taken off the count.
+create or replace function tasker_recount_due (p_task_nos bigint[], p_step_nos int[])
+  returns bigint[]
+  language sql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+  select array(
+    select distinct ending.task_no
+      from unnest(p_task_nos, p_step_nos) as ending (task_no, step_no)
+     cross join lateral (select k.counted, k.children is not null and (k.state = 6 or k.cancel_requested) as leads_cancelled
+                           from tasker_step k where k.task_no = ending.task_no and k.step_no = ending.step_no offset 0) s
+     cross join lateral (select k.failed_count + k.cancelled_count as lost from tasker_task k where k.task_no = ending.task_no offset 0) t
+     where t.lost = 0 or not s.counted or s.leads_cancelled
+     order by 1)
+$$;
+
+-- source: functions/tasker_recount_task.sql 043f9d296294
 -- tasker_recount_task: counts anew which steps of a task can still end, after a step failed or was led out of failure.
 --   A leaf count no longer tells when nothing can progress, so from now on every open step that no failed step blocks is counted.
 --   moves  task -> failed or cancelled when nothing can progress; a settled task in which something can -> running
---   locks  the task's open steps by step_no, then the task     events task.failed | cancelled | completed when it settles
+--   locks  the task; the caller holds everything in it that can move     events task.failed | cancelled | completed when it settles
 create or replace function tasker_recount_task (p_task_no bigint, p_actor text default null, p_reason text default null)
   returns smallint
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_task tasker_task;
@@ -970,14 +1482,15 @@ declare
   v_cancelled int;
   v_state smallint;
 begin
-  perform from tasker_step s where s.task_no = p_task_no and s.state in (0, 1, 2, 3) order by s.step_no for update;
   select t.* into v_task from tasker_task t where t.task_no = p_task_no for update;
 
   with recursive blocked (step_no) as (
     select c.step_no from tasker_step s, unnest(s.children) as c (step_no) where s.task_no = p_task_no and s.state = 5
     union
     select c.step_no
-      from blocked b join tasker_step s on s.task_no = p_task_no and s.step_no = b.step_no and s.state = 0, unnest(s.children) as c (step_no)
+      from blocked b
+     cross join lateral (select k.children from tasker_step k where k.task_no = p_task_no and k.step_no = b.step_no and k.state = 0 offset 0) s,
+           unnest(s.children) as c (step_no)
   ),
   open as (
     select s.step_no, s.counted, not (s.state = 0 and s.step_no in (select b.step_no from blocked b)) as free
@@ -985,7 +1498,7 @@ begin
   ),
   marked as (
     update tasker_step s set counted = open.free
-      from open where s.task_no = p_task_no and s.step_no = open.step_no and open.counted <> open.free
+      from open where s.task_no = p_task_no and s.step_no = open.step_no and case when open.counted <> open.free then true end
   )
   select count(*) filter (where open.free) into v_remaining from open;
   select count(*) filter (where s.state = 5), count(*) filter (where s.state = 6) into v_failed, v_cancelled
@@ -995,7 +1508,7 @@ begin
                   when v_task.cancel_requested_at is not null then 6 when v_failed > 0 then 5 when v_cancelled > 0 then 6 else 4 end;
   update tasker_task t
      set remaining = v_remaining, failed_count = v_failed, cancelled_count = v_cancelled, state = v_state,
-         finished_at = case when v_remaining = 0 then coalesce(v_task.finished_at, tasker_clock()) end
+         finished_at = case when v_remaining > 0 then null when v_state = v_task.state then v_task.finished_at else tasker_clock() end
    where t.task_no = p_task_no;
   if v_state <> v_task.state then
     insert into tasker_history (task_no, at, from_state, to_state, actor, reason)
@@ -1093,9 +1606,9 @@ as $$
   returning worker_id
 $$;
 
--- source: functions/tasker_release_steps.sql b7d53cdc4249
+-- source: functions/tasker_release_steps.sql 9369942dfa6e
 -- tasker_release_steps: an engine hands back steps it will not run; the attempt is not charged.
---   moves  running -> ready (or cancelled when it was asked to stop)     locks  own steps by (task_no, step_no)
+--   moves  running -> ready (or cancelled when it was asked to stop)     locks  as tasker_fail_steps
 --   fence  state, worker and attempt     events none; the history keeps the move
 create or replace function tasker_release_steps (p_worker int, p_task_nos bigint[], p_step_nos int[], p_attempts smallint[])
   returns int
@@ -1106,7 +1619,19 @@ declare
   v_held record;
   v_step tasker_step;
   v_released int := 0;
+  v_recount bigint[];
+  v_ended_tasks bigint[];
+  v_ended_steps int[];
 begin
+  select array_agg(h.task_no), array_agg(h.step_no) into v_ended_tasks, v_ended_steps
+    from unnest(p_task_nos, p_step_nos) as h (task_no, step_no)
+   cross join lateral (select k.cancel_requested from tasker_step k where k.task_no = h.task_no and k.step_no = h.step_no offset 0) s
+   where s.cancel_requested;
+  v_recount := tasker_recount_due(v_ended_tasks, v_ended_steps);
+  perform tasker_hold_queues(v_recount);
+  perform tasker_hold_steps(p_task_nos, p_step_nos, v_recount);
+  v_ended_tasks := null;
+  v_ended_steps := null;
   for v_held in
     select h.task_no, h.step_no, h.attempt from unnest(p_task_nos, p_step_nos, p_attempts) as h (task_no, step_no, attempt) order by 1, 2
   loop
@@ -1120,13 +1645,17 @@ begin
     insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id)
     values (v_step.task_no, v_step.step_no, v_now, 2, v_step.state, v_held.attempt, p_worker);
     if v_step.state = 6 then
-      perform tasker_block_descendants(v_step.task_no, v_step.step_no);
+      v_ended_tasks := v_ended_tasks || v_step.task_no;
+      v_ended_steps := v_ended_steps || v_step.step_no;
     else
       insert into tasker_ready (rank, task_no, step_no, definition_id)
       select coalesce(v_step.started_at, v_now) - t.priority * interval '1 minute', v_step.task_no, v_step.step_no, v_step.definition_id
         from tasker_task t where t.task_no = v_step.task_no;
     end if;
   end loop;
+  if v_ended_tasks is not null then
+    perform tasker_block_descendants(v_ended_tasks, v_ended_steps);
+  end if;
   if v_released > 0 then
     perform pg_notify('tasker_ready', '');
   end if;
@@ -1134,13 +1663,29 @@ begin
 end
 $$;
 
--- source: functions/tasker_rescue_steps.sql af88ccf28634
+-- source: functions/tasker_remove_schedule.sql e90d50b797ff
+-- tasker_remove_schedule: it is gone; the tasks it has made stay.
+--   raises WF001 unknown schedule
+create or replace function tasker_remove_schedule (p_schedule_id int)
+  returns void
+  language plpgsql
+as $$
+begin
+  delete from tasker_schedule s where s.schedule_id = p_schedule_id;
+  if not found then
+    raise exception 'there is no schedule %', p_schedule_id using errcode = 'WF001';
+  end if;
+end
+$$;
+
+-- source: functions/tasker_rescue_steps.sql 9d7c1fe6b49e
 -- tasker_rescue_steps: takes back every step that an engine with an expired lease still holds, found by its claims.
 --   moves  as tasker_fail_steps with error worker_crashed and no wait     locks  the engine's claims (rescued elsewhere: skipped), then steps
 --   returns how many steps it found
 create or replace function tasker_rescue_steps (p_worker int)
   returns int
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_task_nos bigint[];
@@ -1156,8 +1701,8 @@ begin
     from (select distinct x.task_no, x.step_no
             from tasker_claim k, unnest(k.task_nos, k.step_nos) as x (task_no, step_no)
            where k.worker_id = p_worker and k.claim_no = any(v_claims)) held
-    join tasker_step s on s.task_no = held.task_no and s.step_no = held.step_no
-   where s.state = 2 and s.worker_id = p_worker;
+   cross join lateral (select k.task_no, k.step_no, k.attempts from tasker_step k
+                        where k.task_no = held.task_no and k.step_no = held.step_no and k.state = 2 and k.worker_id = p_worker offset 0) s;
   if v_task_nos is not null then
     perform tasker_fail_steps(p_worker, v_task_nos, v_step_nos, v_attempts,
       (select jsonb_agg(jsonb_build_object('type', 'worker_crashed', 'message', 'the engine that ran this step died', 'code', null,
@@ -1169,14 +1714,15 @@ begin
 end
 $$;
 
--- source: functions/tasker_resolve_dependencies.sql 9609c9c8f232
+-- source: functions/tasker_resolve_dependencies.sql e1e4db835e9a
 -- tasker_resolve_dependencies: brings a task to where its steps' states say it should be: unlocks what has no open parent left, and settles the task.
 --   After tasker_update_step_status it does what the engine's own path does at once. Calling it when nothing has changed changes nothing.
---   moves  pending -> ready | skipped, descendants of a cancelled step -> cancelled, task -> its state     locks  open steps by step_no, then the task
+--   moves  pending -> ready | skipped, descendants of a cancelled step -> cancelled, task -> its state     locks  as tasker_hold_tasks, then the task
 --   returns the steps that became ready     raises WF001 unknown task     events step.skipped, step.cancelled, task.*
 create or replace function tasker_resolve_dependencies (p_task_id uuid)
   returns table (step_id bigint, step_name text)
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 #variable_conflict use_column
 declare
@@ -1185,22 +1731,21 @@ declare
   v_step record;
   v_ready int[] := '{}';
 begin
-  perform from tasker_step s where s.task_no = v_task_no and s.state in (0, 1, 2, 3) order by s.step_no for update;
+  perform tasker_hold_tasks(array[v_task_no]);
   for v_step in
-    select s.step_no, s.definition_id, s.bypass, p.parents, t.priority, t.run_at
+    select s.step_no, s.definition_id, s.bypass, p.parents, t.priority
       from tasker_step s join tasker_template p using (definition_id, step_no) join tasker_task t using (task_no)
-     where s.task_no = v_task_no and s.state = 0
+     where s.task_no = v_task_no and s.state = 0 and p.parents <> '{}'   -- a root waits for its time: tasker_wake_due
      order by s.step_no
   loop
     update tasker_step s
        set pending = parent.open,
-           state = case when parent.lost > 0 then 6 when parent.open > 0 or v_step.run_at > v_now then 0 when v_step.bypass then 7 else 1 end,
-           finished_at = case when parent.lost > 0 or parent.open = 0 and v_step.bypass and v_step.run_at is null then v_now end
+           state = case when parent.lost > 0 then 6 when parent.open > 0 then 0 when v_step.bypass then 7 else 1 end,
+           finished_at = case when parent.lost > 0 or parent.open = 0 and v_step.bypass then v_now end
       from (select count(*) filter (where o.state not in (4, 7, 8))::int as open, count(*) filter (where o.state = 6) as lost
               from tasker_step o where o.task_no = v_task_no and o.step_no = any(v_step.parents)) parent
      where s.task_no = v_task_no and s.step_no = v_step.step_no
-       and (s.pending <> parent.open or parent.lost > 0 or parent.open = 0)
-       and not (parent.open = 0 and cardinality(v_step.parents) = 0);
+       and (s.pending <> parent.open or parent.lost > 0 or parent.open = 0);
     insert into tasker_history (task_no, step_no, at, from_state, to_state)
     select s.task_no, s.step_no, v_now, 0, s.state from tasker_step s
      where s.task_no = v_task_no and s.step_no = v_step.step_no and s.state in (6, 7);
@@ -1223,13 +1768,14 @@ begin
 end
 $$;
 
--- source: functions/tasker_resolve_step.sql 0c81d3817bd0
+-- source: functions/tasker_resolve_step.sql ac50c86a3fea
 -- tasker_resolve_step: an operator supplies the outcome of a step; it counts as completed and its children receive the result.
---   moves  pending, ready, retrying, failed -> resolved     locks  queue rows, then steps, then the task
+--   moves  pending, ready, retrying, failed -> resolved     locks  as tasker_take_step, then the task
 --   raises WF001 unknown task or step, WF002 when it is running or has ended otherwise, or the task was cancelled     events step.resolved
 create or replace function tasker_resolve_step (p_task_id uuid, p_step_name text, p_result jsonb, p_actor text, p_reason text)
   returns text
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_task_no bigint := tasker_task_no(p_task_id);
@@ -1241,6 +1787,30 @@ begin
   end if;
   perform tasker_refuse_cancelled(v_task_no);
   return tasker_satisfy_step(v_step, 8::smallint, p_result, p_actor, p_reason);
+end
+$$;
+
+-- source: functions/tasker_resume_schedule.sql 2d8d5fcd7f54
+-- tasker_resume_schedule: it runs again, from p_next_run_at on; what it did not run while it was paused is not made up for.
+--   raises WF001 unknown schedule, WF002 when it is not paused
+create or replace function tasker_resume_schedule (p_schedule_id int, p_next_run_at timestamptz, p_actor text, p_reason text)
+  returns void
+  language plpgsql
+as $$
+declare
+  v_paused boolean;
+begin
+  select s.paused into v_paused from tasker_schedule s where s.schedule_id = p_schedule_id for update;
+  if not found then
+    raise exception 'there is no schedule %', p_schedule_id using errcode = 'WF001';
+  elsif not v_paused then
+    raise exception 'the schedule is not paused' using errcode = 'WF002';
+  end if;
+  -- an engine that claimed it before the pause finds it moved on, and advances nothing
+  update tasker_schedule s
+     set paused = false, next_run_at = p_next_run_at, claimed_until = null,
+         changed_by = p_actor, changed_at = tasker_clock(), change_reason = p_reason
+   where s.schedule_id = p_schedule_id;
 end
 $$;
 
@@ -1259,14 +1829,15 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_step.sql bbc96a5a2065
+-- source: functions/tasker_retry_step.sql d7e183d94872
 -- tasker_retry_step: an operator lets a failed step try again, with as many attempts as its template grants; or ends a back-off early.
---   moves  failed, retrying -> ready, and a failed task -> running     locks  queue rows, then steps, then the task
+--   moves  failed, retrying -> ready, and a failed task -> running     locks  as tasker_take_step, then the task
 --   raises WF001 unknown task or step, WF002 when the step is neither failed nor retrying, or the task was cancelled
 --   events none of its own; the history says who and why
 create or replace function tasker_retry_step (p_task_id uuid, p_step_name text, p_actor text, p_reason text)
   returns text
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_task_no bigint := tasker_task_no(p_task_id);
@@ -1279,6 +1850,7 @@ begin
     raise exception 'the step is %, only a failed or waiting step can be retried', tasker_state_name(v_step.state) using errcode = 'WF002';
   end if;
   perform tasker_refuse_cancelled(v_task_no);
+  perform tasker_leave_queue(v_task_no, v_step_no);
   update tasker_step s
      set state = 1, finished_at = null,
          retry_limit = case when v_step.state = 5 then least(s.attempts + p.retry_limit, 32767) else s.retry_limit end
@@ -1297,29 +1869,27 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_task.sql aa19346eb0ba
+-- source: functions/tasker_retry_task.sql 86e41543ce19
 -- tasker_retry_task: an operator lets every failed step of a task try again.
---   moves  failed steps -> ready, the task -> running     locks  steps by step_no, then the task
+--   moves  failed steps -> ready, the task -> running     locks  as tasker_hold_tasks, then the task
 --   raises WF001 unknown task, WF002 when no step of it is failed or the task was cancelled
 create or replace function tasker_retry_task (p_task_id uuid, p_actor text, p_reason text)
   returns text
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_task_no bigint := tasker_task_no(p_task_id);
   v_now timestamptz := tasker_clock();
   v_state smallint;
 begin
+  perform tasker_hold_tasks(array[v_task_no]);
   perform tasker_refuse_cancelled(v_task_no);
-  with failed as materialized (
-    select s.step_no from tasker_step s where s.task_no = v_task_no and s.state = 5 order by s.step_no for update
-  ),
-  reopened as (
+  with reopened as (
     update tasker_step s
        set state = 1, finished_at = null, retry_limit = least(s.attempts + p.retry_limit, 32767)
-      from failed, tasker_template p
-     where s.task_no = v_task_no and s.step_no = failed.step_no and s.state = 5
-       and p.definition_id = s.definition_id and p.step_no = s.step_no
+      from tasker_template p
+     where s.task_no = v_task_no and s.state = 5 and p.definition_id = s.definition_id and p.step_no = s.step_no
     returning s.step_no, s.definition_id
   ),
   ready as (
@@ -1340,18 +1910,20 @@ begin
 end
 $$;
 
--- source: functions/tasker_satisfy_step.sql 489daa5e5933
+-- source: functions/tasker_satisfy_step.sql 15a434ef6c00
 -- tasker_satisfy_step: the common part of skip and resolve: a step ends well without its handler, and its children go on.
 --   p_step   the step as tasker_take_step gave it, locked     p_state  7 skipped or 8 resolved
---   moves  p_step -> p_state, children -> ready, a failed task -> running or its end     locks  children, open steps, then the task
+--   moves  p_step -> p_state, children -> ready, a failed task -> running or its end     locks  the task
 --   events step.skipped or step.resolved, task.*
 create or replace function tasker_satisfy_step (p_step tasker_step, p_state smallint, p_result jsonb, p_actor text, p_reason text)
   returns text
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_now timestamptz := tasker_clock();
 begin
+  perform tasker_leave_queue(p_step.task_no, p_step.step_no);
   update tasker_step s set state = p_state, result = p_result, error = null, finished_at = v_now
    where s.task_no = p_step.task_no and s.step_no = p_step.step_no;
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
@@ -1364,14 +1936,15 @@ begin
 end
 $$;
 
--- source: functions/tasker_skip_step.sql 7e9950919e45
+-- source: functions/tasker_skip_step.sql 4c6d221034fa
 -- tasker_skip_step: an operator goes on without a step.
 --   moves  ready, retrying, failed -> skipped; a pending step is marked and becomes skipped when its parents are done, so nothing overtakes them
---   locks  queue rows, then steps, then the task
+--   locks  as tasker_take_step, then the task
 --   raises WF001 unknown task or step, WF002 when it is running or has ended otherwise, or the task was cancelled     events step.skipped
 create or replace function tasker_skip_step (p_task_id uuid, p_step_name text, p_actor text, p_reason text)
   returns text
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_task_no bigint := tasker_task_no(p_task_id);
@@ -1420,12 +1993,13 @@ as $$
   select p_task_no * 1048576 + p_step_no
 $$;
 
--- source: functions/tasker_step_no.sql 97539de65650
+-- source: functions/tasker_step_no.sql 3e47a54d333f
 -- tasker_step_no: the place of a named step in a task.
 --   raises WF001 when the task has no such step
 create or replace function tasker_step_no (p_task_no bigint, p_step_name text)
   returns int
   language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_step_no int;
@@ -1440,13 +2014,14 @@ begin
 end
 $$;
 
--- source: functions/tasker_step_readiness.sql efe84616e03e
+-- source: functions/tasker_step_readiness.sql 6ed5b94eff81
 -- tasker_step_readiness: every step of a task with what it waits for, in words.
 --   returns one row per step in order; waiting_for is empty once a step has ended     raises WF001 unknown task
 create or replace function tasker_step_readiness (p_task_id uuid)
   returns table (step_id bigint, step_name text, state text, total_parents int, satisfied_parents int, attempts smallint, retry_limit smallint,
                  next_retry_at timestamptz, waiting_for text)
   language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 #variable_conflict use_column
 declare
@@ -1460,7 +2035,10 @@ begin
   blocked (step_no, failed_no) as (
     select c.step_no, s.step_no from step s, unnest(s.children) as c (step_no) where s.state = 5
     union
-    select c.step_no, b.failed_no from blocked b join step s on s.step_no = b.step_no and s.state = 0, unnest(s.children) as c (step_no)
+    select c.step_no, b.failed_no
+      from blocked b
+     cross join lateral (select k.children from tasker_step k where k.task_no = v_task_no and k.step_no = b.step_no and k.state = 0 offset 0) s,
+           unnest(s.children) as c (step_no)
   ),
   blocker as (
     select b.step_no, string_agg(distinct f.name, ', ') as names from blocked b join step f on f.step_no = b.failed_no group by 1
@@ -1480,7 +2058,8 @@ begin
            when s.state in (4, 5, 6, 7, 8) then ''
            when s.state = 0 and t.finished_at is not null then 'a retry of ' || coalesce(blocker.names, 'a failed step')
            when s.state = 0 and blocker.names is not null then 'blocked: ' || blocker.names || ' failed; retry, skip or resolve it'
-           when s.state = 0 and s.pending = 0 then 'its start at ' || to_char(d.run_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+           when s.state = 0 and d.run_at is not null then 'its start at ' || to_char(d.run_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+           when s.state = 0 and parent.open_names is null then 'tasker_resolve_dependencies: its parents were completed by hand'
            when s.state = 0 then array_to_string(parent.open_names, ', ')
              || case when parent.open_count > 3 then ' and ' || parent.open_count - 3 || ' more' else '' end
            when s.state = 3 then 'attempt ' || s.attempts + 1 || ' of ' || s.retry_limit || ' at '
@@ -1500,33 +2079,63 @@ begin
 end
 $$;
 
--- source: functions/tasker_take_step.sql a89864d88ed4
--- tasker_take_step: an operator's action takes hold of a step: out of the queues, locked.
---   locks  queue rows first (a claim takes them before the step), then the step     moves  none; the caller decides
+-- source: functions/tasker_subscribe.sql 216206b00e62
+-- tasker_subscribe: a subscriber has its place in the events: where it was, or, when it is new, now or at their beginning.
+create or replace function tasker_subscribe (p_name text, p_from_start boolean)
+  returns void
+  language sql
+as $$
+  insert into tasker_subscription (name, event_id, created_at)
+  select p_name, case when p_from_start then 0 else h.event_id end, tasker_clock() from tasker_event_horizon() h
+  on conflict (name) do nothing
+$$;
+
+-- source: functions/tasker_take_step.sql bc634b43db2f
+-- tasker_take_step: an operator's action takes hold of a step and of all that can move with it.
+--   returns the step as it is now     locks  as tasker_hold_tasks     moves  none; the caller decides
 create or replace function tasker_take_step (p_task_no bigint, p_step_no int)
   returns tasker_step
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_step tasker_step;
 begin
-  perform from tasker_ready r where r.task_no = p_task_no and r.step_no = p_step_no for update;
-  perform from tasker_delayed d where d.task_no = p_task_no and d.step_no = p_step_no for update;
+  perform tasker_hold_tasks(array[p_task_no]);
   select s.* into v_step from tasker_step s where s.task_no = p_task_no and s.step_no = p_step_no for update;
-  if v_step.state in (1, 3) then
-    delete from tasker_ready r where r.task_no = p_task_no and r.step_no = p_step_no;
-    delete from tasker_delayed d where d.task_no = p_task_no and d.step_no = p_step_no;
-  end if;
   return v_step;
 end
 $$;
 
--- source: functions/tasker_task_no.sql 191e75cb604d
+-- source: functions/tasker_take_subscription.sql 0f99cb847433
+-- tasker_take_subscription: one engine at a time delivers to a subscriber.
+--   The owner's lease is renewed once a third of it is over; another engine takes over when it has run out, under a new fence.
+--   returns the subscriber's place, and whether its next event may be tried now; no row while another engine owns it
+create or replace function tasker_take_subscription (p_name text, p_owner uuid, p_lease interval)
+  returns table (fence bigint, event_id bigint, attempts int, due boolean)
+  language plpgsql
+as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := tasker_clock();
+begin
+  update tasker_subscription s
+     set fence = s.fence + (s.owner is distinct from p_owner)::int, owner = p_owner, lease_until = v_now + p_lease
+   where s.name = p_name
+     and case when s.owner = p_owner then s.lease_until < v_now + p_lease * 2 / 3 else s.owner is null or s.lease_until < v_now end;
+  return query
+  select s.fence, s.event_id, s.attempts, s.next_try_at is null or s.next_try_at <= v_now
+    from tasker_subscription s where s.name = p_name and s.owner = p_owner;
+end
+$$;
+
+-- source: functions/tasker_task_no.sql 20eef8382272
 -- tasker_task_no: the inner number of a task.
 --   raises WF001 when there is no such task
 create or replace function tasker_task_no (p_task_id uuid)
   returns bigint
   language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_task_no bigint;
@@ -1539,7 +2148,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_unlock_children.sql 6fb2ccb90b77
+-- source: functions/tasker_unlock_children.sql ce10a47071e5
 -- tasker_unlock_children: what follows when steps were satisfied outside the fast path (skipped, resolved): their children have one parent less to wait for.
 --   p_task_nos, p_step_nos  steps that have just become skipped or resolved
 --   moves  pending -> ready, or -> skipped when bypassed, and so on down
@@ -1548,6 +2157,7 @@ $$;
 create or replace function tasker_unlock_children (p_task_nos bigint[], p_step_nos int[])
   returns bigint[]
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
   v_now timestamptz := tasker_clock();
@@ -1557,11 +2167,15 @@ declare
 begin
   while v_task_nos is not null loop
     v_counted := v_counted || array(
-      select s.task_no from unnest(v_task_nos, v_step_nos) as p (task_no, step_no) join tasker_step s using (task_no, step_no) where s.counted);
+      select p.task_no
+        from unnest(v_task_nos, v_step_nos) as p (task_no, step_no)
+       cross join lateral (select from tasker_step k where k.task_no = p.task_no and k.step_no = p.step_no and k.counted offset 0) s);
     with child as (
-      select s.task_no, c.step_no, count(*)::int as parents_done
-        from unnest(v_task_nos, v_step_nos) as p (task_no, step_no) join tasker_step s using (task_no, step_no), unnest(s.children) as c (step_no)
-       group by 1, 2 order by 1, 2
+      select p.task_no, c.step_no, count(*)::int as parents_done
+        from unnest(v_task_nos, v_step_nos) as p (task_no, step_no)
+       cross join lateral (select k.children from tasker_step k where k.task_no = p.task_no and k.step_no = p.step_no offset 0) s,
+             unnest(s.children) as c (step_no)
+       group by 1, 2 having abs(count(*)) = count(*) order by 1, 2   -- see tasker_complete_batch on abs
     ),
     unlocked as (
       update tasker_step s
@@ -1570,12 +2184,12 @@ begin
              finished_at = case when s.pending = child.parents_done and s.state = 0 and s.bypass then v_now else s.finished_at end
         from child
        where s.task_no = child.task_no and s.step_no = child.step_no
-      returning s.task_no, s.step_no, s.definition_id, case when s.pending = 0 and s.state in (1, 7) then s.state end as state
+      returning s.task_no, s.step_no, s.definition_id, case when s.pending = 0 and s.state in (1, 7) and (s.state <> 7 or s.bypass) then s.state end as state
     ),
     ready as (
       insert into tasker_ready (rank, task_no, step_no, definition_id)
-      select v_now - t.priority * interval '1 minute', u.task_no, u.step_no, u.definition_id
-        from unlocked u join tasker_task t using (task_no) where u.state = 1
+      select v_now - (select t.priority from tasker_task t where t.task_no = u.task_no) * interval '1 minute', u.task_no, u.step_no, u.definition_id
+        from unlocked u where u.state = 1
     ),
     history as (
       insert into tasker_history (task_no, step_no, at, from_state, to_state)
@@ -1587,67 +2201,82 @@ begin
 end
 $$;
 
--- source: functions/tasker_update_step_status.sql 84677cbef325
+-- source: functions/tasker_update_step_status.sql 0c2c5314114c
 -- tasker_update_step_status: one move of one step, by hand or by another program; compare and set.
---   It records the move only: tasker_resolve_dependencies then unlocks the children and settles the task.
---   moves  pending -> ready, running when no parent is open; ready, retrying -> running; running -> completed, failed, ready; failed -> ready;
---          pending, ready, retrying, running -> cancelled; pending, ready, retrying, failed -> skipped, resolved
+--   It records the move only: tasker_resolve_dependencies then unlocks the children and settles the task. A task that had ended runs again with
+--   the first step that is led out of failure to run again.
+--   moves  pending -> ready, running when no parent is open; ready, retrying -> running; retrying -> ready; running -> completed, failed, ready,
+--          retrying with its back-off; failed -> ready; pending, ready, retrying, running -> cancelled; pending, ready, retrying, failed -> skipped, resolved
 --   returns true; false when the step was not in p_from_state
---   locks  queue rows, then the step     raises WF001 unknown step, WF002 for a move that does not exist
+--   locks  as tasker_take_step, then the task
+--   raises WF001 unknown step, WF002 for a move that does not exist, or leads on in a cancelled task
 create or replace function tasker_update_step_status (p_step_id bigint, p_from_state text, p_to_state text)
   returns boolean
   language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
+  v_task_no bigint := p_step_id / 1048576;
+  v_step_no int := (p_step_id % 1048576)::int;
   v_now timestamptz := tasker_clock();
   v_from smallint := tasker_state_code(p_from_state);
   v_to smallint := tasker_state_code(p_to_state);
+  v_run_at timestamptz;
   v_step tasker_step;
 begin
   if not coalesce(tasker_move_exists(v_from, v_to), false) then
     raise exception 'a step cannot move from "%" to "%"', p_from_state, p_to_state using errcode = 'WF002';
   end if;
-  select s.* into v_step from tasker_step s
-   where s.task_no = p_step_id / 1048576 and s.step_no = (p_step_id % 1048576)::int;
-  if not found then
+  if not exists (select from tasker_step s where s.task_no = v_task_no and s.step_no = v_step_no) then
     raise exception 'there is no step %', p_step_id using errcode = 'WF001';
   end if;
-  if v_step.state = v_from then
-    v_step := tasker_take_step(v_step.task_no, v_step.step_no);
-  end if;
+  v_step := tasker_take_step(v_task_no, v_step_no);
   if v_step.state <> v_from then
     return false;
   end if;
   if v_from = 0 and v_to in (1, 2) and v_step.pending > 0 then
     raise exception 'the step waits for % of its parents', v_step.pending using errcode = 'WF002';
   end if;
+  if v_to in (1, 2, 3, 7, 8) then
+    perform tasker_refuse_cancelled(v_task_no);
+  end if;
+  perform tasker_leave_queue(v_task_no, v_step_no);
+  v_run_at := case when v_to = 3 then v_now + tasker_backoff(v_step.definition_id, v_step_no, v_step.attempts, null) end;
+  -- what moved by hand was not bypassed on request: its parents' end must not move it once more
   update tasker_step s
-     set state = v_to, worker_id = case when v_to = 2 then 0 end, attempts = s.attempts + (v_to = 2)::int,
+     set state = v_to, worker_id = case when v_to = 2 then 0 end, attempts = s.attempts + (v_to = 2)::int, bypass = s.bypass and v_from <> 0,
+         cancel_requested = s.cancel_requested and v_from <> 2,
          started_at = case when v_to = 2 then v_now else s.started_at end,
          finished_at = case when v_to in (4, 5, 6, 7, 8) then v_now end,
-         retry_limit = case when v_from = 5 and v_to = 1 then s.attempts + 1 else s.retry_limit end
-   where s.task_no = v_step.task_no and s.step_no = v_step.step_no;
-  insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt)
-  values (v_step.task_no, v_step.step_no, v_now, v_from, v_to, case when v_from = 2 then v_step.attempts when v_to = 2 then v_step.attempts + 1 end);
+         error = case when v_to not in (4, 7, 8) then s.error end,
+         retry_limit = case when v_from = 5 and v_to = 1 then least(s.attempts + 1, 32767) else s.retry_limit end
+   where s.task_no = v_task_no and s.step_no = v_step_no;
+  insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, detail)
+  values (v_task_no, v_step_no, v_now, v_from, v_to, case when v_from = 2 then v_step.attempts when v_to = 2 then v_step.attempts + 1 end,
+          case when v_to = 3 then jsonb_build_object('run_at', v_run_at) end);
   if v_to = 1 then
     insert into tasker_ready (rank, task_no, step_no, definition_id)
-    select v_now - t.priority * interval '1 minute', v_step.task_no, v_step.step_no, v_step.definition_id
-      from tasker_task t where t.task_no = v_step.task_no;
+    select v_now - t.priority * interval '1 minute', v_task_no, v_step_no, v_step.definition_id from tasker_task t where t.task_no = v_task_no;
     perform pg_notify('tasker_ready', '');
   elsif v_to = 2 then
-    update tasker_task t set state = 2, started_at = coalesce(t.started_at, v_now) where t.task_no = v_step.task_no and t.state = 0;
+    update tasker_task t set state = 2, started_at = coalesce(t.started_at, v_now) where t.task_no = v_task_no and t.state = 0;
     if found then
-      insert into tasker_history (task_no, at, from_state, to_state) values (v_step.task_no, v_now, 0, 2);
+      insert into tasker_history (task_no, at, from_state, to_state) values (v_task_no, v_now, 0, 2);
     end if;
+  elsif v_to = 3 then
+    insert into tasker_delayed (run_at, task_no, step_no) values (v_run_at, v_task_no, v_step_no);
+  end if;
+  if v_from = 5 and v_to = 1 then
+    perform tasker_recount_task(v_task_no);
   end if;
   perform pg_notify('tasker_news', '');
   return true;
 end
 $$;
 
--- source: functions/tasker_version_rank.sql 43f37e930851
+-- source: functions/tasker_version_rank.sql 0a2f9f426df5
 -- tasker_version_rank: text whose byte order is the semantic order: 1.9.0 < 1.10.0-rc.1 < 1.10.0.
---   numbers are padded; a release ends in '~', which sorts after every pre-release.
+--   numbers are padded, those of a pre-release, which may be long, led by their length; a release ends in '~', which sorts after every pre-release.
 create or replace function tasker_version_rank (p_version text)
   returns text
   language sql immutable strict parallel safe
@@ -1655,7 +2284,7 @@ as $$
   select (select string_agg(lpad(part, 10, '0'), '.' order by place)
             from unnest(string_to_array(split_part(split_part(p_version, '+', 1), '-', 1), '.')) with ordinality as number (part, place))
       || case when position('-' in split_part(p_version, '+', 1)) = 0 then '~'
-              else '-' || (select string_agg(case when part ~ '^[0-9]+$' then '0' || lpad(part, 10, '0') else '1' || part end, ' ' order by place)
+              else '-' || (select string_agg(case when part ~ '^[0-9]+$' then '0' || lpad(length(ltrim(part, '0'))::text, 2, '0') || ltrim(part, '0') else '1' || part end, ' ' order by place)
                              from unnest(string_to_array(substr(split_part(p_version, '+', 1), position('-' in p_version) + 1), '.')) with ordinality as identifier (part, place))
          end
 $$;
@@ -1708,16 +2337,18 @@ begin
 end
 $$;
 
--- source: functions/tasker_worker_steps.sql 944752c26636
+-- source: functions/tasker_worker_steps.sql 8ebc88a7b63b
 -- tasker_worker_steps: what a worker holds by the database's word; an engine that lost the reply of a call finds its leases again with it.
 create or replace function tasker_worker_steps (p_worker int)
   returns table (task_no bigint, step_no int, definition_id int, attempt smallint, claim_no int)
   language sql stable
 as $$
-  select distinct on (s.task_no, s.step_no) s.task_no, s.step_no, s.definition_id, s.attempts, k.claim_no
-    from tasker_claim k, unnest(k.task_nos, k.step_nos) as held (task_no, step_no), tasker_step s
-   where k.worker_id = p_worker and s.task_no = held.task_no and s.step_no = held.step_no and s.state = 2 and s.worker_id = p_worker
-   order by s.task_no, s.step_no, k.claim_no desc
+  select distinct on (s.task_no, s.step_no) s.task_no, s.step_no, s.definition_id, s.attempts, c.claim_no
+    from tasker_claim c, unnest(c.task_nos, c.step_nos) as held (task_no, step_no)
+   cross join lateral (select k.task_no, k.step_no, k.definition_id, k.attempts from tasker_step k
+                        where k.task_no = held.task_no and k.step_no = held.step_no and k.state = 2 and k.worker_id = p_worker offset 0) s
+   where c.worker_id = p_worker
+   order by s.task_no, s.step_no, c.claim_no desc
 $$;
 
 -- source: views/tasker_steps.sql 30587fc843c4

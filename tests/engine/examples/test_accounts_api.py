@@ -1,14 +1,12 @@
 """What each HTTP status means for a step, asked of a real server that answers as it is told."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from engine import PermanentError, RetryableError
-from engine.examples.accounts.api import call, retry_after
+from engine.examples.accounts.api import call
 from engine.examples.services import URL_VARIABLE
 
 Answering = Callable[..., list[dict[str, str]]]
@@ -104,17 +102,3 @@ def test_a_proxy_does_not_come_between(answering: Answering, monkeypatch: pytest
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     assert call("GET", "/users", key="k").status == 200
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("0", 0.0), ("12", 12.0), ("0.5", 0.5), (" 3 ", 3.0), ("-1", None), ("nan", None), ("inf", None), ("", None), (None, None)]
-)
-def test_retry_after_in_seconds(text: str | None, seconds: float | None) -> None:
-    assert retry_after(text) == seconds
-
-
-def test_retry_after_as_a_date() -> None:
-    ahead = retry_after(format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True))
-    assert ahead is not None
-    assert 80 < ahead <= 90
-    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0

@@ -1,0 +1,27 @@
+-- tasker_advance_schedule: a run that was due has been dealt with; the schedule waits for its next one.
+-- needs: tasker_clock
+--   p_due_at    the run that the caller claimed; when the schedule has moved on from it, nothing changes
+--   p_task_ids  the tasks that were made, oldest first;  p_error  why there are none
+--   returns whether it was advanced
+create or replace function tasker_advance_schedule
+  (p_schedule_id int, p_due_at timestamptz, p_next_run_at timestamptz, p_task_ids uuid[], p_error text)
+  returns boolean
+  language sql
+as $$
+  with made as (
+    select coalesce(array_agg(m.task_id order by m.place desc), '{}') as task_ids
+      from unnest(p_task_ids) with ordinality as m (task_id, place)
+  ),
+  advanced as (
+    update tasker_schedule s
+       set next_run_at = p_next_run_at,
+           claimed_until = null,
+           last_run_at = case when made.task_ids = '{}' then s.last_run_at else tasker_clock() end,
+           recent_task_ids = (made.task_ids || s.recent_task_ids)[1:5],
+           last_error = p_error
+      from made
+     where s.schedule_id = p_schedule_id and s.next_run_at = p_due_at
+    returning 1
+  )
+  select exists (select from advanced)
+$$;

@@ -1,0 +1,133 @@
+"""`tasker events`: what there is to hear, who hears it, and the events themselves."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+
+from terminal import Terminal, refused, until
+
+from engine import events
+
+
+def test_it_lists_every_event_with_its_meaning_and_fields(terminal: Terminal) -> None:
+    listed = terminal.run("events")
+    assert listed.status == 0
+    for kind in events.CATALOGUE:
+        assert kind.name in listed.out
+    document = terminal.run("events", "--json").json()
+    assert [kind["type"] for kind in document["events"]] == list(events.EVENT_TYPES)
+    assert set(document["fields"]) == set(events.FIELDS)
+
+
+def test_a_type_that_is_none_is_refused_with_the_nearest(terminal: Terminal) -> None:
+    ended = terminal.run("events", "--type", "step.complete")
+    assert ended.status == 2
+    assert "did you mean 'step.completed'?" in ended.err
+
+
+def test_without_a_database_following_is_refused(terminal: Terminal) -> None:
+    terminal.environment["TASKER_DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
+    assert "cannot reach PostgreSQL" in refused(terminal.run("events", "--follow"))
+
+
+def test_following_prints_each_event_on_a_line_as_it_comes(shop: Terminal) -> None:
+    chosen = shop.start("events", "--follow", "--json", "--type", "task.completed", "--type", "step.failed", "--namespace", "shop")
+    everything = shop.start("events", "--follow")
+    documents, lines = lines_of(chosen), lines_of(everything)
+    shop.start("engine", "--runner", "threads", TASKER_HANDLERS=shop.environment["TASKER_HANDLERS"])
+    # both start at "now", whenever that is: these may have been before
+    until(lambda: launch(shop, 7) and documents and lines, "both to follow", 60)
+    good, bad = launch(shop, 7), launch(shop, -7)
+    until(lambda: bad in documents[-1] and any(bad in line for line in lines), "the last task's events")
+    told = [json.loads(line) for line in documents]
+    assert [(event["type"], event["task_id"]) for event in told[-2:]] == [("task.completed", good), ("step.failed", bad)]
+    assert (told[-1]["step_name"], told[-1]["error"]["code"], told[-1]["context"]) == ("charge", "declined", {"order_id": -7, "speed": "normal"})
+    until(lambda: any("step.failed" in line for line in lines), "the failure")
+    [failed] = [line for line in lines if "step.failed" in line]
+    assert f"shop/process_order@1.1.0  {bad}  charge" in failed
+    assert "PermanentError: card refused" in failed
+    everything.send_signal(signal.SIGINT)
+    assert everything.wait(10) == 130
+
+
+def launch(shop: Terminal, order_id: int) -> str:
+    """The id of a task that has ended."""
+    context = json.dumps({"order_id": order_id})
+    return str(shop.run("launch", "shop/process_order", "--context", context, "--wait", "--json").json()["task_id"])
+
+
+def lines_of(process: subprocess.Popen[str]) -> list[str]:
+    """What it has printed so far, at any time."""
+    lines: list[str] = []
+
+    def read() -> None:
+        assert process.stdout is not None
+        lines.extend(process.stdout)
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
+
+
+def test_the_engine_delivers_to_the_subscribers_of_its_handlers_and_one_can_see_it(shop: Terminal) -> None:
+    shop.write(
+        '''
+        from pathlib import Path
+        from engine import EventSubscriber
+
+        class OrderMonitor(EventSubscriber):
+            subscribe_to = ["step.completed", "task.completed"]
+
+            def handle_step_completed(self, event):
+                self.note(event["step_name"])
+
+            def handle_task_completed(self, event):
+                self.note("all of", event["context"]["order_id"])
+
+            def note(self, *facts):
+                with open(Path(__file__).parent / "heard", "a") as file:
+                    print(*facts, file=file)
+        ''',
+        "monitor.py",
+    )
+    shop.run("launch", "shop/process_order", "--context", '{"order_id": 7}')
+    shop.start("engine", "--runner", "threads", TASKER_HANDLERS=shop.environment["TASKER_HANDLERS"])
+    heard = shop.folder / "handlers" / "heard"
+    until(lambda: heard.exists() and heard.read_text().splitlines() == ["charge", "ship", "all of 7"], "three events", 30)
+    rows = until(
+        lambda: [row for row in shop.run("events", "--subscribers", "--json").json()["subscribers"] if row["delivered_count"] == 3], "the record", 10
+    )
+    assert rows[0]["name"].endswith("monitor.OrderMonitor")
+    assert (rows[0]["behind_count"], rows[0]["attempts"], rows[0]["undelivered_count"], rows[0]["last_error"]) == (0, 0, 0, None)
+    assert "OrderMonitor" in shop.run("events", "--subscribers").out
+
+
+def test_a_handler_publishes_from_its_own_process(terminal: Terminal) -> None:
+    terminal.write(
+        '''
+        from pathlib import Path
+        from engine import EventSubscriber, Workflow, publish_event
+
+        pricing = Workflow("price_order", namespace="shop")
+
+        @pricing.step
+        def price(task, step):
+            publish_event("order.priced", {"total": 12}, task=task, step_name=step.name)
+            return 12
+
+        class Prices(EventSubscriber):
+            subscribe_to = ["order.priced", "step.completed"]
+
+            def handle_event(self, event):
+                with open(Path(__file__).parent / "heard", "a") as file:
+                    print(event["type"], event["step_name"], event["data"] or event["result"], file=file)
+        '''
+    )
+    terminal.environment["TASKER_HANDLERS"] = str(terminal.folder / "handlers")
+    terminal.start("engine", "--runner", "processes")
+    terminal.run("launch", "shop/price_order")
+    heard = terminal.folder / "handlers" / "heard"
+    until(lambda: heard.exists() and len(heard.read_text().splitlines()) == 2, "two events", 30)
+    assert heard.read_text().splitlines() == ["order.priced price {'total': 12}", "step.completed price 12"]

@@ -1,0 +1,132 @@
+"""The commands about tasks: list, show, draw, and an operator's actions."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from terminal import Ended, Terminal, refused, until
+
+
+@pytest.fixture
+def failed(shop: Terminal) -> str:
+    """A task whose step `charge` failed; an engine runs."""
+    shop.start("engine", "--runner", "threads")
+    ended = shop.run("launch", "shop/process_order", "--context", '{"order_id": -1}', "--wait", "--json")
+    assert ended.status == 1
+    return str(ended.json()["task_id"])
+
+
+def outcome(shop: Terminal, task: str) -> dict[str, object]:
+    return dict(until(lambda: (found := shop.run("show", task, "--json").json())["state"] != "running" and found, "the task to end"))
+
+
+def test_tasks_lists_what_matches_as_a_table_and_as_json(shop: Terminal) -> None:
+    ids = [shop.run("launch", "shop/process_order", "--context", '{"order_id": 1}', "--tag", tag).out.strip() for tag in ("a", "b", "b")]
+    listed = shop.run("tasks", "--json").json()
+    assert [task["task_id"] for task in listed["tasks"]] == ids[::-1]
+    assert listed["tasks"][0]["state"] == "pending"
+    assert [task["task_id"] for task in shop.run("tasks", "--tag", "a", "--json").json()["tasks"]] == ids[:1]
+    assert shop.run("tasks", "--state", "failed", "--json").json() == {"tasks": [], "next_cursor": None}
+    table = shop.run("tasks")
+    assert all(task in table.out for task in ids)
+    assert "shop/process_order@1.1.0" in table.out
+
+
+def test_tasks_come_in_pages(shop: Terminal) -> None:
+    ids = [shop.run("launch", "shop/process_order", "--context", '{"order_id": 1}').out.strip() for _ in range(3)]
+    first = shop.run("tasks", "--limit", 2, "--json").json()
+    second = shop.run("tasks", "--limit", 2, "--cursor", first["next_cursor"], "--json").json()
+    assert [task["task_id"] for page in (first, second) for task in page["tasks"]] == ids[::-1]
+    assert second["next_cursor"] is None
+    assert "tasker tasks --cursor" in shop.run("tasks", "--limit", 2).err
+
+
+def test_show_says_what_each_step_waits_for(shop: Terminal) -> None:
+    task = shop.run("launch", "shop/process_order", "--context", '{"order_id": 1}').out.strip()
+    shown = shop.run("show", task)
+    assert shown.status == 0
+    assert re.search(r"charge +ready +0/1 +an engine that has its handler; none is running now", shown.out)
+    assert re.search(r"ship +pending +0/3 +charge", shown.out)
+
+
+def test_a_failed_task_is_retried_as_a_whole_or_by_step(shop: Terminal, failed: str) -> None:
+    for arguments in (["retry", failed, "--reason", "card is good now"], ["retry", failed, "charge"]):
+        ended = shop.run(*arguments)
+        assert (ended.status, ended.out.strip()) in [(0, "running"), (0, "ready")]
+        assert outcome(shop, failed)["state"] == "failed"
+    assert shop.run("show", failed, "--json").json()["steps"]["charge"]["attempts"] == 3
+
+
+def test_a_resolved_step_counts_as_completed_with_the_given_result(shop: Terminal, failed: str) -> None:
+    ended = shop.run("resolve", failed, "charge", "--result", '{"paid": 41}', "--reason", "paid in cash")
+    assert (ended.status, ended.out.strip()) == (0, "resolved")
+    found = outcome(shop, failed)
+    assert found["state"] == "completed"
+    assert found["steps"]["ship"]["result"] == 42  # type: ignore[index]
+
+
+def test_a_skipped_step_lets_its_children_go_on(shop: Terminal, failed: str) -> None:
+    assert shop.run("skip", failed, "charge").out.strip() == "skipped"
+    found = outcome(shop, failed)
+    assert found["steps"]["charge"]["state"] == "skipped"  # type: ignore[index]
+    assert found["steps"]["ship"]["attempts"] == 1  # type: ignore[index]
+
+
+def test_a_task_that_has_not_begun_is_cancelled_at_once(shop: Terminal) -> None:
+    task = shop.run("launch", "shop/process_order", "--context", '{"order_id": 1}').out.strip()
+    ended = shop.run("cancel", task, "--reason", "ordered twice")
+    assert (ended.status, ended.out.strip()) == (0, "cancelled")
+    assert shop.run("show", task, "--json").json()["state"] == "cancelled"
+    assert "cancelled" in refused(shop.run("cancel", task))
+    assert "cancelled" in refused(shop.run("retry", task))
+
+
+def test_a_single_step_is_cancelled(shop: Terminal) -> None:
+    task = shop.run("launch", "shop/process_order", "--context", '{"order_id": 1}').out.strip()
+    assert shop.run("cancel", task, "charge").out.strip() == "cancelled"
+    assert shop.run("show", task, "--json").json()["steps"]["ship"]["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("command", [["show"], ["retry"], ["cancel"], ["graph"], ["skip", "charge"], ["resolve", "charge", "--result", "1"]])
+@pytest.mark.parametrize("task", ["5d1c1f6e-0000-4000-8000-000000000000", "no-id", "\u2603"])
+def test_a_task_that_is_not_there_is_refused(terminal: Terminal, command: list[str], task: str) -> None:
+    assert task in refused(terminal.run(command[0], task, *command[1:]))
+
+
+def test_actions_that_do_not_fit_are_refused(shop: Terminal) -> None:
+    task = shop.run("launch", "shop/process_order", "--context", '{"order_id": 1}').out.strip()
+    assert "no step" in refused(shop.run("retry", task))
+    assert "nothing" in refused(shop.run("retry", task, "nothing"))
+    assert "nothing" in refused(shop.run("skip", task, "nothing"))
+    assert "--result" in refused(shop.run("resolve", task, "charge", "--result", "{"))
+    assert "cursor" in refused(shop.run("tasks", "--cursor", "\u00e9"))
+    assert shop.run("resolve", task, "charge").status == 2
+
+
+# ---- graph
+
+
+def drawn(shop: Terminal, *arguments: str) -> Ended:
+    ended = shop.run("graph", *arguments)
+    assert ended.status == 0, ended.err
+    return ended
+
+
+def test_a_workflow_is_drawn_as_text_mermaid_and_svg(shop: Terminal) -> None:
+    shop.run("launch", "shop/process_order", "--context", '{"order_id": 1}')
+    assert "ship  <- charge" in drawn(shop, "shop/process_order").out
+    mermaid = drawn(shop, "shop/process_order@1.1.0", "--mermaid").out
+    assert mermaid.splitlines() == ["flowchart LR", '  s0["charge"]', '  s1["ship"]', "  s0 --> s1"]
+    assert drawn(shop, "shop/process_order", "--svg").out.startswith("<svg")
+
+
+def test_a_task_is_drawn_with_its_states(shop: Terminal) -> None:
+    task = shop.run("launch", "shop/process_order", "--context", '{"order_id": 1}').out.strip()
+    assert "charge  [ready]" in drawn(shop, task).out
+    assert "charge<br/>ready" in drawn(shop, task, "--mermaid").out
+    assert "ready" in drawn(shop, task, "--svg").out
+
+
+def test_a_workflow_that_is_not_there_is_not_drawn(shop: Terminal) -> None:
+    assert "shop/nothing" in refused(shop.run("graph", "shop/nothing"))

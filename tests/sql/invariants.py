@@ -1,0 +1,98 @@
+"""What must hold in every database at every commit, whatever happened before; the tests of random histories call it."""
+
+from typing import Any
+
+import psycopg
+
+# Each query finds violations. A stale row of a queue, whose step has moved on, is no violation: the claim that meets it drops it.
+RULES = {
+    "a ready step stands in the queue exactly once, unless its claim is just being made": """
+      select s.task_no, s.step_no from tasker_step s where s.state = 1
+         and 1 <> (select count(*) from tasker_ready r where r.task_no = s.task_no and r.step_no = s.step_no)""",
+    "a retrying step stands among the delayed exactly once": """
+      select s.task_no, s.step_no from tasker_step s where s.state = 3
+         and 1 <> (select count(*) from tasker_delayed d where d.task_no = s.task_no and d.step_no = s.step_no)""",
+    "a pending step waits for a parent or for its time": """
+      select s.task_no, s.step_no from tasker_step s where s.state = 0 and s.pending = 0
+         and 1 <> (select count(*) from tasker_delayed d where d.task_no = s.task_no and d.step_no = s.step_no)""",
+    "pending counts the parents that do not satisfy, until the step has ended": """
+      select s.task_no, s.step_no from tasker_step s join tasker_template p using (definition_id, step_no)
+       where s.state in (0, 1, 2, 3, 5) and s.pending <> (select count(*) from tasker_step o where o.task_no = s.task_no and o.step_no = any(p.parents) and o.state not in (4, 7, 8))""",
+    "no step runs before its parents are done": """
+      select s.task_no, s.step_no from tasker_step s where s.state in (1, 2, 3, 4, 5) and s.pending > 0""",
+    "remaining is the number of counted steps that have not ended": """
+      select t.task_no, t.remaining from tasker_task t
+       where t.remaining <> (select count(*) from tasker_step s where s.task_no = t.task_no and s.counted and s.state in (0, 1, 2, 3))""",
+    "once something is lost, exactly the steps that can still move are counted": """
+      with recursive blocked (task_no, step_no) as (
+        select s.task_no, c.step_no from tasker_step s, unnest(s.children) as c (step_no) where s.state = 5
+        union
+        select s.task_no, c.step_no from blocked b join tasker_step s using (task_no, step_no), unnest(s.children) as c (step_no) where s.state = 0
+      )
+      select s.task_no, s.step_no from tasker_step s join tasker_task t using (task_no)
+       where t.failed_count + t.cancelled_count > 0 and s.state in (0, 1, 2, 3)
+         and s.counted = (s.state = 0 and (s.task_no, s.step_no) in (select b.task_no, b.step_no from blocked b))""",
+    "lost steps are counted": """
+      select t.task_no, t.failed_count, t.cancelled_count from tasker_task t
+       where (t.failed_count, t.cancelled_count) <>
+             (select count(*) filter (where s.state = 5), count(*) filter (where s.state = 6) from tasker_step s where s.task_no = t.task_no)""",
+    "nothing is cancelled for its parent and goes on": """
+      select s.task_no, c.step_no from tasker_step s, unnest(s.children) as c (step_no) join tasker_step o on o.step_no = c.step_no
+       where o.task_no = s.task_no and s.state = 6 and o.state in (0, 1, 2, 3)""",
+    "a task has ended exactly when nothing in it can progress": """
+      with recursive blocked (task_no, step_no) as (
+        select s.task_no, c.step_no from tasker_step s, unnest(s.children) as c (step_no) where s.state = 5
+        union
+        select s.task_no, c.step_no from blocked b join tasker_step s using (task_no, step_no), unnest(s.children) as c (step_no) where s.state = 0
+      ),
+      free as (
+        select t.task_no, (select count(*) from tasker_step s where s.task_no = t.task_no and s.state in (0, 1, 2, 3)
+                           and not (s.state = 0 and (s.task_no, s.step_no) in (select b.task_no, b.step_no from blocked b))) as steps from tasker_task t
+      )
+      select t.task_no, t.state, f.steps from tasker_task t join free f using (task_no) where (t.finished_at is null) <> (f.steps > 0)""",
+    "the state of an ended task says what happened": """
+      select t.task_no, t.state from tasker_task t where t.finished_at is not null
+         and t.state <> case when t.cancel_requested_at is not null then 6 when t.failed_count > 0 then 5 when t.cancelled_count > 0 then 6 else 4 end""",
+    "a task is pending exactly until its first step starts": """
+      select t.task_no, t.state from tasker_task t where t.finished_at is null and (t.state = 0) <> (t.started_at is null)""",
+    "a running step is found by its worker's claims": """
+      select s.task_no, s.step_no from tasker_step s where s.state = 2 and s.worker_id <> 0
+         and not exists (select from tasker_claim k, unnest(k.task_nos, k.step_nos) as held (task_no, step_no)
+                          where k.worker_id = s.worker_id and held.task_no = s.task_no and held.step_no = s.step_no)""",
+    "the last recorded move leads to where the step is": """
+      select s.task_no, s.step_no, s.state, h.to_state from tasker_step s
+       cross join lateral (select k.to_state from tasker_history k where k.task_no = s.task_no and k.step_no = s.step_no order by k.event_id desc limit 1) h
+       where h.to_state <> s.state and not (s.state = 1 and h.to_state in (0, 3))""",
+    "every move begins where the last one ended; only the wake-up to ready goes without record": """
+      select * from (select h.task_no, h.step_no, h.event_id, h.from_state,
+                            lag(h.to_state, 1, 0::smallint) over (partition by h.task_no, h.step_no order by h.event_id) as before
+                       from tasker_history h where h.step_no is not null) m
+       where m.before <> m.from_state and not (m.from_state = 1 and m.before in (0, 3))""",
+    "every move of a task begins where the last one ended": """
+      select * from (select h.task_no, h.event_id, h.from_state, lag(h.to_state, 1, 0::smallint) over (partition by h.task_no order by h.event_id) as before
+                       from tasker_history h where h.step_no is null) m
+       where m.before <> m.from_state""",
+    "the last recorded move of a task leads to where it is": """
+      select t.task_no, t.state, h.to_state from tasker_task t
+       cross join lateral (select k.to_state from tasker_history k where k.task_no = t.task_no and k.step_no is null order by k.event_id desc limit 1) h
+       where h.to_state <> t.state""",
+    "every recorded move exists": """
+      select h.task_no, h.step_no, h.from_state, h.to_state from tasker_history h
+       where h.step_no is not null and h.from_state <> h.to_state and not tasker_move_exists(h.from_state, h.to_state)""",
+}
+
+
+def assert_invariants(conn: psycopg.Connection[Any]) -> None:
+    """Every rule holds; else the first rows that break one are shown with it."""
+    broken = {rule: found for rule, query in RULES.items() if (found := conn.execute(query.encode()).fetchmany(5))}
+    assert not broken
+
+
+def stale_rows(conn: psycopg.Connection[Any]) -> int:
+    """How many rows of the queues belong to steps that have moved on: none where nothing happened at once."""
+    row = conn.execute(
+        "select (select count(*) from tasker_ready r join tasker_step s using (task_no, step_no) where s.state <> 1)"
+        " + (select count(*) from tasker_delayed d join tasker_step s using (task_no, step_no) where s.state not in (0, 3))"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])

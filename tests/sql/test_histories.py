@@ -1,0 +1,436 @@
+"""Random histories of random graphs: after every move the database and a small model in plain Python say the same.
+
+100 histories, and 2,000 with HYPOTHESIS_PROFILE=nightly.
+"""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import graphs
+import psycopg
+import pytest
+from graphs import Conn, Held, Task
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from invariants import assert_invariants, stale_rows
+
+from engine.states import FINAL_TASK, STEP_MOVES, StepState, TaskState
+
+HISTORIES = 2000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 100
+OPEN = {"pending", "ready", "running", "retrying"}
+SATISFYING = {"completed", "skipped", "resolved"}
+BASE_SECONDS, MULTIPLIER, CAP_SECONDS = 60.0, 2.0, 600.0
+NO_JITTER = {"base": BASE_SECONDS, "multiplier": MULTIPLIER, "cap": CAP_SECONDS, "jitter": 0.0}
+
+
+@dataclass
+class Step:
+    name: str
+    parents: tuple[str, ...]
+    retry_limit: int
+    granted: int
+    state: str = "pending"
+    attempts: int = 0
+    worker: int | None = None
+    bypass: bool = False
+    asked_to_stop: bool = False
+    due_at: float | None = None
+
+
+@dataclass
+class Model:
+    """One task as the contract describes it."""
+
+    task: Task
+    steps: dict[str, Step]
+    state: str = "pending"
+    started: bool = False
+    cancel_requested: bool = False
+    final_events: list[tuple[str, str]] = field(default_factory=list)
+
+    def children(self, name: str) -> list[Step]:
+        return [step for step in self.steps.values() if name in step.parents]
+
+    def open_parents(self, step: Step) -> list[str]:
+        return [parent for parent in step.parents if self.steps[parent].state not in SATISFYING]
+
+    def waiting_below(self, name: str) -> list[Step]:
+        found: list[Step] = []
+        for child in self.children(name):
+            if child.state == "pending" and child not in found:
+                found += [child, *self.waiting_below(child.name)]
+        return found
+
+    def unlock(self, now: float) -> None:
+        """Pending steps whose parents are done go on; roots with a time of their own wait for it."""
+        for step in self.steps.values():
+            due = step.due_at is None or step.due_at <= now
+            if step.state == "pending" and due and not self.open_parents(step):
+                step.due_at = None
+                self.move(step, "skipped" if step.bypass else "ready")
+
+    def wake(self, now: float) -> None:
+        for step in self.steps.values():
+            if step.state == "retrying" and step.due_at is not None and step.due_at <= now:
+                step.due_at = None
+                self.move(step, "ready")
+        self.unlock(now)
+
+    def move(self, step: Step, state: str) -> None:
+        step.state = state
+        if state != "running":
+            step.worker = None
+        if state not in ("retrying", "pending"):
+            step.due_at = None
+        if state not in OPEN:
+            self.final_events.append((step.name, state))
+
+    def cancel(self, step: Step) -> None:
+        lost = self.waiting_below(step.name)
+        self.move(step, "cancelled")
+        for child in lost:
+            if child.state == "pending":
+                self.move(child, "cancelled")
+
+    def settle(self) -> None:
+        """The task's state by the rules: it ends when nothing in it can progress."""
+        states = [step.state for step in self.steps.values()]
+        blocked = {child.name for step in self.steps.values() if step.state == "failed" for child in self.waiting_below(step.name)}
+        free = [step for step in self.steps.values() if step.state in OPEN and step.name not in blocked]
+        if free:
+            self.state = "running" if self.started or self.state in FINAL_TASK else "pending"
+        elif self.cancel_requested:
+            self.state = "cancelled"
+        else:
+            self.state = "failed" if "failed" in states else "cancelled" if "cancelled" in states else "completed"
+
+    @property
+    def ended(self) -> bool:
+        return self.state in FINAL_TASK
+
+
+class Histories(RuleBasedStateMachine):
+    """Every rule does one thing to the database and the same to the model, then compares them."""
+
+    conn: Conn
+
+    def __init__(self) -> None:
+        super().__init__()
+        graphs.empty(self.conn)
+        self.now = 0.0
+        self.models: list[Model] = []
+        self.workers = [graphs.given_worker(self.conn), graphs.given_worker(self.conn)]
+
+    # ---- rules: creation, claims, reports
+
+    @precondition(lambda self: len(self.models) < 3)
+    @rule(data=st.data(), size=st.integers(1, 8), later=st.sampled_from([None, None, None, 60.0]))
+    def create(self, data: st.DataObject, size: int, later: float | None) -> None:
+        names = [f"s{no}" for no in range(size)]
+        parents = {name: tuple(data.draw(st.sets(st.sampled_from(names[:no]), max_size=3))) if no else () for no, name in enumerate(names)}
+        limits = {name: data.draw(st.integers(1, 3)) for name in names}
+        bypass = data.draw(st.sets(st.sampled_from(names), max_size=2)) if data.draw(st.booleans()) else set()
+        graph = ", ".join([*names, *(f"{parent} -> {name}" for name in names for parent in sorted(parents[name]))])
+        run_at = graphs.value(self.conn, "select tasker_clock() + %s * interval '1 second'", later) if later else None
+        task = graphs.given_task(
+            self.conn, graph, backoff=NO_JITTER, steps={name: {"retry_limit": limits[name]} for name in names}, bypass_steps=sorted(bypass), run_at=run_at
+        )
+        steps = {name: Step(name, parents[name], limits[name], limits[name], bypass=name in bypass) for name in task.names}
+        model = Model(task, steps)
+        self.models.append(model)
+        for step in steps.values():
+            step.due_at = self.now + later if later and not step.parents else None
+            if not step.parents and not step.bypass and not later:
+                model.move(step, "ready")
+        self._wake()
+
+    @precondition(lambda self: self.models)
+    @rule(want=st.integers(1, 6), who=st.integers(0, 1))
+    def claim(self, want: int, who: int) -> None:
+        self._wake()
+        waiting = sum(step.state == "ready" for model in self.models for step in model.steps.values())
+        taken = graphs.claim(self.conn, want=want, worker=self.workers[who])
+        assert len(taken) == min(want, waiting)
+        self._started(taken, self.workers[who])
+        self._compare()
+
+    @precondition(lambda self: self._held())
+    @rule(data=st.data(), want=st.integers(0, 6))
+    def complete(self, data: st.DataObject, want: int) -> None:
+        self._wake()
+        worker, held = self._some_held(data)
+        for model, step in held:
+            model.move(step, "completed")
+        for model, _ in held:
+            model.unlock(self.now)
+        waiting = sum(step.state == "ready" for model in self.models for step in model.steps.values())
+        taken = graphs.report(self.conn, [self._handle(model, step) for model, step in held], want=want, worker=worker)
+        assert len(taken) == min(want, waiting)
+        self._started(taken, worker)
+        self._compare()
+
+    @precondition(lambda self: self._held())
+    @rule(data=st.data(), retryable=st.booleans(), delay=st.sampled_from([None, None, 0.0, 300.0]))
+    def fail(self, data: st.DataObject, retryable: bool, delay: float | None) -> None:
+        worker, held = self._some_held(data)
+        graphs.fail_all(self.conn, [self._handle(model, step) for model, step in held], worker=worker, retryable=retryable, delay=delay)
+        for model, step in held:
+            self._failed(model, step, retryable=retryable, delay=delay)
+        self._wake()
+
+    @precondition(lambda self: self._held())
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        worker, held = self._some_held(data)
+        assert graphs.release(self.conn, [self._handle(model, step) for model, step in held], worker=worker) == len(held)
+        for model, step in held:
+            if step.asked_to_stop:
+                model.cancel(step)
+            else:
+                step.attempts -= 1
+                model.move(step, "ready")
+        self._compare()
+
+    @precondition(lambda self: self._held())
+    @rule(data=st.data(), wrong=st.sampled_from(["worker", "attempt"]))
+    def report_too_late(self, data: st.DataObject, wrong: str) -> None:
+        worker, held = self._some_held(data)
+        handles = [self._handle(model, step) for model, step in held]
+        if wrong == "worker":
+            worker = next(other for other in self.workers if other != worker)
+        else:
+            handles = [handle._replace(attempt=handle.attempt + 1) for handle in handles]
+        graphs.report(self.conn, handles, worker=worker)
+        graphs.fail_all(self.conn, handles, worker=worker)
+        assert graphs.release(self.conn, handles, worker=worker) == 0
+        self._compare()
+
+    @precondition(lambda self: self.models)
+    @rule(who=st.integers(0, 1))
+    def die(self, who: int) -> None:
+        dead, alive = self.workers[who], self.workers[1 - who]
+        lost = [(model, step) for model in self.models for step in model.steps.values() if step.worker == dead]
+        self.conn.execute("update tasker_worker set lease_until = tasker_clock() where worker_id = %s", [dead])
+        assert graphs.reap(self.conn, worker=alive) == len(lost)
+        for model, step in lost:
+            self._failed(model, step, retryable=True, delay=0.0)
+        self.workers[who] = graphs.given_worker(self.conn)
+        self._wake()
+
+    @precondition(lambda self: self.models)
+    @rule(seconds=st.sampled_from([60.0, 120.0, 600.0]))
+    def time_goes_on(self, seconds: float) -> None:
+        self.now += seconds
+        graphs.move_clock(self.conn, seconds=seconds)
+        self._wake()
+
+    # ---- rules: operators
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data())
+    def cancel_task(self, data: st.DataObject) -> None:
+        model = self._some_model(data)
+        if model.ended:
+            self._refused(lambda: graphs.cancel_task(self.conn, model.task))
+            return
+        model.cancel_requested = True
+        for step in model.steps.values():
+            if step.state == "running":
+                step.asked_to_stop = True
+            elif step.state in OPEN:
+                model.move(step, "cancelled")
+        graphs.cancel_task(self.conn, model.task)
+        self._compare()
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data())
+    def cancel_step(self, data: st.DataObject) -> None:
+        model, step = self._some_step(data)
+        if step.state not in OPEN:
+            self._refused(lambda: graphs.cancel_step(self.conn, model.task, step.name))
+            return
+        if step.state == "running":
+            step.asked_to_stop = True
+        else:
+            model.cancel(step)
+        assert graphs.cancel_step(self.conn, model.task, step.name) == step.state
+        self._compare()
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data())
+    def retry_step(self, data: st.DataObject) -> None:
+        model, step = self._some_step(data, "failed", "retrying")
+        if step.state not in ("failed", "retrying") or model.cancel_requested:
+            self._refused(lambda: graphs.retry_step(self.conn, model.task, step.name))
+            return
+        self._granted(model, step)
+        graphs.retry_step(self.conn, model.task, step.name)
+        self._compare()
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data())
+    def retry_task(self, data: st.DataObject) -> None:
+        model = self._some_model(data)
+        failed = [step for step in model.steps.values() if step.state == "failed"]
+        if not failed or model.cancel_requested:
+            self._refused(lambda: graphs.retry_task(self.conn, model.task))
+            return
+        for step in failed:
+            self._granted(model, step)
+        assert graphs.retry_task(self.conn, model.task) == "running"
+        self._compare()
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data())
+    def skip(self, data: st.DataObject) -> None:
+        model, step = self._some_step(data)
+        if step.state not in ("pending", "ready", "retrying", "failed") or model.cancel_requested:
+            self._refused(lambda: graphs.skip_step(self.conn, model.task, step.name))
+            return
+        if step.state == "pending":
+            step.bypass = True
+        else:
+            model.move(step, "skipped")
+        assert graphs.skip_step(self.conn, model.task, step.name) == step.state
+        self._wake()
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data())
+    def resolve(self, data: st.DataObject) -> None:
+        model, step = self._some_step(data)
+        if step.state not in ("pending", "ready", "retrying", "failed") or model.cancel_requested:
+            self._refused(lambda: graphs.resolve_step(self.conn, model.task, step.name))
+            return
+        model.move(step, "resolved")
+        assert graphs.resolve_step(self.conn, model.task, step.name, {"by": "hand"}) == "resolved"
+        self._wake()
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data(), end=st.sampled_from(list(StepState)))
+    def move_by_hand(self, data: st.DataObject, end: StepState) -> None:
+        """One move recorded, then the task brought to where its steps say: the same as the engine's own path."""
+        model, step = self._some_step(data)
+        state, to = step.state, str(end)
+        blocked = state == "pending" and to in ("ready", "running") and bool(model.open_parents(step))
+        refused = end not in STEP_MOVES[StepState(state)] or blocked or (model.cancel_requested and to in ("ready", "running", "retrying", "skipped", "resolved"))
+        if refused:
+            self._refused(lambda: graphs.update_status(self.conn, model.task, step.name, state, to))
+            return
+        assert graphs.update_status(self.conn, model.task, step.name, state, to)
+        step.bypass = step.bypass and state != "pending"
+        step.attempts += to == "running"
+        model.started = model.started or to == "running"
+        if state == "failed" and to == "ready":
+            step.retry_limit = step.attempts + 1
+        if to == "retrying":
+            step.due_at = self.now + self._back_off(step)
+        if to == "cancelled":
+            model.cancel(step)
+        else:
+            model.move(step, to)
+        step.worker = 0 if to == "running" else None
+        step.asked_to_stop = step.asked_to_stop and state != "running"
+        graphs.resolve_dependencies(self.conn, model.task)
+        self._wake()
+
+    # ---- the model's side
+
+    def _failed(self, model: Model, step: Step, *, retryable: bool, delay: float | None) -> None:
+        if step.asked_to_stop:
+            model.cancel(step)
+        elif retryable and step.attempts < step.retry_limit:
+            model.move(step, "retrying")
+            step.due_at = self.now + (self._back_off(step) if delay is None else delay)
+        else:
+            model.move(step, "failed")
+
+    def _back_off(self, step: Step) -> float:
+        return float(min(CAP_SECONDS, BASE_SECONDS * MULTIPLIER ** (step.attempts - 1)))
+
+    def _granted(self, model: Model, step: Step) -> None:
+        if step.state == "failed":
+            step.retry_limit = step.attempts + step.granted
+        model.move(step, "ready")
+
+    def _started(self, taken: list[Held], worker: int) -> None:
+        by_no = {model.task.no: model for model in self.models}
+        assert len({(one.task_no, one.step_no) for one in taken}) == len(taken)
+        for one in taken:
+            model = by_no[one.task_no]
+            step = model.steps[model.task.names[one.step_no]]
+            assert step.state == "ready", f"{step.name} was handed out while {step.state}"
+            step.attempts += 1
+            assert step.attempts == one.attempt
+            model.move(step, "running")
+            step.worker, model.started = worker, True
+
+    def _wake(self) -> None:
+        self.conn.execute("select tasker_wake_due(1000)")
+        for model in self.models:
+            model.wake(self.now)
+        self._compare()
+
+    # ---- choices
+
+    def _held(self) -> list[tuple[Model, Step]]:
+        return [(model, step) for model in self.models for step in model.steps.values() if step.worker]
+
+    def _some_held(self, data: st.DataObject) -> tuple[int, list[tuple[Model, Step]]]:
+        """Some steps of one worker: few of them, or so many that the batched path is taken."""
+        held = self._held()
+        worker = data.draw(st.sampled_from(sorted({step.worker for _, step in held if step.worker})))
+        mine = [(model, step) for model, step in held if step.worker == worker]
+        return worker, mine[: data.draw(st.integers(1, len(mine)))]
+
+    def _some_model(self, data: st.DataObject) -> Model:
+        return data.draw(st.sampled_from(self.models))
+
+    def _some_step(self, data: st.DataObject, *preferred: str) -> tuple[Model, Step]:
+        model = self._some_model(data)
+        wanted = [step for step in model.steps.values() if step.state in preferred] or list(model.steps.values())
+        return model, data.draw(st.sampled_from(wanted))
+
+    def _handle(self, model: Model, step: Step) -> Held:
+        return Held(model.task.no, model.task.step_no(step.name), step.attempts)
+
+    def _refused(self, act: Any) -> None:
+        with graphs.refused("WF002"):
+            act()
+        self._compare()
+
+    # ---- both say the same
+
+    def _compare(self) -> None:
+        for model in self.models:
+            model.settle()
+            steps = {step.name: (step.state, step.attempts, step.retry_limit, step.worker) for step in model.steps.values()}
+            rows = self.conn.execute("select name, state, attempts, retry_limit, worker_id from tasker_steps where task_no = %s", [model.task.no]).fetchall()
+            assert {row[0]: tuple(row[1:]) for row in rows} == steps
+            assert graphs.task_state(self.conn, model.task) == model.state
+            assert sorted(self._final_moves(model)) == sorted(model.final_events)
+        assert_invariants(self.conn)
+        assert stale_rows(self.conn) == 0
+
+    def _final_moves(self, model: Model) -> list[tuple[str, str]]:
+        """Every end of a step once: history has no second one, and misses none."""
+        rows = self.conn.execute(
+            "select step_no, tasker_state_name(to_state) from tasker_history where task_no = %s and step_no is not null and to_state >= 4", [model.task.no]
+        ).fetchall()
+        return [(model.task.names[row[0]], row[1]) for row in rows]
+
+
+# one failing history takes minutes to shrink
+@pytest.mark.timeout(1800)
+def test_random_histories_go_as_the_model_says(conn: psycopg.Connection[Any]) -> None:
+    machine = type("HistoriesHere", (Histories,), {"conn": conn})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(max_examples=HISTORIES, stateful_step_count=30, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink]),
+    )
+
+
+def test_the_model_knows_the_states() -> None:
+    assert OPEN | SATISFYING | {"failed", "cancelled"} == {str(state) for state in StepState}
+    assert {str(state) for state in FINAL_TASK} < {str(state) for state in TaskState}

@@ -1,0 +1,87 @@
+"""What an engine does about reports that the database will not take, or that go wrong in the engine itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from story import until
+
+from engine import handlers, queries, tasks, worker
+from engine.db import Database
+from engine.handlers import Workflow
+from engine.registry import HandlerRegistry
+from engine.requests import TaskRequest
+from engine.runners import COMPLETED, FAILED, threads
+from engine.scheduler import Engine
+
+Start = Callable[[], Engine]
+
+
+@pytest.fixture
+def start(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """An engine in this process whose handlers are given here."""
+    registry = HandlerRegistry()
+    monkeypatch.setattr(HandlerRegistry, "_instance", registry)
+    flow = Workflow("flow")
+
+    @flow.step()
+    def work(task: handlers.Task) -> Any:
+        return task.context.get("result")
+
+    engines: list[Engine] = []
+
+    def started() -> Engine:
+        engine = Engine(database_url, registry, runner="threads", grace=1)
+        engine.start()
+        engines.append(engine)
+        return engine
+
+    yield started
+    for engine in engines:
+        engine.drain()
+
+
+def ended(db: Database, ids: list[str]) -> list[dict[str, Any]]:
+    query = "select count(*) = 0 from tasker_task where finished_at is null"
+    until(lambda: db.value(query), "the tasks to end")
+    return [queries.outcome(db, task)["steps"]["work"] for task in ids]
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [(COMPLETED, "{no json"), (COMPLETED, '"\\ud800"'), (FAILED, "{no json"), (COMPLETED, "1e999999")],
+    ids=["no json", "half a character", "error that is no json", "number out of range"],
+)
+def test_one_report_that_the_database_refuses_fails_its_step_and_stops_no_other(
+    start: Start, db: Database, monkeypatch: pytest.MonkeyPatch, poison: tuple[int, str]
+) -> None:
+    real = threads.invoke
+
+    def poisoned(*arguments: Any) -> tuple[int, str]:
+        return poison if '"poison"' in arguments[5] else real(*arguments)
+
+    monkeypatch.setattr(threads, "invoke", poisoned)
+    start()
+    ids = tasks.submit_many(db, [TaskRequest("flow", context={"result": "poison" if n == 13 else n}) for n in range(40)])
+    steps = ended(db, ids)
+    bad = steps.pop(13)
+    assert (bad["state"], bad["error"]["type"]) == ("failed", "result_refused")
+    assert {(step["state"], step["attempts"]) for step in steps} == {("completed", 1)}
+
+
+@pytest.mark.parametrize("method", ["_take", "_report_others", "_keep_results", "_begin", "_next_claim"])
+def test_an_error_of_the_engine_itself_loses_no_step(start: Start, db: Database, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    real, failures = getattr(worker.Worker, method), iter(range(4))
+
+    def failing(self: worker.Worker, *arguments: Any) -> Any:
+        if next(failures, None) is not None:
+            raise RuntimeError("a mistake of ours")
+        return real(self, *arguments)
+
+    engine = start()
+    monkeypatch.setattr(worker.Worker, method, failing)
+    ids = tasks.submit_many(db, [TaskRequest("flow", context={"result": n}) for n in range(20)])
+    assert [(step["state"], step["attempts"], step["result"]) for step in ended(db, ids)] == [("completed", 1, n) for n in range(20)]
+    until(lambda: engine.worker.running_count == 0, "nothing to be held any more")
