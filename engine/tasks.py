@@ -63,7 +63,9 @@ def register_definition(db: Database, definition: TaskDefinition) -> int:
 
     Raises `DefinitionConflict`, with the differences, when a task has used other content under this version.
     """
-    payload = definition.to_json() | {"namespace_description": ""}
+    payload = definition.to_json()
+    if definition.schema is not None:
+        payload["schema_text"] = json_text.dump(payload.pop("schema"))
     try:
         return int(db.value("select tasker_register_definition(%(definition)s::jsonb)", {"definition": json_text.dump(payload)}))
     except DefinitionConflict as error:

@@ -1,5 +1,6 @@
 -- tasker_register_definition: makes a task definition known; the same content again is no change.
---   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "steps": [...]}, steps in topological order
+--   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "steps": [...]}, steps in topological order;
+--                 "schema_text" in place of "schema" keeps the order of its properties, which jsonb does not
 --   moves  none. Content under a used version is immutable; content that no task has used yet is replaced
 --   locks  the definition     raises WF004 when another content is already in use under this version
 create or replace function tasker_register_definition (p_definition jsonb)
@@ -10,6 +11,7 @@ declare
   v_id int;
   v_fingerprint text;
   v_used boolean;
+  v_schema json := coalesce((p_definition ->> 'schema_text')::json, nullif(p_definition -> 'schema', 'null')::json);
 begin
   insert into tasker_namespace (namespace, description)
   values (p_definition ->> 'namespace', coalesce(p_definition ->> 'namespace_description', ''))
@@ -20,7 +22,7 @@ begin
     (namespace, name, version, version_rank, prerelease, description, schema, fingerprint, step_count, created_at)
   values
     (p_definition ->> 'namespace', p_definition ->> 'name', p_definition ->> 'version', tasker_version_rank(p_definition ->> 'version'),
-     position('-' in p_definition ->> 'version') > 0, coalesce(p_definition ->> 'description', ''), nullif(p_definition -> 'schema', 'null'),
+     position('-' in p_definition ->> 'version') > 0, coalesce(p_definition ->> 'description', ''), v_schema,
      '', jsonb_array_length(p_definition -> 'steps'), tasker_clock())
   on conflict (namespace, name, version) do nothing;
 
@@ -37,7 +39,7 @@ begin
   end if;
 
   update tasker_definition d
-     set description = coalesce(p_definition ->> 'description', ''), schema = nullif(p_definition -> 'schema', 'null'),
+     set description = coalesce(p_definition ->> 'description', ''), schema = v_schema,
          fingerprint = p_definition ->> 'fingerprint', step_count = jsonb_array_length(p_definition -> 'steps')
    where d.definition_id = v_id;
   delete from tasker_template p where p.definition_id = v_id;

@@ -13,7 +13,7 @@ create table tasker_definition (
   version_rank   text not null,             -- sorts as bytes in semantic order, see tasker_version_rank
   prerelease     boolean not null,          -- never chosen unless named
   description    text not null default '',
-  schema         jsonb,                     -- JSON Schema of the context; null accepts any object
+  schema         json,                      -- JSON Schema of the context, its properties in the author's order; null accepts any object
   fingerprint    text not null,             -- sha-256 of the definition's canonical JSON
   step_count     int not null check (step_count > 0),
   used           boolean not null default false,   -- a task was made from it: from now on immutable

@@ -13,7 +13,7 @@
 
 create sequence tasker_task_no;
 
--- source: schema/20_definitions.sql bb31be8d6021
+-- source: schema/20_definitions.sql dbf0585a422f
 -- What may run: namespaces, task definitions and their step templates.
 
 create table tasker_namespace (
@@ -29,7 +29,7 @@ create table tasker_definition (
   version_rank   text not null,             -- sorts as bytes in semantic order, see tasker_version_rank
   prerelease     boolean not null,          -- never chosen unless named
   description    text not null default '',
-  schema         jsonb,                     -- JSON Schema of the context; null accepts any object
+  schema         json,                      -- JSON Schema of the context, its properties in the author's order; null accepts any object
   fingerprint    text not null,             -- sha-256 of the definition's canonical JSON
   step_count     int not null check (step_count > 0),
   used           boolean not null default false,   -- a task was made from it: from now on immutable
@@ -1532,9 +1532,10 @@ begin
 end
 $$;
 
--- source: functions/tasker_register_definition.sql 942d6e9a05d6
+-- source: functions/tasker_register_definition.sql 4a7034c56eef
 -- tasker_register_definition: makes a task definition known; the same content again is no change.
---   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "steps": [...]}, steps in topological order
+--   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "steps": [...]}, steps in topological order;
+--                 "schema_text" in place of "schema" keeps the order of its properties, which jsonb does not
 --   moves  none. Content under a used version is immutable; content that no task has used yet is replaced
 --   locks  the definition     raises WF004 when another content is already in use under this version
 create or replace function tasker_register_definition (p_definition jsonb)
@@ -1545,6 +1546,7 @@ declare
   v_id int;
   v_fingerprint text;
   v_used boolean;
+  v_schema json := coalesce((p_definition ->> 'schema_text')::json, nullif(p_definition -> 'schema', 'null')::json);
 begin
   insert into tasker_namespace (namespace, description)
   values (p_definition ->> 'namespace', coalesce(p_definition ->> 'namespace_description', ''))
@@ -1555,7 +1557,7 @@ begin
     (namespace, name, version, version_rank, prerelease, description, schema, fingerprint, step_count, created_at)
   values
     (p_definition ->> 'namespace', p_definition ->> 'name', p_definition ->> 'version', tasker_version_rank(p_definition ->> 'version'),
-     position('-' in p_definition ->> 'version') > 0, coalesce(p_definition ->> 'description', ''), nullif(p_definition -> 'schema', 'null'),
+     position('-' in p_definition ->> 'version') > 0, coalesce(p_definition ->> 'description', ''), v_schema,
      '', jsonb_array_length(p_definition -> 'steps'), tasker_clock())
   on conflict (namespace, name, version) do nothing;
 
@@ -1572,7 +1574,7 @@ begin
   end if;
 
   update tasker_definition d
-     set description = coalesce(p_definition ->> 'description', ''), schema = nullif(p_definition -> 'schema', 'null'),
+     set description = coalesce(p_definition ->> 'description', ''), schema = v_schema,
          fingerprint = p_definition ->> 'fingerprint', step_count = jsonb_array_length(p_definition -> 'steps')
    where d.definition_id = v_id;
   delete from tasker_template p where p.definition_id = v_id;
