@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +31,7 @@ log = logging.getLogger("tasker.engine")
 BATCH = 300
 FLUSHERS = 2
 IDLE_SECONDS = 5.0
+FEW = 2
 LAST_REPORT_SECONDS = 10.0
 RECONNECT_FIRST_SECONDS = 0.05
 RECONNECT_CAP_SECONDS = 1.0
@@ -39,6 +41,15 @@ KEPT_RESULTS = 4096
 # plans stay in use while tables grow from nothing to millions of rows, so a plan that is right only for a small table must never be made
 _SESSION = "-c enable_seqscan=off"
 _CANCELLED_ERROR = '{"type":"cancelled","message":"stopped on request","code":null,"retryable":false,"delay":null,"traceback":""}'
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A flusher's connection, and the bell that wakes it."""
+
+    number: int
+    bell: threading.Event
+    connection: Connection[Any] | None = None
 
 
 class Worker:
@@ -83,7 +94,7 @@ class Worker:
         self._unsure = False
         self._asked: set[tuple[int, int]] = set()
         self._book = threading.Lock()
-        self._idle: list[threading.Event] = []
+        self._idle: list[_Place] = []
         self._calls = [threading.Lock() for _ in range(FLUSHERS)]
         self._threads: list[threading.Thread] = []
         self._results = Database(url, max_size=2, application_name="tasker look-up")
@@ -169,13 +180,31 @@ class Worker:
 
     def _deliver(self, outcomes: list[Outcome]) -> None:
         self._done.extend(outcomes)
-        self._signal()
+        if self.runner.may_wait and len(self._running) <= FEW:
+            self._report_here()
+        else:
+            self._signal()
 
     def _signal(self) -> None:
         try:
-            self._idle.pop().set()
+            self._idle.pop().bell.set()
         except IndexError:
             pass  # every flusher is busy and will look again when it is through
+
+    def _report_here(self) -> None:
+        """With little in hand, who delivers reports too, on a resting flusher's connection: one change of threads less per hop."""
+        try:
+            place = self._idle.pop()
+        except IndexError:
+            return
+        try:
+            self._flush(place)
+        except Exception:  # the outcomes are back in line, and the flusher meets the same trouble and deals with it
+            place.bell.set()
+            return
+        self._idle.append(place)
+        if self._done or self.stopped:
+            self._signal()
 
     def _look_up(self, call: StepCall, names: list[str]) -> dict[str, str]:
         numbers, steps, known = call.task.definition.numbers, call.task.definition.steps, call.task.results
@@ -194,11 +223,12 @@ class Worker:
 
     def _flush_forever(self, number: int, connection: Connection[Any] | None) -> None:
         wait = RECONNECT_FIRST_SECONDS
-        bell = threading.Event()
+        place = _Place(number, threading.Event())
         while not self.lease_lost.is_set() and not (self.stopped and not self._done):
             try:
-                connection = connection or self._connected()
-                self._flush(number, connection, bell)
+                place.connection = connection = connection or self._connected()
+                if not self._flush(place):
+                    self._rest(place)
                 wait = RECONNECT_FIRST_SECONDS
             except LeaseLost as error:
                 log.warning("%s; this worker stops", error)
@@ -212,7 +242,7 @@ class Worker:
                 connection = None
                 if self.stopped and wait >= RECONNECT_CAP_SECONDS and time.monotonic() > self._report_until:
                     break
-                bell.wait(wait)
+                place.bell.wait(wait)
                 wait = min(wait * 2, RECONNECT_CAP_SECONDS)
         _close(connection)
 
@@ -223,17 +253,18 @@ class Worker:
         self.heartbeat(connection)
         return connection
 
-    def _flush(self, number: int, connection: Connection[Any], bell: threading.Event) -> None:
+    def _flush(self, place: _Place) -> bool:
+        """One round trip, or False when there was no reason for one."""
+        assert place.connection is not None
         if self._unsure:
-            self._find_again(connection)
+            self._find_again(place.connection)
         outcomes = self._take()
         want = self._reserve(len(outcomes))
         if not outcomes and not want:
-            self._rest(bell)
-            return
+            return False
         try:
-            with self._calls[number]:
-                self._report(connection, outcomes, want)
+            with self._calls[place.number]:
+                self._report(place.connection, outcomes, want)
             self._batch = min(BATCH, 2 * self._batch)
         except Exception as error:
             self._put_back(outcomes, error)
@@ -242,6 +273,7 @@ class Worker:
         finally:
             with self._book:
                 self._reserved -= want
+        return True
 
     def _put_back(self, outcomes: list[Outcome], error: Exception) -> None:
         """What was not reported will be. Of what the database will not take, ever smaller parts are tried, until the one outcome is found and fails."""
@@ -252,14 +284,15 @@ class Worker:
             self._unsure = True
         self._done.extendleft(reversed(outcomes))
 
-    def _rest(self, bell: threading.Event) -> None:
-        bell.clear()
-        self._idle.append(bell)
-        # looked at again after standing in the list: whoever delivers in between finds the bell
+    def _rest(self, place: _Place) -> None:
+        place.bell.clear()
+        self._idle.append(place)
+        # looked at again after standing in the list: whoever delivers in between finds the place
         if not self._done and not (self._claim_due and not self.draining and self.runner.room() > self._reserved) and not self.stopped:
-            bell.wait(IDLE_SECONDS)
-        if bell in self._idle:
-            self._idle.remove(bell)
+            while not place.bell.wait(IDLE_SECONDS) and place not in self._idle:
+                pass  # somebody is reporting on our connection
+        if place in self._idle:
+            self._idle.remove(place)
 
     def _take(self) -> list[Outcome]:
         outcomes: list[Outcome] = []

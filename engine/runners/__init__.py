@@ -52,7 +52,12 @@ Lookup = Callable[[StepCall, list[str]], dict[str, str]]
 
 
 class Runner(Protocol):
-    """Executes calls. Every submitted call is delivered exactly once, from any thread."""
+    """Executes calls. Every submitted call is delivered exactly once, from any thread.
+
+    `may_wait` says that nothing else depends on the thread that delivers, so it may be kept for a round trip to the database.
+    """
+
+    may_wait: bool
 
     def start(self, deliver: Deliver, lookup: Lookup) -> None:
         """Be ready for calls; outcomes go to `deliver`, results of farther ancestors come from `lookup`."""

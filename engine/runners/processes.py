@@ -79,6 +79,8 @@ class ProcessesRunner:
     process had started. A child's death charges the one call it was running; the others go to another child.
     """
 
+    may_wait = False
+
     def __init__(self, concurrency: int | None = None, *, sources: Sequence[str], grace: float = 30.0) -> None:
         self.concurrency = concurrency or max(2, os.cpu_count() or 2)
         self.grace = grace

@@ -27,6 +27,8 @@ class ThreadsRunner:
     A call that outlives its timeout, or `grace` seconds after its cancellation, is reported then; what it returns later is dropped.
     """
 
+    may_wait = True
+
     def __init__(self, concurrency: int = 8, *, grace: float = 30.0) -> None:
         self.concurrency = concurrency
         self.grace = grace
