@@ -38,8 +38,6 @@ RECONNECT_CAP_SECONDS = 1.0
 EAGER_PARENTS = 1000
 KEPT_RESULT_BYTES = 8192
 KEPT_RESULTS = 4096
-# plans stay in use while tables grow from nothing to millions of rows, so a plan that is right only for a small table must never be made
-_SESSION = "-c enable_seqscan=off"
 _CANCELLED_ERROR = '{"type":"cancelled","message":"stopped on request","code":null,"retryable":false,"delay":null,"traceback":""}'
 
 
@@ -115,7 +113,7 @@ class Worker:
             thread.start()
 
     def _registered(self) -> Connection[Any]:
-        connection = connect(self.url, application_name="tasker engine", options=_SESSION)
+        connection = connect(self.url, application_name="tasker engine", options=leases.SESSION)
         self.who = leases.register_worker(
             connection,
             name=self._name,
@@ -248,7 +246,7 @@ class Worker:
 
     def _connected(self) -> Connection[Any]:
         """A session that proves we live, and the lease renewed at once: another engine may have seen our locks vanish."""
-        connection = connect(self.url, application_name="tasker engine", options=_SESSION)
+        connection = connect(self.url, application_name="tasker engine", options=leases.SESSION)
         leases.lock_worker(connection, self.who.worker_id)
         self.heartbeat(connection)
         return connection

@@ -43,7 +43,7 @@ def claim_latency(url: str, sizes: Sizes) -> list[dict[str, Any]]:
     found = []
     for backlog in sizes.backlogs:
         _fill(db, definition_id, backlog)
-        with connect(url, options="-c enable_seqscan=off") as connection:
+        with connect(url, options=leases.SESSION) as connection:
             found.append({"ready": backlog} | _claims(connection, definition_id, sizes.claims))
         _empty(db)
     db.close()
@@ -57,7 +57,7 @@ def readiness(url: str, sizes: Sizes) -> list[dict[str, Any]]:
     db = Database(url, max_size=1)
     found = []
     for steps in sizes.task_steps:
-        with connect(url, options="-c enable_seqscan=off") as connection:
+        with connect(url, options=leases.SESSION) as connection:
             found.append({"steps": steps} | _chain_times(db, connection, steps) | _fan_times(db, connection, steps))
         _empty(db)
     db.close()

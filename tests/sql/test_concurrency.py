@@ -12,11 +12,13 @@ import pytest
 from graphs import Conn, Held, Task, definition, given_worker, register, task_of, value
 from invariants import assert_invariants
 
+from engine import leases
+
 THREADS = 6
 TURNS = 250
 # A report that counts off one task and starts another may meet its like: rarer than once in ten thousand calls, and tried again.
 RARE = 2
-ENGINE_SESSION = "-c enable_seqscan=off -c statement_timeout=30s"
+ENGINE_SESSION = leases.SESSION + " -c statement_timeout=30s"
 
 
 @dataclass

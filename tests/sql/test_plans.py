@@ -12,9 +12,10 @@ import psycopg
 import pytest
 from graphs import Conn, Held, definition, given_worker, register, request
 
+from engine import leases
+
 TASKS, LENGTH, BATCH = 2000, 10, 100
-# as engine/worker.py opens its sessions
-ENGINE_SESSION = "-c enable_seqscan=off"
+ENGINE_SESSION = leases.SESSION
 # how often a row may be read that belongs to the batch: a failure counts its whole task anew
 TIMES = 20
 
