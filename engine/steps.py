@@ -6,7 +6,7 @@ from typing import Any
 
 from engine import json_text
 from engine.db import Database
-from engine.errors import RequestError
+from engine.errors import Problem, RequestError
 from engine.queries import known_id
 from engine.states import StepState
 
@@ -38,14 +38,34 @@ def skip_step(db: Database, task_id: str, step_name: str, *, actor: str, reason:
 def resolve_step(db: Database, task_id: str, step_name: str, *, result: Any, actor: str, reason: str | None = None) -> StepState:
     """The step counts as completed with `result` (anything JSON can hold), and its children go on with it.
 
-    Raises `NotFound`, `RequestError` when the result is not JSON, and `WrongState` when the step is running or has ended well.
+    Raises `NotFound`, `RequestError` when the result is not JSON or does not fit the step's output schema, and `WrongState`
+    when the step is running or has ended well.
     """
+    _check_fit(db, task_id, step_name, result)
     query = "select tasker_resolve_step(%(task)s, %(step)s, %(result)s::jsonb, %(actor)s, %(reason)s)"
     return _act(db, query, task_id, step_name, actor, reason, result=_checked(result))
 
 
 def _act(db: Database, query: Any, task_id: str, step_name: str, actor: str, reason: str | None, **more: Any) -> StepState:
     return StepState(db.value(query, {"task": known_id(task_id), "step": step_name, "actor": actor, "reason": reason or None, **more}))
+
+
+def _check_fit(db: Database, task_id: str, step_name: str, result: Any) -> None:
+    query = """
+        select p.output_schema from tasker_tasks t join tasker_template p using (definition_id)
+         where t.task_id = %(task)s and p.name = %(step)s
+    """
+    schema = db.value(query, {"task": known_id(task_id), "step": step_name})
+    problems = _misfits(schema, result) if schema is not None else []
+    if problems:
+        raise RequestError(problems, "the result does not fit the step's output schema")
+
+
+def _misfits(schema: dict[str, Any], result: Any) -> list[Problem]:
+    from engine import schemas  # slow to import, and few steps have one
+    from engine.requests import context_schema
+
+    return schemas.check(context_schema(schema), result)
 
 
 def _checked(result: Any) -> str:

@@ -73,8 +73,7 @@ class ThreadsRunner:
 
     def cancel(self, call: StepCall) -> None:
         """Asks the call to stop; one that has not started ends at once, a running one after the grace time at the latest."""
-        deadline = time.monotonic() + self.grace
-        self._cancelling[call] = deadline
+        deadline = self._cancelling.setdefault(call, time.monotonic() + self.grace)
         if self._queued.pop(call, False):
             self._report(call, CANCELLED, "null")
         else:
