@@ -6,12 +6,14 @@ registry binds at registration, to refuse what cannot run; invoke uses what was 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import pkgutil
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -83,13 +85,21 @@ def _runner(definition: TaskDefinition, template: StepTemplate, handler: Any) ->
     return _function_runner(definition, template, handler)
 
 
+def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What the coroutine returns or raises; in a loop of its own, also where this thread has one running already."""
+    if asyncio._get_running_loop() is None:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as elsewhere:
+        return elsewhere.submit(contextvars.copy_context().run, asyncio.run, coroutine).result()
+
+
 def _class_runner(handler: type[Any]) -> Run:
     if not issubclass(handler, StepHandler):
         raise _Unbound("bad_handler", f"{handler.__qualname__} is no subclass of StepHandler")
     if handler.process is StepHandler.process:
         raise _Unbound("bad_handler", f"{handler.__qualname__} does not define process(self, task, sequence, step)")
     if inspect.iscoroutinefunction(handler.process):
-        return lambda task, sequence, step: asyncio.run(handler().process(task, sequence, step))
+        return lambda task, sequence, step: finished(handler().process(task, sequence, step))
     return lambda task, sequence, step: handler().process(task, sequence, step)
 
 
@@ -97,7 +107,7 @@ def _function_runner(definition: TaskDefinition, template: StepTemplate, functio
     wanted = list(_wanted(definition, template, function))
     run = _caller(function, wanted)
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(type(function), "__call__", None)):  # noqa: B004
-        return lambda task, sequence, step: asyncio.run(run(task, sequence, step))
+        return lambda task, sequence, step: finished(run(task, sequence, step))
     return run
 
 

@@ -6,7 +6,6 @@ and metrics read for themselves.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import re
@@ -21,6 +20,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from engine import json_text
+from engine.binding import finished
 from engine.db import Database
 from engine.definition import handler_path, nearest
 from engine.errors import PermanentError, Problem, RequestError, RetryableError, TaskerError
@@ -295,7 +295,7 @@ class Subscription:
                 self._instance = self._class()
             answer = _method(self._instance, event["type"])(event)
             if inspect.iscoroutine(answer):
-                asyncio.run(answer)
+                finished(answer)
         except BaseException as error:  # also SystemExit and CancelledError: they end this attempt, not the delivery
             return error
         return None

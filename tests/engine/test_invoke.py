@@ -155,6 +155,17 @@ def test_a_step_without_a_handler_completes_with_null() -> None:
     assert run(None) == (COMPLETED, None)
 
 
+def test_an_async_handler_runs_where_a_loop_is_running_already() -> None:
+    async def function() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    async def caller() -> Any:
+        return run(function)
+
+    assert asyncio.run(caller()) == (COMPLETED, 7)
+
+
 def test_handlers_may_be_async() -> None:
     async def function(parent: int) -> int:
         await asyncio.sleep(0)
