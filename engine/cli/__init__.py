@@ -12,11 +12,12 @@ from importlib import metadata
 import click
 
 from engine.cli.database import db
+from engine.cli.demonstration import demo
 from engine.cli.events import events
 from engine.cli.measure import bench
 from engine.cli.operate import cancel, resolve, retry, show, skip, tasks
 from engine.cli.schedules import schedule
-from engine.cli.serve import demo, engine, up, web
+from engine.cli.serve import engine, up, web
 from engine.cli.workflows import check, graph, handlers, launch
 from engine.errors import TaskerError
 

@@ -70,10 +70,13 @@
   }
   document.addEventListener("visibilitychange", restOrWake);
 
-  // An action that went well has used its reason.
-  document.addEventListener("htmx:afterRequest", (event) => {
-    const { successful, requestConfig } = event.detail;
-    if (successful && requestConfig.elt.matches("[formaction]")) document.getElementById("act")?.reset();
+  // An action that went well has used its reason. Asked of the request itself: a live update may take the button away before the answer comes.
+  document.addEventListener("htmx:beforeSend", (event) => {
+    const { xhr, requestConfig } = event.detail;
+    if (!requestConfig.elt.matches("[formaction]")) return;
+    xhr.addEventListener("loadend", () => {
+      if (xhr.status >= 200 && xhr.status < 300) document.getElementById("act")?.reset();
+    });
   });
   document.addEventListener("htmx:sendError", () => {
     const notices = document.getElementById("notices");
