@@ -98,14 +98,6 @@ def definition(db: Database, namespace: str, name: str, version: str | None = No
     return DefinitionRow(*(*found[0], _templates(db, found[0][0])))
 
 
-def definition_by_id(db: Database, definition_id: int) -> DefinitionRow:
-    """The definition a task was made from. Raises `NotFound`."""
-    found = db.rows("select namespace, name, version from tasker_definition where definition_id = %(id)s", {"id": definition_id})
-    if not found:
-        raise NotFound("there is no such definition")
-    return definition(db, *found[0])
-
-
 def tasks(
     db: Database,
     *,
