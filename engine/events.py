@@ -118,7 +118,7 @@ class Horizon:
 
     def look(self, db: Database) -> int:
         """The event id up to which nothing is missing; it never goes back. A transaction that stays open, anywhere on the server, holds it."""
-        newest, low, high = db.rows("select event_id, low_xid, high_xid from tasker_event_horizon()")[0]
+        newest, low, high = db.rows("select event_id, low_xid, high_xid from tasker_event_horizon(%(decided)s)", {"decided": self.decided})[0]
         if self._noted and self._noted[1] <= low:
             self.decided, self._noted = self._noted[0], None
         if low >= high:

@@ -79,6 +79,7 @@ class Feed:
         self._wanted = Condition()
         self._thread: Thread | None = None
         self._closed = Event()
+        self.listening = Event()  # set while changes reach the streams
 
     def open(self, task_id: str | None, pause: float = 0.0) -> Stream | None:
         """A new stream with at least `pause` seconds between messages, or None when there are as many as the server can carry."""
@@ -120,6 +121,7 @@ class Feed:
             try:
                 self._listen()
             except (psycopg.Error, TaskerError) as error:
+                self.listening.clear()
                 log.warning("live updates lost the database, trying again: %s", error)
                 self._closed.wait(RECONNECT_SECONDS)
 
@@ -132,12 +134,14 @@ class Feed:
             conn.execute(f"listen {NEWS_CHANNEL}")
             cursor, _ = self._changes(None)
             self._tell(None)
+            self.listening.set()
             while self.count() and not self._closed.is_set():
                 for _ in conn.notifies(timeout=LOOK_SECONDS, stop_after=1):
                     pass
                 cursor, changed = self._changes(cursor)
                 self._tell(changed)
                 self._closed.wait(QUIET_SECONDS if changed else 0)
+        self.listening.clear()
 
     def _tell(self, changed: set[str] | None) -> None:
         if changed is not None and not changed:

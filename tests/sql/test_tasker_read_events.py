@@ -280,6 +280,31 @@ def test_a_move_that_commits_late_is_before_the_horizon_only_once_it_is_visible(
     assert [str(event["task_id"]) for event in events(conn, until=newest)] == [early.id] * 4 + [late.id] * 4
 
 
+def test_the_newest_transaction_holds_the_horizon_too(conn: Conn, connect: Callable[..., Conn]) -> None:
+    # the interleaving that would lose an event: nothing has ended since that transaction began, so no snapshot knows of it
+    early, late = given_task(conn, "a"), given_task(conn, "a")
+    other = connect()
+    with other.transaction():
+        complete(other, late, "a")
+        newest, low, high = horizon(conn)
+        own = int(value(other, "select pg_current_xact_id()::text::bigint"))
+        assert low <= own < high, "its moves have numbers already, and nobody can see them"
+    complete(conn, early, "a")
+    while horizon(conn)[1] < high:
+        pass  # others on this server may hold it for a moment
+    assert [str(event["task_id"]) for event in events(conn, until=newest)] == [late.id] * 4
+
+
+def test_where_nothing_is_newer_the_horizon_is_free(conn: Conn) -> None:
+    complete(conn, given_task(conn, "a"), "a")
+    with conn.transaction():
+        decided = horizon(conn)[0]
+    with conn.transaction():
+        row = conn.execute("select event_id, low_xid >= high_xid from tasker_event_horizon(%s)", [decided]).fetchone()
+        assert row == (decided, True)
+        assert value(conn, "select pg_current_xact_id_if_assigned()") is None
+
+
 def test_the_horizon_before_anything_has_happened_covers_nothing(conn: Conn) -> None:
     first = horizon(conn)[0]
     task = given_task(conn, "a")

@@ -104,47 +104,51 @@ def test_a_stream_is_neither_cached_nor_buffered(client: FlaskClient) -> None:
 
 
 @pytest.fixture
+def task_id(launch: Callable[..., str]) -> str:
+    """A task that is there before anybody listens."""
+    return launch()
+
+
+@pytest.fixture
 def heard(app: Flask) -> Iterator[Callable[[str | None], Queue[str]]]:
-    """Listens to a stream in a thread of its own and collects its messages."""
-    streams: list[tuple[Feed, Stream]] = []
+    """Listens to a stream in a thread of its own and collects its messages, of which the first two are taken; the feed listens already."""
+    with app.app_context():
+        feed = live.feed_of(app)
+    streams = [feed.open(None)]
+    assert feed.listening.wait(PATIENCE)
 
     def listen(task_id: str | None) -> Queue[str]:
-        with app.app_context():
-            feed = live.feed_of(app)
         stream = feed.open(task_id)
         assert stream
-        streams.append((feed, stream))
+        streams.append(stream)
         messages: Queue[str] = Queue()
         threading.Thread(target=lambda: [messages.put(text) for text in stream.messages(60, 60)], daemon=True).start()
+        assert messages.get(timeout=PATIENCE).startswith("retry")
+        assert messages.get(timeout=PATIENCE).startswith("event: changed")
         return messages
 
     yield listen
-    for feed, stream in streams:
+    for stream in streams:
+        assert stream
         stream.close()
         feed.leave(stream)
 
 
 def test_a_change_in_the_database_reaches_the_page_of_its_task(
-    heard: Callable[[str | None], Queue[str]], launch: Callable[..., str], engine: Any
+    task_id: str, heard: Callable[[str | None], Queue[str]], engine: Any
 ) -> None:
-    task_id = launch()
     messages = heard(task_id)
-    assert messages.get(timeout=PATIENCE).startswith("retry")
-    assert messages.get(timeout=PATIENCE).startswith("event: changed")
-    # The feed tells everybody once when it begins to listen; what comes after is the change itself.
-    messages.get(timeout=PATIENCE)
     engine.complete(task_id, "validate")
     assert messages.get(timeout=PATIENCE) == f'event: changed\ndata: {{"task_id": "{task_id}"}}\n\n'
 
 
 def test_any_number_of_streams_shares_one_connection(
-    heard: Callable[[str | None], Queue[str]], conn: psycopg.Connection[Any]
+    task_id: str, heard: Callable[[str | None], Queue[str]], conn: psycopg.Connection[Any], engine: Any
 ) -> None:
     all_messages = [heard(None) for _ in range(20)]
+    engine.complete(task_id, "validate")
     for messages in all_messages:
-        messages.get(timeout=PATIENCE)
-        messages.get(timeout=PATIENCE)
-        messages.get(timeout=PATIENCE)
+        assert messages.get(timeout=PATIENCE).startswith("event: changed")
     listening = conn.execute(
         "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%%'"
     ).fetchone()
@@ -152,15 +156,10 @@ def test_any_number_of_streams_shares_one_connection(
 
 
 def test_a_lost_connection_is_made_again(
-    heard: Callable[[str | None], Queue[str]],
-    conn: psycopg.Connection[Any],
-    launch: Callable[..., str],
-    monkeypatch: pytest.MonkeyPatch,
+    heard: Callable[[str | None], Queue[str]], conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "RECONNECT_SECONDS", 0.05)
     messages = heard(None)
-    for _ in range(3):
-        messages.get(timeout=PATIENCE)
     conn.execute(
         "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
     )
