@@ -82,7 +82,7 @@ def _runner(definition: TaskDefinition, template: StepTemplate, handler: Any) ->
         return None
     if isinstance(handler, type):
         return _class_runner(handler)
-    return _function_runner(definition, template, handler)
+    return function_runner(definition, template, handler)
 
 
 def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -103,7 +103,7 @@ def _class_runner(handler: type[Any]) -> Run:
     return lambda task, sequence, step: handler().process(task, sequence, step)
 
 
-def _function_runner(definition: TaskDefinition, template: StepTemplate, function: Callable[..., Any]) -> Run:
+def function_runner(definition: TaskDefinition, template: StepTemplate, function: Callable[..., Any]) -> Run:
     wanted = list(_wanted(definition, template, function))
     run = _caller(function, wanted)
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(type(function), "__call__", None)):  # noqa: B004

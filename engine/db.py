@@ -101,7 +101,7 @@ def is_conflict(error: BaseException) -> bool:
 class Database:
     """A small pool of connections to one database; every call through it has a deadline and speaks our exceptions."""
 
-    def __init__(self, url: str, *, min_size: int = 0, max_size: int = 8, application_name: str = "tasker") -> None:
+    def __init__(self, url: str, *, min_size: int = 0, max_size: int = 8, application_name: str = "tasker", options: str = "") -> None:
         self.url = plain_url(url)
         self._pool: ConnectionPool[Connection[tuple[Any, ...]]] = ConnectionPool(
             self.url,
@@ -112,7 +112,7 @@ class Database:
             max_lifetime=1800,
             max_idle=120,
             check=ConnectionPool.check_connection,
-            kwargs={"autocommit": True, **_session(application_name)},
+            kwargs={"autocommit": True, **_session(application_name, options)},
             reconnect_timeout=CONNECT_TIMEOUT_SECONDS,
         )
         self._opening = threading.Lock()

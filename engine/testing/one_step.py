@@ -1,4 +1,4 @@
-"""For the tests of a workflow's author: `run_step` calls one handler as the engine would, without a database."""
+"""One handler called as the engine would call it, without a database."""
 
 from __future__ import annotations
 

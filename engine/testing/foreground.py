@@ -1,0 +1,94 @@
+"""The engine's own worker without its threads: it claims, runs and reports in the caller's thread, one round trip at a time."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from psycopg import Connection
+
+from engine import leases
+from engine.definition import TaskDefinition
+from engine.runners import CANCELLED, Deliver, Lookup, StepCall
+from engine.runners.invoke import invoke
+from engine.testing.stubs import Stubs
+from engine.worker import Worker, _Place
+
+CLAIMED_AT_ONCE = 100
+FOR_EVER = timedelta(days=36_500)  # the clock is moved by whole days
+
+
+class InlineRunner:
+    """Runs every call at once, where it was submitted; a step's time limit is not watched, as nothing could end it."""
+
+    may_wait = False
+
+    def __init__(self, stubs: Stubs) -> None:
+        self._stubs = stubs
+
+    def start(self, deliver: Deliver, lookup: Lookup) -> None:
+        """Outcomes go to `deliver`, results of farther ancestors come from `lookup`."""
+        self._deliver, self._lookup = deliver, lookup
+
+    def submit(self, calls: list[StepCall]) -> None:
+        """The calls are done, one after the other."""
+        for call in calls:
+            self._deliver([(call, *self._run(call))])
+
+    def room(self) -> int:
+        """As many as are claimed at once."""
+        return CLAIMED_AT_ONCE
+
+    def cancel(self, call: StepCall) -> None:
+        """Nothing runs between two calls of `submit`."""
+        self._deliver([(call, CANCELLED, "null")])
+
+    def stop(self, grace: float) -> None:
+        """Nothing is running."""
+
+    def _run(self, call: StepCall) -> tuple[int, str]:
+        task = call.task
+        with self._stubs.in_place(task.definition, call.step_no) as stub:
+            return stub or invoke(
+                task.definition, call.step_no, call.attempt, call.retry_limit, task.public_id, task.context_json,
+                task.correlation_id, call.inputs, partial(self._lookup, call), threading.Event(),
+            )  # fmt: skip
+
+
+class ForegroundWorker(Worker):
+    """A worker that moves only when it is told to; `serve` adds to what it has handlers for."""
+
+    def __init__(self, url: str, stubs: Stubs) -> None:
+        runner = InlineRunner(stubs)
+        super().__init__(url, runner, {}, name="test", runner_name="inline", concurrency=1, lease=FOR_EVER)
+
+    def start(self) -> None:
+        """Registered and connected; nothing was claimed."""
+        self.runner.start(self._deliver, self._look_up)
+        self._own = _Place(0, threading.Event(), self._registered())
+
+    @property
+    def connection(self) -> Connection[Any]:
+        """The session that claims and reports."""
+        assert self._own.connection is not None
+        return self._own.connection
+
+    def serve(self, definition_id: int, definition: TaskDefinition) -> None:
+        """Steps of this definition are claimed too."""
+        self.definitions[definition_id] = definition
+        self._served = leases.literal(sorted(self.definitions))
+
+    def run_ready(self) -> bool:
+        """Everything that may run now has run, and what that unlocked; whether there was anything."""
+        before = self._claim_no
+        self.wake()
+        while self._flush(self._own):
+            pass
+        return self._claim_no > before + 1  # the first call claims; another reports what came of it
+
+    def close(self) -> None:
+        """Nothing of it is left open."""
+        self.connection.close()
+        self._results.close()

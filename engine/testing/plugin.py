@@ -1,0 +1,47 @@
+"""The pytest plugin that comes with the package: the fixture `tasker`. Nothing is imported or started before a test asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from engine.testing.server import Databases
+    from engine.testing.workbench import Workbench
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`tasker_handlers` in the pytest settings names modules, packages and folders with workflows, as TASKER_HANDLERS does."""
+    parser.addini("tasker_handlers", "modules, packages or folders with Tasker workflows", type="args", default=[])
+
+
+@pytest.fixture(scope="session")
+def tasker_databases() -> Iterator[Databases]:
+    """Copies of a migrated database on a throw-away PostgreSQL that all test processes share."""
+    import psycopg
+
+    from engine.testing.server import Databases, shared_server
+
+    with shared_server("workflows") as server, psycopg.connect(server.admin_url, autocommit=True) as admin:
+        yield Databases(server, admin)
+
+
+@pytest.fixture
+def tasker(tasker_databases: Databases, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workbench]:
+    """A `Workbench`: a database of this test's own, an engine in its thread, stubs, and a clock that only it moves."""
+    from engine.registry import HandlerRegistry
+    from engine.testing.workbench import Workbench
+
+    registry = HandlerRegistry.instance()
+    report = registry.load(pytestconfig.getini("tasker_handlers"))
+    if report.failures:
+        pytest.fail("\n".join(map(str, report.failures)), pytrace=False)
+    with tasker_databases.fresh(tasker_databases.template()) as url:
+        monkeypatch.setenv("TASKER_DATABASE_URL", url)
+        workbench = Workbench(url, registry)
+        try:
+            yield workbench
+        finally:
+            workbench.close()

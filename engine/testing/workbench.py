@@ -1,0 +1,206 @@
+"""What the `tasker` fixture gives: whole tasks run to their end in the test's own thread, on a real PostgreSQL, by a clock that the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from engine import events, queries, steps, tasks
+from engine.db import Database
+from engine.definition import TaskDefinition
+from engine.registry import Handler, HandlerRegistry
+from engine.requests import TaskRequest
+from engine.states import FINAL_TASK
+from engine.testing.foreground import ForegroundWorker
+from engine.testing.stubs import Stub, Stubs
+
+ACTOR = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedStep:
+    """A step as it stands: `error` is None or {"type", "message", "code"}; `attempts` counts those that started."""
+
+    name: str
+    state: str
+    attempts: int
+    result: Any
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedTask:
+    """A task when nothing of it can go on by itself; `str()` tells how every step ended, for a failing assertion to show."""
+
+    task_id: str
+    state: str
+    context: dict[str, Any]
+    steps: dict[str, FinishedStep]
+
+    def result(self, step: str) -> Any:
+        """The step's result. Raises AssertionError with the whole task when the step did not end well."""
+        assert self.steps[step].state in ("completed", "resolved"), f"{step} is {self.steps[step].state}\n{self}"
+        return self.steps[step].result
+
+    def assert_completed(self) -> None:
+        """Raises AssertionError, telling how every step ended, unless the task completed."""
+        assert self.state == "completed", str(self)
+
+    def assert_failed(self, step: str, *, message: str = "") -> None:
+        """Raises AssertionError unless this step failed with an error whose text has `message` in it."""
+        found = self.steps[step]
+        text = f"{found.error['type']}: {found.error['message']}" if found.error else ""
+        assert found.state == "failed", f"expected {step} to fail\n{self}"
+        assert message in text, f"expected {step} to fail with {message!r}\n{self}"
+
+    def __str__(self) -> str:
+        return "\n".join([f"task {self.task_id} is {self.state}", *map(_line, self.steps.values())])
+
+
+class Workbench:
+    """One test's Tasker: a database of its own, the engine in the foreground, stubs and a clock."""
+
+    def __init__(self, url: str, registry: HandlerRegistry) -> None:
+        self.url = url
+        self.db = Database(url, max_size=2, application_name="tasker test")
+        self._registry, self._stubs, self._moved = registry, Stubs(), timedelta()
+        self._served: dict[str, int] = {}
+        self._worker = ForegroundWorker(url, self._stubs)
+        self._worker.start()
+
+    # ---- running tasks
+
+    def run(self, workflow: Handler | type[Any] | str, context: Mapping[str, Any] | None = None, **request_fields: Any) -> FinishedTask:
+        """Launch a task and run everything until it has ended, or only a person could help it on.
+
+        `workflow` is a Workflow, a TaskHandler or its class, or "namespace/name" with or without "@version"; `request_fields` are those of
+        TaskRequest. Back-offs and a later `run_at` cost no time: the clock is moved to when the next one is over.
+        Raises RequestError and NotFound as `submit` does.
+        """
+        return self.finish(self.submit(workflow, context, **request_fields))
+
+    def submit(self, workflow: Handler | type[Any] | str, context: Mapping[str, Any] | None = None, **request_fields: Any) -> str:
+        """A task that has not begun; returns its id."""
+        definition = self._definition(workflow)
+        self._stubs.check([definition, *self._registry.definitions()])
+        self._serve(definition)
+        request = TaskRequest(definition.name, definition.namespace, definition.version, context=context or {}, **request_fields)
+        return tasks.submit(self.db, request)
+
+    def finish(self, task_id: str) -> FinishedTask:
+        """Run everything, and wait out every back-off of this task by moving the clock; how the task stands then."""
+        self.run_ready()
+        while (wait := self._next_due(task_id)) is not None:
+            self.move_clock(wait)
+            self.run_ready()
+        return self.task(task_id)
+
+    def run_ready(self) -> None:
+        """Everything that may run now has run, of every task; the clock stays where it is."""
+        self._serve_all()
+        while self._worker.run_ready():
+            self._serve_all()
+
+    def task(self, task_id: str) -> FinishedTask:
+        """How the task stands."""
+        found = queries.outcome(self.db, task_id)
+        names = {name: FinishedStep(name, one["state"], one["attempts"], one["result"], one["error"]) for name, one in found["steps"].items()}
+        return FinishedTask(task_id, found["state"], found["context"], names)
+
+    # ---- what a person would do
+
+    def retry(self, task_id: str, step: str | None = None) -> FinishedTask:
+        """An operator retries the step, or all failed ones, and the task is run on."""
+        if step:
+            steps.retry_step(self.db, task_id, step, actor=ACTOR)
+        else:
+            tasks.retry_task(self.db, task_id, actor=ACTOR)
+        return self.finish(task_id)
+
+    def skip(self, task_id: str, step: str) -> FinishedTask:
+        """An operator goes on without the step, and the task is run on."""
+        steps.skip_step(self.db, task_id, step, actor=ACTOR)
+        return self.finish(task_id)
+
+    def resolve(self, task_id: str, step: str, result: Any) -> FinishedTask:
+        """An operator supplies the step's result, and the task is run on."""
+        steps.resolve_step(self.db, task_id, step, result=result, actor=ACTOR)
+        return self.finish(task_id)
+
+    def cancel(self, task_id: str) -> FinishedTask:
+        """An operator cancels the task."""
+        tasks.cancel_task(self.db, task_id, actor=ACTOR)
+        return self.finish(task_id)
+
+    # ---- instead of the world
+
+    def stub(self, step: str, *script: Any) -> Stub:
+        """The step's handler is not called; it answers by the script, one entry per attempt, the last one again and again.
+
+        An exception is raised, `TimedOut` ends the attempt at its time limit, a function is called as the handler would be, anything else is the
+        result. `step` may be "namespace/workflow:step" where two workflows share the name. The stub's `calls` counts.
+        """
+        return self._stubs.add(step, script)
+
+    def events(self, task_id: str | None = None) -> list[events.Event]:
+        """What has happened so far, in order; of one task, or of all."""
+        found, cursor, newest = [], 0, events.newest_event(self.db)
+        while cursor < newest:
+            some, cursor = events.read_events(self.db, cursor, until=newest)
+            found += [event for event in some if task_id in (None, event["task_id"])]
+        return found
+
+    # ---- the clock
+
+    @property
+    def now(self) -> datetime:
+        """The time by the database's clock."""
+        return self._worker.connection.execute("select tasker_clock()").fetchone()[0]  # type: ignore[index,no-any-return]
+
+    def move_clock(self, by: timedelta | None = None, **duration: float) -> None:
+        """It is later by so much: a timedelta, or its parts, as in `move_clock(hours=1)`. What has become due runs with the next call."""
+        self._moved += by if by is not None else timedelta(**duration)
+        offset = f"{self._moved.total_seconds():.6f} seconds"
+        self.db.close()
+        self.db = Database(self.url, max_size=2, application_name="tasker test", options=f"-c tasker.clock_offset={offset.replace(' ', chr(92) + ' ')}")
+        self._worker.connection.execute("select set_config('tasker.clock_offset', %s, false)", (offset,))
+
+    def close(self) -> None:
+        """No connection is left open."""
+        self._worker.close()
+        self.db.close()
+
+    # ---- inside
+
+    def _next_due(self, task_id: str) -> timedelta | None:
+        if queries.task_row(self.db, task_id).state in FINAL_TASK:
+            return None
+        query = "select min(run_at) - tasker_clock() from tasker_delayed where task_no = tasker_task_no(%s)"
+        found = self._worker.connection.execute(query, (task_id,)).fetchone()
+        wait: timedelta | None = found[0] if found else None
+        return None if wait is None else max(wait, timedelta()) + timedelta(milliseconds=1)
+
+    def _definition(self, workflow: Handler | type[Any] | str) -> TaskDefinition:
+        if isinstance(workflow, str):
+            path, _, version = workflow.partition("@")
+            namespace, _, name = path.rpartition("/")
+            return self._registry.get(name, namespace or "default", version or None).definition
+        return (workflow() if isinstance(workflow, type) else workflow).definition
+
+    def _serve(self, definition: TaskDefinition) -> None:
+        if definition.key not in self._served:
+            self._served[definition.key] = tasks.register_definition(self.db, definition)
+            self._worker.serve(self._served[definition.key], definition)
+
+    def _serve_all(self) -> None:
+        """Also what a handler has submitted tasks of."""
+        for namespace, name, version in self.db.rows("select d.namespace, d.name, d.version from tasker_definition d where d.used"):
+            if f"{namespace}/{name}@{version}" not in self._served:
+                self._serve(self._registry.get(name, namespace, version).definition)
+
+
+def _line(step: FinishedStep) -> str:
+    error = f"  {step.error['type']}: {step.error['message']}" if step.error else ""
+    return f"  {step.name}: {step.state}, {step.attempts} {'attempt' if step.attempts == 1 else 'attempts'}{error}"

@@ -1,0 +1,165 @@
+"""The fixture `tasker`, as the author of a workflow uses it: whole tasks, stubs, failure scripts, and a clock that only the test moves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from engine import (
+    HandlerRegistry,
+    PermanentError,
+    RequestError,
+    RetryableError,
+    StepHandler,
+    TaskHandler,
+    TaskRequest,
+    Workflow,
+    submit,
+)
+from engine.handlers import Sequence, Step, StepTemplates, Task
+from engine.testing import TimedOut, Workbench
+
+orders = Workflow("process_order", namespace="kit", version="1.0.0", schema={"type": "object", "required": ["order_id"]})
+
+
+@orders.step
+def validate(task: Task) -> dict[str, Any]:
+    return {"order_id": task.context["order_id"], "total": 40}
+
+
+@orders.step(depends_on_step="validate", retry_limit=3, backoff={"base": 3600, "cap": 36_000, "jitter": 0}, timeout=5_000)
+def charge(task: Task, step: Step, validate: dict[str, Any]) -> dict[str, Any]:
+    if task.context.get("busy", 0) >= step.attempt:
+        raise RetryableError("the card service is busy")
+    return {"charged": validate["total"], "attempt": step.attempt}
+
+
+@orders.step(depends_on_step="charge")
+def receipt(charge: dict[str, Any]) -> str:
+    return f"receipt over {charge['charged']}"
+
+
+class Count(StepHandler):
+    def process(self, task: Task, sequence: Sequence, step: Step) -> int:
+        return len(task.context)
+
+
+class Counting(TaskHandler):
+    TASK_NAME, NAMESPACE, VERSION = "count", "kit", "1.0.0"
+
+    def define_step_templates(self, templates: StepTemplates) -> None:
+        templates.define(name="count", handler_class=Count)
+
+
+def test_a_task_runs_to_its_end(tasker: Workbench) -> None:
+    done = tasker.run(orders, {"order_id": 7})
+    done.assert_completed()
+    assert done.context == {"order_id": 7}
+    assert {name: step.state for name, step in done.steps.items()} == dict.fromkeys(("validate", "charge", "receipt"), "completed")
+    assert done.result("receipt") == "receipt over 40"
+
+
+def test_a_workflow_may_be_named_or_be_a_class(tasker: Workbench) -> None:
+    assert tasker.run("kit/process_order", {"order_id": 1}).state == "completed"
+    assert tasker.run("kit/process_order@1.0.0", {"order_id": 1}).state == "completed"
+    assert tasker.run(Counting, {"a": 1, "b": 2}).result("count") == 2
+
+
+def test_an_hour_of_back_off_takes_no_time(tasker: Workbench) -> None:
+    begun = tasker.now
+    done = tasker.run(orders, {"order_id": 7, "busy": 2})
+    assert done.steps["charge"].attempts == 3
+    assert tasker.now - begun >= timedelta(hours=3), "one hour, then two"
+    assert done.result("charge") == {"charged": 40, "attempt": 3}
+
+
+def test_a_later_start_is_waited_for_by_the_clock(tasker: Workbench) -> None:
+    begun = tasker.now
+    assert tasker.run(orders, {"order_id": 7}, run_at=begun + timedelta(days=30)).state == "completed"
+    assert tasker.now >= begun + timedelta(days=30)
+
+
+def test_a_stub_answers_in_place_of_the_handler(tasker: Workbench) -> None:
+    stub = tasker.stub("charge", {"charged": 1})
+    assert tasker.run(orders, {"order_id": 7}).result("receipt") == "receipt over 1"
+    assert stub.calls == 1
+
+
+def test_a_script_answers_attempt_by_attempt(tasker: Workbench) -> None:
+    stub = tasker.stub("charge", RetryableError("busy"), TimedOut, {"charged": 5})
+    done = tasker.run(orders, {"order_id": 7})
+    assert (done.steps["charge"].attempts, stub.calls, done.result("receipt")) == (3, 3, "receipt over 5")
+    failures = [event["error"]["type"] for event in tasker.events(done.task_id) if event["type"] == "step.failed"]
+    assert failures == ["RetryableError", "timeout"]
+
+
+def test_a_function_as_a_stub_is_called_as_the_handler_would_be(tasker: Workbench) -> None:
+    tasker.stub("kit/process_order:charge", lambda task, validate: {"charged": validate["total"] + task.context["order_id"]})
+    assert tasker.run(orders, {"order_id": 2}).result("charge") == {"charged": 42}
+
+
+def test_a_stub_that_no_step_would_use_is_refused(tasker: Workbench) -> None:
+    tasker.stub("charg", 1)
+    with pytest.raises(LookupError, match="did you mean 'charge'"):
+        tasker.run(orders, {"order_id": 7})
+
+
+def test_a_stub_of_one_test_is_gone_in_the_next(tasker: Workbench) -> None:
+    assert tasker.run(orders, {"order_id": 7}).result("charge")["charged"] == 40
+
+
+def test_a_failure_tells_how_every_step_ended(tasker: Workbench) -> None:
+    tasker.stub("charge", PermanentError("card refused"))
+    done = tasker.run(orders, {"order_id": 7})
+    assert done.state == "failed"
+    done.assert_failed("charge", message="card refused")
+    with pytest.raises(AssertionError, match=r"charge: failed, 1 attempt  PermanentError: card refused\n  receipt: pending, 0 attempts"):
+        done.assert_completed()
+    with pytest.raises(AssertionError, match="expected validate to fail"):
+        done.assert_failed("validate")
+    with pytest.raises(AssertionError, match="charge is failed"):
+        done.result("charge")
+
+
+def test_an_operator_can_help_the_task_on(tasker: Workbench) -> None:
+    tasker.stub("charge", PermanentError("card refused"), PermanentError("again"), PermanentError("again"), {"charged": 3})
+    failed = tasker.run(orders, {"order_id": 7})
+    assert tasker.retry(failed.task_id, "charge").state == "failed"
+    assert tasker.retry(failed.task_id).state == "failed"
+    assert tasker.resolve(failed.task_id, "charge", {"charged": 9}).result("receipt") == "receipt over 9"
+    other = tasker.run(orders, {"order_id": 8})
+    assert other.state == "completed"
+
+
+def test_skip_and_cancel_are_there_too(tasker: Workbench) -> None:
+    tasker.stub("receipt", PermanentError("no address"))
+    failed = tasker.run(orders, {"order_id": 7})
+    assert tasker.skip(failed.task_id, "receipt").state == "completed"
+    waiting = tasker.submit(orders, {"order_id": 7}, run_at=tasker.now + timedelta(days=1))
+    assert tasker.cancel(waiting).state == "cancelled"
+
+
+def test_bad_input_is_refused_as_in_production(tasker: Workbench) -> None:
+    with pytest.raises(RequestError, match="order_id"):
+        tasker.run(orders, {})
+
+
+def test_a_task_that_a_handler_submits_runs_too(tasker: Workbench) -> None:
+    tasker.stub("charge", lambda: {"charged": submit(TaskRequest("count", "kit", context={"x": 1}))})
+    HandlerRegistry.instance().register(Counting())
+    parent = tasker.run(orders, {"order_id": 7})
+    assert tasker.task(parent.result("charge")["charged"]).state == "completed"
+
+
+def test_the_clock_can_be_moved_by_hand(tasker: Workbench) -> None:
+    task_id = tasker.submit(orders, {"order_id": 7, "busy": 1})
+    tasker.run_ready()
+    assert tasker.task(task_id).steps["charge"].state == "retrying"
+    tasker.move_clock(minutes=59)
+    tasker.run_ready()
+    assert tasker.task(task_id).steps["charge"].state == "retrying"
+    tasker.move_clock(minutes=2)
+    tasker.run_ready()
+    assert tasker.task(task_id).state == "completed"
