@@ -41,19 +41,24 @@ class FinishedTask:
 
     def result(self, step: str) -> Any:
         """The step's result. Raises AssertionError with the whole task when the step did not end well."""
-        assert self.steps[step].state in ("completed", "resolved"), f"{step} is {self.steps[step].state}\n{self}"
+        state = self.steps[step].state
+        self._expect(state in ("completed", "resolved"), f"{step} is {state}")
         return self.steps[step].result
 
     def assert_completed(self) -> None:
         """Raises AssertionError, telling how every step ended, unless the task completed."""
-        assert self.state == "completed", str(self)
+        self._expect(self.state == "completed", "expected the task to complete")
 
     def assert_failed(self, step: str, *, message: str = "") -> None:
         """Raises AssertionError unless this step failed with an error whose text has `message` in it."""
         found = self.steps[step]
         text = f"{found.error['type']}: {found.error['message']}" if found.error else ""
-        assert found.state == "failed", f"expected {step} to fail\n{self}"
-        assert message in text, f"expected {step} to fail with {message!r}\n{self}"
+        self._expect(found.state == "failed", f"expected {step} to fail")
+        self._expect(message in text, f"expected {step} to fail with {message!r}")
+
+    def _expect(self, holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise AssertionError(f"{otherwise}\n{self}")
 
     def __str__(self) -> str:
         return "\n".join([f"task {self.task_id} is {self.state}", *map(_line, self.steps.values())])
