@@ -16,8 +16,11 @@ begin
     from (select r.step_no, r.rank as since from tasker_ready r where r.task_no = v_task_no
           union all
           select d.step_no, d.run_at from tasker_delayed d where d.task_no = v_task_no and d.run_at <= tasker_clock()) waiting
-    join tasker_step s on s.task_no = v_task_no and s.step_no = waiting.step_no and s.state in (0, 1, 3) and not (s.state = 0 and s.bypass)
-    join tasker_template p on p.definition_id = s.definition_id and p.step_no = s.step_no
+   -- lateral by key: a join may be planned as a walk through all steps of the task, depending on what was analysed, and when
+   cross join lateral (select k.task_no, k.step_no, k.definition_id, k.attempts, k.retry_limit, k.state, k.bypass from tasker_step k
+                        where k.task_no = v_task_no and k.step_no = waiting.step_no offset 0) s
+   cross join lateral (select k.name from tasker_template k where k.definition_id = s.definition_id and k.step_no = s.step_no offset 0) p
+   where s.state in (0, 1, 3) and not (s.state = 0 and s.bypass)
    order by s.step_no;
 end
 $$;

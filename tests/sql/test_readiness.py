@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from graphs import (
     Conn,
+    Task,
     cancel_task,
     complete,
     fail,
@@ -55,6 +57,28 @@ def test_a_root_whose_time_has_come_may_run_now(conn: Conn) -> None:
     assert ready(conn, task) == set()
     move_clock(conn, minutes=1)
     assert ready(conn, task) == {"a"}
+
+
+@pytest.mark.parametrize("plans", ["auto", "force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize("analysed", ["never", "before", "now"])
+def test_what_may_run_now_is_found_by_key_in_a_long_task(conn: Conn, analysed: str, plans: str) -> None:
+    conn.execute(f"set plan_cache_mode = {plans}".encode())
+    if analysed == "before":
+        conn.execute("analyze")
+    task = given_task(conn, " -> ".join(f"s{number}" for number in range(2000)))
+    if analysed == "now":
+        conn.execute("analyze")
+    read = "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) from pg_stat_xact_user_tables where relname in ('tasker_step', 'tasker_template')"
+    for _ in range(8):  # past the point where a session settles on a plan for all parameters
+        with conn.transaction():
+            before = value(conn, read)
+            rows = conn.execute("select step_name from tasker_get_ready_steps('tests', %s, %s)", [task_name(conn, task), task.id]).fetchall()
+            assert rows == [("s0",)]
+            assert value(conn, read) - before < 10
+
+
+def task_name(conn: Conn, task: Task) -> str:
+    return str(value(conn, "select name from tasker_definition where definition_id = %s", task.definition_id))
 
 
 def test_a_bypassed_step_never_may_run(conn: Conn) -> None:

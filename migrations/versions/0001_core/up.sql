@@ -13,7 +13,7 @@
 
 create sequence tasker_task_no;
 
--- source: schema/20_definitions.sql dbf0585a422f
+-- source: schema/20_definitions.sql 87c251e5942e
 -- What may run: namespaces, task definitions and their step templates.
 
 create table tasker_namespace (
@@ -54,9 +54,11 @@ create table tasker_template (
   backoff_jitter      float8 not null check (backoff_jitter between 0 and 1),  -- share of the wait
   output_schema   jsonb,
   handler_config  jsonb,
-  primary key (definition_id, step_no),
-  unique (definition_id, name)
+  primary key (definition_id, step_no)
 );
+-- names are unique within a definition. An expression, not columns: on a table whose statistics are from when it was empty, a plan would as
+-- gladly walk all of a definition by an index of (definition_id, name) as find one step by the key
+create unique index tasker_template_name on tasker_template ((definition_id::text || ' ' || name));
 
 -- source: schema/30_tasks.sql 446561d5bc53
 -- What runs: tasks, their steps, and the two queues a waiting step can stand in.
@@ -1060,7 +1062,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_get_ready_steps.sql 7b58027ca9ce
+-- source: functions/tasker_get_ready_steps.sql 699dc19c680c
 -- tasker_get_ready_steps: which steps of a task may run now.
 --   returns no rows when the task is not one of this namespace and name
 create or replace function tasker_get_ready_steps (p_namespace text, p_task_name text, p_task_id uuid)
@@ -1079,8 +1081,11 @@ begin
     from (select r.step_no, r.rank as since from tasker_ready r where r.task_no = v_task_no
           union all
           select d.step_no, d.run_at from tasker_delayed d where d.task_no = v_task_no and d.run_at <= tasker_clock()) waiting
-    join tasker_step s on s.task_no = v_task_no and s.step_no = waiting.step_no and s.state in (0, 1, 3) and not (s.state = 0 and s.bypass)
-    join tasker_template p on p.definition_id = s.definition_id and p.step_no = s.step_no
+   -- lateral by key: a join may be planned as a walk through all steps of the task, depending on what was analysed, and when
+   cross join lateral (select k.task_no, k.step_no, k.definition_id, k.attempts, k.retry_limit, k.state, k.bypass from tasker_step k
+                        where k.task_no = v_task_no and k.step_no = waiting.step_no offset 0) s
+   cross join lateral (select k.name from tasker_template k where k.definition_id = s.definition_id and k.step_no = s.step_no offset 0) p
+   where s.state in (0, 1, 3) and not (s.state = 0 and s.bypass)
    order by s.step_no;
 end
 $$;
