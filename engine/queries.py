@@ -263,10 +263,10 @@ def overview(db: Database) -> OverviewRow:
           from (select t.state from tasker_task t where t.finished_at is not null and t.state <> 5 order by t.task_no desc limit 10001) f group by 1
     """))
     queues = db.rows("""
-        select (select count(*) from (select from tasker_ready limit 10001) r), (select count(*) from (select from tasker_delayed limit 10001) d),
+        select (select count(*) from (select from tasker_ready where definition_id > 0 limit 10001) r), (select count(*) from (select from tasker_delayed limit 10001) d),
                (select count(*) from (select from tasker_claim c, unnest(c.task_nos, c.step_nos) as held (task_no, step_no)
                   join tasker_step s using (task_no, step_no) where s.state = 2 and s.worker_id = c.worker_id limit 10001) r),
-               (select min(r.rank) from tasker_ready r),
+               (select min(r.rank) from tasker_ready r where r.definition_id > 0),
                (select count(*) from tasker_worker w where w.lease_until > tasker_clock())
     """)[0]
     lists = (tasks(db, state="running", limit=10).items, tasks(db, state="failed", limit=10).items, tasks(db, limit=10).items)

@@ -21,6 +21,7 @@ declare
   v_skipped_tasks bigint[];
   v_skipped_steps int[];
   v_state smallint;
+  v_definition int;   -- negative when the child is parked
 begin
   for i in 1 .. cardinality(p_task_nos) loop
     update tasker_step s
@@ -48,16 +49,16 @@ begin
     update tasker_step s
        set pending = s.pending - v_child.parents_done,
            state = case when s.pending <> v_child.parents_done or s.state <> 0 then s.state
-                        when s.bypass then 7 when v_want > 0 then 2 else 1 end,
-           worker_id = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or v_want <= 0 then s.worker_id else p_worker end,
-           started_at = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or v_want <= 0 then s.started_at
+                        when s.bypass then 7 when v_want > 0 and not s.paused then 2 else 1 end,
+           worker_id = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or v_want <= 0 then s.worker_id else p_worker end,
+           started_at = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or v_want <= 0 then s.started_at
                              else clock_timestamp() + v_offset end,
            finished_at = case when s.pending = v_child.parents_done and s.state = 0 and s.bypass then clock_timestamp() + v_offset else s.finished_at end,
-           attempts = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or v_want <= 0 then s.attempts else s.attempts + 1 end
+           attempts = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or v_want <= 0 then s.attempts else s.attempts + 1 end
      where s.task_no = v_child.task_no and s.step_no = v_child.step_no
     returning case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass) then s.state end,
-              s.definition_id, s.attempts, coalesce(s.finished_at, s.started_at)
-         into v_state, definition_id, attempt, v_now;
+              case when s.paused then -s.definition_id else s.definition_id end, s.attempts, coalesce(s.finished_at, s.started_at)
+         into v_state, v_definition, attempt, v_now;
     if v_state = 2 then
       v_want := v_want - 1;
       v_handed_tasks := v_handed_tasks || v_child.task_no;
@@ -66,6 +67,7 @@ begin
       values (v_child.task_no, v_child.step_no, v_now, 0, 2, attempt, p_worker);
       task_no := v_child.task_no;
       step_no := v_child.step_no;
+      definition_id := v_definition;
       return next;
     elsif v_state = 7 then
       v_skipped_tasks := v_skipped_tasks || v_child.task_no;
@@ -73,7 +75,7 @@ begin
       insert into tasker_history (task_no, step_no, at, from_state, to_state) values (v_child.task_no, v_child.step_no, v_now, 0, 7);
     elsif v_state = 1 then
       insert into tasker_ready (rank, task_no, step_no, definition_id)
-      select clock_timestamp() + v_offset - t.priority * interval '1 minute', v_child.task_no, v_child.step_no, definition_id
+      select case when v_definition < 0 then 'infinity' else clock_timestamp() + v_offset - t.priority * interval '1 minute' end, v_child.task_no, v_child.step_no, v_definition
         from tasker_task t where t.task_no = v_child.task_no;
     end if;
   end loop;

@@ -36,7 +36,7 @@ begin
   select count(*) filter (where s.state = 5), count(*) filter (where s.state = 6) into v_failed, v_cancelled
     from tasker_step s where s.task_no = p_task_no;
 
-  v_state := case when v_remaining > 0 then case when v_task.state = 0 then 0 else 2 end
+  v_state := case when v_remaining > 0 then case when v_task.started_at is null then 0 else 2 end
                   when v_task.cancel_requested_at is not null then 6 when v_failed > 0 then 5 when v_cancelled > 0 then 6 else 4 end;
   update tasker_task t
      set remaining = v_remaining, failed_count = v_failed, cancelled_count = v_cancelled, state = v_state,

@@ -40,7 +40,8 @@ begin
       v_ended_steps := v_ended_steps || v_step.step_no;
     else
       insert into tasker_ready (rank, task_no, step_no, definition_id)
-      select coalesce(v_step.started_at, v_now) - t.priority * interval '1 minute', v_step.task_no, v_step.step_no, v_step.definition_id
+      select case when v_step.paused then 'infinity' else coalesce(v_step.started_at, v_now) - t.priority * interval '1 minute' end,
+             v_step.task_no, v_step.step_no, case when v_step.paused then -v_step.definition_id else v_step.definition_id end
         from tasker_task t where t.task_no = v_step.task_no;
     end if;
   end loop;

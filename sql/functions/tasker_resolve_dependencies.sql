@@ -33,7 +33,9 @@ begin
     select s.task_no, s.step_no, v_now, 0, s.state from tasker_step s
      where s.task_no = v_task_no and s.step_no = v_step.step_no and s.state in (6, 7);
     insert into tasker_ready (rank, task_no, step_no, definition_id)
-    select v_now - v_step.priority * interval '1 minute', s.task_no, s.step_no, s.definition_id from tasker_step s
+    select case when s.paused then 'infinity' else v_now - v_step.priority * interval '1 minute' end, s.task_no, s.step_no,
+           case when s.paused then -s.definition_id else s.definition_id end
+      from tasker_step s
      where s.task_no = v_task_no and s.step_no = v_step.step_no and s.state = 1;
     if found then
       v_ready := v_ready || v_step.step_no;

@@ -47,6 +47,7 @@ begin
              || case when parent.open_count > 3 then ' and ' || parent.open_count - 3 || ' more' else '' end
            when s.state = 3 then 'attempt ' || s.attempts + 1 || ' of ' || s.retry_limit || ' at '
              || to_char(d.run_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+           when s.state = 1 and t.paused then 'the task to be resumed: it is paused'
            when s.state = 1 and served.definition_id is null then 'an engine that has its handler; none is running now'
            when s.state = 1 then 'a free place in an engine'
            when s.cancel_requested then 'its handler to stop: cancellation was requested'

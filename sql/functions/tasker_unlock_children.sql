@@ -33,11 +33,12 @@ begin
              finished_at = case when s.pending = child.parents_done and s.state = 0 and s.bypass then v_now else s.finished_at end
         from child
        where s.task_no = child.task_no and s.step_no = child.step_no
-      returning s.task_no, s.step_no, s.definition_id, case when s.pending = 0 and s.state in (1, 7) and (s.state <> 7 or s.bypass) then s.state end as state
+      returning s.task_no, s.step_no, s.definition_id, s.paused, case when s.pending = 0 and s.state in (1, 7) and (s.state <> 7 or s.bypass) then s.state end as state
     ),
     ready as (
       insert into tasker_ready (rank, task_no, step_no, definition_id)
-      select v_now - (select t.priority from tasker_task t where t.task_no = u.task_no) * interval '1 minute', u.task_no, u.step_no, u.definition_id
+      select case when u.paused then 'infinity' else v_now - (select t.priority from tasker_task t where t.task_no = u.task_no) * interval '1 minute' end,
+             u.task_no, u.step_no, case when u.paused then -u.definition_id else u.definition_id end
         from unlocked u where u.state = 1
     ),
     history as (

@@ -42,6 +42,7 @@ create table tasker_step (
   retry_limit   smallint not null,
   counted       boolean not null,           -- its end is counted in tasker_task.remaining: every leaf; every open step once something failed
   bypass        boolean not null default false,   -- becomes skipped when its parents are done
+  paused        boolean not null default false,   -- the task is paused: it may become ready, but is parked
   cancel_requested  boolean not null default false,
   worker_id     int,                        -- set exactly while running
   started_at    timestamptz,
@@ -54,13 +55,13 @@ create table tasker_step (
 ) with (fillfactor = 60);
 
 -- steps in state ready, best first. rank = when it became ready, moved one minute ahead per point of priority,
--- so that a higher priority goes first and a lower one is never starved.
+-- so that a higher priority goes first and a lower one is never starved; steps of paused tasks stand at the very end.
 create table tasker_ready (
   rank           timestamptz not null,
   ready_no       bigint generated always as identity,
   task_no        bigint not null,
   step_no        int not null,
-  definition_id  int not null,
+  definition_id  int not null,              -- negative while parked, so that no claim takes it: the task is paused
   primary key (rank, ready_no)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 create index tasker_ready_task on tasker_ready (task_no, step_no);

@@ -211,6 +211,19 @@ def retry_step(conn: Conn, task: Task, name: str) -> str:
     return str(value(conn, "select tasker_retry_step(%s, %s, 'ann', 'again')", task.id, name))
 
 
+def retry_downstream(conn: Conn, task: Task, name: str, context: Any = None) -> str:
+    given = None if context is None else json.dumps(context)
+    return str(value(conn, "select tasker_retry_downstream(%s, %s, %s::jsonb, 'ann', 'all of it')", task.id, name, given))
+
+
+def pause_task(conn: Conn, task: Task) -> str:
+    return str(value(conn, "select tasker_pause_task(%s, 'ann', 'wait')", task.id))
+
+
+def resume_task(conn: Conn, task: Task) -> str:
+    return str(value(conn, "select tasker_resume_task(%s, 'ann', 'go on')", task.id))
+
+
 def skip_step(conn: Conn, task: Task, name: str) -> str:
     return str(value(conn, "select tasker_skip_step(%s, %s, 'ann', 'not needed')", task.id, name))
 

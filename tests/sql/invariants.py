@@ -9,6 +9,11 @@ RULES = {
     "a ready step stands in the queue exactly once, unless its claim is just being made": """
       select s.task_no, s.step_no from tasker_step s where s.state = 1
          and 1 <> (select count(*) from tasker_ready r where r.task_no = s.task_no and r.step_no = s.step_no)""",
+    "what may still move in a paused task is marked, and parked where no claim takes it; elsewhere nothing is": """
+      select s.task_no, s.step_no from tasker_step s join tasker_task t using (task_no) where s.state in (0, 1, 2, 3, 5) and s.paused <> t.paused
+      union all
+      select r.task_no, r.step_no from tasker_ready r join tasker_task t using (task_no)
+       where (r.definition_id < 0) <> t.paused or (r.rank = 'infinity') <> t.paused""",
     "a retrying step stands among the delayed exactly once": """
       select s.task_no, s.step_no from tasker_step s where s.state = 3
          and 1 <> (select count(*) from tasker_delayed d where d.task_no = s.task_no and d.step_no = s.step_no)""",
@@ -78,7 +83,8 @@ RULES = {
        where h.to_state <> t.state""",
     "every recorded move exists": """
       select h.task_no, h.step_no, h.from_state, h.to_state from tasker_history h
-       where h.step_no is not null and h.from_state <> h.to_state and not tasker_move_exists(h.from_state, h.to_state)""",
+       where h.step_no is not null and h.from_state <> h.to_state and not tasker_move_exists(h.from_state, h.to_state)
+         and not coalesce((h.detail ->> 'reset')::boolean and h.to_state = 0, false)""",
 }
 
 

@@ -48,6 +48,7 @@ class Model:
     state: str = "pending"
     started: bool = False
     cancel_requested: bool = False
+    paused: bool = False
     final_events: list[tuple[str, str]] = field(default_factory=list)
 
     def children(self, name: str) -> list[Step]:
@@ -61,6 +62,20 @@ class Model:
         for child in self.children(name):
             if child.state == "pending" and child not in found:
                 found += [child, *self.waiting_below(child.name)]
+        return found
+
+    def reset(self, name: str) -> list[str]:
+        """The step and all below it, but for what waits for a step that was cancelled and stays so; parents first."""
+        found: list[str] = []
+        for step in sorted(self.steps.values(), key=lambda one: self.task.step_no(one.name)):
+            if step.name in {name} | self.all_below(name) and all(self.steps[parent].state != "cancelled" or parent in found for parent in step.parents):
+                found.append(step.name)
+        return found
+
+    def all_below(self, name: str) -> set[str]:
+        found: set[str] = set()
+        for child in self.children(name):
+            found |= {child.name} | self.all_below(child.name)
         return found
 
     def unlock(self, now: float) -> None:
@@ -100,7 +115,7 @@ class Model:
         blocked = {child.name for step in self.steps.values() if step.state == "failed" for child in self.waiting_below(step.name)}
         free = [step for step in self.steps.values() if step.state in OPEN and step.name not in blocked]
         if free:
-            self.state = "running" if self.started or self.state in FINAL_TASK else "pending"
+            self.state = "running" if self.started else "pending"
         elif self.cancel_requested:
             self.state = "cancelled"
         else:
@@ -150,7 +165,7 @@ class Histories(RuleBasedStateMachine):
     @rule(want=st.integers(1, 6), who=st.integers(0, 1))
     def claim(self, want: int, who: int) -> None:
         self._wake()
-        waiting = sum(step.state == "ready" for model in self.models for step in model.steps.values())
+        waiting = self._waiting()
         taken = graphs.claim(self.conn, want=want, worker=self.workers[who])
         assert len(taken) == min(want, waiting)
         self._started(taken, self.workers[who])
@@ -165,7 +180,7 @@ class Histories(RuleBasedStateMachine):
             model.move(step, "completed")
         for model, _ in held:
             model.unlock(self.now)
-        waiting = sum(step.state == "ready" for model in self.models for step in model.steps.values())
+        waiting = self._waiting()
         taken = graphs.report(self.conn, [self._handle(model, step) for model, step in held], want=want, worker=worker)
         assert len(taken) == min(want, waiting)
         self._started(taken, worker)
@@ -283,6 +298,47 @@ class Histories(RuleBasedStateMachine):
         self._compare()
 
     @precondition(lambda self: self.models)
+    @rule(data=st.data(), context=st.sampled_from([None, {"edited": True}]))
+    def retry_downstream(self, data: st.DataObject, context: Any) -> None:
+        model, step = self._some_step(data, "completed", "failed", "resolved", "skipped")
+        running = any(other.state == "running" for other in model.steps.values())
+        reset = model.reset(step.name)
+        if step.state in OPEN or running or model.cancel_requested or not reset:
+            self._refused(lambda: graphs.retry_downstream(self.conn, model.task, step.name, context))
+            return
+        for name in reset:
+            other = model.steps[name]
+            other.state, other.due_at, other.worker, other.asked_to_stop = "pending", None, None, False
+            other.bypass = other.bypass and name != step.name
+            other.retry_limit = other.attempts + other.granted
+        if not model.open_parents(step):
+            step.state = "ready"
+        assert graphs.retry_downstream(self.conn, model.task, step.name, context) == step.state
+        self._compare()
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data())
+    def pause(self, data: st.DataObject) -> None:
+        model = self._some_model(data)
+        if model.ended or model.paused or model.cancel_requested:
+            self._refused(lambda: graphs.pause_task(self.conn, model.task))
+            return
+        model.paused = True
+        graphs.pause_task(self.conn, model.task)
+        self._compare()
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data())
+    def resume(self, data: st.DataObject) -> None:
+        model = self._some_model(data)
+        if model.ended or not model.paused:
+            self._refused(lambda: graphs.resume_task(self.conn, model.task))
+            return
+        model.paused = False
+        graphs.resume_task(self.conn, model.task)
+        self._compare()
+
+    @precondition(lambda self: self.models)
     @rule(data=st.data())
     def skip(self, data: st.DataObject) -> None:
         model, step = self._some_step(data)
@@ -373,6 +429,9 @@ class Histories(RuleBasedStateMachine):
         self._compare()
 
     # ---- choices
+
+    def _waiting(self) -> int:
+        return sum(step.state == "ready" for model in self.models if not model.paused for step in model.steps.values())
 
     def _held(self) -> list[tuple[Model, Step]]:
         return [(model, step) for model in self.models for step in model.steps.values() if step.worker]

@@ -38,7 +38,11 @@ drop function if exists tasker_retry_task;
 
 drop function if exists tasker_retry_step;
 
+drop function if exists tasker_retry_downstream;
+
 drop function if exists tasker_retire_worker;
+
+drop function if exists tasker_resume_task;
 
 drop function if exists tasker_resume_schedule;
 
@@ -73,6 +77,8 @@ drop function if exists tasker_read_results;
 drop function if exists tasker_publish_event;
 
 drop function if exists tasker_postpone_event;
+
+drop function if exists tasker_pause_task;
 
 drop function if exists tasker_pause_schedule;
 

@@ -60,7 +60,7 @@ create table tasker_template (
 -- gladly walk all of a definition by an index of (definition_id, name) as find one step by the key
 create unique index tasker_template_name on tasker_template ((definition_id::text || ' ' || name));
 
--- source: schema/30_tasks.sql 446561d5bc53
+-- source: schema/30_tasks.sql ecd3b25ca2c3
 -- What runs: tasks, their steps, and the two queues a waiting step can stand in.
 -- No foreign keys here: rows are only made and removed by our functions, and the checks would halve the speed.
 
@@ -105,6 +105,7 @@ create table tasker_step (
   retry_limit   smallint not null,
   counted       boolean not null,           -- its end is counted in tasker_task.remaining: every leaf; every open step once something failed
   bypass        boolean not null default false,   -- becomes skipped when its parents are done
+  paused        boolean not null default false,   -- the task is paused: it may become ready, but is parked
   cancel_requested  boolean not null default false,
   worker_id     int,                        -- set exactly while running
   started_at    timestamptz,
@@ -117,13 +118,13 @@ create table tasker_step (
 ) with (fillfactor = 60);
 
 -- steps in state ready, best first. rank = when it became ready, moved one minute ahead per point of priority,
--- so that a higher priority goes first and a lower one is never starved.
+-- so that a higher priority goes first and a lower one is never starved; steps of paused tasks stand at the very end.
 create table tasker_ready (
   rank           timestamptz not null,
   ready_no       bigint generated always as identity,
   task_no        bigint not null,
   step_no        int not null,
-  definition_id  int not null,
+  definition_id  int not null,              -- negative while parked, so that no claim takes it: the task is paused
   primary key (rank, ready_no)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 create index tasker_ready_task on tasker_ready (task_no, step_no);
@@ -643,7 +644,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_complete_batch.sql 8f6d09a4952c
+-- source: functions/tasker_complete_batch.sql adb78fe51965
 -- tasker_complete_batch: many steps end well in one statement; the core of the engine's speed.
 --   p_task_nos, p_step_nos, p_attempts, p_results  one entry per step, sorted by task and step; results is one JSON array
 --   p_want  how many unlocked children the worker takes on at once: they go straight to running, without standing in the queue
@@ -693,21 +694,21 @@ begin
     update tasker_step s
        set pending = s.pending - child.parents_done,
            state = case when s.pending <> child.parents_done or s.state <> 0 then s.state
-                        when s.bypass then 7 when child.place <= p_want then 2 else 1 end,
-           worker_id = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or child.place > p_want then s.worker_id else p_worker end,
-           started_at = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or child.place > p_want then s.started_at
+                        when s.bypass then 7 when child.place <= p_want and not s.paused then 2 else 1 end,
+           worker_id = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or s.paused or child.place > p_want then s.worker_id else p_worker end,
+           started_at = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or s.paused or child.place > p_want then s.started_at
                              else clock_timestamp() + v_offset end,
            finished_at = case when s.pending = child.parents_done and s.state = 0 and s.bypass then clock_timestamp() + v_offset else s.finished_at end,
-           attempts = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or child.place > p_want then s.attempts else s.attempts + 1 end
+           attempts = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or s.paused or child.place > p_want then s.attempts else s.attempts + 1 end
       from child
      where s.task_no = child.task_no and s.step_no = child.step_no
-    returning s.task_no, s.step_no, s.definition_id, s.attempts, s.started_at, s.finished_at,
+    returning s.task_no, s.step_no, s.definition_id, s.paused, s.attempts, s.started_at, s.finished_at,
               case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass) then s.state end as state
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)
-    select clock_timestamp() + v_offset - (select t.priority from tasker_task t where t.task_no = u.task_no) * interval '1 minute',
-           u.task_no, u.step_no, u.definition_id
+    select case when u.paused then 'infinity' else clock_timestamp() + v_offset - (select t.priority from tasker_task t where t.task_no = u.task_no) * interval '1 minute' end,
+           u.task_no, u.step_no, case when u.paused then -u.definition_id else u.definition_id end
       from unlocked u where u.state = 1
   ),
   counted as (
@@ -750,7 +751,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_complete_few.sql fef6c2282cc1
+-- source: functions/tasker_complete_few.sql a07f60042b3c
 -- tasker_complete_few: the same as tasker_complete_batch for up to three steps, without its start-up cost: 0.3 ms less per hop.
 --   moves, locks, fence, events  as tasker_complete_batch; a test holds the two equal. With fewer places than children they may hand over
 --   different ones of the unlocked children: here the places are for those, there for all children
@@ -774,6 +775,7 @@ declare
   v_skipped_tasks bigint[];
   v_skipped_steps int[];
   v_state smallint;
+  v_definition int;   -- negative when the child is parked
 begin
   for i in 1 .. cardinality(p_task_nos) loop
     update tasker_step s
@@ -801,16 +803,16 @@ begin
     update tasker_step s
        set pending = s.pending - v_child.parents_done,
            state = case when s.pending <> v_child.parents_done or s.state <> 0 then s.state
-                        when s.bypass then 7 when v_want > 0 then 2 else 1 end,
-           worker_id = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or v_want <= 0 then s.worker_id else p_worker end,
-           started_at = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or v_want <= 0 then s.started_at
+                        when s.bypass then 7 when v_want > 0 and not s.paused then 2 else 1 end,
+           worker_id = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or v_want <= 0 then s.worker_id else p_worker end,
+           started_at = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or v_want <= 0 then s.started_at
                              else clock_timestamp() + v_offset end,
            finished_at = case when s.pending = v_child.parents_done and s.state = 0 and s.bypass then clock_timestamp() + v_offset else s.finished_at end,
-           attempts = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or v_want <= 0 then s.attempts else s.attempts + 1 end
+           attempts = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or v_want <= 0 then s.attempts else s.attempts + 1 end
      where s.task_no = v_child.task_no and s.step_no = v_child.step_no
     returning case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass) then s.state end,
-              s.definition_id, s.attempts, coalesce(s.finished_at, s.started_at)
-         into v_state, definition_id, attempt, v_now;
+              case when s.paused then -s.definition_id else s.definition_id end, s.attempts, coalesce(s.finished_at, s.started_at)
+         into v_state, v_definition, attempt, v_now;
     if v_state = 2 then
       v_want := v_want - 1;
       v_handed_tasks := v_handed_tasks || v_child.task_no;
@@ -819,6 +821,7 @@ begin
       values (v_child.task_no, v_child.step_no, v_now, 0, 2, attempt, p_worker);
       task_no := v_child.task_no;
       step_no := v_child.step_no;
+      definition_id := v_definition;
       return next;
     elsif v_state = 7 then
       v_skipped_tasks := v_skipped_tasks || v_child.task_no;
@@ -826,7 +829,7 @@ begin
       insert into tasker_history (task_no, step_no, at, from_state, to_state) values (v_child.task_no, v_child.step_no, v_now, 0, 7);
     elsif v_state = 1 then
       insert into tasker_ready (rank, task_no, step_no, definition_id)
-      select clock_timestamp() + v_offset - t.priority * interval '1 minute', v_child.task_no, v_child.step_no, definition_id
+      select case when v_definition < 0 then 'infinity' else clock_timestamp() + v_offset - t.priority * interval '1 minute' end, v_child.task_no, v_child.step_no, v_definition
         from tasker_task t where t.task_no = v_child.task_no;
     end if;
   end loop;
@@ -1062,9 +1065,9 @@ begin
 end
 $$;
 
--- source: functions/tasker_get_ready_steps.sql 699dc19c680c
+-- source: functions/tasker_get_ready_steps.sql ebac2363d5e1
 -- tasker_get_ready_steps: which steps of a task may run now.
---   returns no rows when the task is not one of this namespace and name
+--   returns no rows when the task is not one of this namespace and name, or is paused
 create or replace function tasker_get_ready_steps (p_namespace text, p_task_name text, p_task_id uuid)
   returns table (step_id bigint, step_name text, attempts smallint, retry_limit smallint, ready_since timestamptz)
   language plpgsql stable
@@ -1078,9 +1081,10 @@ begin
    where t.task_id = p_task_id and d.namespace = p_namespace and d.name = p_task_name;
   return query
   select tasker_step_id(s.task_no, s.step_no), p.name, s.attempts, s.retry_limit, waiting.since
-    from (select r.step_no, r.rank as since from tasker_ready r where r.task_no = v_task_no
+    from (select r.step_no, r.rank as since from tasker_ready r where r.task_no = v_task_no and r.definition_id > 0
           union all
-          select d.step_no, d.run_at from tasker_delayed d where d.task_no = v_task_no and d.run_at <= tasker_clock()) waiting
+          select d.step_no, d.run_at from tasker_delayed d where d.task_no = v_task_no and d.run_at <= tasker_clock()
+             and not (select t.paused from tasker_task t where t.task_no = v_task_no)) waiting
    -- lateral by key: a join may be planned as a walk through all steps of the task, depending on what was analysed, and when
    cross join lateral (select k.task_no, k.step_no, k.definition_id, k.attempts, k.retry_limit, k.state, k.bypass from tasker_step k
                         where k.task_no = v_task_no and k.step_no = waiting.step_no offset 0) s
@@ -1337,6 +1341,36 @@ begin
 end
 $$;
 
+-- source: functions/tasker_pause_task.sql b484146358b7
+-- tasker_pause_task: what runs may end, nothing else of the task starts until it is resumed.
+--   moves  none; steps that are or become ready are parked     locks  as tasker_hold_tasks, then the task
+--   raises WF001 unknown task, WF002 when it has ended, is paused already or is asked to stop     events none; the history says who and why
+-- Whoever unlocks a step meanwhile waits for its row and then sees the mark, whatever snapshot it began with.
+create or replace function tasker_pause_task (p_task_id uuid, p_actor text, p_reason text)
+  returns text
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+  v_task tasker_task;
+begin
+  perform tasker_hold_tasks(array[v_task_no]);
+  select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
+  if v_task.finished_at is not null or v_task.paused then
+    raise exception 'the task is % already', case when v_task.paused then 'paused' else tasker_state_name(v_task.state) end using errcode = 'WF002';
+  end if;
+  perform tasker_refuse_cancelled(v_task_no);
+  update tasker_step s set paused = true where s.task_no = v_task_no and s.state in (0, 1, 2, 3, 5);
+  update tasker_ready r set rank = 'infinity', definition_id = -r.definition_id where r.task_no = v_task_no;
+  update tasker_task t set paused = true where t.task_no = v_task_no;
+  insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
+  values (v_task_no, tasker_clock(), v_task.state, v_task.state, p_actor, p_reason, '{"paused": true}');
+  perform pg_notify('tasker_news', '');
+  return tasker_state_name(v_task.state);
+end
+$$;
+
 -- source: functions/tasker_postpone_event.sql c0af2531eeaa
 -- tasker_postpone_event: a subscriber failed at its next event, which is tried again after p_wait; the subscriber's later events wait with it.
 --   fence  the owner's     returns false when another engine owns the subscription by now
@@ -1469,7 +1503,7 @@ as $$
      order by 1)
 $$;
 
--- source: functions/tasker_recount_task.sql 043f9d296294
+-- source: functions/tasker_recount_task.sql e4ad1baeb052
 -- tasker_recount_task: counts anew which steps of a task can still end, after a step failed or was led out of failure.
 --   A leaf count no longer tells when nothing can progress, so from now on every open step that no failed step blocks is counted.
 --   moves  task -> failed or cancelled when nothing can progress; a settled task in which something can -> running
@@ -1508,7 +1542,7 @@ begin
   select count(*) filter (where s.state = 5), count(*) filter (where s.state = 6) into v_failed, v_cancelled
     from tasker_step s where s.task_no = p_task_no;
 
-  v_state := case when v_remaining > 0 then case when v_task.state = 0 then 0 else 2 end
+  v_state := case when v_remaining > 0 then case when v_task.started_at is null then 0 else 2 end
                   when v_task.cancel_requested_at is not null then 6 when v_failed > 0 then 5 when v_cancelled > 0 then 6 else 4 end;
   update tasker_task t
      set remaining = v_remaining, failed_count = v_failed, cancelled_count = v_cancelled, state = v_state,
@@ -1612,7 +1646,7 @@ as $$
   returning worker_id
 $$;
 
--- source: functions/tasker_release_steps.sql 9369942dfa6e
+-- source: functions/tasker_release_steps.sql f3859ddb820e
 -- tasker_release_steps: an engine hands back steps it will not run; the attempt is not charged.
 --   moves  running -> ready (or cancelled when it was asked to stop)     locks  as tasker_fail_steps
 --   fence  state, worker and attempt     events none; the history keeps the move
@@ -1655,7 +1689,8 @@ begin
       v_ended_steps := v_ended_steps || v_step.step_no;
     else
       insert into tasker_ready (rank, task_no, step_no, definition_id)
-      select coalesce(v_step.started_at, v_now) - t.priority * interval '1 minute', v_step.task_no, v_step.step_no, v_step.definition_id
+      select case when v_step.paused then 'infinity' else coalesce(v_step.started_at, v_now) - t.priority * interval '1 minute' end,
+             v_step.task_no, v_step.step_no, case when v_step.paused then -v_step.definition_id else v_step.definition_id end
         from tasker_task t where t.task_no = v_step.task_no;
     end if;
   end loop;
@@ -1720,7 +1755,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_resolve_dependencies.sql e1e4db835e9a
+-- source: functions/tasker_resolve_dependencies.sql 7ea90650c120
 -- tasker_resolve_dependencies: brings a task to where its steps' states say it should be: unlocks what has no open parent left, and settles the task.
 --   After tasker_update_step_status it does what the engine's own path does at once. Calling it when nothing has changed changes nothing.
 --   moves  pending -> ready | skipped, descendants of a cancelled step -> cancelled, task -> its state     locks  as tasker_hold_tasks, then the task
@@ -1756,7 +1791,9 @@ begin
     select s.task_no, s.step_no, v_now, 0, s.state from tasker_step s
      where s.task_no = v_task_no and s.step_no = v_step.step_no and s.state in (6, 7);
     insert into tasker_ready (rank, task_no, step_no, definition_id)
-    select v_now - v_step.priority * interval '1 minute', s.task_no, s.step_no, s.definition_id from tasker_step s
+    select case when s.paused then 'infinity' else v_now - v_step.priority * interval '1 minute' end, s.task_no, s.step_no,
+           case when s.paused then -s.definition_id else s.definition_id end
+      from tasker_step s
      where s.task_no = v_task_no and s.step_no = v_step.step_no and s.state = 1;
     if found then
       v_ready := v_ready || v_step.step_no;
@@ -1820,6 +1857,37 @@ begin
 end
 $$;
 
+-- source: functions/tasker_resume_task.sql a314ae692349
+-- tasker_resume_task: a paused task goes on where it stands.
+--   moves  none; parked steps stand in the queue again, as if they had become ready now     locks  as tasker_hold_tasks, then the task
+--   raises WF001 unknown task, WF002 when it is not paused     events none; the history says who and why
+create or replace function tasker_resume_task (p_task_id uuid, p_actor text, p_reason text)
+  returns text
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+  v_now timestamptz := tasker_clock();
+  v_task tasker_task;
+begin
+  perform tasker_hold_tasks(array[v_task_no]);
+  select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
+  if not v_task.paused or v_task.finished_at is not null then
+    raise exception 'the task is not paused' using errcode = 'WF002';
+  end if;
+  update tasker_step s set paused = false where s.task_no = v_task_no and s.paused;
+  update tasker_ready r set rank = v_now - v_task.priority * interval '1 minute', definition_id = -r.definition_id
+   where r.task_no = v_task_no and r.definition_id < 0;
+  update tasker_task t set paused = false where t.task_no = v_task_no;
+  insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
+  values (v_task_no, v_now, v_task.state, v_task.state, p_actor, p_reason, '{"paused": false}');
+  perform pg_notify('tasker_ready', '');
+  perform pg_notify('tasker_news', '');
+  return tasker_state_name(v_task.state);
+end
+$$;
+
 -- source: functions/tasker_retire_worker.sql 42f8022928f7
 -- tasker_retire_worker: an engine ends by itself; nothing is left under its name.
 --   moves  what it still holds -> ready, uncharged     locks  as tasker_release_steps
@@ -1835,7 +1903,102 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_step.sql d7e183d94872
+-- source: functions/tasker_retry_downstream.sql b0e20468e28e
+-- tasker_retry_downstream: an operator lets a step that has ended, and everything below it, run again, with a new context if one is given.
+--   p_context  null keeps the task's context; otherwise valid already, and the old one is kept in the history
+--   moves  the step -> ready (pending while a parent is open), every step below it -> pending, with attempts anew; results and errors are cleared,
+--          the history keeps them. The task, completed or failed -> running
+--   locks  its queue rows, then all of its steps by step_no, then the task
+--   raises WF001 unknown task or step, WF002 when the step has not ended, a step of the task is running, or the task was cancelled
+--   events none of its own; the history says who and why
+-- Nothing of the task may run meanwhile: the engine that holds a step of it would go on with the results and the context it knows.
+create or replace function tasker_retry_downstream (p_task_id uuid, p_step_name text, p_context jsonb, p_actor text, p_reason text)
+  returns text
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+  v_step_no int := tasker_step_no(v_task_no, p_step_name);
+  v_now timestamptz := tasker_clock();
+  v_below record;
+  v_reset int[] := '{}';
+  v_running text;
+  v_task tasker_task;
+  v_step tasker_step;
+begin
+  perform tasker_hold_queues(array[v_task_no]);
+  perform from tasker_step s where s.task_no = v_task_no order by s.step_no for update;
+  select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
+  select s.* into v_step from tasker_step s where s.task_no = v_task_no and s.step_no = v_step_no;
+  if v_step.state in (0, 1, 2, 3) then
+    raise exception 'the step is %, only one that has ended can be retried with everything downstream', tasker_state_name(v_step.state) using errcode = 'WF002';
+  end if;
+  select string_agg(p.name, ', ' order by p.step_no) into v_running
+    from tasker_step s join tasker_template p using (definition_id, step_no) where s.task_no = v_task_no and s.state = 2;
+  if v_running is not null then
+    raise exception 'still running: %; wait for it, or cancel it first', v_running using errcode = 'WF002';
+  end if;
+  perform tasker_refuse_cancelled(v_task_no);
+
+  -- in order of number, so parents first: what waits for a step that was cancelled and stays so is left as it is
+  for v_below in
+    with recursive below (step_no) as (
+      select v_step_no
+      union
+      select c.step_no
+        from below b
+       cross join lateral (select k.children from tasker_step k where k.task_no = v_task_no and k.step_no = b.step_no offset 0) s,
+             unnest(s.children) as c (step_no)
+    )
+    select b.step_no, array(select o.step_no from unnest(p.parents) as x (step_no)
+                             cross join lateral (select k.step_no, k.state from tasker_step k where k.task_no = v_task_no and k.step_no = x.step_no offset 0) o
+                             where o.state = 6) as cancelled
+      from below b join tasker_template p on p.definition_id = v_task.definition_id and p.step_no = b.step_no
+     order by b.step_no
+  loop
+    if v_below.cancelled <@ v_reset then
+      v_reset := v_reset || v_below.step_no;
+    end if;
+  end loop;
+  if v_reset = '{}' then
+    raise exception 'a step that it waits for was cancelled; retry that one with everything downstream' using errcode = 'WF002';
+  end if;
+  delete from tasker_ready r where r.task_no = v_task_no and r.step_no = any(v_reset);
+  delete from tasker_delayed d where d.task_no = v_task_no and d.step_no = any(v_reset);
+
+  insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason, detail)
+  select v_task_no, s.step_no, v_now, s.state, 0, p_actor, p_reason, jsonb_build_object('reset', true, 'result', s.result)
+    from tasker_step s where s.task_no = v_task_no and s.step_no = any(v_reset) and s.state <> 0 order by s.step_no;
+  update tasker_step s
+     set state = 0, pending = parent.open, retry_limit = least(s.attempts + p.retry_limit, 32767), paused = v_task.paused,
+         bypass = s.bypass and s.step_no <> v_step_no, cancel_requested = false, finished_at = null, result = null, error = null
+    from tasker_template p
+   cross join lateral (select count(*) filter (where o.state not in (4, 7, 8) or o.step_no = any(v_reset))::int as open
+                         from unnest(p.parents) as x (step_no)
+                        cross join lateral (select k.step_no, k.state from tasker_step k where k.task_no = v_task_no and k.step_no = x.step_no offset 0) o) parent
+   where s.task_no = v_task_no and s.step_no = any(v_reset) and p.definition_id = v_task.definition_id and p.step_no = s.step_no;
+  -- like a root whose time has come, but at once
+  update tasker_step s set state = 1 where s.task_no = v_task_no and s.step_no = v_step_no and s.pending = 0;
+  if found then
+    insert into tasker_ready (rank, task_no, step_no, definition_id)
+    values (case when v_task.paused then 'infinity' else v_now - v_task.priority * interval '1 minute' end, v_task_no, v_step_no,
+            case when v_task.paused then -v_task.definition_id else v_task.definition_id end);
+    perform pg_notify('tasker_ready', '');
+  end if;
+
+  if p_context is not null and p_context is distinct from v_task.context then
+    update tasker_task t set context = p_context where t.task_no = v_task_no;
+    insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
+    values (v_task_no, v_now, v_task.state, v_task.state, p_actor, p_reason, jsonb_build_object('context_before', v_task.context));
+  end if;
+  perform tasker_recount_task(v_task_no, p_actor, p_reason);
+  perform pg_notify('tasker_news', '');
+  return (select tasker_state_name(s.state) from tasker_step s where s.task_no = v_task_no and s.step_no = v_step_no);
+end
+$$;
+
+-- source: functions/tasker_retry_step.sql bd6f9f0abe32
 -- tasker_retry_step: an operator lets a failed step try again, with as many attempts as its template grants; or ends a back-off early.
 --   moves  failed, retrying -> ready, and a failed task -> running     locks  as tasker_take_step, then the task
 --   raises WF001 unknown task or step, WF002 when the step is neither failed nor retrying, or the task was cancelled
@@ -1865,7 +2028,8 @@ begin
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
   values (v_task_no, v_step_no, v_now, v_step.state, 1, p_actor, p_reason);
   insert into tasker_ready (rank, task_no, step_no, definition_id)
-  select v_now - t.priority * interval '1 minute', v_task_no, v_step_no, v_step.definition_id from tasker_task t where t.task_no = v_task_no;
+  select case when v_step.paused then 'infinity' else v_now - t.priority * interval '1 minute' end, v_task_no, v_step_no,
+         case when v_step.paused then -v_step.definition_id else v_step.definition_id end from tasker_task t where t.task_no = v_task_no;
   if v_step.state = 5 then
     perform tasker_recount_task(v_task_no, p_actor, p_reason);
   end if;
@@ -1875,7 +2039,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_task.sql 86e41543ce19
+-- source: functions/tasker_retry_task.sql a7ee87b77515
 -- tasker_retry_task: an operator lets every failed step of a task try again.
 --   moves  failed steps -> ready, the task -> running     locks  as tasker_hold_tasks, then the task
 --   raises WF001 unknown task, WF002 when no step of it is failed or the task was cancelled
@@ -1896,11 +2060,12 @@ begin
        set state = 1, finished_at = null, retry_limit = least(s.attempts + p.retry_limit, 32767)
       from tasker_template p
      where s.task_no = v_task_no and s.state = 5 and p.definition_id = s.definition_id and p.step_no = s.step_no
-    returning s.step_no, s.definition_id
+    returning s.step_no, s.definition_id, s.paused
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)
-    select v_now - t.priority * interval '1 minute', v_task_no, r.step_no, r.definition_id
+    select case when r.paused then 'infinity' else v_now - t.priority * interval '1 minute' end, v_task_no, r.step_no,
+           case when r.paused then -r.definition_id else r.definition_id end
       from reopened r, tasker_task t where t.task_no = v_task_no order by r.step_no
   )
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
@@ -2020,7 +2185,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_step_readiness.sql 6ed5b94eff81
+-- source: functions/tasker_step_readiness.sql ab7a498ec663
 -- tasker_step_readiness: every step of a task with what it waits for, in words.
 --   returns one row per step in order; waiting_for is empty once a step has ended     raises WF001 unknown task
 create or replace function tasker_step_readiness (p_task_id uuid)
@@ -2070,6 +2235,7 @@ begin
              || case when parent.open_count > 3 then ' and ' || parent.open_count - 3 || ' more' else '' end
            when s.state = 3 then 'attempt ' || s.attempts + 1 || ' of ' || s.retry_limit || ' at '
              || to_char(d.run_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+           when s.state = 1 and t.paused then 'the task to be resumed: it is paused'
            when s.state = 1 and served.definition_id is null then 'an engine that has its handler; none is running now'
            when s.state = 1 then 'a free place in an engine'
            when s.cancel_requested then 'its handler to stop: cancellation was requested'
@@ -2154,7 +2320,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_unlock_children.sql ce10a47071e5
+-- source: functions/tasker_unlock_children.sql adb6621d845f
 -- tasker_unlock_children: what follows when steps were satisfied outside the fast path (skipped, resolved): their children have one parent less to wait for.
 --   p_task_nos, p_step_nos  steps that have just become skipped or resolved
 --   moves  pending -> ready, or -> skipped when bypassed, and so on down
@@ -2190,11 +2356,12 @@ begin
              finished_at = case when s.pending = child.parents_done and s.state = 0 and s.bypass then v_now else s.finished_at end
         from child
        where s.task_no = child.task_no and s.step_no = child.step_no
-      returning s.task_no, s.step_no, s.definition_id, case when s.pending = 0 and s.state in (1, 7) and (s.state <> 7 or s.bypass) then s.state end as state
+      returning s.task_no, s.step_no, s.definition_id, s.paused, case when s.pending = 0 and s.state in (1, 7) and (s.state <> 7 or s.bypass) then s.state end as state
     ),
     ready as (
       insert into tasker_ready (rank, task_no, step_no, definition_id)
-      select v_now - (select t.priority from tasker_task t where t.task_no = u.task_no) * interval '1 minute', u.task_no, u.step_no, u.definition_id
+      select case when u.paused then 'infinity' else v_now - (select t.priority from tasker_task t where t.task_no = u.task_no) * interval '1 minute' end,
+             u.task_no, u.step_no, case when u.paused then -u.definition_id else u.definition_id end
         from unlocked u where u.state = 1
     ),
     history as (
@@ -2207,7 +2374,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_update_step_status.sql 0c2c5314114c
+-- source: functions/tasker_update_step_status.sql faef4fd984e3
 -- tasker_update_step_status: one move of one step, by hand or by another program; compare and set.
 --   It records the move only: tasker_resolve_dependencies then unlocks the children and settles the task. A task that had ended runs again with
 --   the first step that is led out of failure to run again.
@@ -2262,7 +2429,8 @@ begin
           case when v_to = 3 then jsonb_build_object('run_at', v_run_at) end);
   if v_to = 1 then
     insert into tasker_ready (rank, task_no, step_no, definition_id)
-    select v_now - t.priority * interval '1 minute', v_task_no, v_step_no, v_step.definition_id from tasker_task t where t.task_no = v_task_no;
+    select case when v_step.paused then 'infinity' else v_now - t.priority * interval '1 minute' end, v_task_no, v_step_no,
+           case when v_step.paused then -v_step.definition_id else v_step.definition_id end from tasker_task t where t.task_no = v_task_no;
     perform pg_notify('tasker_ready', '');
   elsif v_to = 2 then
     update tasker_task t set state = 2, started_at = coalesce(t.started_at, v_now) where t.task_no = v_task_no and t.state = 0;
@@ -2295,7 +2463,7 @@ as $$
          end
 $$;
 
--- source: functions/tasker_wake_due.sql 54def0581d67
+-- source: functions/tasker_wake_due.sql 3c6fef71b44c
 -- tasker_wake_due: moves what has waited long enough from tasker_delayed to tasker_ready.
 --   moves  retrying -> ready, pending roots of a task whose run_at has come -> ready (or skipped when bypassed)
 --   locks  delayed rows (those another session is waking are skipped), then steps      events  none; the wait was announced when it was set
@@ -2321,11 +2489,12 @@ begin
       from (select * from due where abs(step_no) = step_no order by task_no, step_no) due   -- see tasker_complete_batch on abs
      where s.task_no = due.task_no and s.step_no = due.step_no
        and case when s.state = 3 or s.state = 0 and s.pending = 0 then true end
-    returning s.task_no, s.step_no, s.definition_id, s.state, s.attempts, due.run_at
+    returning s.task_no, s.step_no, s.definition_id, s.paused, s.state, s.attempts, due.run_at
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)
-    select w.run_at - (select t.priority from tasker_task t where t.task_no = w.task_no) * interval '1 minute', w.task_no, w.step_no, w.definition_id
+    select case when w.paused then 'infinity' else w.run_at - (select t.priority from tasker_task t where t.task_no = w.task_no) * interval '1 minute' end,
+           w.task_no, w.step_no, case when w.paused then -w.definition_id else w.definition_id end
       from woken w where w.state = 1
      order by w.run_at
   ),

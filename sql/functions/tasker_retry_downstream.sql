@@ -1,0 +1,93 @@
+-- tasker_retry_downstream: an operator lets a step that has ended, and everything below it, run again, with a new context if one is given.
+--   p_context  null keeps the task's context; otherwise valid already, and the old one is kept in the history
+--   moves  the step -> ready (pending while a parent is open), every step below it -> pending, with attempts anew; results and errors are cleared,
+--          the history keeps them. The task, completed or failed -> running
+--   locks  its queue rows, then all of its steps by step_no, then the task
+--   raises WF001 unknown task or step, WF002 when the step has not ended, a step of the task is running, or the task was cancelled
+--   events none of its own; the history says who and why
+-- Nothing of the task may run meanwhile: the engine that holds a step of it would go on with the results and the context it knows.
+create or replace function tasker_retry_downstream (p_task_id uuid, p_step_name text, p_context jsonb, p_actor text, p_reason text)
+  returns text
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+  v_step_no int := tasker_step_no(v_task_no, p_step_name);
+  v_now timestamptz := tasker_clock();
+  v_below record;
+  v_reset int[] := '{}';
+  v_running text;
+  v_task tasker_task;
+  v_step tasker_step;
+begin
+  perform tasker_hold_queues(array[v_task_no]);
+  perform from tasker_step s where s.task_no = v_task_no order by s.step_no for update;
+  select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
+  select s.* into v_step from tasker_step s where s.task_no = v_task_no and s.step_no = v_step_no;
+  if v_step.state in (0, 1, 2, 3) then
+    raise exception 'the step is %, only one that has ended can be retried with everything downstream', tasker_state_name(v_step.state) using errcode = 'WF002';
+  end if;
+  select string_agg(p.name, ', ' order by p.step_no) into v_running
+    from tasker_step s join tasker_template p using (definition_id, step_no) where s.task_no = v_task_no and s.state = 2;
+  if v_running is not null then
+    raise exception 'still running: %; wait for it, or cancel it first', v_running using errcode = 'WF002';
+  end if;
+  perform tasker_refuse_cancelled(v_task_no);
+
+  -- in order of number, so parents first: what waits for a step that was cancelled and stays so is left as it is
+  for v_below in
+    with recursive below (step_no) as (
+      select v_step_no
+      union
+      select c.step_no
+        from below b
+       cross join lateral (select k.children from tasker_step k where k.task_no = v_task_no and k.step_no = b.step_no offset 0) s,
+             unnest(s.children) as c (step_no)
+    )
+    select b.step_no, array(select o.step_no from unnest(p.parents) as x (step_no)
+                             cross join lateral (select k.step_no, k.state from tasker_step k where k.task_no = v_task_no and k.step_no = x.step_no offset 0) o
+                             where o.state = 6) as cancelled
+      from below b join tasker_template p on p.definition_id = v_task.definition_id and p.step_no = b.step_no
+     order by b.step_no
+  loop
+    if v_below.cancelled <@ v_reset then
+      v_reset := v_reset || v_below.step_no;
+    end if;
+  end loop;
+  if v_reset = '{}' then
+    raise exception 'a step that it waits for was cancelled; retry that one with everything downstream' using errcode = 'WF002';
+  end if;
+  delete from tasker_ready r where r.task_no = v_task_no and r.step_no = any(v_reset);
+  delete from tasker_delayed d where d.task_no = v_task_no and d.step_no = any(v_reset);
+
+  insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason, detail)
+  select v_task_no, s.step_no, v_now, s.state, 0, p_actor, p_reason, jsonb_build_object('reset', true, 'result', s.result)
+    from tasker_step s where s.task_no = v_task_no and s.step_no = any(v_reset) and s.state <> 0 order by s.step_no;
+  update tasker_step s
+     set state = 0, pending = parent.open, retry_limit = least(s.attempts + p.retry_limit, 32767), paused = v_task.paused,
+         bypass = s.bypass and s.step_no <> v_step_no, cancel_requested = false, finished_at = null, result = null, error = null
+    from tasker_template p
+   cross join lateral (select count(*) filter (where o.state not in (4, 7, 8) or o.step_no = any(v_reset))::int as open
+                         from unnest(p.parents) as x (step_no)
+                        cross join lateral (select k.step_no, k.state from tasker_step k where k.task_no = v_task_no and k.step_no = x.step_no offset 0) o) parent
+   where s.task_no = v_task_no and s.step_no = any(v_reset) and p.definition_id = v_task.definition_id and p.step_no = s.step_no;
+  -- like a root whose time has come, but at once
+  update tasker_step s set state = 1 where s.task_no = v_task_no and s.step_no = v_step_no and s.pending = 0;
+  if found then
+    insert into tasker_ready (rank, task_no, step_no, definition_id)
+    values (case when v_task.paused then 'infinity' else v_now - v_task.priority * interval '1 minute' end, v_task_no, v_step_no,
+            case when v_task.paused then -v_task.definition_id else v_task.definition_id end);
+    perform pg_notify('tasker_ready', '');
+  end if;
+
+  if p_context is not null and p_context is distinct from v_task.context then
+    update tasker_task t set context = p_context where t.task_no = v_task_no;
+    insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
+    values (v_task_no, v_now, v_task.state, v_task.state, p_actor, p_reason, jsonb_build_object('context_before', v_task.context));
+  end if;
+  perform tasker_recount_task(v_task_no, p_actor, p_reason);
+  perform pg_notify('tasker_news', '');
+  return (select tasker_state_name(s.state) from tasker_step s where s.task_no = v_task_no and s.step_no = v_step_no);
+end
+$$;

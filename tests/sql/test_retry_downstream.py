@@ -1,0 +1,173 @@
+"""`tasker_retry_downstream`: a step that has ended and everything below it run again."""
+
+import pytest
+from graphs import (
+    Conn,
+    attempts,
+    cancel_step,
+    cancel_task,
+    claim,
+    complete,
+    fail,
+    given_task,
+    history,
+    names_of,
+    pause_task,
+    ready,
+    refused,
+    resolve_step,
+    resume_task,
+    retry_downstream,
+    skip_step,
+    start,
+    states,
+    task_state,
+    value,
+)
+from invariants import assert_invariants, stale_rows
+
+
+def test_a_completed_step_and_all_below_it_run_again(conn: Conn) -> None:
+    task = given_task(conn, "a -> b -> d, a -> c -> d, e")
+    complete(conn, task, "a", "e", "b", "c", "d", result=1)
+    assert retry_downstream(conn, task, "b") == "ready"
+    assert states(conn, task) == {"a": "completed", "b": "ready", "c": "completed", "d": "pending", "e": "completed"}
+    assert task_state(conn, task) == "running"
+    assert value(conn, "select count(*) from tasker_step where task_no = %s and result is null", task.no) == 2
+    complete(conn, task, "b", "d")
+    assert task_state(conn, task) == "completed"
+    assert attempts(conn, task) == {"a": 1, "b": 2, "c": 1, "d": 2, "e": 1}
+    assert history(conn, task) == [("pending", "running"), ("running", "completed"), ("completed", "running"), ("running", "completed")]
+    assert_invariants(conn)
+
+
+def test_a_failed_task_is_led_out_of_failure(conn: Conn) -> None:
+    task = given_task(conn, "a -> b -> c", retry_limit=1)
+    complete(conn, task, "a")
+    fail(conn, task, "b")
+    assert task_state(conn, task) == "failed"
+    assert retry_downstream(conn, task, "a") == "ready"
+    assert states(conn, task) == {"a": "ready", "b": "pending", "c": "pending"}
+    complete(conn, task, "a", "b", "c")
+    assert task_state(conn, task) == "completed"
+
+
+def test_attempts_are_granted_anew_and_their_numbers_go_on(conn: Conn) -> None:
+    task = given_task(conn, "a", retry_limit=2)
+    fail(conn, task, "a")
+    retry_downstream(conn, task, "a")
+    assert value(conn, "select retry_limit from tasker_step where task_no = %s", task.no) == 3
+
+
+def test_what_was_ready_or_waiting_below_leaves_the_queue(conn: Conn) -> None:
+    task = given_task(conn, "a -> b, a -> c", backoff={"base": 60.0})
+    complete(conn, task, "a")
+    fail(conn, task, "c", retryable=True)
+    retry_downstream(conn, task, "a")
+    assert ready(conn, task) == {"a"}
+    assert stale_rows(conn) == 0
+    assert_invariants(conn)
+
+
+def test_skipped_and_resolved_steps_run_this_time_a_bypassed_one_does_not(conn: Conn) -> None:
+    task = given_task(conn, "a -> b, a -> c, a -> d", bypass_steps=["d"])
+    complete(conn, task, "a")
+    skip_step(conn, task, "b")
+    resolve_step(conn, task, "c", {"by": "hand"})
+    assert task_state(conn, task) == "completed"
+    retry_downstream(conn, task, "a")
+    complete(conn, task, "a")
+    assert states(conn, task) == {"a": "completed", "b": "ready", "c": "ready", "d": "skipped"}
+    assert_invariants(conn)
+
+
+def test_a_step_whose_parent_is_open_waits_for_it(conn: Conn) -> None:
+    task = given_task(conn, "a -> b -> c")
+    complete(conn, task, "a", "b")
+    retry_downstream(conn, task, "a")
+    resolve_step(conn, task, "b")
+    assert retry_downstream(conn, task, "b") == "pending"
+    assert ready(conn, task) == {"a"}
+    assert_invariants(conn)
+
+
+def test_what_waits_for_a_cancelled_step_stays_as_it_is(conn: Conn) -> None:
+    task = given_task(conn, "a -> c, b -> c, a -> d")
+    complete(conn, task, "a")
+    cancel_step(conn, task, "b")
+    complete(conn, task, "d")
+    retry_downstream(conn, task, "a")
+    assert states(conn, task) == {"a": "ready", "b": "cancelled", "c": "cancelled", "d": "pending"}
+    with refused("WF002"):
+        retry_downstream(conn, task, "c")
+    assert_invariants(conn)
+
+
+def test_a_cancelled_step_can_be_taken_up_again(conn: Conn) -> None:
+    task = given_task(conn, "a -> b -> c")
+    complete(conn, task, "a")
+    cancel_step(conn, task, "b")
+    assert task_state(conn, task) == "cancelled"
+    retry_downstream(conn, task, "b")
+    complete(conn, task, "b", "c")
+    assert task_state(conn, task) == "completed"
+
+
+def test_the_results_of_before_are_on_record(conn: Conn) -> None:
+    task = given_task(conn, "a")
+    complete(conn, task, "a", result={"charged": 40})
+    retry_downstream(conn, task, "a")
+    row = conn.execute("select actor, reason, detail from tasker_history where task_no = %s and from_state = 4 and step_no = 0", [task.no]).fetchone()
+    assert row == ("ann", "all of it", {"reset": True, "result": {"charged": 40}})
+
+
+def test_a_new_context_is_stored_and_the_old_one_kept_in_the_history(conn: Conn) -> None:
+    task = given_task(conn, "a", context={"order_id": 1})
+    complete(conn, task, "a")
+    retry_downstream(conn, task, "a", {"order_id": 2})
+    assert value(conn, "select context from tasker_task where task_no = %s", task.no) == {"order_id": 2}
+    assert value(conn, "select detail from tasker_history where task_no = %s and detail ? 'context_before'", task.no) == {"context_before": {"order_id": 1}}
+
+
+@pytest.mark.parametrize("open_state", ["pending", "ready", "retrying"])
+def test_a_step_that_has_not_ended_is_refused(conn: Conn, open_state: str) -> None:
+    task = given_task(conn, "a -> b")
+    if open_state == "retrying":
+        fail(conn, task, "a", retryable=True)
+    with refused("WF002"):
+        retry_downstream(conn, task, "b" if open_state == "pending" else "a")
+
+
+def test_while_something_of_the_task_runs_it_is_refused(conn: Conn) -> None:
+    task = given_task(conn, "a, b")
+    complete(conn, task, "a")
+    start(conn, task, "b")
+    with refused("WF002"):
+        retry_downstream(conn, task, "a")
+    complete(conn, task, "b")
+    assert retry_downstream(conn, task, "a") == "ready"
+
+
+def test_nothing_leads_out_of_a_cancelled_task(conn: Conn) -> None:
+    task = given_task(conn, "a -> b")
+    complete(conn, task, "a")
+    cancel_task(conn, task)
+    with refused("WF002"):
+        retry_downstream(conn, task, "a")
+
+
+def test_in_a_paused_task_it_waits(conn: Conn) -> None:
+    task = given_task(conn, "a -> b")
+    complete(conn, task, "a")
+    pause_task(conn, task)
+    retry_downstream(conn, task, "a")
+    assert claim(conn) == []
+    assert_invariants(conn)
+    resume_task(conn, task)
+    assert names_of(task, claim(conn)) == {"a"}
+
+
+def test_unknown_steps_and_tasks_are_refused(conn: Conn) -> None:
+    task = given_task(conn, "a")
+    with refused("WF001"):
+        retry_downstream(conn, task, "z")
