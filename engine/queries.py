@@ -229,7 +229,7 @@ def activity(db: Database, task_id: str, *, limit: int = 200) -> list[ActivityRo
     found = db.rows(
         """
         select h.at, p.name, tasker_state_name(h.from_state), tasker_state_name(h.to_state), h.attempt, coalesce(w.name, 'engine ' || nullif(h.worker_id, 0)),
-               h.actor, h.reason, h.detail
+               h.actor, h.reason, h.detail - 'result'
           from tasker_history h
           join tasker_task t using (task_no)
           left join tasker_template p on p.definition_id = t.definition_id and p.step_no = h.step_no

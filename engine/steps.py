@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from engine import json_text
 from engine.db import Database
 from engine.errors import Problem, RequestError
-from engine.queries import known_id
+from engine.queries import definition, known_id, task_row
+from engine.requests import TaskRequest, checked_context
 from engine.states import StepState
 
 
@@ -17,6 +19,26 @@ def retry_step(db: Database, task_id: str, step_name: str, *, actor: str, reason
     Raises `NotFound`, and `WrongState` when the step is neither failed nor retrying or its task was cancelled.
     """
     return _act(db, "select tasker_retry_step(%(task)s, %(step)s, %(actor)s, %(reason)s)", task_id, step_name, actor, reason)
+
+
+def retry_downstream(
+    db: Database, task_id: str, step_name: str, *, context: Mapping[str, Any] | None = None, actor: str, reason: str | None = None
+) -> StepState:
+    """A step that has ended and everything below it run again, with attempts anew; with `context` in place of the task's, when it is given.
+
+    Their results and errors are cleared, and the history keeps them; a completed or failed task goes on. What waits for a cancelled step stays as it is.
+    Raises `NotFound`, `RequestError` when the context does not fit the schema, and `WrongState` when the step has not ended, when
+    anything of the task is running, or when the task was cancelled.
+    """
+    text = None if context is None else json_text.dump(_fitting(db, task_id, context))
+    query = "select tasker_retry_downstream(%(task)s, %(step)s, %(context)s::jsonb, %(actor)s, %(reason)s)"
+    return _act(db, query, task_id, step_name, actor, reason, context=text)
+
+
+def _fitting(db: Database, task_id: str, context: Mapping[str, Any]) -> dict[str, Any]:
+    about = task_row(db, task_id)
+    request = TaskRequest(about.name, about.namespace, about.version, context=context)
+    return checked_context(request, definition(db, about.namespace, about.name, about.version).schema)
 
 
 def cancel_step(db: Database, task_id: str, step_name: str, *, actor: str, reason: str | None = None) -> StepState:

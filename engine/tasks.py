@@ -58,6 +58,19 @@ def retry_task(db: Database, task_id: str, *, actor: str, reason: str | None = N
     return TaskState(db.value("select tasker_retry_task(%(task)s, %(actor)s, %(reason)s)", _action(task_id, actor, reason)))
 
 
+def pause_task(db: Database, task_id: str, *, actor: str, reason: str | None = None) -> TaskState:
+    """Running steps may end, nothing else of the task starts until it is resumed; its state stays what it is.
+
+    Raises `NotFound`, and `WrongState` when it has ended, is paused already or is asked to stop.
+    """
+    return TaskState(db.value("select tasker_pause_task(%(task)s, %(actor)s, %(reason)s)", _action(task_id, actor, reason)))
+
+
+def resume_task(db: Database, task_id: str, *, actor: str, reason: str | None = None) -> TaskState:
+    """A paused task goes on where it stands. Raises `NotFound`, and `WrongState` when it is not paused."""
+    return TaskState(db.value("select tasker_resume_task(%(task)s, %(actor)s, %(reason)s)", _action(task_id, actor, reason)))
+
+
 def register_definition(db: Database, definition: TaskDefinition) -> int:
     """The database's id of the definition, which tasks can now be made from.
 

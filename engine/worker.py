@@ -386,7 +386,9 @@ class Worker:
 
     def _task_infos(self, connection: Connection[Any], rows: leases.Rows, handed: dict[int, TaskInfo]) -> dict[int, TaskInfo]:
         known = self._tasks
-        infos = {no: task for no in {row[0] for row in rows} if (task := known.get(no) or handed.get(no))}
+        # a step that runs once more may run with another context and other results: an operator can have led the task back
+        anew = {row[0] for row in rows if row[3] > 1 and row[0] not in handed}
+        infos = {no: task for no in {row[0] for row in rows} - anew if (task := handed.get(no) or known.get(no))}
         missing = {row[0]: row[2] for row in rows if row[0] not in infos}
         if missing:
             for task_no, task_id, context, correlation_id in leases.read_tasks(connection, sorted(missing)):

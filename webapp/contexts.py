@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flask import url_for
 
@@ -11,7 +12,7 @@ from engine.rows import ActivityRow, StepDetail, StepRow, TaskDetail, TaskRow
 from engine.states import FINAL_TASK, StepState, TaskState
 from webapp.drawing import Graph, task_graph
 from webapp.filters import plural
-from webapp.why import why_step, why_task
+from webapp.why import listed, why_step, why_task
 
 CLOSED_TASKS = FINAL_TASK - {TaskState.FAILED}
 TABLE_ONLY_ABOVE = 2_000
@@ -50,6 +51,19 @@ class TaskView:
 
 
 @dataclass(frozen=True, slots=True)
+class DownstreamRetry:
+    """What a retry of a step with everything downstream would do: `again` runs again, `kept` stays as it is; `refused` says why it cannot be done now."""
+
+    task: TaskRow
+    step: StepRow
+    context: dict[str, Any]
+    again: tuple[StepRow, ...]
+    kept: tuple[StepRow, ...]
+    refused: str
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepView:
     """Everything the regions of a step's page need; relatives are steps of the same task."""
 
@@ -61,6 +75,7 @@ class StepView:
     why: str
     actions: tuple[Action, ...]
     can_resolve: bool
+    can_retry_downstream: bool
     is_open: bool
 
     @property
@@ -79,7 +94,7 @@ def task_view(detail: TaskDetail, activity: Sequence[ActivityRow]) -> TaskView:
         graph=task_graph(task, detail.steps) if len(detail.steps) <= TABLE_ONLY_ABOVE else None,
         activity=activity,
         why=why_task(detail),
-        actions=task_actions(task),
+        actions=task_actions(task, stopping=detail.cancel_requested_at is not None),
         step_actions={step.name: row_actions(task, step) for step in detail.steps},
         is_open=task.state not in CLOSED_TASKS,
     )
@@ -97,16 +112,62 @@ def step_view(detail: StepDetail, steps: Sequence[StepRow]) -> StepView:
         why=why_step(step),
         actions=step_actions(task, step),
         can_resolve=_may(task, step, RESOLVABLE),
+        can_retry_downstream=step.state not in CANCELLABLE and task.state != TaskState.CANCELLED,
         is_open=task.state not in CLOSED_TASKS,
     )
 
 
-def task_actions(task: TaskRow) -> tuple[Action, ...]:
-    """What can be done to the whole task now."""
+def plan_downstream_retry(detail: TaskDetail, step_name: str) -> DownstreamRetry | None:
+    """What a retry of the step with everything downstream would do as the task is now; None when it has no such step."""
+    step = next((each for each in detail.steps if each.name == step_name), None)
+    if step is None:
+        return None
+    again = _downstream(detail.steps, step)
+    seen = max((one.isoformat() for each in detail.steps for one in (each.started_at, each.finished_at) if one), default="")
+    return DownstreamRetry(
+        task=detail.task,
+        step=step,
+        context=detail.context,
+        again=again,
+        kept=tuple(each for each in detail.steps if each not in again),
+        refused=_why_no_downstream_retry(detail, step, again),
+        seen=f"{detail.task.state} {seen}",
+    )
+
+
+def _downstream(steps: Sequence[StepRow], first: StepRow) -> tuple[StepRow, ...]:
+    """The step and all below it, parents first, but for what waits for a step that was cancelled and stays so."""
+    state = {each.name: each.state for each in steps}
+    below, again = {first.name}, set[str]()
+    for each in steps:
+        if each.name == first.name or below.intersection(each.parents):
+            below.add(each.name)
+            if all(state[parent] != StepState.CANCELLED or parent in again for parent in each.parents):
+                again.add(each.name)
+    return tuple(each for each in steps if each.name in again)
+
+
+def _why_no_downstream_retry(detail: TaskDetail, step: StepRow, again: tuple[StepRow, ...]) -> str:
+    running = [each.name for each in detail.steps if each.state == StepState.RUNNING]
+    if detail.task.state == TaskState.CANCELLED or detail.cancel_requested_at:
+        return "The task was cancelled."
+    if step.state in CANCELLABLE:
+        return f"{step.name} has not ended."
+    if running:
+        return f"Wait until {listed(running)} {'has' if len(running) == 1 else 'have'} ended, or cancel the task."
+    return "" if again else "A step that it waits for was cancelled; retry that one."
+
+
+def task_actions(task: TaskRow, *, stopping: bool) -> tuple[Action, ...]:
+    """What can be done to the whole task now; one that is `stopping` was asked to."""
     actions = []
     if task.failed_count and task.state not in CLOSED_TASKS:
         hint = f"Run {plural(task.failed_count, 'failed step')} again; what is done stays done"
         actions.append(Action("Retry", url_for("tasks.retry", task_id=task.task_id), hint))
+    if task.state not in FINAL_TASK and task.paused:
+        actions.append(Action("Resume", url_for("tasks.resumption", task_id=task.task_id), "Let the task go on where it stands"))
+    elif task.state not in FINAL_TASK and not stopping:
+        actions.append(Action("Pause", url_for("tasks.pause", task_id=task.task_id), "Running steps may end, nothing else starts"))
     if task.state not in FINAL_TASK:
         hint = "Stop the task; running steps are asked to end"
         actions.append(Action("Cancel", url_for("tasks.cancellation", task_id=task.task_id), hint))

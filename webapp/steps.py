@@ -11,11 +11,12 @@ from uuid import UUID
 from flask import Blueprint, Response, request, url_for
 
 from engine import queries, steps
-from engine.errors import RequestError
-from webapp.contexts import step_view
+from engine.errors import NotFound, RequestError, WrongState
+from engine.json_text import read_input
+from webapp.contexts import DownstreamRetry, plan_downstream_retry, step_view
 from webapp.database import database
 from webapp.filters import sentence
-from webapp.htmx import Notice, Show, answer, asks_for_regions, given_reason, live_regions, page, regions
+from webapp.htmx import Notice, Show, answer, asks_for_regions, done, given_reason, live_regions, page, regions
 from webapp.security import actor
 from webapp.tasks import show_task
 
@@ -34,6 +35,50 @@ def show(task_id: UUID, step_name: str) -> Response:
 def retry(task_id: UUID, step_name: str) -> Response:
     """Run a failed step again, or end its back-off."""
     return _act(task_id, step_name, steps.retry_step, f"{step_name} runs again.")
+
+
+@blueprint.get("/tasks/<uuid:task_id>/steps/<step_name>/downstream-retry")
+def preview_downstream_retry(task_id: UUID, step_name: str) -> Response:
+    """What a retry of the step with everything downstream would do, and the form that does it."""
+    return _show_downstream_retry(task_id, step_name)
+
+
+@blueprint.post("/tasks/<uuid:task_id>/steps/<step_name>/downstream-retry")
+def downstream_retry(task_id: UUID, step_name: str) -> Response:
+    """Run a step that has ended and everything below it again, unless the task has changed since that was looked at."""
+    plan = _planned(task_id, step_name)
+    if request.form.get("seen", plan.seen) != plan.seen:
+        return _show_downstream_retry(task_id, step_name, 409, "The task has changed since you looked; this is what would happen now.")
+    try:
+        context = _given_context(plan.context)
+        steps.retry_downstream(database(), str(task_id), step_name, context=context, actor=actor(), reason=given_reason())
+    except WrongState as error:
+        return _show_downstream_retry(task_id, step_name, 409, sentence(error))
+    except (ValueError, RequestError) as error:
+        return _show_downstream_retry(task_id, step_name, 422, f"The context cannot be taken: {sentence(error)}")
+    return done(f"{step_name} and everything below it run again.", url_for("tasks.show", task_id=task_id))
+
+
+def _planned(task_id: UUID, step_name: str) -> DownstreamRetry:
+    plan = plan_downstream_retry(queries.task(database(), str(task_id)), step_name)
+    if plan is None:
+        raise NotFound(f'the task has no step "{step_name}"')
+    return plan
+
+
+def _show_downstream_retry(task_id: UUID, step_name: str, status: int = 200, refused: str = "") -> Response:
+    plan = _planned(task_id, step_name)
+    typed = request.form.get("context") or json.dumps(plan.context, indent=2, ensure_ascii=False)
+    return page("steps/downstream_retry.html", status=status, notice=Notice("refused", refused) if refused else None, plan=plan, typed=typed)
+
+
+def _given_context(present: dict[str, Any]) -> dict[str, Any] | None:
+    """The context in the form when it differs from the present one. Raises `ValueError` or `RequestError`."""
+    text = request.form.get("context", "").strip()
+    given = read_input(text) if text else present
+    if not isinstance(given, dict):
+        raise ValueError("it must be a JSON object")
+    return None if given == present else given
 
 
 @blueprint.post("/tasks/<uuid:task_id>/steps/<step_name>/cancellation")

@@ -50,6 +50,18 @@ def retry(task_id: UUID) -> Response:
     return _act(task_id, tasks.retry_task, "The failed steps run again.")
 
 
+@blueprint.post("/tasks/<uuid:task_id>/pause")
+def pause(task_id: UUID) -> Response:
+    """Start nothing more of the task; running steps may end."""
+    return _act(task_id, tasks.pause_task, "The task is paused.")
+
+
+@blueprint.post("/tasks/<uuid:task_id>/resumption")
+def resumption(task_id: UUID) -> Response:
+    """Let a paused task go on."""
+    return _act(task_id, tasks.resume_task, "The task goes on.")
+
+
 def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None) -> Response:
     """The page of a task, or its regions, as it is now."""
     detail = queries.task(database(), str(task_id))

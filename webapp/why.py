@@ -167,10 +167,18 @@ def move_words(move: ActivityRow) -> str:
     if move.from_state is None:
         return "was created"
     if move.from_state == move.to_state:
-        return NOTES.get(move.to_state, "was noted")
+        return _noted(move.error or {}) or NOTES.get(move.to_state, "was noted")
+    if move.step_name and (move.error or {}).get("reset"):
+        return "is to run again"
     if move.step_name is None and move.from_state in FINAL_TASK:
         return "was taken up again"
     return COMEBACKS.get((move.from_state, move.to_state), MOVES[move.to_state]) + _attempt(move)
+
+
+def _noted(detail: Mapping[str, Any]) -> str:
+    if "paused" in detail:
+        return "was paused" if detail["paused"] else "was resumed"
+    return "got another context" if "context_before" in detail else ""
 
 
 def _attempt(move: ActivityRow) -> str:

@@ -9,11 +9,11 @@ import click
 from engine import queries, steps
 from engine import tasks as task_actions
 from engine.cli.output import print_json, print_table, short_error, short_time
-from engine.cli.setting import actor, json_option, open_database, reason_option
+from engine.cli.setting import actor, json_option, open_database, read_context, reason_option
 from engine.errors import Problem, RequestError
 from engine.json_text import read_input
 from engine.rows import TaskDetail, TaskRow
-from engine.states import TaskState
+from engine.states import FINAL_TASK, TaskState
 
 
 @click.command()
@@ -54,11 +54,18 @@ def show(task: str, as_json: bool) -> None:
 @click.command()
 @click.argument("task")
 @click.argument("step", required=False)
+@click.option("--downstream", is_flag=True, help="Run a step that has ended and everything below it again; their results are cleared.")
+@click.option("--context", metavar="JSON|@FILE", help="With --downstream: the context from now on.")
 @reason_option
-def retry(task: str, step: str | None, reason: str | None) -> None:
+def retry(task: str, step: str | None, downstream: bool, context: str | None, reason: str | None) -> None:
     """Let a failed step, or every failed step of a task, try again. Example: tasker retry 5d1c… charge --reason "gateway is back" """
+    if (downstream and not step) or (context is not None and not downstream):
+        raise click.UsageError("--downstream goes with a STEP, and --context with --downstream")
+    changed = None if context is None else read_context(context)
     with open_database() as db:
-        if step:
+        if step and downstream:
+            click.echo(steps.retry_downstream(db, task, step, context=changed, actor=actor(), reason=reason))
+        elif step:
             click.echo(steps.retry_step(db, task, step, actor=actor(), reason=reason))
         else:
             click.echo(task_actions.retry_task(db, task, actor=actor(), reason=reason))
@@ -75,6 +82,24 @@ def cancel(task: str, step: str | None, reason: str | None) -> None:
             click.echo(steps.cancel_step(db, task, step, actor=actor(), reason=reason))
         else:
             click.echo(task_actions.cancel_task(db, task, actor=actor(), reason=reason))
+
+
+@click.command()
+@click.argument("task")
+@reason_option
+def pause(task: str, reason: str | None) -> None:
+    """Start nothing more of a task; running steps may end. Example: tasker pause 5d1c… --reason "bank holiday" """
+    with open_database() as db:
+        click.echo(f"{task_actions.pause_task(db, task, actor=actor(), reason=reason)}, paused")
+
+
+@click.command()
+@click.argument("task")
+@reason_option
+def resume(task: str, reason: str | None) -> None:
+    """Let a paused task go on. Example: tasker resume 5d1c…"""
+    with open_database() as db:
+        click.echo(task_actions.resume_task(db, task, actor=actor(), reason=reason))
 
 
 @click.command()
@@ -102,7 +127,8 @@ def skip(task: str, step: str, reason: str | None) -> None:
 def print_task(detail: TaskDetail) -> None:
     """A task and its steps as text."""
     task = detail.task
-    click.echo(f"{task.namespace}/{task.name}@{task.version}  {task.task_id}  {task.state}")
+    paused = ", paused" if task.paused and task.state not in FINAL_TASK else ""
+    click.echo(f"{task.namespace}/{task.name}@{task.version}  {task.task_id}  {task.state}{paused}")
     click.echo(f"context: {json.dumps(detail.context, ensure_ascii=False)}")
     rows = [
         (step.name, step.state, f"{step.attempts}/{step.retry_limit}", _seconds(step.duration_seconds), step.waiting_for or short_error(step.error))

@@ -17,9 +17,10 @@ from engine.cli.setting import (
     json_option,
     loaded_registry,
     open_database,
+    read_context,
     reason_option,
 )
-from engine.cli.workflows import parse_workflow, read_context
+from engine.cli.workflows import parse_workflow
 from engine.db import Database
 from engine.errors import NotFound
 from engine.rows import ScheduleRow

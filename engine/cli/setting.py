@@ -8,13 +8,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from engine import embedded, migrate, tasks
 from engine.db import Database
-from engine.errors import DatabaseUnavailable, TaskerError
+from engine.errors import DatabaseUnavailable, Problem, RequestError, TaskerError
+from engine.json_text import read_input
 from engine.registry import HandlerRegistry
 from engine.settings import Settings
 
@@ -89,6 +91,19 @@ def register_all(database: Database, registry: HandlerRegistry) -> None:
     """The database knows every workflow of the registry."""
     for definition in registry.definitions():
         tasks.register_definition(database, definition)
+
+
+def read_context(text: str) -> dict[str, Any]:
+    """The object that `--context` gives, as JSON or as @ and a file. Raises RequestError."""
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RequestError([Problem("--context", "unreadable", f"cannot read {text[1:]}: {error}")]) from None
+    value = read_input(text)
+    if not isinstance(value, dict):
+        raise RequestError([Problem("$", "not_object", "the context must be a JSON object")])
+    return value
 
 
 def actor() -> str:

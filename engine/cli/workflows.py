@@ -6,7 +6,6 @@ import math
 import sys
 import time
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any
 
 import click
@@ -25,11 +24,11 @@ from engine.cli.setting import (
     loaded_registry,
     need_workflows,
     open_database,
+    read_context,
 )
 from engine.db import Database
 from engine.definition import TaskDefinition, version_key
-from engine.errors import NotFound, Problem, RequestError, TaskerError
-from engine.json_text import read_input
+from engine.errors import NotFound, TaskerError
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest, checked_context
 from engine.rows import DefinitionRow, TaskRow
@@ -197,19 +196,6 @@ def _known(registry: HandlerRegistry) -> list[dict[str, Any]]:
 
 def _first_line(info: dict[str, Any]) -> str:
     return (str(info["description"]).strip().splitlines() or [""])[0]
-
-
-def read_context(text: str) -> dict[str, Any]:
-    """The object that `--context` gives, as JSON or as @ and a file. Raises RequestError."""
-    if text.startswith("@"):
-        try:
-            text = Path(text[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RequestError([Problem("--context", "unreadable", f"cannot read {text[1:]}: {error}")]) from None
-    value = read_input(text)
-    if not isinstance(value, dict):
-        raise RequestError([Problem("$", "not_object", "the context must be a JSON object")])
-    return value
 
 
 def _submit(db: Database, request: TaskRequest, sources: tuple[str, ...], settings: Settings) -> str:

@@ -56,6 +56,37 @@ def test_a_step_is_resolved_once(db: Database, task_id: str) -> None:
         steps.resolve_step(db, task_id, "charge", result={"payment_id": "p2"}, actor="ada")
 
 
+def test_a_step_runs_again_with_everything_downstream(db: Database, task_id: str) -> None:
+    steps.resolve_step(db, task_id, "charge", result={"payment_id": "p1"}, actor="ada")
+    steps.skip_step(db, task_id, "ship", actor="ada")
+    assert steps.retry_downstream(db, task_id, "charge", context={"order_id": 2}, actor="ada", reason="wrong order") == "ready"
+    assert (state(db, task_id, "charge"), state(db, task_id, "ship")) == ("ready", "pending")
+    assert queries.task(db, task_id).context == {"order_id": 2}
+    assert [move.actor for move in queries.activity(db, task_id) if move.from_state == "resolved"] == ["ada"]
+
+
+def test_a_context_that_does_not_fit_is_refused_and_nothing_happens(db: Database) -> None:
+    flow = Workflow("strict", namespace="shop", version="1.0.0", schema={"type": "object", "required": ["order_id"]})
+    flow.define("only", handler_class=Charge)
+    tasks.register_definition(db, flow.definition)
+    task_id = tasks.submit(db, TaskRequest("strict", "shop", context={"order_id": 1}))
+    steps.resolve_step(db, task_id, "only", result=1, actor="ada")
+    with pytest.raises(RequestError, match="order_id"):
+        steps.retry_downstream(db, task_id, "only", context={}, actor="ada")
+    assert state(db, task_id, "only") == "resolved"
+
+
+def test_a_task_is_paused_and_resumed(db: Database, task_id: str) -> None:
+    assert tasks.pause_task(db, task_id, actor="ada", reason="stocktaking") == "pending"
+    assert queries.task_row(db, task_id).paused
+    with pytest.raises(WrongState, match="paused already"):
+        tasks.pause_task(db, task_id, actor="ada")
+    assert tasks.resume_task(db, task_id, actor="ada") == "pending"
+    assert not queries.task_row(db, task_id).paused
+    with pytest.raises(NotFound):
+        tasks.pause_task(db, "nonsense", actor="ada")
+
+
 def test_an_unknown_task_or_step_is_not_found(db: Database, task_id: str) -> None:
     for task, name in ((task_id, "nothing"), ("00000000-0000-4000-8000-000000000000", "charge"), ("nonsense", "charge")):
         with pytest.raises(NotFound):

@@ -82,6 +82,40 @@ def test_a_task_that_has_not_begun_is_cancelled_at_once(shop: Terminal) -> None:
     assert "cancelled" in refused(shop.run("retry", task))
 
 
+def test_a_paused_task_waits_until_it_is_resumed(shop: Terminal) -> None:
+    task = shop.run("launch", "shop/process_order", "--context", '{"order_id": 1}').out.strip()
+    assert shop.run("pause", task, "--reason", "stocktaking").out.strip() == "pending, paused"
+    assert "pending, paused" in shop.run("show", task).out
+    assert "the task to be resumed: it is paused" in shop.run("show", task).out
+    assert "paused already" in refused(shop.run("pause", task))
+    shop.start("engine", "--runner", "threads")
+    other = shop.run("launch", "shop/process_order", "--context", '{"order_id": 2}', "--wait", "--json").json()
+    assert other["state"] == "completed"
+    assert shop.run("show", task, "--json").json()["state"] == "pending"
+    assert shop.run("resume", task).status == 0
+    assert outcome_of(shop, task) == "completed"
+
+
+def outcome_of(shop: Terminal, task: str) -> str:
+    return str(until(lambda: (found := shop.run("show", task, "--json").json()["state"]) in ("completed", "failed") and found, "the task to end"))
+
+
+def test_a_step_and_everything_downstream_run_again_with_another_context(shop: Terminal, failed: str) -> None:
+    ended = shop.run("retry", failed, "charge", "--downstream", "--context", '{"order_id": 5}', "--reason", "wrong sign")
+    assert (ended.status, ended.out.strip()) == (0, "ready")
+    assert outcome_of(shop, failed) == "completed"
+    assert shop.run("retry", failed, "ship", "--downstream").out.strip() == "ready"
+    assert outcome_of(shop, failed) == "completed"
+    steps = shop.run("show", failed, "--json").json()["steps"]
+    assert (steps["charge"]["result"], steps["ship"]["result"], steps["charge"]["attempts"], steps["ship"]["attempts"]) == ({"paid": 5}, 6, 2, 2)
+
+
+def test_downstream_needs_a_step_and_a_fitting_context(shop: Terminal, failed: str) -> None:
+    assert "--downstream goes with a STEP" in shop.run("retry", failed, "--downstream").err
+    assert "--context with --downstream" in shop.run("retry", failed, "charge", "--context", "{}").err
+    assert "order_id" in refused(shop.run("retry", failed, "charge", "--downstream", "--context", "{}"))
+
+
 def test_a_single_step_is_cancelled(shop: Terminal) -> None:
     task = shop.run("launch", "shop/process_order", "--context", '{"order_id": 1}').out.strip()
     assert shop.run("cancel", task, "charge").out.strip() == "cancelled"
