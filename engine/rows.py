@@ -35,7 +35,7 @@ class WorkflowRow:
 
 @dataclass(frozen=True, slots=True)
 class TemplateRow:
-    """A step as its definition describes it; parents and children are step numbers."""
+    """A step as its definition describes it; parents, children and `for_each`, the step with a map step's list, are step numbers."""
 
     step_no: int
     name: str
@@ -49,6 +49,9 @@ class TemplateRow:
     backoff: dict[str, float]
     output_schema: dict[str, Any] | None
     handler_config: dict[str, Any]
+    decision: bool = False
+    for_each: int | None = None
+    for_each_path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,11 @@ class TaskPage:
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """A step of a task with what it waits for; `waiting_for` is empty once it has ended."""
+    """A step of a task with what it waits for; `waiting_for` is empty once it has ended.
+
+    `item_states` of a map step that has made its items counts them by state. An item of it has its place in the list, `item_no`, and the name of
+    the map step, `item_of`.
+    """
 
     step_id: int
     step_no: int
@@ -120,6 +127,10 @@ class StepRow:
     duration_seconds: float | None
     engine: str | None
     bypass: bool
+    passed_over: bool = False
+    item_of: str | None = None
+    item_no: int | None = None
+    item_states: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +166,7 @@ class StepDetail:
     parent_results: dict[str, Any]
     result: Any
     attempts: tuple[AttemptRow, ...]
+    item: Any = None
 
 
 @dataclass(frozen=True, slots=True)
