@@ -324,7 +324,7 @@ def chosen(result: Any, children: Sequence[str]) -> list[str]:
     for name in given:
         if name not in children:
             listed = ", ".join(children if len(children) <= 10 else [*children[:10], f"{len(children) - 10} more"])
-            raise ValueError(f"the decision chose {shown(name)}, which is no step after it{nearest(name, children)}; they are {listed}")
+            raise ValueError(f"the decision chose {shown(name)}, which is no step after it{nearest(name, children) or '.'} After it come {listed}")
     return list(dict.fromkeys(given))
 
 
