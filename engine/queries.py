@@ -370,8 +370,8 @@ def _steps(
                  case when s.map_no is not null
                       then row_number() over (partition by s.map_no order by array_position(array[5, 3, 2, 1], s.state::int), s.item_no) end as place
             from tasker_step_readiness(%(id)s::uuid) r
-           cross join lateral tasker_step_place(r.step_id) own
-            join tasker_step s on s.task_no = own.task_no and s.step_no = own.step_no
+           cross join lateral (select (r.step_id + 524288) >> 20 as task_no, (((r.step_id + 524288) & 1048575) - 524288)::int as step_no offset 0) own
+           cross join lateral (select k.* from tasker_step k where k.task_no = own.task_no and k.step_no = own.step_no offset 0) s
             join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
             left join tasker_worker w on w.worker_id = s.worker_id) x
          where case when %(of)s::text is not null then x.item_of = %(of)s and x.item_no >= %(first)s and x.item_no < %(first)s + %(items)s

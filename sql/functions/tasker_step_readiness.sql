@@ -5,16 +5,19 @@ create or replace function tasker_step_readiness (p_task_id uuid)
                  next_retry_at timestamptz, waiting_for text)
   language plpgsql stable
   set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+  set enable_nestloop = off  -- and its steps, which are joined to each other here, are thousands at times: no plan can know
 as $$
 #variable_conflict use_column
 declare
   v_task_no bigint := tasker_task_no(p_task_id);
+  v_definition_id int := (select k.definition_id from tasker_task k where k.task_no = v_task_no);
 begin
   return query
   with recursive step as materialized (
     select s.step_no, s.definition_id, s.state, s.pending, s.attempts, s.retry_limit, s.children, s.bypass, s.cancel_requested, s.worker_id, s.map_no,
            tasker_step_name(p.name, s.item_no) as name, p.parents
-      from tasker_step s join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no) where s.task_no = v_task_no
+      from tasker_step s join tasker_template p on p.definition_id = v_definition_id and p.step_no = coalesce(s.map_no, s.step_no)
+     where s.task_no = v_task_no
   ),
   blocked (step_no, failed_no) as (
     select c.step_no, s.step_no from step s, unnest(s.children) as c (step_no) where s.state = 5

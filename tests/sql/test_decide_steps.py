@@ -38,7 +38,7 @@ DECISION = {"decision": True, "handler_class": "flows.decide"}
 
 
 def given_decision(conn: Conn, graph: str, *, decisions: tuple[str, ...] = ("d",), **options: Any) -> Task:
-    return given_task(conn, graph, steps={name: DECISION for name in decisions}, **options)
+    return given_task(conn, graph, steps=dict.fromkeys(decisions, DECISION), **options)
 
 
 def of(conn: Conn, task: Task, *names: str) -> list[str]:

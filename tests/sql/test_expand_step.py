@@ -443,7 +443,7 @@ def test_two_map_steps_of_a_task_at_once_number_their_items_apart(conn: Conn, co
         task = given_task(conn, "list -> m, list -> n", steps={name: {"for_each": "list", "handler_class": "flows.work"} for name in ("m", "n")})
         complete(conn, task, "list", result=[1, 2, 3])
         held, worker = [start(conn, task, name) for name in ("m", "n")], own_worker(conn)
-        calls = [lambda one=one, session=session: expand_held(session, one, worker=worker) for one, session in zip(held, sessions, strict=True)]
+        calls = [lambda one=one, session=session: expand_held(session, one, worker=worker) for one, session in zip(held, sessions, strict=True)]  # noqa: B023
         while raised := at_once(*calls):
             assert conflicts(raised)
         assert len(states(conn, task)) == 9
