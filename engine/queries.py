@@ -334,12 +334,14 @@ def _templates(db: Database, definition_id: int) -> tuple[TemplateRow, ...]:
         """,
         {"id": definition_id},
     )
-    return tuple(_template_row(row) for row in found)
+    names = [row[1] for row in found]
+    return tuple(_template_row(row, names) for row in found)
 
 
-def _template_row(row: tuple[Any, ...]) -> TemplateRow:
+def _template_row(row: tuple[Any, ...], names: Sequence[str]) -> TemplateRow:
+    source = None if row[16] is None else ".".join([names[row[16]], *row[17]])
     backoff = dict(zip(("base", "multiplier", "cap", "jitter"), row[9:13], strict=True))
-    return TemplateRow(*(*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], backoff, row[13], row[14] or {}, row[15], row[16], tuple(row[17])))
+    return TemplateRow(*(*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], backoff, row[13], row[14] or {}, row[15], source))
 
 
 def _task_row(row: tuple[Any, ...]) -> TaskRow:
@@ -361,7 +363,9 @@ def _steps(
                  s.started_at, s.finished_at, r.next_retry_at, r.waiting_for, s.error,
                  case when s.started_at is not null and s.state not in (0, 1, 3)
                       then extract(epoch from coalesce(s.finished_at, tasker_clock()) - s.started_at)::float8 end,
-                 w.name, s.bypass, s.passed_over, case when s.map_no is not null then p.name end as item_of, s.item_no,
+                 w.name, s.bypass, s.passed_over,
+                 case when s.map_no is not null then 'item' when p.decision then 'decision' when p.for_each is not null then 'map' else 'step' end,
+                 case when s.map_no is not null then p.name end as item_of, s.item_no,
                  case when s.first_item is not null then (
                    select coalesce(jsonb_object_agg(tasker_state_name(i.state), i.number), '{}')
                      from (select k.state, count(*) as number from tasker_step k
@@ -385,7 +389,7 @@ def _steps(
 
 def _step_row(row: tuple[Any, ...], names: Sequence[str]) -> StepRow:
     parents, children = (tuple(names[no] for no in numbers) for numbers in row[6:8])
-    return StepRow(*(*row[:6], parents, children, *row[8:21]))
+    return StepRow(*(*row[:6], parents, children, *row[8:22]))
 
 
 def _attempts(db: Database, step_id: int) -> list[AttemptRow]:

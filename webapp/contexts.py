@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flask import url_for
@@ -15,6 +15,8 @@ from webapp.why import why_step, why_task
 
 CLOSED_TASKS = FINAL_TASK - {TaskState.FAILED}
 TABLE_ONLY_ABOVE = 2_000
+ITEMS_SHOWN = 20  # of a map step, in the table of its task
+ITEMS_PER_PAGE = 100
 RETRYABLE = frozenset({StepState.FAILED, StepState.RETRYING})
 RESOLVABLE = frozenset({StepState.PENDING, StepState.READY, StepState.RETRYING, StepState.FAILED})
 CANCELLABLE = frozenset({StepState.PENDING, StepState.READY, StepState.RUNNING, StepState.RETRYING})
@@ -31,7 +33,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """Everything the regions of a task's page need."""
+    """Everything the regions of a task's page need; `more_items` tells behind which row how many items of which map step are left out."""
 
     detail: TaskDetail
     task: TaskRow
@@ -41,6 +43,7 @@ class TaskView:
     why: str
     actions: tuple[Action, ...]
     step_actions: dict[str, tuple[Action, ...]]
+    more_items: dict[str, tuple[str, int]]
     is_open: bool
 
     @property
@@ -51,7 +54,7 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """Everything the regions of a step's page need; relatives are steps of the same task."""
+    """Everything the regions of a step's page need; relatives are steps of the same task, items those of a map step from one place on."""
 
     detail: StepDetail
     step: StepRow
@@ -62,11 +65,29 @@ class StepView:
     actions: tuple[Action, ...]
     can_resolve: bool
     is_open: bool
+    items: tuple[StepRow, ...] = ()
+    first_item: int = 0
 
     @property
     def can_act(self) -> bool:
         """Whether any button is on the page."""
         return bool(self.actions) or self.can_resolve
+
+    @property
+    def item_url(self) -> Callable[[int], str]:
+        """The page that shows the items from a place on."""
+        return lambda first: url_for("steps.show", task_id=self.task.task_id, step_name=self.step.name, items_from=first or None)
+
+    @property
+    def earlier_items(self) -> str | None:
+        """The page of the items before those shown."""
+        return self.item_url(max(0, self.first_item - ITEMS_PER_PAGE)) if self.first_item else None
+
+    @property
+    def later_items(self) -> str | None:
+        """The page of the items behind those shown."""
+        end = self.first_item + ITEMS_PER_PAGE
+        return self.item_url(end) if end < self.step.item_count else None
 
 
 def task_view(detail: TaskDetail, activity: Sequence[ActivityRow]) -> TaskView:
@@ -76,16 +97,17 @@ def task_view(detail: TaskDetail, activity: Sequence[ActivityRow]) -> TaskView:
         detail=detail,
         task=task,
         steps=detail.steps,
-        graph=task_graph(task, detail.steps) if len(detail.steps) <= TABLE_ONLY_ABOVE else None,
+        graph=task_graph(task, detail.steps) if sum(step.item_of is None for step in detail.steps) <= TABLE_ONLY_ABOVE else None,
         activity=activity,
         why=why_task(detail),
         actions=task_actions(task),
         step_actions={step.name: row_actions(task, step) for step in detail.steps},
+        more_items=more_items(detail.steps),
         is_open=task.state not in CLOSED_TASKS,
     )
 
 
-def step_view(detail: StepDetail, steps: Sequence[StepRow]) -> StepView:
+def step_view(detail: StepDetail, steps: Sequence[StepRow], items: tuple[StepRow, ...] = (), first_item: int = 0) -> StepView:
     """The view of one step among the steps of its task."""
     step, task = detail.row, detail.task
     return StepView(
@@ -98,7 +120,21 @@ def step_view(detail: StepDetail, steps: Sequence[StepRow]) -> StepView:
         actions=step_actions(task, step),
         can_resolve=_may(task, step, RESOLVABLE),
         is_open=task.state not in CLOSED_TASKS,
+        items=items,
+        first_item=first_item,
     )
+
+
+def more_items(steps: Sequence[StepRow]) -> dict[str, tuple[str, int]]:
+    """For each map step of which not all items are among the steps, by the last row that is: its name and how many more there are."""
+    last: dict[str, tuple[str, int]] = {}
+    for step in steps:
+        if step.item_states is not None:
+            last[step.name] = step.name, 0
+        elif step.item_of is not None:
+            last[step.item_of] = step.name, last[step.item_of][1] + 1
+    counts = {step.name: step.item_count for step in steps}
+    return {row: (name, counts[name] - shown) for name, (row, shown) in last.items() if counts[name] > shown}
 
 
 def task_actions(task: TaskRow) -> tuple[Action, ...]:
