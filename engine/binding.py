@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Run = Callable[[Task, Sequence, Step], Any]
 _Class = TypeVar("_Class")
 _OFFERED = ("task", "sequence", "step")
+_OF_ITEMS = {"item": "[item]", "index": "[index]"}  # sources that no step can be called
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,11 +116,12 @@ def _wanted(definition: TaskDefinition, template: StepTemplate, function: Callab
     """Each parameter to fill: its own name, what fills it, whether it goes by keyword."""
     steps: dict[str, str] | None = None
     by_keyword = False
+    given = _OFFERED if template.for_each is None else (*_OFFERED, *_OF_ITEMS)
     for parameter in _parameters(function):
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             by_keyword = True
-        if parameter.name in _OFFERED:
-            yield parameter.name, parameter.name, by_keyword
+        if parameter.name in given:
+            yield parameter.name, _OF_ITEMS.get(parameter.name, parameter.name), by_keyword
             continue
         steps = _identifiers(definition, template) if steps is None else steps
         source = steps.get(parameter.name)
@@ -128,7 +130,7 @@ def _wanted(definition: TaskDefinition, template: StepTemplate, function: Callab
         elif parameter.default is not inspect.Parameter.empty:
             by_keyword = True
         else:
-            raise _Unbound("unknown_parameter", _explain(definition, parameter.name, steps))
+            raise _Unbound("unknown_parameter", _explain(definition, parameter.name, steps, given))
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -149,12 +151,13 @@ def _identifier(name: str) -> str:
     return re.sub(r"\W", "_", name)
 
 
-def _explain(definition: TaskDefinition, parameter: str, ancestors: Mapping[str, str]) -> str:
+def _explain(definition: TaskDefinition, parameter: str, ancestors: Mapping[str, str], given: tuple[str, ...]) -> str:
     step = next((step.name for step in definition.steps if _identifier(step.name) == parameter), None)
     if step is not None:
         return f"parameter {parameter!r} is named after a step that does not come before; add {step!r} to depends_on_step"
-    offered = [*_OFFERED, *ancestors]
-    return f"parameter {parameter!r} is neither task, sequence, step nor an ancestor's name{nearest(parameter, offered)}"
+    if parameter in _OF_ITEMS:
+        return f"parameter {parameter!r} is for the items of a step with for_each, which this step has not"
+    return f"parameter {parameter!r} is neither {', '.join(given)} nor an ancestor's name{nearest(parameter, [*given, *ancestors])}"
 
 
 def _caller(function: Callable[..., Any], wanted: list[tuple[str, str, bool]]) -> Run:
@@ -169,9 +172,12 @@ def _caller(function: Callable[..., Any], wanted: list[tuple[str, str, bool]]) -
             return lambda task, sequence, step: function()
     positional = tuple(source for _, source, by_keyword in wanted if not by_keyword)
     keywords = tuple((name, source) for name, source, by_keyword in wanted if by_keyword)
+    of_item = any(source in _OF_ITEMS.values() for _, source, _ in wanted)
 
     def call(task: Task, sequence: Sequence, step: Step) -> Any:
         offered = {"task": task, "sequence": sequence, "step": step}
+        if of_item:
+            offered |= {"[item]": step.item, "[index]": step.index}
         arguments = [offered[source] if source in offered else sequence.result(source) for source in positional]
         named = {name: offered[source] if source in offered else sequence.result(source) for name, source in keywords}
         return function(*arguments, **named)

@@ -26,6 +26,7 @@ from engine.errors import DefinitionError, Problem
 MAX_STEPS = 5_000
 MAX_EDGES = 100_000
 MAX_RETRY_LIMIT = 1_000
+MAX_PATH = 500
 MAX_SECONDS = 366 * 86_400.0
 MAX_DESCRIPTION = 16_384
 DEFAULT_VERSION = "0.1.0"
@@ -84,7 +85,9 @@ class StepTemplate:
     """One node of a definition. Times are given in milliseconds or as timedelta, and kept in seconds.
 
     `handler_class` is a StepHandler class, a function or a dotted path; without it the step does nothing and completes.
-    `retry_limit` counts all attempts, the first included. Raises DefinitionError with everything that is wrong.
+    `retry_limit` counts all attempts, the first included. The result of a `decision` names the children that go on.
+    `for_each` names an ancestor, or a list within its result (`orders.items`), and makes one item per element of that.
+    Raises DefinitionError with everything that is wrong.
     """
 
     name: str
@@ -98,6 +101,8 @@ class StepTemplate:
     output_schema: dict[str, Any] | None
     handler_config: dict[str, Any]
     retry_on: tuple[type[BaseException], ...]
+    decision: bool
+    for_each: str | None
 
     def __init__(
         self,
@@ -114,6 +119,8 @@ class StepTemplate:
         output_schema: Mapping[str, Any] | None = None,
         handler_config: Mapping[str, Any] | None = None,
         retry_on: type[BaseException] | str | Sequence[type[BaseException] | str] = (),
+        decision: bool = False,
+        for_each: str | None = None,
         **unknown: Any,
     ) -> None:
         checks = _Checks()
@@ -129,7 +136,10 @@ class StepTemplate:
             "output_schema": checks.schema("output_schema", output_schema),
             "handler_config": checks.json_object("handler_config", handler_config),
             "retry_on": checks.exceptions(retry_on),
+            "decision": checks.boolean("decision", decision),
+            "for_each": checks.path("for_each", for_each),
         }
+        checks.kind_of_step(values)
         checks.unknown(unknown, STEP_OPTIONS)
         checks.finish()
         for attribute, value in values.items():
@@ -149,6 +159,8 @@ class StepTemplate:
             "backoff": self.backoff.to_json(),
             "output_schema": self.output_schema,
             "handler_config": self.handler_config,
+            "decision": self.decision,
+            "for_each": self.for_each,
         }
 
 
@@ -221,6 +233,19 @@ class TaskDefinition:
                 waiting.extend(self._parents[no])
         return frozenset(self.steps[no].name for no in found)
 
+    def source(self, no: int) -> tuple[int, list[str]] | None:
+        """Where map step `no` finds its list: the number of an ancestor and the keys within its result; None for another step."""
+        wanted = self.steps[no].for_each
+        if wanted is None:
+            return None
+        name, path = _source(wanted, self.ancestors(self.steps[no].name))
+        return self.numbers[name], path
+
+    @cached_property
+    def maps(self) -> frozenset[int]:
+        """The numbers of the map steps."""
+        return frozenset(no for no, step in enumerate(self.steps) if step.for_each is not None)
+
     @cached_property
     def _parents(self) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(sorted(self.numbers[parent] for parent in step.depends_on)) for step in self.steps)
@@ -241,7 +266,7 @@ class TaskDefinition:
     def to_json(self) -> dict[str, Any]:
         """The definition as the database takes it."""
         steps = [
-            step.to_json() | {"parents": list(self._parents[no]), "children": list(self._children[no])}
+            step.to_json() | {"parents": list(self._parents[no]), "children": list(self._children[no]), "for_each": self._source_json(no)}
             for no, step in enumerate(self.steps)
         ]
         return {
@@ -253,6 +278,10 @@ class TaskDefinition:
             "fingerprint": self.fingerprint,
             "steps": steps,
         }
+
+    def _source_json(self, no: int) -> dict[str, Any] | None:
+        source = self.source(no)
+        return None if source is None else {"step": source[0], "path": source[1]}
 
     def difference(self, other: TaskDefinition) -> list[str]:
         """What distinguishes the other definition from this one, a line each: `steps.charge.retry_limit: 3 -> 5`."""
@@ -273,6 +302,30 @@ class TaskDefinition:
 
     def __hash__(self) -> int:
         return hash(self.key)
+
+
+def _source(wanted: str, names: Iterable[str]) -> tuple[str, list[str]]:
+    """The step that `for_each` begins with, the longest name that fits, as names may hold dots; and the keys after it. ValueError if there is none."""
+    parts = wanted.split(".")
+    for end in range(len(parts), 0, -1):
+        if (name := ".".join(parts[:end])) in names:
+            return name, parts[end:]
+    raise ValueError(wanted)
+
+
+def chosen(result: Any, children: Sequence[str]) -> list[str]:
+    """What a decision returned, as the list of those children that go on: a name, several, or None for none of them.
+
+    ValueError says what is wrong with it.
+    """
+    given = [] if result is None else [result] if isinstance(result, str) else result
+    if not isinstance(given, (list, tuple)) or not all(isinstance(name, str) for name in given):
+        raise ValueError(f"a decision returns the name of a step after it, or a list of names, not {kind(result)}")
+    for name in given:
+        if name not in children:
+            listed = ", ".join(children if len(children) <= 10 else [*children[:10], f"{len(children) - 10} more"])
+            raise ValueError(f"the decision chose {shown(name)}, which is no step after it{nearest(name, children) or '.'} After it come {listed}")
+    return list(dict.fromkeys(given))
 
 
 def topological(steps: Sequence[StepTemplate]) -> tuple[StepTemplate, ...]:
@@ -373,6 +426,23 @@ class _Checks:
         elif json_text.clean_text(value) != value:
             self.refuse(path, "nul_character", "contains a NUL character or half a surrogate pair")
         return value
+
+    def path(self, path: str, value: Any) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            self.refuse(path, "bad_type", f"must be a step's name such as 'list_orders', or a place in its result such as 'list_orders.items', not {kind(value)}")
+        elif not value or len(value) > MAX_PATH or json_text.clean_text(value) != value:
+            self.refuse(path, "bad_name", f"{shown(value)} must be a step's name such as 'list_orders', or a place in its result such as 'list_orders.items'")
+        return value
+
+    def kind_of_step(self, values: Mapping[str, Any]) -> None:
+        if values["decision"] is True and values["for_each"] is not None:
+            self.refuse("for_each", "two_kinds", "a step is a decision or has for_each, not both; let a decision come before or after it")
+        if values["decision"] is True and values["handler"] is None:
+            self.refuse("decision", "no_handler", "a decision needs a handler_class that returns which of the steps after it go on")
+        if values["for_each"] is not None and values["handler"] is None:
+            self.refuse("for_each", "no_handler", "a step with for_each needs a handler_class that does the work of one item")
 
     def boolean(self, path: str, value: Any) -> Any:
         if not isinstance(value, bool):
@@ -484,8 +554,9 @@ class _Checks:
         if edges > MAX_EDGES:
             self.refuse("step_templates", "too_many_dependencies", f"has {edges:,} dependencies; the limit is {MAX_EDGES:,}")
             return
-        if self._names_are_unique(steps) & self._parents_are_known(steps):
-            self._no_cycle(steps)
+        if self._names_are_unique(steps) & self._parents_are_known(steps) and self._no_cycle(steps):
+            self._decisions_lead_on(steps)
+            self._items_come_from_ancestors(steps)
 
     def _names_are_unique(self, steps: Sequence[StepTemplate]) -> bool:
         first: dict[str, int] = {}
@@ -506,12 +577,42 @@ class _Checks:
                     self.refuse(f"step_templates[{no}].depends_on_step", "unknown_dependency", message)
         return len(self.problems) == before
 
-    def _no_cycle(self, steps: Sequence[StepTemplate]) -> None:
+    def _decisions_lead_on(self, steps: Sequence[StepTemplate]) -> None:
+        parents = {parent for step in steps for parent in step.depends_on}
+        for no, step in enumerate(steps):
+            if step.decision and step.name not in parents:
+                self.refuse(f"step_templates[{no}].decision", "no_branches", f"no step depends on the decision {step.name!r}, so there is nothing to choose")
+
+    def _items_come_from_ancestors(self, steps: Sequence[StepTemplate]) -> None:
+        parents = {step.name: step.depends_on for step in steps}
+        for no, step in enumerate(steps):
+            if step.for_each is None:
+                continue
+            ancestors = _all_before(step.name, parents)
+            try:
+                _source(step.for_each, ancestors)
+            except ValueError:
+                hint = nearest(step.for_each, ancestors) or f"; add it to depends_on_step, or name one of {', '.join(sorted(ancestors)[:10]) or 'them'}"
+                message = f"step {step.name!r}: {shown(step.for_each)} begins with no step that comes before it{hint}"
+                self.refuse(f"step_templates[{no}].for_each", "no_ancestor", message)
+
+    def _no_cycle(self, steps: Sequence[StepTemplate]) -> bool:
         names = find_cycle(steps)
         if names:
             index = next(no for no, step in enumerate(steps) if step.name == names[0])
             path = " -> ".join(names if len(names) <= 20 else [*names[:10], f"({len(names) - 20} more)", *names[-10:]])
             self.refuse(f"step_templates[{index}].depends_on_step", "cycle", f"the steps wait for each other: {path}")
+        return not names
+
+
+def _all_before(name: str, parents: Mapping[str, Sequence[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(parents[name])
+    while waiting:
+        if (parent := waiting.pop()) not in found:
+            found.add(parent)
+            waiting.extend(parents[parent])
+    return found
 
 
 def _exception(path: str) -> Any:

@@ -204,6 +204,7 @@ class Workflow:
     """One workflow as decorated functions; making it registers it, its steps may be added until it is first used.
 
     A function's parameters are filled by name: `task`, `sequence`, `step`, or an ancestor's name for that ancestor's result.
+    A step with `for_each` is also offered `item` and `index`.
     """
 
     def __init__(
@@ -340,19 +341,30 @@ class Task:
 
 
 class Step:
-    """The step itself: which attempt this is, of how many."""
+    """The step itself: which attempt this is, of how many; for an item of a map step also what to work on."""
 
-    __slots__ = ("_template", "attempt", "retry_limit", "_flag")
+    __slots__ = ("_template", "attempt", "retry_limit", "_flag", "index", "_item_json")
 
-    def __init__(self, template: StepTemplate, attempt: int, retry_limit: int, flag: Flag | None) -> None:
+    def __init__(
+        self, template: StepTemplate, attempt: int, retry_limit: int, flag: Flag | None, index: int | None = None, item_json: str = "null"
+    ) -> None:
         self._template = template
         self.attempt = attempt
         self.retry_limit = retry_limit
         self._flag = flag
+        self.index = index
+        """The item's place in the list, from 0; None for a step that is no item."""
+        self._item_json = item_json
 
     @property
     def name(self) -> str:
-        return self._template.name
+        """The step's name; an item's has its place behind it: `charge[3]`."""
+        return self._template.name if self.index is None else f"{self._template.name}[{self.index}]"
+
+    @property
+    def item(self) -> Any:
+        """The element of the list that this item of a map step works on; None for a step that is no item."""
+        return json_text.load(self._item_json)
 
     @property
     def handler_config(self) -> dict[str, Any]:

@@ -96,6 +96,20 @@ def complete_and_claim(
     return connection.execute(query, parameters, prepare=True, binary=True).fetchall()
 
 
+def decide_steps(connection: Connection[Any], who: WorkerIdentity, decided: Sequence[tuple[int, int, int, str]]) -> None:
+    """Report decisions, each (task_no, step_no, attempt, JSON list of the children that go on); the others are passed over."""
+    tasks, steps, attempts, choices = zip(*decided, strict=True)
+    query: LiteralString = "select tasker_decide_steps(%s, %s::bigint[], %s::int[], %s::smallint[], %s::jsonb)"
+    parameters = (who.worker_id, literal(tasks), literal(steps), literal(attempts), "[" + ",".join(choices) + "]")
+    connection.execute(query, parameters, prepare=True)
+
+
+def expand_step(connection: Connection[Any], who: WorkerIdentity, held: Held) -> None:
+    """A map step makes its items, or ends with their results; the database knows which of the two is due."""
+    query: LiteralString = "select tasker_expand_step(%s, %s, %s, %s::smallint)"
+    connection.execute(query, (who.worker_id, *held))
+
+
 def fail_steps(connection: Connection[Any], who: WorkerIdentity, failed: Sequence[tuple[int, int, int, str]]) -> None:
     """Report attempts that ended badly, each (task_no, step_no, attempt, error JSON); the database decides what comes next."""
     tasks, steps, attempts, errors = zip(*failed, strict=True)
@@ -121,6 +135,13 @@ def read_results(connection: Connection[Any], wanted: Sequence[tuple[int, int]])
     """(task_no, step_no, result JSON) of those of the wanted (task_no, step_no) that are satisfied."""
     tasks, steps = zip(*wanted, strict=True)
     query: LiteralString = "select task_no, step_no, result from tasker_read_results(%s::bigint[], %s::int[])"
+    return connection.execute(query, (literal(tasks), literal(steps)), prepare=True).fetchall()
+
+
+def read_items(connection: Connection[Any], wanted: Sequence[tuple[int, int]]) -> Rows:
+    """(task_no, step_no, map_no, item_no, item JSON) of the wanted items of map steps."""
+    tasks, steps = zip(*wanted, strict=True)
+    query: LiteralString = "select task_no, step_no, map_no, item_no, item from tasker_read_items(%s::bigint[], %s::int[])"
     return connection.execute(query, (literal(tasks), literal(steps)), prepare=True).fetchall()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
@@ -151,8 +152,11 @@ def tasks(
     return TaskPage(tuple(_task_row(row) for row in found[:limit]), more)
 
 
-def task(db: Database, task_id: str) -> TaskDetail:
-    """A task with all its steps and what each waits for. Raises `NotFound`, also for text that is no id."""
+def task(db: Database, task_id: str, *, items: int | None = None, item: str | None = None) -> TaskDetail:
+    """A task with all its steps and what each waits for. Raises `NotFound`, also for text that is no id.
+
+    With `items` only so many of each map step's items, failed and running ones before others, and the one named `item`.
+    """
     found = db.rows(
         f"select {_TASK_COLUMNS}, t.context, t.reason, t.source_system, t.cancel_requested_at, t.definition_id from tasker_tasks t where t.task_id = %(id)s",
         {"id": known_id(task_id)},
@@ -160,7 +164,7 @@ def task(db: Database, task_id: str) -> TaskDetail:
     if not found:
         raise NotFound(f"there is no task {task_id}")
     columns = found[0]
-    steps = _steps(db, task_id, columns[-1])
+    steps = _steps(db, task_id, columns[-1], items=items, item=item)
     return TaskDetail(*(_task_row(columns[:18]), *columns[18:], steps))
 
 
@@ -194,11 +198,11 @@ def outcome(db: Database, task_id: str) -> dict[str, Any]:
 
 def step(db: Database, task_id: str, step_name: str) -> StepDetail:
     """One step with input, parents' results, result and every attempt. Raises `NotFound`."""
-    detail = task(db, task_id)
+    detail = task(db, task_id, items=0, item=step_name)
     row = next((each for each in detail.steps if each.name == step_name), None)
     if row is None:
         raise NotFound(f'the task has no step "{step_name}"')
-    template = _templates(db, detail.definition_id)[row.step_no]
+    template = next(each for each in _templates(db, detail.definition_id) if each.name == (row.item_of or row.name))
     outcome = results(db, task_id, [step_name, *row.parents])
     return StepDetail(
         row=row,
@@ -208,7 +212,34 @@ def step(db: Database, task_id: str, step_name: str) -> StepDetail:
         parent_results={name: outcome[name] for name in row.parents if name in outcome},
         result=outcome.get(step_name),
         attempts=tuple(_attempts(db, row.step_id)),
+        item=_item(db, row.step_id) if row.item_of else None,
     )
+
+
+def items(db: Database, task_id: str, step_name: str, *, first: int = 0, limit: int = 100) -> tuple[StepRow, ...]:
+    """The items of a map step in their order, from the place `first` on; none before it has made them. Raises `NotFound`."""
+    found = db.rows("select t.definition_id from tasker_tasks t where t.task_id = %(id)s", {"id": known_id(task_id)})
+    if not found:
+        raise NotFound(f"there is no task {task_id}")
+    return _steps(db, task_id, found[0][0], items=limit, of=step_name, first=first)
+
+
+def _item(db: Database, step_id: int) -> Any:
+    query: LiteralString = """
+        select s.item from tasker_step_place(%(step)s) own join tasker_step s on s.task_no = own.task_no and s.step_no = own.step_no
+    """
+    return db.value(query, {"step": step_id})
+
+
+def downstream(db: Database, task_id: str, step_name: str) -> list[str]:
+    """What would run again if the step were retried with everything downstream, parents first. Raises `NotFound`."""
+    query: LiteralString = """
+        select p.name from tasker_task t
+          cross join unnest(tasker_downstream(t.task_no, tasker_step_no(t.task_no, %(step)s))) with ordinality as again (step_no, place)
+          join tasker_template p on p.definition_id = t.definition_id and p.step_no = again.step_no
+         where t.task_id = %(task)s order by again.place
+    """
+    return [row[0] for row in db.rows(query, {"task": known_id(task_id), "step": step_name})]
 
 
 def results(db: Database, task_id: str, names: list[str] | None = None) -> dict[str, Any]:
@@ -228,11 +259,12 @@ def activity(db: Database, task_id: str, *, limit: int = 200) -> list[ActivityRo
     """The newest moves of a task and its steps, newest first. Raises `NotFound`."""
     found = db.rows(
         """
-        select h.at, p.name, tasker_state_name(h.from_state), tasker_state_name(h.to_state), h.attempt, coalesce(w.name, 'engine ' || nullif(h.worker_id, 0)),
+        select h.at, tasker_step_name(p.name, s.item_no), tasker_state_name(h.from_state), tasker_state_name(h.to_state), h.attempt, coalesce(w.name, 'engine ' || nullif(h.worker_id, 0)),
                h.actor, h.reason, h.detail - 'result'
           from tasker_history h
           join tasker_task t using (task_no)
-          left join tasker_template p on p.definition_id = t.definition_id and p.step_no = h.step_no
+          left join tasker_step s on s.task_no = h.task_no and s.step_no = h.step_no
+          left join tasker_template p on p.definition_id = t.definition_id and p.step_no = coalesce(s.map_no, h.step_no)
           left join tasker_worker w on w.worker_id = h.worker_id
          where h.task_no = tasker_task_no(%(id)s::uuid) order by h.event_id desc limit %(limit)s
         """,
@@ -307,43 +339,68 @@ def _templates(db: Database, definition_id: int) -> tuple[TemplateRow, ...]:
     found = db.rows(
         """
         select p.step_no, p.name, p.description, p.handler, p.parents, p.children, p.retryable, p.retry_limit, p.timeout_ms,
-               p.backoff_base, p.backoff_multiplier, p.backoff_cap, p.backoff_jitter, p.output_schema, p.handler_config
+               p.backoff_base, p.backoff_multiplier, p.backoff_cap, p.backoff_jitter, p.output_schema, p.handler_config, p.decision,
+               p.for_each, p.for_each_path
           from tasker_template p where p.definition_id = %(id)s order by p.step_no
         """,
         {"id": definition_id},
     )
-    return tuple(_template_row(row) for row in found)
+    names = [row[1] for row in found]
+    return tuple(_template_row(row, names) for row in found)
 
 
-def _template_row(row: tuple[Any, ...]) -> TemplateRow:
+def _template_row(row: tuple[Any, ...], names: Sequence[str]) -> TemplateRow:
+    source = None if row[16] is None else ".".join([names[row[16]], *row[17]])
     backoff = dict(zip(("base", "multiplier", "cap", "jitter"), row[9:13], strict=True))
-    return TemplateRow(*(*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], backoff, row[13], row[14] or {}))
+    return TemplateRow(*(*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], backoff, row[13], row[14] or {}, row[15], source))
 
 
 def _task_row(row: tuple[Any, ...]) -> TaskRow:
     return TaskRow(*(str(row[0]), *row[1:7], tuple(row[7]), *row[8:17]))
 
 
-def _steps(db: Database, task_id: str, definition_id: int) -> tuple[StepRow, ...]:
+def _steps(
+    db: Database, task_id: str, definition_id: int, *, items: int | None = None, item: str | None = None, of: str | None = None, first: int = 0
+) -> tuple[StepRow, ...]:
+    """The steps in their order, items behind their map step: of each the `items` that need somebody most, and the named item.
+
+    With `of` only the items of that map step, `items` of them from the place `first` on.
+    """
     names = [template.name for template in _templates(db, definition_id)]
     found = db.rows(
         """
-        select r.step_id, s.step_no, r.step_name, r.state, r.attempts, r.retry_limit, p.parents, p.children, r.satisfied_parents, s.started_at,
-               s.finished_at, r.next_retry_at, r.waiting_for, s.error,
-               case when s.started_at is not null and s.state not in (0, 1, 3)
-                    then extract(epoch from coalesce(s.finished_at, tasker_clock()) - s.started_at)::float8 end,
-               w.name, s.bypass
-          from tasker_step_readiness(%(id)s::uuid) r
-          join tasker_step s on s.task_no = r.step_id / 1048576 and s.step_no = (r.step_id %% 1048576)::int
-          join tasker_template p on p.definition_id = s.definition_id and p.step_no = s.step_no
-          left join tasker_worker w on w.worker_id = s.worker_id
-         order by s.step_no
+        select x.* from (
+          select r.step_id, s.step_no, r.step_name, r.state, r.attempts, r.retry_limit, p.parents, coalesce(s.children, '{}'), r.satisfied_parents,
+                 s.started_at, s.finished_at, r.next_retry_at, r.waiting_for, s.error,
+                 case when s.started_at is not null and s.state not in (0, 1, 3)
+                      then extract(epoch from coalesce(s.finished_at, tasker_clock()) - s.started_at)::float8 end,
+                 w.name, s.bypass, s.passed_over,
+                 case when s.map_no is not null then 'item' when p.decision then 'decision' when p.for_each is not null then 'map' else 'step' end,
+                 case when s.map_no is not null then p.name end as item_of, s.item_no,
+                 case when s.first_item is not null then (
+                   select coalesce(jsonb_object_agg(tasker_state_name(i.state), i.number), '{}')
+                     from (select k.state, count(*) as number from tasker_step k
+                            where k.task_no = s.task_no and k.step_no between s.first_item and s.first_item + s.item_count - 1 group by 1) i) end,
+                 s.map_no,
+                 case when s.map_no is not null
+                      then row_number() over (partition by s.map_no order by array_position(array[5, 3, 2, 1], s.state::int), s.item_no) end as place
+            from tasker_step_readiness(%(id)s::uuid) r
+           cross join lateral (select (r.step_id + 524288) >> 20 as task_no, (((r.step_id + 524288) & 1048575) - 524288)::int as step_no offset 0) own
+           cross join lateral (select k.* from tasker_step k where k.task_no = own.task_no and k.step_no = own.step_no offset 0) s
+            join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
+            left join tasker_worker w on w.worker_id = s.worker_id) x
+         where case when %(of)s::text is not null then x.item_of = %(of)s and x.item_no >= %(first)s and x.item_no < %(first)s + %(items)s
+                    else x.place is null or %(items)s::int is null or x.place <= %(items)s or x.step_name = %(item)s end
+         order by coalesce(x.map_no, x.step_no), x.item_no nulls first
         """,
-        {"id": task_id},
+        {"id": task_id, "items": items, "item": item, "of": of, "first": first},
     )
-    return tuple(
-        StepRow(*(*row[:6], tuple(names[no] for no in row[6]), tuple(names[no] for no in row[7]), *row[8:])) for row in found
-    )
+    return tuple(_step_row(row, names) for row in found)
+
+
+def _step_row(row: tuple[Any, ...], names: Sequence[str]) -> StepRow:
+    parents, children = (tuple(names[no] for no in numbers) for numbers in row[6:8])
+    return StepRow(*(*row[:6], parents, children, *row[8:22]))
 
 
 def _attempts(db: Database, step_id: int) -> list[AttemptRow]:
@@ -351,13 +408,15 @@ def _attempts(db: Database, step_id: int) -> list[AttemptRow]:
         """
         select h.attempt, h.to_state = 2 as begins, tasker_state_name(h.to_state), h.at, coalesce(w.name, 'engine ' || nullif(h.worker_id, 0)), h.detail
           from tasker_history h left join tasker_worker w using (worker_id)
-         where h.task_no = %(step)s / 1048576 and h.step_no = (%(step)s %% 1048576)::int and h.attempt is not null and h.from_state <> h.to_state
+         where h.task_no = (tasker_step_place(%(step)s)).task_no and h.step_no = (tasker_step_place(%(step)s)).step_no and h.attempt is not null and h.from_state <> h.to_state
          order by h.event_id
         """,
         {"step": step_id},
     )
     attempts: list[AttemptRow] = []
     for attempt, begins, state, at, engine, detail in found:
+        if begins and attempts and attempts[-1].attempt == attempt and attempts[-1].state == "running":
+            continue  # a map step whose items are done; it has been at work all the time
         if begins:
             attempts.append(AttemptRow(attempt, "running", at, None, None, engine, None))
         elif attempts and attempts[-1].attempt == attempt:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from engine.states import SATISFYING
 from engine.timing import Policy, Timing
 
 
@@ -35,7 +36,10 @@ class WorkflowRow:
 
 @dataclass(frozen=True, slots=True)
 class TemplateRow:
-    """A step as its definition describes it; parents and children are step numbers."""
+    """A step as its definition describes it; parents and children are step numbers.
+
+    `for_each` tells where a map step finds its list: `orders`, or `orders.items`.
+    """
 
     step_no: int
     name: str
@@ -49,6 +53,13 @@ class TemplateRow:
     backoff: dict[str, float]
     output_schema: dict[str, Any] | None
     handler_config: dict[str, Any]
+    decision: bool = False
+    for_each: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """`decision`, `map` or `step`."""
+        return "decision" if self.decision else "step" if self.for_each is None else "map"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +112,11 @@ class TaskPage:
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """A step of a task with what it waits for; `waiting_for` is empty once it has ended."""
+    """A step of a task with what it waits for; `waiting_for` is empty once it has ended. `kind` is decision, map, item or step.
+
+    `item_states` of a map step that has made its items counts them by state. An item of it has its place in the list, `item_no`, and the name of
+    the map step, `item_of`.
+    """
 
     step_id: int
     step_no: int
@@ -120,6 +135,21 @@ class StepRow:
     duration_seconds: float | None
     engine: str | None
     bypass: bool
+    passed_over: bool = False
+    kind: str = "step"
+    item_of: str | None = None
+    item_no: int | None = None
+    item_states: dict[str, int] | None = None
+
+    @property
+    def item_count(self) -> int:
+        """How many items a map step has made."""
+        return sum((self.item_states or {}).values())
+
+    @property
+    def items_done(self) -> int:
+        """How many of them let the map step go on."""
+        return sum(number for state, number in (self.item_states or {}).items() if state in SATISFYING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +185,7 @@ class StepDetail:
     parent_results: dict[str, Any]
     result: Any
     attempts: tuple[AttemptRow, ...]
+    item: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,8 @@ STEP_MOVES: Mapping[StepState, frozenset[StepState]] = MappingProxyType(
         StepState.RESOLVED: frozenset(),
     }
 )
-"""From each step state, the states it may move to."""
+"""From each step state, the states it may move to. A map step also goes back from running to pending while its items are at work;
+nobody can ask for that."""
 
 TASK_MOVES: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
     {

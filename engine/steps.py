@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, LiteralString
 
 from engine import json_text
 from engine.db import Database
+from engine.definition import chosen
 from engine.errors import Problem, RequestError
 from engine.queries import definition, known_id, task_row
 from engine.requests import TaskRequest, checked_context
@@ -60,10 +61,11 @@ def skip_step(db: Database, task_id: str, step_name: str, *, actor: str, reason:
 def resolve_step(db: Database, task_id: str, step_name: str, *, result: Any, actor: str, reason: str | None = None) -> StepState:
     """The step counts as completed with `result` (anything JSON can hold), and its children go on with it.
 
-    Raises `NotFound`, `RequestError` when the result is not JSON or does not fit the step's output schema, and `WrongState`
-    when the step is running or has ended well.
+    The result of a decision names the children that go on, and is kept as a list of names.
+    Raises `NotFound`, `RequestError` when the result is not JSON, does not fit the step's output schema or names no child of a decision,
+    and `WrongState` when the step is running or has ended well.
     """
-    _check_fit(db, task_id, step_name, result)
+    result = _checked_fit(db, task_id, step_name, result)
     query = "select tasker_resolve_step(%(task)s, %(step)s, %(result)s::jsonb, %(actor)s, %(reason)s)"
     return _act(db, query, task_id, step_name, actor, reason, result=_checked(result))
 
@@ -72,15 +74,21 @@ def _act(db: Database, query: Any, task_id: str, step_name: str, actor: str, rea
     return StepState(db.value(query, {"task": known_id(task_id), "step": step_name, "actor": actor, "reason": reason or None, **more}))
 
 
-def _check_fit(db: Database, task_id: str, step_name: str, result: Any) -> None:
-    query = """
-        select p.output_schema from tasker_tasks t join tasker_template p using (definition_id)
-         where t.task_id = %(task)s and p.name = %(step)s
+def _checked_fit(db: Database, task_id: str, step_name: str, result: Any) -> Any:
+    query: LiteralString = """
+        select p.output_schema, p.decision, array(select c.name from tasker_template c where c.definition_id = p.definition_id and c.step_no = any(p.children))
+          from tasker_tasks t join tasker_template p using (definition_id)
+         where t.task_id = %(task)s and p.name = %(template)s
     """
-    schema = db.value(query, {"task": known_id(task_id), "step": step_name})
+    found = db.rows(query, {"task": known_id(task_id), "template": step_name.partition("[")[0]})
+    schema, decision, children = found[0] if found else (None, False, [])
     problems = _misfits(schema, result) if schema is not None else []
     if problems:
         raise RequestError(problems, "the result does not fit the step's output schema")
+    try:
+        return chosen(result, children) if decision else result
+    except ValueError as error:
+        raise RequestError([Problem("$", "not_a_branch", str(error))], "the result is no choice") from None
 
 
 def _misfits(schema: dict[str, Any], result: Any) -> list[Problem]:

@@ -23,7 +23,19 @@ from engine import leases
 from engine.db import Database, connect, is_conflict, is_lost, translated
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, LeaseLost, RetryableError
-from engine.runners import CANCELLED, COMPLETED, FAILED, RELEASED, Outcome, Runner, StepCall, TaskInfo
+from engine.runners import (
+    CANCELLED,
+    COMPLETED,
+    DECIDED,
+    EXPANDED,
+    FAILED,
+    RELEASED,
+    Item,
+    Outcome,
+    Runner,
+    StepCall,
+    TaskInfo,
+)
 from engine.runners.invoke import failure
 
 log = logging.getLogger("tasker.engine")
@@ -215,6 +227,7 @@ class Worker:
                 found = leases.read_results(connection, wanted)
         except (DatabaseUnavailable, psycopg.Error) as error:
             raise RetryableError(f"the results of earlier steps could not be read: {error}") from error
+        known.update((step_no, result) for _, step_no, result in found if len(result) <= KEPT_RESULT_BYTES and len(known) < KEPT_RESULTS)
         return here | {steps[step_no].name: result for _, step_no, result in found}
 
     # ---- the loop
@@ -327,9 +340,7 @@ class Worker:
             )
         self._keep_results(completed)
         self._end(completed)
-        calls = self._begin(connection, rows, claim_no, {call.task.task_id: call.task for call, _, _ in completed})
-        if calls:
-            self.runner.submit(calls)
+        self._hand_out(self._begin(connection, rows, claim_no, {call.task.task_id: call.task for call, _, _ in completed}))
         self.news = self.news or bool(completed or rows)
         if want and len(rows) >= want:
             self._claim_due = self.more_ready = True
@@ -343,11 +354,19 @@ class Worker:
         failed = [_held(call) + (payload if kind == FAILED else _CANCELLED_ERROR,) for call, kind, payload in outcomes if kind in (FAILED, CANCELLED)]
         # a release uncharges the attempt, so its number comes again: one that is made twice must not hit the step's next life
         released = [_held(call) for call, kind, _ in outcomes if kind == RELEASED and self._running.get(_held(call)[:2]) is call]
+        decided = [_held(call) + (payload,) for call, kind, payload in outcomes if kind == DECIDED]
+        if decided:
+            leases.decide_steps(connection, self.who, sorted(decided))
+            self._claim_due = True
+        for held in sorted(_held(call) for call, kind, _ in outcomes if kind == EXPANDED):
+            leases.expand_step(connection, self.who, held)
+            self._claim_due = True
         if failed:
             leases.fail_steps(connection, self.who, sorted(failed))
             self._claim_due = True
         if released:
             leases.release_steps(connection, self.who, sorted(released))
+        self._keep_results([outcome for outcome in outcomes if outcome[1] == DECIDED])
         self._end([outcome for outcome in outcomes if outcome[1] != COMPLETED])
         outcomes[:] = completed
         self.news = True
@@ -364,7 +383,7 @@ class Worker:
     def _keep_results(self, completed: Sequence[Outcome]) -> None:
         for call, _, payload in completed:
             results = call.task.results
-            if len(payload) <= KEPT_RESULT_BYTES and len(results) < KEPT_RESULTS:
+            if len(payload) <= KEPT_RESULT_BYTES and len(results) < KEPT_RESULTS and call.item is None:
                 results[call.step_no] = payload
 
     def _begin(self, connection: Connection[Any], rows: leases.Rows, claim_no: int, handed: dict[int, TaskInfo]) -> list[StepCall]:
@@ -374,7 +393,10 @@ class Worker:
         calls = [
             StepCall(tasks[task_no], step_no, attempt, max(attempt, tasks[task_no].definition.steps[step_no].retry_limit), {}, claim_no)
             for task_no, step_no, _, attempt in rows
+            if step_no >= 0
         ]
+        if len(calls) < len(rows):
+            calls += self._item_calls(connection, rows, tasks, claim_no)
         self._add_inputs(connection, calls)
         with self._book:
             self._claims[claim_no] = self._claims.get(claim_no, 0) + len(calls)
@@ -383,6 +405,25 @@ class Worker:
                 self._tasks[call.task.task_id] = call.task
                 self._running[call.task.task_id, call.step_no] = call
         return calls
+
+    def _item_calls(self, connection: Connection[Any], rows: leases.Rows, tasks: dict[int, TaskInfo], claim_no: int) -> list[StepCall]:
+        attempts = {(task_no, step_no): attempt for task_no, step_no, _, attempt in rows if step_no < 0}
+        calls = []
+        for task_no, step_no, map_no, item_no, item in leases.read_items(connection, list(attempts)):
+            task, attempt = tasks[task_no], attempts[task_no, step_no]
+            limit = max(attempt, task.definition.steps[map_no].retry_limit)
+            calls.append(StepCall(task, step_no, attempt, limit, {}, claim_no, Item(map_no, item_no, item)))
+        return calls
+
+    def _hand_out(self, calls: list[StepCall]) -> None:
+        """To the runner; but a map step has no work of its own, so it is due to be reported at once."""
+        maps = [call for call in calls if call.step_no in call.task.definition.maps]
+        if maps:
+            self._done.extend((call, EXPANDED, "null") for call in maps)
+            self._signal()
+            calls = [call for call in calls if call not in maps]
+        if calls:
+            self.runner.submit(calls)
 
     def _task_infos(self, connection: Connection[Any], rows: leases.Rows, handed: dict[int, TaskInfo]) -> dict[int, TaskInfo]:
         known = self._tasks
@@ -399,17 +440,12 @@ class Worker:
         return infos
 
     def _add_inputs(self, connection: Connection[Any], calls: list[StepCall]) -> None:
-        """Every call knows its parents' results; a join over very many looks them up when the handler asks."""
-        missing: list[tuple[int, int]] = []
-        for call in calls:
-            parents = call.task.definition.parents(call.step_no)
-            if 0 < len(parents) <= EAGER_PARENTS:
-                missing.extend((call.task.task_id, no) for no in parents if no not in call.task.results)
+        """Every call knows its parents' results; those that are many or large are looked up when the handler asks."""
+        eager = [(call, parents) for call in calls if (parents := _eager_parents(call))]
+        missing = [(call.task.task_id, no) for call, parents in eager for no in parents if no not in call.task.results]
         fetched = {(task_no, step_no): result for task_no, step_no, result in leases.read_results(connection, missing)} if missing else {}
-        for call in calls:
-            parents = call.task.definition.parents(call.step_no)
-            if 0 < len(parents) <= EAGER_PARENTS:
-                call.inputs = self._inputs(call, parents, fetched)
+        for call, parents in eager:
+            call.inputs = self._inputs(call, parents, fetched)
 
     def _inputs(self, call: StepCall, parents: Iterable[int], fetched: dict[tuple[int, int], str]) -> dict[str, str]:
         steps, results, task_no = call.task.definition.steps, call.task.results, call.task.task_id
@@ -443,7 +479,7 @@ class Worker:
                 return
             rows = [row for row in leases.worker_steps(connection, self.who) if not self._knows(row)]
             for row in rows:
-                self.runner.submit(self._begin(connection, [row[:4]], row[4], {}))
+                self._hand_out(self._begin(connection, [row[:4]], row[4], {}))
             self._unsure = False
             if rows:
                 log.info("found %d steps again whose claim had lost its reply", len(rows))
@@ -470,6 +506,16 @@ class Worker:
             log.warning("could not sign off: %s; the lease ends by itself", error)
 
 
+def _eager_parents(call: StepCall) -> Sequence[int]:
+    definition = call.task.definition
+    parents = definition.parents(call.template_no)
+    if call.item is not None:  # thousands of them would fetch the same
+        return [no for no in parents if no in call.task.results]
+    if definition.maps:  # a map step runs no handler, and its result may be as long as its list
+        parents = () if call.step_no in definition.maps else tuple(no for no in parents if no not in definition.maps)
+    return parents if len(parents) <= EAGER_PARENTS else ()
+
+
 def _held(call: StepCall) -> leases.Held:
     return call.task.task_id, call.step_no, call.attempt
 
@@ -487,7 +533,7 @@ def _is_refusal(error: BaseException) -> bool:
 def _refused(outcome: Outcome, error: Exception) -> Outcome:
     call = outcome[0]
     reason = (str(error).strip().splitlines() or [""])[0]
-    log.error("the database refuses what step %s of task %s reported: %s", call.task.definition.steps[call.step_no].name, call.task.public_id, reason)
+    log.error("the database refuses what step %s of task %s reported: %s", call.task.definition.steps[call.template_no].name, call.task.public_id, reason)
     return call, FAILED, failure("result_refused", f"the database refused what the step reported: {reason}")
 
 

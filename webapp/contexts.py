@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from webapp.why import listed, why_step, why_task
 
 CLOSED_TASKS = FINAL_TASK - {TaskState.FAILED}
 TABLE_ONLY_ABOVE = 2_000
+ITEMS_SHOWN = 20  # of a map step, in the table of its task
+ITEMS_PER_PAGE = 100
 RETRYABLE = frozenset({StepState.FAILED, StepState.RETRYING})
 RESOLVABLE = frozenset({StepState.PENDING, StepState.READY, StepState.RETRYING, StepState.FAILED})
 CANCELLABLE = frozenset({StepState.PENDING, StepState.READY, StepState.RUNNING, StepState.RETRYING})
@@ -32,7 +34,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """Everything the regions of a task's page need."""
+    """Everything the regions of a task's page need; `more_items` tells behind which row how many items of which map step are left out."""
 
     detail: TaskDetail
     task: TaskRow
@@ -42,6 +44,7 @@ class TaskView:
     why: str
     actions: tuple[Action, ...]
     step_actions: dict[str, tuple[Action, ...]]
+    more_items: dict[str, tuple[str, int]]
     is_open: bool
 
     @property
@@ -65,7 +68,7 @@ class DownstreamRetry:
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """Everything the regions of a step's page need; relatives are steps of the same task."""
+    """Everything the regions of a step's page need; relatives are steps of the same task, items those of a map step from one place on."""
 
     detail: StepDetail
     step: StepRow
@@ -77,11 +80,29 @@ class StepView:
     can_resolve: bool
     can_retry_downstream: bool
     is_open: bool
+    items: tuple[StepRow, ...] = ()
+    first_item: int = 0
 
     @property
     def can_act(self) -> bool:
         """Whether any button is on the page."""
         return bool(self.actions) or self.can_resolve
+
+    @property
+    def item_url(self) -> Callable[[int], str]:
+        """The page that shows the items from a place on."""
+        return lambda first: url_for("steps.show", task_id=self.task.task_id, step_name=self.step.name, items_from=first or None)
+
+    @property
+    def earlier_items(self) -> str | None:
+        """The page of the items before those shown."""
+        return self.item_url(max(0, self.first_item - ITEMS_PER_PAGE)) if self.first_item else None
+
+    @property
+    def later_items(self) -> str | None:
+        """The page of the items behind those shown."""
+        end = self.first_item + ITEMS_PER_PAGE
+        return self.item_url(end) if end < self.step.item_count else None
 
 
 def task_view(detail: TaskDetail, activity: Sequence[ActivityRow]) -> TaskView:
@@ -91,16 +112,17 @@ def task_view(detail: TaskDetail, activity: Sequence[ActivityRow]) -> TaskView:
         detail=detail,
         task=task,
         steps=detail.steps,
-        graph=task_graph(task, detail.steps) if len(detail.steps) <= TABLE_ONLY_ABOVE else None,
+        graph=task_graph(task, detail.steps) if sum(step.item_of is None for step in detail.steps) <= TABLE_ONLY_ABOVE else None,
         activity=activity,
         why=why_task(detail),
         actions=task_actions(task, stopping=detail.cancel_requested_at is not None),
         step_actions={step.name: row_actions(task, step) for step in detail.steps},
+        more_items=more_items(detail.steps),
         is_open=task.state not in CLOSED_TASKS,
     )
 
 
-def step_view(detail: StepDetail, steps: Sequence[StepRow]) -> StepView:
+def step_view(detail: StepDetail, steps: Sequence[StepRow], items: tuple[StepRow, ...] = (), first_item: int = 0) -> StepView:
     """The view of one step among the steps of its task."""
     step, task = detail.row, detail.task
     return StepView(
@@ -112,39 +134,33 @@ def step_view(detail: StepDetail, steps: Sequence[StepRow]) -> StepView:
         why=why_step(step),
         actions=step_actions(task, step),
         can_resolve=_may(task, step, RESOLVABLE),
-        can_retry_downstream=step.state not in CANCELLABLE and task.state != TaskState.CANCELLED,
+        can_retry_downstream=step.state not in CANCELLABLE and step.item_of is None and task.state != TaskState.CANCELLED,
         is_open=task.state not in CLOSED_TASKS,
+        items=items,
+        first_item=first_item,
     )
 
 
-def plan_downstream_retry(detail: TaskDetail, step_name: str) -> DownstreamRetry | None:
-    """What a retry of the step with everything downstream would do as the task is now; None when it has no such step."""
-    step = next((each for each in detail.steps if each.name == step_name), None)
+def plan_downstream_retry(detail: TaskDetail, step_name: str, downstream: Collection[str]) -> DownstreamRetry | None:
+    """What a retry of the step with everything downstream would do as the task is now, `downstream` being what would run again.
+
+    None when the task has no such step.
+    """
+    steps = tuple(each for each in detail.steps if each.item_of is None)
+    step = next((each for each in steps if each.name == step_name), None)
     if step is None:
         return None
-    again = _downstream(detail.steps, step)
+    again = tuple(each for each in steps if each.name in downstream)
     seen = max((one.isoformat() for each in detail.steps for one in (each.started_at, each.finished_at) if one), default="")
     return DownstreamRetry(
         task=detail.task,
         step=step,
         context=detail.context,
         again=again,
-        kept=tuple(each for each in detail.steps if each not in again),
+        kept=tuple(each for each in steps if each not in again),
         refused=_why_no_downstream_retry(detail, step, again),
         seen=f"{detail.task.state} {seen}",
     )
-
-
-def _downstream(steps: Sequence[StepRow], first: StepRow) -> tuple[StepRow, ...]:
-    """The step and all below it, parents first, but for what waits for a step that was cancelled and stays so."""
-    state = {each.name: each.state for each in steps}
-    below, again = {first.name}, set[str]()
-    for each in steps:
-        if each.name == first.name or below.intersection(each.parents):
-            below.add(each.name)
-            if all(state[parent] != StepState.CANCELLED or parent in again for parent in each.parents):
-                again.add(each.name)
-    return tuple(each for each in steps if each.name in again)
 
 
 def _why_no_downstream_retry(detail: TaskDetail, step: StepRow, again: tuple[StepRow, ...]) -> str:
@@ -155,7 +171,19 @@ def _why_no_downstream_retry(detail: TaskDetail, step: StepRow, again: tuple[Ste
         return f"{step.name} has not ended."
     if running:
         return f"Wait until {listed(running)} {'has' if len(running) == 1 else 'have'} ended, or cancel the task."
-    return "" if again else "A step that it waits for was cancelled; retry that one."
+    return "" if again else "A step that it waits for was cancelled or did not choose it; retry that one."
+
+
+def more_items(steps: Sequence[StepRow]) -> dict[str, tuple[str, int]]:
+    """For each map step of which not all items are among the steps, by the last row that is: its name and how many more there are."""
+    last: dict[str, tuple[str, int]] = {}
+    for step in steps:
+        if step.item_states is not None:
+            last[step.name] = step.name, 0
+        elif step.item_of is not None:
+            last[step.item_of] = step.name, last[step.item_of][1] + 1
+    counts = {step.name: step.item_count for step in steps}
+    return {row: (name, counts[name] - shown) for name, (row, shown) in last.items() if counts[name] > shown}
 
 
 def task_actions(task: TaskRow, *, stopping: bool) -> tuple[Action, ...]:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from flask import url_for
 
-from engine.rows import DefinitionRow, StepRow, TaskRow
+from engine.rows import DefinitionRow, StepRow, TaskRow, TemplateRow
 from engine.states import SATISFYING
 from webapp import graph
 from webapp.filters import label, plural
 
+MAP_LETTERS = 16
 # A collapsed box takes the state that most needs to be seen.
 LOUDEST_FIRST = ("failed", "retrying", "running", "ready", "cancelled", "pending", "resolved", "skipped", "completed")
 
 
 @dataclass(frozen=True, slots=True)
 class GraphNode:
-    """A box of the graph: a link to its step, or what a collapsed group holds."""
+    """A box of the graph: a link to its step, or what a collapsed group holds; `kind` is step, decision or map.
+
+    `detail` tells of the items of a map step by state.
+    """
 
     name: str
     label: str
@@ -31,6 +35,8 @@ class GraphNode:
     width: int
     height: int
     is_group: bool
+    kind: str = "step"
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +60,48 @@ class Graph:
 
 def task_graph(task: TaskRow, steps: Sequence[StepRow]) -> Graph:
     """The graph of a task, each box in the state of its step."""
+    steps = [step for step in steps if step.item_of is None]
     number = {step.name: step.step_no for step in steps}
     parents = tuple(tuple(number[name] for name in step.parents) for step in steps)
     states = [step.state for step in steps]
     urls = [url_for("steps.show", task_id=task.task_id, step_name=step.name) for step in steps]
-    picture = graph.picture(tuple(step.name for step in steps), parents)
-    return _draw(picture, urls, states, f"{plural(len(steps), 'step')}: {tally(states)}")
+    picture = graph.picture(_measured(steps), parents)
+    drawn = _draw(picture, urls, states, f"{plural(len(steps), 'step')}: {tally(states)}")
+    return replace(drawn, nodes=_with_kinds(drawn.nodes, {step.name: step for step in steps}))
 
 
 def definition_graph(definition: DefinitionRow) -> Graph:
     """The graph of a definition; its boxes lead to the rows of the table below."""
     steps = definition.steps
-    picture = graph.picture(tuple(step.name for step in steps), tuple(step.parents for step in steps))
+    picture = graph.picture(_measured(steps), tuple(step.parents for step in steps))
     urls = [f"#step-{step.step_no}" for step in steps]
-    return _draw(picture, urls, None, plural(len(steps), "step"))
+    drawn = _draw(picture, urls, None, plural(len(steps), "step"))
+    return replace(drawn, nodes=_with_kinds(drawn.nodes, {step.name: step for step in steps}))
+
+
+def _measured(steps: Sequence[StepRow | TemplateRow]) -> tuple[str, ...]:
+    """The names as the layout measures them: a map step needs room for the count of its items."""
+    return tuple(step.name.ljust(MAP_LETTERS) if step.kind == "map" else step.name for step in steps)
+
+
+def _with_kinds(nodes: Sequence[GraphNode], steps: Mapping[str, StepRow | TemplateRow]) -> tuple[GraphNode, ...]:
+    return tuple(_with_kind(node, steps.get(node.name)) for node in nodes)
+
+
+def _with_kind(node: GraphNode, step: StepRow | TemplateRow | None) -> GraphNode:
+    if step is None or step.kind == "step" or node.is_group:
+        return node
+    if isinstance(step, TemplateRow):
+        return replace(node, kind=step.kind, detail=f"for each of {step.for_each}" if step.for_each else "")
+    if not step.item_states:
+        return replace(node, kind=step.kind)
+    return replace(node, kind=step.kind, word=_items_word(step), detail=f"items: {_tally(step.item_states)}")
+
+
+def _items_word(step: StepRow) -> str:
+    failed = (step.item_states or {}).get("failed", 0)
+    share = f"{step.items_done}/{step.item_count}" if step.item_count < 1000 else f"{step.items_done / step.item_count:.0%}"
+    return f"{label(step.state)} {f'{failed:,} failed' if failed else share}"
 
 
 def _draw(picture: graph.GraphLayout, urls: Sequence[str], states: Sequence[str] | None, summary: str) -> Graph:
@@ -83,7 +117,7 @@ def _node(node: graph.Node, urls: Sequence[str], states: Sequence[str] | None) -
     alone = node.count == 1
     word = "" if state is None else label(state) if alone else tally(within)
     url = urls[node.no] if alone else None
-    return GraphNode(node.name, node.label, state, word, url, node.x, node.y, node.width, node.height, not alone)
+    return GraphNode(node.name.strip(), node.label.strip(), state, word, url, node.x, node.y, node.width, node.height, not alone)
 
 
 def _edge_kind(parent_state: str | None) -> str:
@@ -94,5 +128,8 @@ def _edge_kind(parent_state: str | None) -> str:
 
 def tally(states: Iterable[str]) -> str:
     """`3 completed, 1 failed`, the loudest first."""
-    counts = Counter(states)
-    return ", ".join(f"{counts[state]} {state}" for state in LOUDEST_FIRST if counts[state])
+    return _tally(Counter(states))
+
+
+def _tally(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{counts[state]:,} {state}" for state in LOUDEST_FIRST if counts.get(state))

@@ -106,23 +106,34 @@ def collapse(names: Sequence[str], parents: Sequence[Sequence[int]]) -> GraphLay
     return _layout(titles, quotient, members)
 
 
-def standalone_svg(names: Sequence[str], parents: Sequence[Sequence[int]], states: Mapping[str, str]) -> str:
-    """The whole picture as an SVG file of its own; each box tells its step's state by word and colour if it has one."""
+def standalone_svg(
+    names: Sequence[str], parents: Sequence[Sequence[int]], states: Mapping[str, str], kinds: Mapping[str, str] | None = None
+) -> str:
+    """The whole picture as an SVG file of its own; each box tells its step's state by word and colour if it has one.
+
+    `kinds` names the decisions and map steps, which are marked; a state may have more words behind its first, such as `pending 3/50`.
+    """
     drawn = layout(names, parents)
     size = f'width="{drawn.width}" height="{drawn.height}" viewBox="0 0 {drawn.width} {drawn.height}"'
     lines = "".join(f'<path class="edge" d="{edge.path}" marker-end="url(#tip)"/>\n' for edge in drawn.edges)
-    boxes = "".join(_svg_box(node, states.get(node.name, "")) for node in drawn.nodes)
+    boxes = "".join(_svg_box(node, states.get(node.name, ""), (kinds or {}).get(node.name, "step")) for node in drawn.nodes)
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">\n<style>{_SVG_STYLE}</style>\n{_SVG_TIP}\n'
     return f'{head}<rect class="paper" width="100%" height="100%"/>\n{lines}{boxes}</svg>\n'
 
 
-def _svg_box(node: Node, state: str) -> str:
+def _svg_box(node: Node, state: str, kind: str = "step") -> str:
     name, label, word = escape(node.name), escape(node.label), escape(state)
     box = f'<rect class="box" x="{node.x}" y="{node.y}" width="{node.width}" height="{node.height}" rx="3"/>'
     band = f'<rect class="band" x="{node.x}" y="{node.y}" width="4" height="{node.height}"/>' if state else ""
     text = f'<text x="{node.x + 14}" y="{node.y + (18 if state else 27)}">{label}</text>'
     below = f'<text class="word" x="{node.x + 14}" y="{node.y + 35}">{word}</text>' if state else ""
-    return f'<g class="{word}"><title>{name}</title>{box}{band}{text}{below}</g>\n'
+    under = f'<rect class="box" x="{node.x + 4}" y="{node.y + 4}" width="{node.width}" height="{node.height}" rx="3"/>' if kind == "map" else ""
+    mark = f'<text class="word" x="{node.x + node.width - 8}" y="{node.y + 16}" text-anchor="end">{_SVG_MARKS[kind]}</text>' if kind in _SVG_MARKS else ""
+    title = f"{name}, {kind}" if kind in _SVG_MARKS else name
+    return f'<g class="{word.partition(" ")[0]}"><title>{title}</title>{under}{box}{band}{text}{below}{mark}</g>\n'
+
+
+_SVG_MARKS = {"decision": "\u25c7", "map": "\u2200"}
 
 
 _SVG_STYLE = """

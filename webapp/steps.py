@@ -13,14 +13,17 @@ from flask import Blueprint, Response, request, url_for
 from engine import queries, steps
 from engine.errors import NotFound, RequestError, WrongState
 from engine.json_text import read_input
-from webapp.contexts import DownstreamRetry, plan_downstream_retry, step_view
+from engine.rows import StepDetail, StepRow
+from webapp.contexts import ITEMS_PER_PAGE, DownstreamRetry, plan_downstream_retry, step_view
 from webapp.database import database
 from webapp.filters import sentence
 from webapp.htmx import Notice, Show, answer, asks_for_regions, done, given_reason, live_regions, page, regions
 from webapp.security import actor
 from webapp.tasks import show_task
 
-REGIONS = ("steps/_state.html", "steps/_outcome.html", "steps/_relatives.html")
+REGIONS = ("steps/_state.html", "steps/_items.html", "steps/_outcome.html", "steps/_relatives.html")
+
+MAX_PLACE = 1_000_000
 
 blueprint = Blueprint("steps", __name__)
 
@@ -60,7 +63,7 @@ def downstream_retry(task_id: UUID, step_name: str) -> Response:
 
 
 def _planned(task_id: UUID, step_name: str) -> DownstreamRetry:
-    plan = plan_downstream_retry(queries.task(database(), str(task_id)), step_name)
+    plan = plan_downstream_retry(queries.task(database(), str(task_id)), step_name, queries.downstream(database(), str(task_id), step_name))
     if plan is None:
         raise NotFound(f'the task has no step "{step_name}"')
     return plan
@@ -99,8 +102,10 @@ def resolution(task_id: UUID, step_name: str) -> Response:
     try:
         resolve = partial(steps.resolve_step, result=given_result())
         return _act(task_id, step_name, resolve, f"{step_name} is resolved.")
-    except (ValueError, RequestError) as error:
+    except ValueError as error:
         return show_step(task_id, step_name, 422, Notice("refused", f"The result is not JSON: {sentence(error)}"))
+    except RequestError as error:
+        return show_step(task_id, step_name, 422, Notice("refused", f"The result was refused: {sentence(error)}"))
 
 
 def given_result() -> Any:
@@ -116,10 +121,18 @@ def _no_constant(name: str) -> NoReturn:
 def show_step(task_id: UUID, step_name: str, status: int = 200, notice: Notice | None = None) -> Response:
     """The page of a step, or its regions, as it is now."""
     detail = queries.step(database(), str(task_id), step_name)
-    view = step_view(detail, queries.task(database(), str(task_id)).steps)
+    relatives = queries.task(database(), str(task_id), items=0).steps
+    first = max(0, request.args.get("items_from", 0, type=int))
+    view = step_view(detail, relatives, _items(detail, first), first)
     if asks_for_regions():
         return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view, typed="")
     return page("steps/show.html", status=status, notice=notice, view=view, typed=request.form.get("result", ""))
+
+
+def _items(detail: StepDetail, first: int) -> tuple[StepRow, ...]:
+    if not detail.row.item_states:
+        return ()
+    return queries.items(database(), detail.task.task_id, detail.row.name, first=min(first, MAX_PLACE), limit=ITEMS_PER_PAGE)
 
 
 def _act(task_id: UUID, step_name: str, command: Callable[..., object], said: str) -> Response:

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request, url_for
 
 from engine import queries, tasks
 from engine.states import TaskState
-from webapp.contexts import task_view
+from webapp.contexts import ITEMS_SHOWN, task_view
 from webapp.database import database
 from webapp.htmx import Notice, answer, asks_for_regions, given_reason, live_regions, page, regions
 from webapp.listing import list_tasks, read_filter, without
@@ -64,7 +64,7 @@ def resumption(task_id: UUID) -> Response:
 
 def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None) -> Response:
     """The page of a task, or its regions, as it is now."""
-    detail = queries.task(database(), str(task_id))
+    detail = queries.task(database(), str(task_id), items=ITEMS_SHOWN)
     view = task_view(detail, queries.activity(database(), str(task_id), limit=ACTIVITY_SHOWN))
     if asks_for_regions():
         return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view)

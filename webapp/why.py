@@ -43,6 +43,8 @@ def why_step(step: StepRow) -> str:
         return f"It failed after {plural(step.attempts, 'attempt')}: {sentence(_message(step))}"
     if step.waiting_for:
         return waits_for(step)
+    if step.passed_over:
+        return "It was passed over: no decision before it chose a way to it."
     took = f" It took {seconds(step.duration_seconds)}." if step.duration_seconds is not None and step.attempts else ""
     return ENDINGS.get(step.state, "") + took
 
@@ -79,7 +81,7 @@ def _why_failed(steps: Sequence[StepRow]) -> str:
     if not failed:
         return "It failed."
     held = sum(step.state == StepState.PENDING for step in steps)
-    what = f"{listed(step.name for step in failed)} failed" + (f": {_message(failed[0])}" if len(failed) == 1 else "")
+    what = f"{listed(_in_state(steps, 'failed'))} failed" + (f": {_message(failed[0])}" if len(failed) == 1 else "")
     then = f" {plural(held, 'step')} {'waits' if held == 1 else 'wait'} behind it." if held else ""
     return what[:400].rstrip(".") + "." + then
 
@@ -96,15 +98,23 @@ def _what_goes_on(steps: Sequence[StepRow]) -> str:
     for states, say in ((("running",), "{} {} running."), (("ready",), "{} {} ready.")):
         active = [step for step in steps if step.state in states]
         if active:
-            said = say.format(listed(step.name for step in active), "is" if len(active) == 1 else "are")
+            names = _in_state(steps, *states)
+            said = say.format(listed(names), "is" if len(names) == 1 and " items of " not in names[0] else "are")
             return said + _aside(steps, active)
     waiting = next((step for step in steps if step.state == StepState.RETRYING), None) or _first_waiting(steps)
     return _named(waiting) + _aside(steps, [waiting]) if waiting else "It is about to begin."
 
 
+def _in_state(steps: Sequence[StepRow], *states: str) -> list[str]:
+    """The steps in these states by name; several items of one map step as `12 items of charge`, as not all of them may be among the steps."""
+    counts = {step.name: sum((step.item_states or {}).get(state, 0) for state in states) for step in steps if step.item_states}
+    alone = [step.name for step in steps if step.state in states and counts.get(step.item_of or "", 1) == 1]
+    return alone + [f"{number:,} items of {name}" for name, number in counts.items() if number > 1]
+
+
 def _aside(steps: Sequence[StepRow], shown: Sequence[StepRow]) -> str:
     """What else is worth a word: a failure that blocks a branch, a back-off, a ready step that no engine takes."""
-    failed = [step.name for step in steps if step.state == StepState.FAILED]
+    failed = _in_state(steps, "failed")
     if failed:
         return f" {listed(failed)} failed and holds its branch."
     if shown[0].state == StepState.READY:
@@ -172,6 +182,10 @@ def move_words(move: ActivityRow) -> str:
         return "is to run again"
     if move.step_name is None and move.from_state in FINAL_TASK:
         return "was taken up again"
+    if (move.from_state, move.to_state) == ("running", "pending"):
+        return f"{move.reason or 'made its items'} and waits for them"
+    if move.reason and not move.actor and move.to_state in ("skipped", "cancelled"):
+        return f"{MOVES[move.to_state]}: {move.reason}"
     return COMEBACKS.get((move.from_state, move.to_state), MOVES[move.to_state]) + _attempt(move)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import click
 
@@ -12,8 +13,10 @@ from engine.cli.output import print_json, print_table, short_error, short_time
 from engine.cli.setting import actor, json_option, open_database, read_context, reason_option
 from engine.errors import Problem, RequestError
 from engine.json_text import read_input
-from engine.rows import TaskDetail, TaskRow
+from engine.rows import StepRow, TaskDetail, TaskRow
 from engine.states import FINAL_TASK, TaskState
+
+ITEMS_SHOWN = 20
 
 
 @click.command()
@@ -48,7 +51,7 @@ def show(task: str, as_json: bool) -> None:
         if as_json:
             print_json(queries.outcome(db, task))
         else:
-            print_task(queries.task(db, task))
+            print_task(queries.task(db, task, items=ITEMS_SHOWN))
 
 
 @click.command()
@@ -125,16 +128,28 @@ def skip(task: str, step: str, reason: str | None) -> None:
 
 
 def print_task(detail: TaskDetail) -> None:
-    """A task and its steps as text."""
+    """A task and its steps as text; of a map step's items those that are there, and how many more there are."""
     task = detail.task
     paused = ", paused" if task.paused and task.state not in FINAL_TASK else ""
     click.echo(f"{task.namespace}/{task.name}@{task.version}  {task.task_id}  {task.state}{paused}")
     click.echo(f"context: {json.dumps(detail.context, ensure_ascii=False)}")
-    rows = [
-        (step.name, step.state, f"{step.attempts}/{step.retry_limit}", _seconds(step.duration_seconds), step.waiting_for or short_error(step.error))
-        for step in detail.steps
-    ]
+    rows = []
+    shown = Counter(step.item_of for step in detail.steps)
+    for step in detail.steps:
+        indent = "" if step.item_of is None else "  "
+        rows.append((indent + step.name, step_standing(step), f"{step.attempts}/{step.retry_limit}", _seconds(step.duration_seconds), _said_of(step)))
+        if step.item_count > shown[step.name]:
+            rows.append((f"  {step.item_count - shown[step.name]:,} more items", "", "", "", "all of them: tasker show --json"))
     print_table(("step", "state", "attempts", "took", "waits for / error"), rows)
+
+
+def step_standing(step: StepRow) -> str:
+    """A step's state, and of a map step how many of its items are done."""
+    return f"{step.state} {step.items_done:,}/{step.item_count:,}" if step.item_states else step.state
+
+
+def _said_of(step: StepRow) -> str:
+    return "passed over" if step.passed_over else step.waiting_for or short_error(step.error)
 
 
 def _line(task: TaskRow) -> tuple[str, ...]:

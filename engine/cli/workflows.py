@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from engine import queries
 from engine import tasks as task_actions
-from engine.cli.operate import print_task
+from engine.cli.operate import ITEMS_SHOWN, print_task, step_standing
 from engine.cli.output import print_json, print_table
 from engine.cli.setting import (
     actor,
@@ -31,7 +31,7 @@ from engine.definition import TaskDefinition, version_key
 from engine.errors import NotFound, TaskerError
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest, checked_context
-from engine.rows import DefinitionRow, TaskRow
+from engine.rows import DefinitionRow, TaskRow, TemplateRow
 from engine.settings import Settings
 from engine.states import FINAL_TASK
 
@@ -133,9 +133,9 @@ def graph(subject: str, form: str | None) -> None:
         if "/" in subject:
             definition = queries.definition(db, *parse_workflow(subject))
         else:
-            detail = queries.task(db, subject)
+            detail = queries.task(db, subject, items=0)
             definition = queries.definition(db, detail.task.namespace, detail.task.name, detail.task.version)
-            states = {step.name: step.state for step in detail.steps}
+            states = {step.name: step_standing(step) for step in detail.steps}
     drawing = {"mermaid": _mermaid, "svg": _svg}.get(form or "", _text)
     click.echo(drawing(definition, states))
 
@@ -216,7 +216,7 @@ def _follow_and_print(db: Database, task_id: str, timeout: float | None, as_json
     if as_json:
         print_json(queries.outcome(db, task_id))
     else:
-        print_task(queries.task(db, task_id))
+        print_task(queries.task(db, task_id, items=ITEMS_SHOWN))
     if state not in FINAL_TASK:
         click.echo(f"tasker: the task is still {state}", err=True)
     sys.stdout.flush()
@@ -229,15 +229,22 @@ def _text(definition: DefinitionRow, states: dict[str, str]) -> str:
     for step in definition.steps:
         state = f"  [{states[step.name]}]" if step.name in states else ""
         parents = "  <- " + ", ".join(names[no] for no in step.parents) if step.parents else ""
-        lines.append(f"  {step.name}{state}{parents}")
+        lines.append(f"  {step.name}{_kind(step)}{state}{parents}")
     return "\n".join(lines)
+
+
+def _kind(step: TemplateRow) -> str:
+    return "  (decision)" if step.decision else f"  (for each of {step.for_each})" if step.for_each else ""
+
+
+MERMAID_SHAPES = {"step": '["{}"]', "decision": '{{"{}"}}', "map": '[["{}"]]'}
 
 
 def _mermaid(definition: DefinitionRow, states: dict[str, str]) -> str:
     lines = ["flowchart LR"]
     for step in definition.steps:
-        label = f"{step.name}<br/>{states[step.name]}" if step.name in states else step.name
-        lines.append(f'  s{step.step_no}["{label}"]')
+        parts = [step.name, f"for each of {step.for_each}" if step.for_each else "", states.get(step.name, "")]
+        lines.append(f"  s{step.step_no}{MERMAID_SHAPES[step.kind].format('<br/>'.join(filter(None, parts)))}")
     lines += [f"  s{parent} --> s{step.step_no}" for step in definition.steps for parent in step.parents]
     return "\n".join(lines)
 
@@ -246,4 +253,5 @@ def _svg(definition: DefinitionRow, states: dict[str, str]) -> str:
     from webapp.graph import standalone_svg
 
     names = [step.name for step in definition.steps]
-    return standalone_svg(names, [step.parents for step in definition.steps], states)
+    kinds = {step.name: step.kind for step in definition.steps}
+    return standalone_svg(names, [step.parents for step in definition.steps], states, kinds)

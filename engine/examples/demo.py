@@ -35,11 +35,11 @@ def prepared(data_dir: Path) -> Iterator[dict[str, str]]:
 
 
 def demo_requests() -> list[Expected]:
-    """Orders in both versions, registrations, one audit; and one order that waits for an operator.
+    """Orders in both versions, returns, registrations, one audit; and one order that waits for an operator.
 
     That order's payment gateway is down for as long as the step may try and works from then on: Retry completes it.
     """
-    return [*_orders(), *_registrations(), _audit()]
+    return [*_orders(), *_returns(), *_registrations(), _audit()]
 
 
 def _orders() -> list[Expected]:
@@ -103,6 +103,31 @@ def _orders() -> list[Expected]:
             state="failed",
         ),
     ]
+
+
+def _returns() -> list[Expected]:
+    amir = {"email": "amir@example.com", "name": "Amir Khan"}
+    maria = {"email": "maria.lopez@example.com", "name": "María López"}
+    lamp, widget, notebook = 3, 1, 4
+    return [
+        _return(amir, [(widget, 2, "unopened"), (lamp, 1, "opened"), (notebook, 3, "unopened")], reason="changed his mind"),
+        _return(maria, [(lamp, 1, "opened")], wish="voucher", reason="does not match the desk"),
+        _return(amir, [(widget, 1, "damaged"), (lamp, 1, "damaged")], reason="fell off the table"),
+    ]
+
+
+def _return(customer: Mapping[str, str], articles: Sequence[tuple[int, int, str]], *, wish: str = "money", reason: str) -> Expected:
+    listed = [{"product_id": number, "quantity": quantity, "condition": condition} for number, quantity, condition in articles]
+    request = TaskRequest(
+        "return_goods",
+        namespace="ecommerce",
+        context={"customer_info": customer, "articles": listed, "wish": wish},
+        initiator="demo",
+        source_system=SOURCE,
+        reason=reason,
+        tags=("demo", "return"),
+    )
+    return Expected(request)
 
 
 def _registrations() -> list[Expected]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from engine.definition import TaskDefinition
 
@@ -15,6 +15,8 @@ COMPLETED: Final = 0  # payload: the result as JSON
 FAILED: Final = 1  # payload: {"type", "message", "code", "retryable", "delay", "traceback"} as JSON
 RELEASED: Final = 2  # handed back uncharged: never started, or stopped by a drain
 CANCELLED: Final = 3  # stopped on request
+DECIDED: Final = 4  # completed, and payload names the children that go on, as a JSON list
+EXPANDED: Final = 5  # the worker's own: a map step is due, whose items the database makes or gathers
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +36,14 @@ class TaskInfo:
     """How many of its steps the worker holds now; the worker's own."""
 
 
+class Item(NamedTuple):
+    """What makes a step an item of map step `map_no`: its place in the list and, as JSON text, the element that stands there."""
+
+    map_no: int
+    place: int
+    json: str
+
+
 @dataclass(slots=True, eq=False)
 class StepCall:
     """One attempt to execute; `inputs` maps a parent's name to its result as JSON text; `claim` is the worker's own."""
@@ -44,6 +54,12 @@ class StepCall:
     retry_limit: int
     inputs: dict[str, str]
     claim: Any = None
+    item: Item | None = None
+
+    @property
+    def template_no(self) -> int:
+        """The number of the template it follows: its own, or for an item that of its map step."""
+        return self.step_no if self.item is None else self.item.map_no
 
 
 Outcome = tuple[StepCall, int, str]

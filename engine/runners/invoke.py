@@ -10,13 +10,14 @@ import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType, TracebackType
+from typing import Any
 
 from engine import json_text
 from engine.binding import Binding, bindings
-from engine.definition import StepTemplate, TaskDefinition
+from engine.definition import StepTemplate, TaskDefinition, chosen
 from engine.errors import DefinitionError, PermanentError, RetryableError
 from engine.handlers import Flag, Sequence, Step, Task
-from engine.runners import COMPLETED, FAILED
+from engine.runners import COMPLETED, DECIDED, FAILED, Item
 
 MAX_MESSAGE_BYTES = 8 << 10
 MAX_TRACEBACK = 16 << 10
@@ -35,7 +36,7 @@ _USERINFO = re.compile(r"(://[^\s:/@]*:)[^\s/@]+@")
 
 def invoke(
     definition: TaskDefinition,
-    step_no: int,
+    template_no: int,
     attempt: int,
     retry_limit: int,
     task_public_id: str,
@@ -44,14 +45,15 @@ def invoke(
     inputs: Mapping[str, str],
     lookup: Callable[[list[str]], Mapping[str, str]],
     flag: Flag | None = None,
+    item: Item | None = None,
 ) -> tuple[int, str]:
-    """Run the step's handler once: (COMPLETED, result as JSON) or (FAILED, error as JSON). Raises nothing.
+    """Run the step's handler once: (COMPLETED or DECIDED, result as JSON) or (FAILED, error as JSON). Raises nothing.
 
     `inputs` are the parents' results as JSON text by name; `lookup` fetches those of farther ancestors.
     `flag`, when set by the runner, shows as `step.cancel_requested`.
     """
     try:
-        binding: Binding = (definition.caches.get("bindings") or bindings(definition))[step_no]
+        binding: Binding = (definition.caches.get("bindings") or bindings(definition))[template_no]
     except DefinitionError as error:
         return FAILED, failure("handler_missing", str(error))
     try:
@@ -61,15 +63,17 @@ def invoke(
         result = binding.run(
             Task(task_public_id, correlation_id, definition, context_json),
             Sequence(definition, template.name, inputs, lookup),
-            Step(template, attempt, retry_limit, flag),
+            Step(template, attempt, retry_limit, flag) if item is None else Step(template, attempt, retry_limit, flag, item.place, item.json),
         )
+        if template.decision:
+            return _decide(definition, binding, template_no, result)
         if result is None and binding.output is None:
             return COMPLETED, "null"
         return _accept(binding, json_text.write_result(result))
     except json_text.ResultRejected as error:
         return FAILED, failure(error.kind, str(error))
     except BaseException as error:  # SystemExit too: a handler may end its step, not the engine
-        return FAILED, _explain(error, definition.steps[step_no])
+        return FAILED, _explain(error, definition.steps[template_no])
 
 
 def failure(
@@ -83,6 +87,17 @@ def failure(
 def clean_message(text: str) -> str:
     """The text without terminal codes, NUL and half surrogates, likely secrets masked, in at most 8 KiB of UTF-8."""
     return _cut(_clean(text[: 4 * MAX_MESSAGE_BYTES]), MAX_MESSAGE_BYTES)
+
+
+def _decide(definition: TaskDefinition, binding: Binding, template_no: int, result: Any) -> tuple[int, str]:
+    kind, text = _accept(binding, json_text.write_result(result))
+    if kind == FAILED:
+        return kind, text
+    children = [definition.steps[no].name for no in definition.children(template_no)]
+    try:
+        return DECIDED, json_text.dump(chosen(json_text.load(text), children))
+    except ValueError as error:
+        return FAILED, failure("not_a_branch", str(error))
 
 
 def _accept(binding: Binding, text: str) -> tuple[int, str]:

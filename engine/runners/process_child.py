@@ -24,7 +24,7 @@ from engine.definition import TaskDefinition
 from engine.discovery import LoadReport
 from engine.errors import RetryableError, TaskerError
 from engine.registry import HandlerRegistry
-from engine.runners import CANCELLED, FAILED, wire
+from engine.runners import CANCELLED, FAILED, Item, wire
 from engine.runners.invoke import failure, invoke
 from engine.runners.wire import CHUNK, Board, Frames, Message, frame
 from engine.settings import Settings
@@ -144,7 +144,7 @@ class Child:
                 flushed = clock()
 
     def _run_one(self, call: tuple[Any, ...]) -> tuple[int, str]:
-        number, key, step_no, attempt, retry_limit, task_id, context, correlation_id, inputs, _ = call
+        number, key, template_no, attempt, retry_limit, task_id, context, correlation_id, inputs, _, item = call
         if number in self._cancelled:
             return CANCELLED, "null"
         definition = self._find(key)
@@ -152,7 +152,7 @@ class Child:
             return FAILED, _unknown(key)
         return invoke(
             definition,
-            step_no,
+            template_no,
             attempt,
             retry_limit,
             task_id,
@@ -161,6 +161,7 @@ class Child:
             inputs,
             self._lookup,
             self._flag,
+            None if item is None else Item(*item),
         )
 
     def _tidy(self) -> None:

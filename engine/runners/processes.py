@@ -268,7 +268,7 @@ class ProcessesRunner:
         batch: list[tuple[Any, ...]] = []
         while waiting and child.takes_more(budget):
             call = waiting[0]
-            task, no = call.task, call.step_no
+            task, no = call.task, call.template_no
             pace = pace_of(task.definition)
             seconds = pace.seconds[no]
             cost = AHEAD_SECONDS if seconds is None or seconds > AHEAD_SECONDS else seconds
@@ -280,7 +280,8 @@ class ProcessesRunner:
             child.load += cost
             batch.append(
                 (number, pace.key, no, call.attempt, call.retry_limit, task.public_id, task.context_json,
-                 task.correlation_id, call.inputs, cost > ALONE_SECONDS)
+                 task.correlation_id, call.inputs, cost > ALONE_SECONDS,
+                 None if call.item is None else tuple(call.item))
             )  # fmt: skip
         if batch:
             self._moved_at = time.monotonic()
@@ -354,7 +355,7 @@ class ProcessesRunner:
                 continue
             call, cost, pace = job
             load -= cost
-            pace.learn(call.step_no, nanoseconds)
+            pace.learn(call.template_no, nanoseconds)
             learnt += nanoseconds
             count += 1
             if self._cancelling and call in self._cancelling:
@@ -416,7 +417,7 @@ class ProcessesRunner:
             return
         call, _, pace = job
         age = now - since * 1e-9
-        limit = pace.timeouts[call.step_no]
+        limit = pace.timeouts[call.template_no]
         stop_at = self._cancelling.get(call, math.inf)
         if limit is not None and age >= limit:
             self._end_head(child, number, FAILED, timeout_failure(limit))

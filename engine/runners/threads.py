@@ -125,15 +125,15 @@ class ThreadsRunner:
     def _run(self, call: StepCall, worker: threading.Thread) -> bool:
         task, running, clock = call.task, self._running, time.monotonic_ns
         definition = task.definition
-        limit = definition.steps[call.step_no].timeout
+        limit = definition.steps[call.template_no].timeout
         started = clock()
         deadline = math.inf if limit is None else started * 1e-9 + limit
         running[call] = deadline, worker
         if deadline < self._next_look:
             self._look_at(deadline)
         kind, payload = invoke(
-            definition, call.step_no, call.attempt, call.retry_limit, task.public_id, task.context_json,
-            task.correlation_id, call.inputs, partial(self._lookup, call), _Flag(self, call),
+            definition, call.template_no, call.attempt, call.retry_limit, task.public_id, task.context_json,
+            task.correlation_id, call.inputs, partial(self._lookup, call), _Flag(self, call), call.item,
         )  # fmt: skip
         if running.pop(call, None) is None:
             return False  # reported long ago, and another thread is in this one's place
@@ -173,7 +173,7 @@ class ThreadsRunner:
             if now >= self._cancelling.get(call, math.inf):
                 self._end(call, CANCELLED, "null")
             elif now >= deadline:
-                limit = call.task.definition.steps[call.step_no].timeout
+                limit = call.task.definition.steps[call.template_no].timeout
                 self._end(call, FAILED, timeout_failure(limit or 0.0))
             else:
                 self._look_at(min(deadline, self._cancelling.get(call, math.inf)))

@@ -50,10 +50,10 @@ class InlineRunner:
 
     def _run(self, call: StepCall) -> tuple[int, str]:
         task = call.task
-        with self._stubs.in_place(task.definition, call.step_no) as stub:
+        with self._stubs.in_place(task.definition, call.template_no) as stub:
             return stub or invoke(
-                task.definition, call.step_no, call.attempt, call.retry_limit, task.public_id, task.context_json,
-                task.correlation_id, call.inputs, partial(self._lookup, call), threading.Event(),
+                task.definition, call.template_no, call.attempt, call.retry_limit, task.public_id, task.context_json,
+                task.correlation_id, call.inputs, partial(self._lookup, call), threading.Event(), call.item,
             )  # fmt: skip
 
 

@@ -14,6 +14,8 @@ from engine.handlers import Flag, Sequence, Step, Task
 from engine.requests import TaskRequest
 
 STEP_NAME = "step"
+_ITEMS = "items-under-test"
+_NOT_GIVEN: Any = object()
 
 
 class _Always:
@@ -33,28 +35,32 @@ def run_step(
     output_schema: Mapping[str, Any] | None = None,
     correlation_id: str | None = None,
     cancel_requested: bool = False,
+    item: Any = _NOT_GIVEN,
+    index: int = 0,
 ) -> Any:
     """The handler's result as it would be stored; whatever the handler raises is raised.
 
-    `results` are those of the steps before it, by name. A result that cannot be stored, or that does not match
+    `results` are those of the steps before it, by name; with `item` it runs as that item of a map step. A result that cannot be stored, or that does not match
     `output_schema`, raises PermanentError with the error type as its `error_code`.
     """
     earlier = {step: _stored(value) for step, value in (results or {}).items()}
     own = StepTemplate(
         name if name not in earlier else f"{name}-under-test",
         handler_class=handler,
-        depends_on_steps=list(earlier),
+        depends_on_steps=[*earlier, *([] if item is _NOT_GIVEN else [_ITEMS])],
+        for_each=None if item is _NOT_GIVEN else _ITEMS,
         handler_config=handler_config,
         output_schema=output_schema,
     )
-    definition = TaskDefinition("testing", "run_step", steps=(*map(StepTemplate, earlier), own))
+    definition = TaskDefinition("testing", "run_step", steps=(*map(StepTemplate, earlier), *([] if item is _NOT_GIVEN else [StepTemplate(_ITEMS)]), own))
     binding = bindings(definition)[definition.numbers[own.name]]
     if binding.run is None:
         return None
     request = TaskRequest("run_step", context=context or {})
     task = Task(str(uuid.uuid4()), correlation_id, definition, json_text.dump(request.context))
     flag: Flag | None = _Always() if cancel_requested else None
-    result = binding.run(task, Sequence(definition, own.name, earlier, _nothing), Step(own, attempt, retry_limit, flag))
+    step = Step(own, attempt, retry_limit, flag) if item is _NOT_GIVEN else Step(own, attempt, retry_limit, flag, index, _stored(item))
+    result = binding.run(task, Sequence(definition, own.name, earlier, _nothing), step)
     return _checked(binding.output, json_text.load(_stored(result)))
 
 

@@ -46,7 +46,7 @@ begin
   ),
   cancelled as (
     update tasker_step s set state = 6, finished_at = v_now
-      from (select distinct l.task_no, l.step_no from lost l where abs(l.step_no) = l.step_no) l   -- see tasker_complete_batch on abs
+      from (select distinct l.task_no, l.step_no from lost l where abs(l.task_no) = l.task_no) l   -- see tasker_complete_batch on abs
      where s.task_no = l.task_no and s.step_no = l.step_no and case when s.state = 0 then true end
     returning s.task_no, s.step_no
   )
@@ -55,7 +55,7 @@ begin
 
   with uncounted as (
     update tasker_step s set counted = false
-      from (select b.task_no, b.step_no from unnest(v_blocked_tasks, v_blocked_steps) as b (task_no, step_no) where abs(b.step_no) = b.step_no) b
+      from (select b.task_no, b.step_no from unnest(v_blocked_tasks, v_blocked_steps) as b (task_no, step_no) where abs(b.task_no) = b.task_no) b
      where s.task_no = b.task_no and s.step_no = b.step_no and case when s.state = 0 and s.counted then true end
     returning s.task_no
   )

@@ -30,7 +30,7 @@ begin
   claimed as (
     update tasker_step s
        set state = 2, worker_id = p_worker, started_at = v_now, attempts = s.attempts + 1
-      from (select t.task_no, t.step_no from taken t where abs(t.step_no) = t.step_no) taken   -- see tasker_complete_batch on abs
+      from (select t.task_no, t.step_no from taken t where abs(t.task_no) = t.task_no) taken   -- see tasker_complete_batch on abs
      where s.task_no = taken.task_no and s.step_no = taken.step_no and case when s.state = 1 then true end
     returning s.task_no, s.step_no, s.definition_id, s.attempts
   ),

@@ -42,7 +42,7 @@ begin
     v_error := v_lost.error - array['retryable', 'delay'];
     v_state := case when v_step.cancel_requested then 6
                     when (v_lost.error ->> 'retryable')::boolean and v_step.attempts < v_step.retry_limit then 3 else 5 end;
-    v_run_at := case when v_state = 3 then v_now + tasker_backoff(v_step.definition_id, v_step.step_no, v_step.attempts, (v_lost.error ->> 'delay')::float8) end;
+    v_run_at := case when v_state = 3 then v_now + tasker_backoff(v_step.definition_id, coalesce(v_step.map_no, v_step.step_no), v_step.attempts, (v_lost.error ->> 'delay')::float8) end;
     update tasker_step s
        set state = v_state, worker_id = null, error = v_error, finished_at = case when v_state <> 3 then v_now end
      where s.task_no = v_step.task_no and s.step_no = v_step.step_no;

@@ -1,4 +1,5 @@
 -- tasker_move_exists: the moves a step can make at all; engine/states.py says the same and a test holds them equal.
+--   One more there is that nobody can ask for: tasker_expand_step sends a map step back to pending, to wait for its items.
 create or replace function tasker_move_exists (p_from smallint, p_to smallint)
   returns boolean
   language sql immutable strict parallel safe

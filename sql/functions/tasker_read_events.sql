@@ -2,7 +2,7 @@
 --   p_after, p_until  event ids: the events after the first, up to the second included; see tasker_event_horizon for how far it is safe to go
 --   p_types, p_namespace  only these; null: all
 --   A move to the state it came from is a note and no event; a task that is led out of failure and a step that becomes ready are none either.
---   A step that was handed back starts again in the same attempt: only the first start is an event.
+--   A step that was handed back, and a map step whose items are done, starts again in the same attempt: only the first start is an event.
 --   duration is in milliseconds: of the attempt, or of the task since its first step started. data is what a handler published.
 -- Each look-up is a lateral one by key: a plan that joins would depend on what was analysed, and when.
 create or replace function tasker_read_events (p_after bigint, p_until bigint, p_types text[] default null, p_namespace text default null)
@@ -65,8 +65,8 @@ begin
    cross join lateral (select k.namespace, k.name, k.version from tasker_definition k where k.definition_id = t.definition_id offset 0) d
     left join released r on r.task_no = e.task_no and r.step_no = e.step_no and r.attempt = e.attempt
     left join earlier b on b.task_no = e.task_no and b.step_no = e.step_no and b.attempt = e.attempt and e.from_state = 2
-    left join lateral (select p.name, k.result, k.attempts, k.started_at
-                         from tasker_step k join tasker_template p using (definition_id, step_no)
+    left join lateral (select tasker_step_name(p.name, k.item_no) as name, k.result, k.attempts, k.started_at, k.first_item
+                         from tasker_step k join tasker_template p on p.definition_id = k.definition_id and p.step_no = coalesce(k.map_no, k.step_no)
                         where k.task_no = e.task_no and k.step_no = e.step_no offset 0) s on true
    cross join lateral (
      select case when e.step_no is null and e.to_state in (4, 5, 6) then t.started_at
@@ -79,6 +79,10 @@ begin
                  else e.detail end as error) found
    where (p_namespace is null or d.namespace = p_namespace)
      and not (e.type = 'step.started' and coalesce(r.event_id < e.event_id, false))
+     and not (case when e.type = 'step.started' and s.first_item is not null
+                   then exists (select from tasker_history h where h.task_no = e.task_no and h.step_no = e.step_no and h.from_state = 2 and h.to_state = 0
+                                                               and h.event_id * 2 < e.event_id)
+                   else false end)
    order by e.event_id;
 end
 $$;

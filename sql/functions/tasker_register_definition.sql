@@ -45,14 +45,16 @@ begin
   delete from tasker_template p where p.definition_id = v_id;
   insert into tasker_template
     (definition_id, step_no, name, description, handler, parents, children, retryable, retry_limit, timeout_ms,
-     backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config)
+     backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config, decision, for_each, for_each_path)
   select v_id, step.place - 1, step.value ->> 'name', coalesce(step.value ->> 'description', ''), step.value ->> 'handler',
          array(select jsonb_array_elements_text(step.value -> 'parents')::int order by 1),
          array(select jsonb_array_elements_text(step.value -> 'children')::int order by 1),
          (step.value ->> 'retryable')::boolean, (step.value ->> 'retry_limit')::int, (step.value ->> 'timeout_ms')::bigint,
          (step.value #>> '{backoff,base}')::float8, (step.value #>> '{backoff,multiplier}')::float8,
          (step.value #>> '{backoff,cap}')::float8, (step.value #>> '{backoff,jitter}')::float8,
-         nullif(step.value -> 'output_schema', 'null'), nullif(step.value -> 'handler_config', 'null')
+         nullif(step.value -> 'output_schema', 'null'), nullif(step.value -> 'handler_config', 'null'),
+         coalesce((step.value ->> 'decision')::boolean, false), (step.value #>> '{for_each,step}')::int,
+         array(select jsonb_array_elements_text(step.value #> '{for_each,path}'))
     from jsonb_array_elements(p_definition -> 'steps') with ordinality as step (value, place);
   return v_id;
 end

@@ -1,6 +1,8 @@
 -- tasker_resolve_step: an operator supplies the outcome of a step; it counts as completed and its children receive the result.
 --   moves  pending, ready, retrying, failed -> resolved     locks  as tasker_take_step, then the task
---   raises WF001 unknown task or step, WF002 when it is running or has ended otherwise, or the task was cancelled     events step.resolved
+--   raises WF001 unknown task or step, WF002 when it is running or has ended otherwise, or the task was cancelled, 22023 when it is a decision
+--          and the result is no list of its children
+--   events step.resolved
 create or replace function tasker_resolve_step (p_task_id uuid, p_step_name text, p_result jsonb, p_actor text, p_reason text)
   returns text
   language plpgsql

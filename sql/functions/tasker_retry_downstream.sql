@@ -15,8 +15,8 @@ declare
   v_task_no bigint := tasker_task_no(p_task_id);
   v_step_no int := tasker_step_no(v_task_no, p_step_name);
   v_now timestamptz := tasker_clock();
-  v_below record;
-  v_reset int[] := '{}';
+  v_reset int[];
+  v_items int[];
   v_running text;
   v_task tasker_task;
   v_step tasker_step;
@@ -25,48 +25,40 @@ begin
   perform from tasker_step s where s.task_no = v_task_no order by s.step_no for update;
   select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
   select s.* into v_step from tasker_step s where s.task_no = v_task_no and s.step_no = v_step_no;
+  if v_step.map_no is not null then
+    raise exception 'an item is made anew with its step; retry that with everything downstream' using errcode = 'WF002';
+  end if;
   if v_step.state in (0, 1, 2, 3) then
     raise exception 'the step is %, only one that has ended can be retried with everything downstream', tasker_state_name(v_step.state) using errcode = 'WF002';
   end if;
-  select string_agg(p.name, ', ' order by p.step_no) into v_running
-    from tasker_step s join tasker_template p using (definition_id, step_no) where s.task_no = v_task_no and s.state = 2;
+  select string_agg(tasker_step_name(p.name, s.item_no), ', ' order by s.step_no) into v_running
+    from tasker_step s join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
+   where s.task_no = v_task_no and s.state = 2;
   if v_running is not null then
     raise exception 'still running: %; wait for it, or cancel it first', v_running using errcode = 'WF002';
   end if;
   perform tasker_refuse_cancelled(v_task_no);
 
-  -- in order of number, so parents first: what waits for a step that was cancelled and stays so is left as it is
-  for v_below in
-    with recursive below (step_no) as (
-      select v_step_no
-      union
-      select c.step_no
-        from below b
-       cross join lateral (select k.children from tasker_step k where k.task_no = v_task_no and k.step_no = b.step_no offset 0) s,
-             unnest(s.children) as c (step_no)
-    )
-    select b.step_no, array(select o.step_no from unnest(p.parents) as x (step_no)
-                             cross join lateral (select k.step_no, k.state from tasker_step k where k.task_no = v_task_no and k.step_no = x.step_no offset 0) o
-                             where o.state = 6) as cancelled
-      from below b join tasker_template p on p.definition_id = v_task.definition_id and p.step_no = b.step_no
-     order by b.step_no
-  loop
-    if v_below.cancelled <@ v_reset then
-      v_reset := v_reset || v_below.step_no;
-    end if;
-  end loop;
+  v_reset := tasker_downstream(v_task_no, v_step_no);
   if v_reset = '{}' then
-    raise exception 'a step that it waits for was cancelled; retry that one with everything downstream' using errcode = 'WF002';
+    raise exception 'a step that it waits for was cancelled or did not choose it; retry that one with everything downstream' using errcode = 'WF002';
   end if;
-  delete from tasker_ready r where r.task_no = v_task_no and r.step_no = any(v_reset);
-  delete from tasker_delayed d where d.task_no = v_task_no and d.step_no = any(v_reset);
+  -- items are made anew with their map step; those of before stay on record, and what of them could still move is over
+  v_items := array(select s.step_no from tasker_step s where s.task_no = v_task_no and s.map_no = any(v_reset) and s.state not in (4, 7, 8));
+  delete from tasker_ready r where r.task_no = v_task_no and r.step_no = any(v_reset || v_items);
+  delete from tasker_delayed d where d.task_no = v_task_no and d.step_no = any(v_reset || v_items);
 
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason, detail)
   select v_task_no, s.step_no, v_now, s.state, 0, p_actor, p_reason, jsonb_build_object('reset', true, 'result', s.result)
     from tasker_step s where s.task_no = v_task_no and s.step_no = any(v_reset) and s.state <> 0 order by s.step_no;
+  insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason, detail)
+  select v_task_no, s.step_no, v_now, s.state, 7, p_actor, p_reason, '{"reset": true}'
+    from tasker_step s where s.task_no = v_task_no and s.step_no = any(v_items) order by s.step_no;
+  update tasker_step s set state = 7, finished_at = v_now, counted = false, paused = false where s.task_no = v_task_no and s.step_no = any(v_items);
   update tasker_step s
      set state = 0, pending = parent.open, retry_limit = least(s.attempts + p.retry_limit, 32767), paused = v_task.paused,
-         bypass = s.bypass and s.step_no <> v_step_no, cancel_requested = false, finished_at = null, result = null, error = null
+         bypass = s.bypass and s.step_no <> v_step_no, cancel_requested = false, passed_over = false, first_item = null, item_count = null,
+         finished_at = null, result = null, error = null
     from tasker_template p
    cross join lateral (select count(*) filter (where o.state not in (4, 7, 8) or o.step_no = any(v_reset))::int as open
                          from unnest(p.parents) as x (step_no)

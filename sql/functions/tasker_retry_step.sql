@@ -23,7 +23,7 @@ begin
      set state = 1, finished_at = null,
          retry_limit = case when v_step.state = 5 then least(s.attempts + p.retry_limit, 32767) else s.retry_limit end
     from tasker_template p
-   where s.task_no = v_task_no and s.step_no = v_step_no and p.definition_id = s.definition_id and p.step_no = s.step_no;
+   where s.task_no = v_task_no and s.step_no = v_step_no and p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no);
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
   values (v_task_no, v_step_no, v_now, v_step.state, 1, p_actor, p_reason);
   insert into tasker_ready (rank, task_no, step_no, definition_id)

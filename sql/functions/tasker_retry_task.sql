@@ -17,7 +17,7 @@ begin
     update tasker_step s
        set state = 1, finished_at = null, retry_limit = least(s.attempts + p.retry_limit, 32767)
       from tasker_template p
-     where s.task_no = v_task_no and s.state = 5 and p.definition_id = s.definition_id and p.step_no = s.step_no
+     where s.task_no = v_task_no and s.state = 5 and p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
     returning s.step_no, s.definition_id, s.paused
   ),
   ready as (

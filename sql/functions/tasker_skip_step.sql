@@ -1,4 +1,4 @@
--- tasker_skip_step: an operator goes on without a step.
+-- tasker_skip_step: an operator goes on without a step; after a decision that is skipped all its children go on.
 --   moves  ready, retrying, failed -> skipped; a pending step is marked and becomes skipped when its parents are done, so nothing overtakes them
 --   locks  as tasker_take_step, then the task
 --   raises WF001 unknown task or step, WF002 when it is running or has ended otherwise, or the task was cancelled     events step.skipped

@@ -12,8 +12,8 @@ create or replace function tasker_update_step_status (p_step_id bigint, p_from_s
   set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
-  v_task_no bigint := p_step_id / 1048576;
-  v_step_no int := (p_step_id % 1048576)::int;
+  v_task_no bigint := (tasker_step_place(p_step_id)).task_no;
+  v_step_no int := (tasker_step_place(p_step_id)).step_no;
   v_now timestamptz := tasker_clock();
   v_from smallint := tasker_state_code(p_from_state);
   v_to smallint := tasker_state_code(p_to_state);
@@ -37,7 +37,7 @@ begin
     perform tasker_refuse_cancelled(v_task_no);
   end if;
   perform tasker_leave_queue(v_task_no, v_step_no);
-  v_run_at := case when v_to = 3 then v_now + tasker_backoff(v_step.definition_id, v_step_no, v_step.attempts, null) end;
+  v_run_at := case when v_to = 3 then v_now + tasker_backoff(v_step.definition_id, coalesce(v_step.map_no, v_step_no), v_step.attempts, null) end;
   -- what moved by hand was not bypassed on request: its parents' end must not move it once more
   update tasker_step s
      set state = v_to, worker_id = case when v_to = 2 then 0 end, attempts = s.attempts + (v_to = 2)::int, bypass = s.bypass and v_from <> 0,

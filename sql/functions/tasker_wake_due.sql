@@ -20,7 +20,7 @@ begin
   woken as (
     update tasker_step s
        set state = case when s.bypass then 7 else 1 end, finished_at = case when s.bypass then v_now end
-      from (select * from due where abs(step_no) = step_no order by task_no, step_no) due   -- see tasker_complete_batch on abs
+      from (select * from due where abs(task_no) = task_no order by task_no, step_no) due   -- see tasker_complete_batch on abs
      where s.task_no = due.task_no and s.step_no = due.step_no
        and case when s.state = 3 or s.state = 0 and s.pending = 0 then true end
     returning s.task_no, s.step_no, s.definition_id, s.paused, s.state, s.attempts, due.run_at

@@ -29,6 +29,9 @@ create table tasker_template (
   handler         text,                     -- what to call, for people to read; null completes at once
   parents         int[] not null,
   children        int[] not null,
+  decision        boolean not null default false,   -- its result names the children that go on
+  for_each        int,                      -- a map step: the step whose result holds the list of its items; null: an ordinary step
+  for_each_path   text[] not null default '{}',     -- where in that result the list is
   retryable       boolean not null,
   retry_limit     int not null check (retry_limit between 1 and 1000),  -- attempts in all, the first included
   timeout_ms      bigint check (timeout_ms > 0),
@@ -38,7 +41,8 @@ create table tasker_template (
   backoff_jitter      float8 not null check (backoff_jitter between 0 and 1),  -- share of the wait
   output_schema   jsonb,
   handler_config  jsonb,
-  primary key (definition_id, step_no)
+  primary key (definition_id, step_no),
+  check (for_each is null or not decision)
 );
 -- names are unique within a definition. An expression, not columns: on a table whose statistics are from when it was empty, a plan would as
 -- gladly walk all of a definition by an index of (definition_id, name) as find one step by the key

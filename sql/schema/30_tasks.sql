@@ -10,6 +10,7 @@ create table tasker_task (
   remaining      int not null,              -- counted steps that have not ended; 0 settles the task
   failed_count     int not null default 0,  -- steps now failed
   cancelled_count  int not null default 0,  -- steps now cancelled
+  item_count       int not null default 0,  -- steps that map steps have made; they bear the numbers -1 down to -item_count
   priority       smallint not null default 0,
   context        jsonb not null,
   tags           text[] not null default '{}',
@@ -34,7 +35,7 @@ create index tasker_task_tags on tasker_task using gin (tags) where tags <> '{}'
 
 create table tasker_step (
   task_no       bigint not null,
-  step_no       int not null,
+  step_no       int not null,               -- a parent's is below its child's, so those of items are below 0
   definition_id int not null,
   pending       int not null,               -- parents that do not satisfy it yet
   state         smallint not null check (state between 0 and 8),
@@ -44,12 +45,18 @@ create table tasker_step (
   bypass        boolean not null default false,   -- becomes skipped when its parents are done
   paused        boolean not null default false,   -- the task is paused: it may become ready, but is parked
   cancel_requested  boolean not null default false,
+  passed_over   boolean not null default false,   -- skipped because no decision chose a way to it
   worker_id     int,                        -- set exactly while running
   started_at    timestamptz,
   finished_at   timestamptz,
   children      int[],                      -- null for a leaf
   result        jsonb,
   error         jsonb,                      -- of the last attempt that failed
+  first_item    int,                        -- of a map step: the number of its first item; null until it has made them
+  item_count    int,                        -- of a map step: how many it made
+  map_no        int,                        -- of an item: the map step it belongs to, whose template it follows; null for a step of the definition
+  item_no       int,                        -- of an item: its place in the list, from 0
+  item          jsonb,                      -- of an item: what it is to work on
   primary key (task_no, step_no),           -- the only index: every state change stays inside its page
   check ((worker_id is not null) = (state = 2))
 ) with (fillfactor = 60);

@@ -12,6 +12,7 @@ from engine.definition import (
     StepTemplate,
     TaskDefinition,
     assemble,
+    chosen,
     handler_path,
     is_prerelease,
     version_key,
@@ -244,7 +245,7 @@ def test_the_json_is_what_the_database_takes() -> None:
     assert found["fingerprint"] == definition.fingerprint
     assert found["steps"][0] | {"backoff": None} == {
         "name": "a", "description": "", "handler": "shop.steps.A", "parents": [], "children": [1], "retryable": False,
-        "retry_limit": 1, "timeout_ms": None, "backoff": None, "output_schema": None, "handler_config": {},
+        "retry_limit": 1, "timeout_ms": None, "backoff": None, "output_schema": None, "handler_config": {}, "decision": False, "for_each": None,
     }  # fmt: skip
     assert (found["steps"][1]["parents"], found["steps"][1]["timeout_ms"]) == ([0], 1500)
 
@@ -291,3 +292,89 @@ def test_too_many_dependencies_are_refused() -> None:
     many = [f"s{no}" for no in range(1000)]
     steps = [*({"name": name} for name in many), *({"name": f"t{no}", "depends_on_steps": many} for no in range(101))]
     assert codes(lambda: assemble(steps, namespace="shop", name="big", version="1.0.0")) == [("step_templates", "too_many_dependencies")]
+
+
+# Decisions and map steps
+
+
+def dynamic(*steps: dict[str, Any]) -> TaskDefinition:
+    return assemble(steps, namespace="shop", name="order")
+
+
+ROUTE = {"name": "route", "decision": True, "handler_class": "shop.route"}
+LIST = {"name": "list", "handler_class": "shop.list"}
+
+
+def each(for_each: str, **options: Any) -> dict[str, Any]:
+    return {"name": "each", "for_each": for_each, "handler_class": "shop.each", "depends_on_step": "list", **options}
+
+
+def test_a_map_step_says_where_its_list_is() -> None:
+    definition = dynamic(LIST, {"name": "between", "depends_on_step": "list"}, each("list.page.rows", depends_on_step="between"))
+    assert definition.source(2) == (0, ["page", "rows"])
+    assert definition.source(1) is None
+    assert definition.maps == {2}
+    assert definition.to_json()["steps"][2]["for_each"] == {"step": 0, "path": ["page", "rows"]}
+
+
+def test_a_name_with_dots_is_taken_as_a_name_before_it_is_taken_as_a_path() -> None:
+    definition = dynamic({"name": "list"}, {"name": "list.items", "depends_on_step": "list"}, each("list.items.rows", depends_on_step="list.items"))
+    assert definition.source(2) == (1, ["rows"])
+
+
+def test_the_longest_name_counts_only_among_the_steps_before() -> None:
+    definition = dynamic({"name": "list"}, {"name": "list.items"}, each("list.items"))
+    assert definition.source(definition.numbers["each"]) == (definition.numbers["list"], ["items"])
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ((ROUTE,), ("step_templates[0].decision", "no_branches")),
+        ((LIST, each("lst")), ("step_templates[1].for_each", "no_ancestor")),
+        ((LIST, {"name": "later", "depends_on_step": "each"}, each("later")), ("step_templates[2].for_each", "no_ancestor")),
+        ((LIST, each("each")), ("step_templates[1].for_each", "no_ancestor")),
+        ((LIST, each("list", decision=True)), ("step_templates[1].for_each", "two_kinds")),
+        ((LIST, each("list", handler_class=None)), ("step_templates[1].for_each", "no_handler")),
+        (({**ROUTE, "handler_class": None}, {"name": "a", "depends_on_step": "route"}), ("step_templates[0].decision", "no_handler")),
+        (({**ROUTE, "decision": "yes"},), ("step_templates[0].decision", "bad_type")),
+        ((LIST, each(3)), ("step_templates[1].for_each", "bad_type")),  # type: ignore[arg-type]
+        ((LIST, each("")), ("step_templates[1].for_each", "bad_name")),
+        ((LIST, each("x" * 501)), ("step_templates[1].for_each", "bad_name")),
+    ],
+)
+def test_what_cannot_decide_or_fan_out_is_refused(steps: tuple[dict[str, Any], ...], expected: tuple[str, str]) -> None:
+    assert codes(lambda: dynamic(*steps)) == [expected]
+
+
+def test_a_wrong_source_is_told_with_the_nearest_step_before() -> None:
+    (problem,) = problems(lambda: dynamic(LIST, each("lst")))
+    assert problem.message == "step 'each': 'lst' begins with no step that comes before it; did you mean 'list'?"
+
+
+def test_the_kind_of_a_step_is_part_of_what_decides_how_a_task_runs() -> None:
+    plain, route = ({**ROUTE, "decision": kind} for kind in (False, True))
+    child = {"name": "a", "depends_on_step": "route"}
+    assert dynamic(plain, child).difference(dynamic(route, child)) == ["steps.route.decision: false -> true"]
+    assert dynamic(LIST, each("list")).difference(dynamic(LIST, each("list.rows"))) == ['steps.each.for_each: "list" -> "list.rows"']
+
+
+@pytest.mark.parametrize(("result", "names"), [("a", ["a"]), (["b", "a", "b"], ["b", "a"]), ([], []), (None, []), (("b",), ["b"])])
+def test_a_choice_is_a_list_of_children(result: Any, names: list[str]) -> None:
+    assert chosen(result, ["a", "b"]) == names
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ("charg", "the decision chose 'charg', which is no step after it; did you mean 'charge'? After it come charge, ship"),
+        (["ship", "z"], "the decision chose 'z', which is no step after it. After it come charge, ship"),
+        (5, "a decision returns the name of a step after it, or a list of names, not int 5"),
+        ({"charge": True}, "a decision returns the name of a step after it, or a list of names, not dict"),
+        ([None], "a decision returns the name of a step after it, or a list of names, not list"),
+    ],
+)
+def test_what_is_no_choice_is_told(result: Any, words: str) -> None:
+    with pytest.raises(ValueError, match="decision") as raised:
+        chosen(result, ["charge", "ship"])
+    assert str(raised.value) == words

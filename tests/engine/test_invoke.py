@@ -13,7 +13,7 @@ import pytest
 from engine import HandlerRegistry, PermanentError, RetryableError, StepHandler, StepTemplate, TaskDefinition, Workflow
 from engine.handlers import Sequence, Step, Task
 from engine.json_text import REPLACED_KEY
-from engine.runners import COMPLETED, FAILED
+from engine.runners import COMPLETED, DECIDED, FAILED, Item
 from engine.runners.invoke import invoke
 
 TASK_ID = "0190b5a0-0000-7000-8000-000000000001"
@@ -340,3 +340,72 @@ def test_an_empty_handler_costs_at_most_five_microseconds() -> None:
             invoke(*arguments)
         best = min(best, (time.perf_counter() - started) / 5_000)
     assert best < 5e-6
+
+
+# Decisions and items
+
+
+def decided(handler: Any, **options: Any) -> tuple[int, Any]:
+    own = StepTemplate("own", handler_class=handler, decision=True, **options)
+    children = [StepTemplate(name, depends_on_step="own") for name in ("charge", "ship")]
+    definition = TaskDefinition("shop", "order", "1.2.0", steps=(own, *children, StepTemplate("later", depends_on_step="ship")))
+    kind, payload = invoke(definition, 0, 1, 3, TASK_ID, "{}", None, {}, nothing_more)
+    return kind, json.loads(payload)
+
+
+@pytest.mark.parametrize(("result", "names"), [("ship", ["ship"]), (["charge", "ship"], ["charge", "ship"]), ([], []), (None, []), (("ship",), ["ship"])])
+def test_a_decision_ends_with_the_names_of_the_children_that_go_on(result: Any, names: list[str]) -> None:
+    assert decided(lambda: result) == (DECIDED, names)
+
+
+@pytest.mark.parametrize("result", ["shp", "later", "own", 5, {"ship": 1}])
+def test_a_choice_that_is_no_child_fails_the_decision_for_good(result: Any) -> None:
+    kind, error = decided(lambda: result)
+    assert (kind, error["type"], error["retryable"]) == (FAILED, "not_a_branch", False)
+
+
+def test_a_decisions_result_must_fit_its_output_schema_too() -> None:
+    kind, error = decided(lambda: "ship", output_schema={"type": "array"})
+    assert (kind, error["type"]) == (FAILED, "output_schema")
+
+
+def run_item(handler: Any, value: Any, place: int = 2, parents: Mapping[str, Any] | None = None) -> tuple[int, Any]:
+    known = {"list": [], **(parents or {})}
+    own = StepTemplate("own", handler_class=handler, depends_on_steps=list(known), for_each="list")
+    definition = TaskDefinition("shop", "order", "1.2.0", steps=(*map(StepTemplate, known), own))
+    no = definition.numbers["own"]
+    inputs = {name: json.dumps(found) for name, found in (parents or {}).items()}
+    lookup = lambda names: {name: json.dumps(known[name]) for name in names}  # noqa: E731
+    kind, payload = invoke(definition, no, 1, 3, TASK_ID, "{}", None, inputs, lookup, None, Item(no, place, json.dumps(value)))
+    return kind, json.loads(payload)
+
+
+def test_a_function_receives_its_item_and_its_place() -> None:
+    assert run_item(lambda item, index: [item, index], {"sku": 7}) == (COMPLETED, [{"sku": 7}, 2])
+    assert run_item(lambda task, *, index, item: [item, index], None) == (COMPLETED, [None, 2])
+
+
+def test_an_item_reads_the_steps_before_its_map_step() -> None:
+    assert run_item(lambda item, prices, list: [item, prices, list], "a", parents={"prices": {"a": 3}}) == (COMPLETED, ["a", {"a": 3}, []])
+
+
+def test_a_class_finds_its_item_on_the_step() -> None:
+    class Work(StepHandler):
+        def process(self, task: Task, sequence: Sequence, step: Step) -> Any:
+            return [step.name, step.item, step.index]
+
+    assert run_item(Work, "x") == (COMPLETED, ["own[2]", "x", 2])
+
+
+def test_a_step_that_is_no_item_has_none() -> None:
+    assert run(lambda step: [step.name, step.item, step.index]) == (COMPLETED, ["own", None, None])
+
+
+def test_an_ancestor_called_item_is_that_step_where_no_items_are() -> None:
+    assert run(lambda item: item, parents={"item": 5}) == (COMPLETED, 5)
+
+
+def test_a_parameter_for_an_item_is_refused_where_no_items_are() -> None:
+    error = failed(lambda item: item)
+    assert error["type"] == "handler_missing"
+    assert "is for the items of a step with for_each" in error["message"]

@@ -228,3 +228,29 @@ def test_any_junk_is_an_error_with_problems_and_nothing_else(junk: str) -> None:
 def test_keys_that_look_like_numbers_may_be_quoted() -> None:
     text: Any = with_step('handler_config: {"1": a, "no": b}')
     assert load_text(text).definition.step("a").handler_config == {"1": "a", "no": "b"}
+
+
+DYNAMIC = """\
+name: order
+step_templates:
+  - name: route
+    handler_class: shop.route
+    decision: true
+  - name: list
+    handler_class: shop.list
+    depends_on_step: route
+  - name: each
+    handler_class: shop.each
+    depends_on_step: list
+    for_each: list.rows
+"""
+
+
+def test_a_decision_and_a_map_step_are_written_as_options() -> None:
+    steps = load_text(DYNAMIC).definition.steps
+    assert [(step.decision, step.for_each) for step in steps] == [(True, None), (False, None), (False, "list.rows")]
+
+
+def test_a_source_that_does_not_come_before_is_told_where_it_stands() -> None:
+    (problem,) = problems(DYNAMIC.replace("list.rows", "lists"))
+    assert (problem.code, problem.line) == ("no_ancestor", 12)

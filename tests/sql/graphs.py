@@ -8,7 +8,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -35,9 +35,13 @@ class Task:
     id: str
     definition_id: int
     names: tuple[str, ...]
+    items: dict[str, int] = field(default_factory=dict, compare=False)   # known once `expand` has made them
 
     def step_no(self, name: str) -> int:
-        return self.names.index(name)
+        return self.items[name] if name in self.items else self.names.index(name)
+
+    def name_of(self, step_no: int) -> str:
+        return self.names[step_no] if step_no >= 0 else next(name for name, no in self.items.items() if no == step_no)
 
     def step_id(self, name: str) -> int:
         return self.no * 1048576 + self.step_no(name)
@@ -174,6 +178,30 @@ def fail_all(conn: Conn, held: list[Held], *, worker: int, retryable: bool = Fal
     )
 
 
+def decide(conn: Conn, task: Task, name: str, *chosen: str) -> None:
+    """The decision ends well with what it chose; a ready one runs first."""
+    held = running(conn, task, name)
+    decide_all(conn, [held], [list(chosen)], worker=holder(conn, held))
+
+
+def decide_all(conn: Conn, held: list[Held], choices: list[Any], *, worker: int) -> None:
+    query = "select tasker_decide_steps(%s, %s::bigint[], %s::int[], %s::smallint[], %s::jsonb)"
+    conn.execute(query, [worker, *columns(held), json.dumps(choices)])
+
+
+def expand(conn: Conn, task: Task, name: str) -> list[str]:
+    """A map step makes its items or ends with their results; a ready one runs first. Returns the items' names, in order."""
+    held = running(conn, task, name)
+    expand_held(conn, held, worker=holder(conn, held))
+    rows = conn.execute("select name, step_no from tasker_steps where task_no = %s and map_no = %s order by item_no", [task.no, held.step_no]).fetchall()
+    task.items.update(rows)
+    return [row[0] for row in rows]
+
+
+def expand_held(conn: Conn, held: Held, *, worker: int) -> None:
+    conn.execute("select tasker_expand_step(%s, %s, %s, %s::smallint)", [worker, *held])
+
+
 def release(conn: Conn, held: list[Held], *, worker: int | None = None) -> int:
     query = "select tasker_release_steps(%s, %s::bigint[], %s::int[], %s::smallint[])"
     return int(value(conn, query, worker or own_worker(conn), *columns(held)))
@@ -296,7 +324,7 @@ def history(conn: Conn, task: Task, name: str | None = None) -> list[tuple[str, 
 
 def names_of(task: Task, held: Iterable[Held]) -> set[str]:
     """The steps of this task among those held."""
-    return {task.names[one.step_no] for one in held if one.task_no == task.no}
+    return {task.name_of(one.step_no) for one in held if one.task_no == task.no}
 
 
 # ---- time and refusals

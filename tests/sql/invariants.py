@@ -22,7 +22,9 @@ RULES = {
          and 1 <> (select count(*) from tasker_delayed d where d.task_no = s.task_no and d.step_no = s.step_no)""",
     "pending counts the parents that do not satisfy, until the step has ended": """
       select s.task_no, s.step_no from tasker_step s join tasker_template p using (definition_id, step_no)
-       where s.state in (0, 1, 2, 3, 5) and s.pending <> (select count(*) from tasker_step o where o.task_no = s.task_no and o.step_no = any(p.parents) and o.state not in (4, 7, 8))""",
+       where s.state in (0, 1, 2, 3, 5)
+         and s.pending <> (select count(*) from tasker_step o
+                            where o.task_no = s.task_no and (o.step_no = any(p.parents) or o.map_no = s.step_no) and o.state not in (4, 7, 8))""",
     "no step runs before its parents are done": """
       select s.task_no, s.step_no from tasker_step s where s.state in (1, 2, 3, 4, 5) and s.pending > 0""",
     "remaining is the number of counted steps that have not ended": """
@@ -84,7 +86,35 @@ RULES = {
     "every recorded move exists": """
       select h.task_no, h.step_no, h.from_state, h.to_state from tasker_history h
        where h.step_no is not null and h.from_state <> h.to_state and not tasker_move_exists(h.from_state, h.to_state)
-         and not coalesce((h.detail ->> 'reset')::boolean and h.to_state = 0, false)""",
+         and not coalesce((h.detail ->> 'reset')::boolean and h.to_state = 0, false)
+         and not coalesce((h.detail ->> 'reset')::boolean and h.to_state = 7, false)
+         and not (h.from_state = 2 and h.to_state = 0 and h.reason like 'made % item%')""",
+    "what a decision did not choose does not run": """
+      select s.task_no, s.step_no, c.step_no from tasker_step s join tasker_template p using (definition_id, step_no),
+             unnest(p.children) as child (step_no)
+        join tasker_template n on n.step_no = child.step_no join tasker_step c on c.step_no = child.step_no
+       where p.decision and s.state in (4, 8) and s.result is not null and n.definition_id = s.definition_id and c.task_no = s.task_no
+         and not s.result ? n.name and c.state not in (6, 7, 8)""",
+    "a step is passed over because it was not chosen, or all its parents were": """
+      select s.task_no, s.step_no from tasker_step s join tasker_template p using (definition_id, step_no)
+       where s.passed_over
+         and (s.state <> 7
+              or not exists (select from tasker_step d join tasker_template o using (definition_id, step_no)
+                              where d.task_no = s.task_no and d.step_no = any(p.parents) and o.decision and d.state in (4, 8) and not d.result ? p.name)
+                 and exists (select from tasker_step o where o.task_no = s.task_no and o.step_no = any(p.parents) and not o.passed_over))""",
+    "what only passed over steps lead to does not run": """
+      select s.task_no, s.step_no from tasker_step s join tasker_template p using (definition_id, step_no)
+       where p.parents <> '{}' and s.state in (0, 1, 2, 3, 4, 5)
+         and not exists (select from tasker_step o where o.task_no = s.task_no and o.step_no = any(p.parents) and not o.passed_over)""",
+    "a map step and its task know how many items there are": """
+      select s.task_no, s.step_no, s.item_count from tasker_step s
+       where s.first_item is not null and s.item_count <> (select count(*) from tasker_step i where i.task_no = s.task_no and i.map_no = s.step_no
+                                                             and i.step_no = s.first_item + i.item_no and i.item_no < s.item_count)
+      union all
+      select t.task_no, null, t.item_count from tasker_task t
+       where t.item_count <> (select count(*) from tasker_step i where i.task_no = t.task_no and i.map_no is not null and i.step_no >= -t.item_count)""",
+    "a completed map step has a result per item": """
+      select s.task_no, s.step_no from tasker_step s where s.state = 4 and s.first_item is not null and jsonb_array_length(s.result) <> s.item_count""",
 }
 
 

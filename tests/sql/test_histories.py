@@ -37,6 +37,15 @@ class Step:
     bypass: bool = False
     asked_to_stop: bool = False
     due_at: float | None = None
+    decision: bool = False
+    chosen: set[str] | None = None
+    passed_over: bool = False
+    for_each: str | None = None
+    has_items: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        return not self.decision and self.for_each is None
 
 
 @dataclass
@@ -65,12 +74,31 @@ class Model:
         return found
 
     def reset(self, name: str) -> list[str]:
-        """The step and all below it, but for what waits for a step that was cancelled and stays so; parents first."""
+        """The step and all below it, but for what waits for a step that stays cancelled and what no decision leads to; parents first."""
         found: list[str] = []
         for step in sorted(self.steps.values(), key=lambda one: self.task.step_no(one.name)):
-            if step.name in {name} | self.all_below(name) and all(self.steps[parent].state != "cancelled" or parent in found for parent in step.parents):
+            if step.name in {name} | self.all_below(name) and not self._stays(step, found):
                 found.append(step.name)
         return found
+
+    def _stays(self, step: Step, reset: list[str]) -> bool:
+        parents = [self.steps[parent] for parent in step.parents if "[" not in parent]
+        kept = [parent for parent in parents if parent.name not in reset]
+        cancelled = any(parent.state == "cancelled" for parent in kept)
+        unchosen = any(parent.state in ("completed", "resolved") and parent.chosen is not None and step.name not in parent.chosen for parent in kept)
+        return cancelled or unchosen or bool(parents) and kept == parents and all(parent.passed_over for parent in parents)
+
+    def forget_items(self, step: Step) -> None:
+        """Its items are made anew; what of them could still move is over, and their numbers are not given again."""
+        for name in [parent for parent in step.parents if "[" in parent]:
+            item, number = self.steps.pop(name), self.task.items.pop(name)
+            if item.state not in SATISFYING:
+                self.final_events.append((name, "skipped"))
+            kept = f"{name} of before, {number}"
+            self.task.items[kept] = number
+            self.final_events = [(kept if event[0] == name else event[0], event[1]) for event in self.final_events]
+        step.parents = tuple(parent for parent in step.parents if "[" not in parent)
+        step.has_items = False
 
     def all_below(self, name: str) -> set[str]:
         found: set[str] = set()
@@ -84,7 +112,15 @@ class Model:
             due = step.due_at is None or step.due_at <= now
             if step.state == "pending" and due and not self.open_parents(step):
                 step.due_at = None
-                self.move(step, "skipped" if step.bypass else "ready")
+                step.passed_over = bool(step.parents) and all(self.steps[parent].passed_over for parent in step.parents)
+                self.move(step, "skipped" if step.bypass or step.passed_over else "ready")
+
+    def pass_over(self, decision: str, chosen: set[str]) -> None:
+        self.steps[decision].chosen = chosen
+        for child in self.children(decision):
+            if child.state == "pending" and child.name not in chosen:
+                child.passed_over = True
+                self.move(child, "skipped")
 
     def wake(self, now: float) -> None:
         for step in self.steps.values():
@@ -148,11 +184,30 @@ class Histories(RuleBasedStateMachine):
         limits = {name: data.draw(st.integers(1, 3)) for name in names}
         bypass = data.draw(st.sets(st.sampled_from(names), max_size=2)) if data.draw(st.booleans()) else set()
         graph = ", ".join([*names, *(f"{parent} -> {name}" for name in names for parent in sorted(parents[name]))])
+        before = {parent for name in names for parent in parents[name]}
+        decisions = data.draw(st.sets(st.sampled_from(sorted(before)), min_size=1, max_size=2)) if before and data.draw(st.booleans()) else set()
+        sources: dict[str, str] = {}
+        for name in names:
+            possible = sorted(parent for parent in parents[name] if parent not in decisions and parent not in sources)
+            if possible and name not in decisions and data.draw(st.booleans()):
+                sources[name] = possible[0]
+        kinds = {
+            **{name: {"decision": True, "handler_class": "flows.decide"} for name in decisions},
+            **{name: {"for_each": source, "handler_class": "flows.work"} for name, source in sources.items()},
+        }
         run_at = graphs.value(self.conn, "select tasker_clock() + %s * interval '1 second'", later) if later else None
         task = graphs.given_task(
-            self.conn, graph, backoff=NO_JITTER, steps={name: {"retry_limit": limits[name]} for name in names}, bypass_steps=sorted(bypass), run_at=run_at
+            self.conn,
+            graph,
+            backoff=NO_JITTER,
+            steps={name: {"retry_limit": limits[name], **kinds.get(name, {})} for name in names},
+            bypass_steps=sorted(bypass),
+            run_at=run_at,
         )
-        steps = {name: Step(name, parents[name], limits[name], limits[name], bypass=name in bypass) for name in task.names}
+        steps = {
+            name: Step(name, parents[name], limits[name], limits[name], bypass=name in bypass, decision=name in decisions, for_each=sources.get(name))
+            for name in task.names
+        }
         model = Model(task, steps)
         self.models.append(model)
         for step in steps.values():
@@ -171,11 +226,14 @@ class Histories(RuleBasedStateMachine):
         self._started(taken, self.workers[who])
         self._compare()
 
-    @precondition(lambda self: self._held())
+    @precondition(lambda self: any(step.is_plain for _, step in self._held()))
     @rule(data=st.data(), want=st.integers(0, 6))
     def complete(self, data: st.DataObject, want: int) -> None:
         self._wake()
-        worker, held = self._some_held(data)
+        worker, held = self._some_held(data, [(model, step) for model, step in self._held() if step.is_plain])
+        self._complete(worker, held, want)
+
+    def _complete(self, worker: int, held: list[tuple[Model, Step]], want: int) -> None:
         for model, step in held:
             model.move(step, "completed")
         for model, _ in held:
@@ -185,6 +243,60 @@ class Histories(RuleBasedStateMachine):
         assert len(taken) == min(want, waiting)
         self._started(taken, worker)
         self._compare()
+
+    @precondition(lambda self: any(step.decision for _, step in self._held()))
+    @rule(data=st.data())
+    def decide(self, data: st.DataObject) -> None:
+        self._decide(data, *self._some_held(data, [(model, step) for model, step in self._held() if step.decision]))
+
+    def _decide(self, data: st.DataObject, worker: int, held: list[tuple[Model, Step]]) -> None:
+        choices = [self._some_choice(data, model, step) for model, step in held]
+        graphs.decide_all(self.conn, [self._handle(model, step) for model, step in held], choices, worker=worker)
+        for (model, step), chosen in zip(held, choices, strict=True):
+            model.move(step, "completed")
+            model.pass_over(step.name, set(chosen))
+            model.unlock(self.now)
+        self._compare()
+
+    @precondition(lambda self: any(step.for_each for _, step in self._held()))
+    @rule(data=st.data(), count=st.integers(0, 3))
+    def expand(self, data: st.DataObject, count: int) -> None:
+        worker, held = self._some_held(data, [(model, step) for model, step in self._held() if step.for_each])
+        self._expand(worker, *held[0], count)
+
+    def _expand(self, worker: int, model: Model, step: Step, count: int) -> None:
+        source = model.steps[step.for_each or ""]
+        self.conn.execute(
+            "update tasker_step set result = to_jsonb(array_fill(7, array[%s])) where task_no = %s and step_no = %s",
+            [count, model.task.no, model.task.step_no(source.name)],
+        )
+        graphs.expand_held(self.conn, self._handle(model, step), worker=worker)
+        if step.asked_to_stop:
+            model.cancel(step)
+        elif step.has_items or not count or source.state == "skipped":
+            model.move(step, "completed")
+            model.unlock(self.now)
+        else:
+            self._made_items(model, step, count)
+        self._compare()
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data(), who=st.integers(0, 1), turns=st.integers(1, 4))
+    def work(self, data: st.DataObject, who: int, turns: int) -> None:
+        """An engine takes on all there is and ends it well, a few times over: so that histories get somewhere."""
+        worker = self.workers[who]
+        for _ in range(turns):
+            self.claim(want=6, who=who)
+            held = [(model, step) for model, step in self._held() if step.worker == worker]
+            for model, step in held:
+                if step.for_each:
+                    self._expand(worker, model, step, data.draw(st.integers(0, 3)))
+            for kind, end in (
+                ([(model, step) for model, step in held if step.decision], lambda some: self._decide(data, worker, some)),
+                ([(model, step) for model, step in held if step.is_plain], lambda some: self._complete(worker, some, 0)),
+            ):
+                if kind:
+                    end(kind)
 
     @precondition(lambda self: self._held())
     @rule(data=st.data(), retryable=st.booleans(), delay=st.sampled_from([None, None, 0.0, 300.0]))
@@ -303,7 +415,7 @@ class Histories(RuleBasedStateMachine):
         model, step = self._some_step(data, "completed", "failed", "resolved", "skipped")
         running = any(other.state == "running" for other in model.steps.values())
         reset = model.reset(step.name)
-        if step.state in OPEN or running or model.cancel_requested or not reset:
+        if "[" in step.name or step.state in OPEN or running or model.cancel_requested or not reset:
             self._refused(lambda: graphs.retry_downstream(self.conn, model.task, step.name, context))
             return
         for name in reset:
@@ -311,6 +423,8 @@ class Histories(RuleBasedStateMachine):
             other.state, other.due_at, other.worker, other.asked_to_stop = "pending", None, None, False
             other.bypass = other.bypass and name != step.name
             other.retry_limit = other.attempts + other.granted
+            other.passed_over, other.chosen = False, None
+            model.forget_items(other)
         if not model.open_parents(step):
             step.state = "ready"
         assert graphs.retry_downstream(self.conn, model.task, step.name, context) == step.state
@@ -359,8 +473,11 @@ class Histories(RuleBasedStateMachine):
         if step.state not in ("pending", "ready", "retrying", "failed") or model.cancel_requested:
             self._refused(lambda: graphs.resolve_step(self.conn, model.task, step.name))
             return
+        result: Any = self._some_choice(data, model, step) if step.decision else {"by": "hand"}
         model.move(step, "resolved")
-        assert graphs.resolve_step(self.conn, model.task, step.name, {"by": "hand"}) == "resolved"
+        if step.decision:
+            model.pass_over(step.name, set(result))
+        assert graphs.resolve_step(self.conn, model.task, step.name, result) == "resolved"
         self._wake()
 
     @precondition(lambda self: self.models)
@@ -393,6 +510,18 @@ class Histories(RuleBasedStateMachine):
 
     # ---- the model's side
 
+    def _made_items(self, model: Model, step: Step, count: int) -> None:
+        step.attempts -= 1
+        step.has_items = True
+        model.move(step, "pending")
+        lowest = graphs.value(self.conn, "select first_item from tasker_step where task_no = %s and step_no = %s", model.task.no, model.task.step_no(step.name))
+        for place in range(count):
+            name = f"{step.name}[{place}]"
+            model.task.items[name] = lowest + place
+            model.steps[name] = Step(name, (), step.granted, step.granted)
+            model.move(model.steps[name], "ready")
+            step.parents += (name,)
+
     def _failed(self, model: Model, step: Step, *, retryable: bool, delay: float | None) -> None:
         if step.asked_to_stop:
             model.cancel(step)
@@ -415,7 +544,7 @@ class Histories(RuleBasedStateMachine):
         assert len({(one.task_no, one.step_no) for one in taken}) == len(taken)
         for one in taken:
             model = by_no[one.task_no]
-            step = model.steps[model.task.names[one.step_no]]
+            step = model.steps[model.task.name_of(one.step_no)]
             assert step.state == "ready", f"{step.name} was handed out while {step.state}"
             step.attempts += 1
             assert step.attempts == one.attempt
@@ -436,9 +565,9 @@ class Histories(RuleBasedStateMachine):
     def _held(self) -> list[tuple[Model, Step]]:
         return [(model, step) for model in self.models for step in model.steps.values() if step.worker]
 
-    def _some_held(self, data: st.DataObject) -> tuple[int, list[tuple[Model, Step]]]:
+    def _some_held(self, data: st.DataObject, held: list[tuple[Model, Step]] | None = None) -> tuple[int, list[tuple[Model, Step]]]:
         """Some steps of one worker: few of them, or so many that the batched path is taken."""
-        held = self._held()
+        held = self._held() if held is None else held
         worker = data.draw(st.sampled_from(sorted({step.worker for _, step in held if step.worker})))
         mine = [(model, step) for model, step in held if step.worker == worker]
         return worker, mine[: data.draw(st.integers(1, len(mine)))]
@@ -450,6 +579,9 @@ class Histories(RuleBasedStateMachine):
         model = self._some_model(data)
         wanted = [step for step in model.steps.values() if step.state in preferred] or list(model.steps.values())
         return model, data.draw(st.sampled_from(wanted))
+
+    def _some_choice(self, data: st.DataObject, model: Model, step: Step) -> list[str]:
+        return sorted(data.draw(st.sets(st.sampled_from([child.name for child in model.children(step.name)]))))
 
     def _handle(self, model: Model, step: Step) -> Held:
         return Held(model.task.no, model.task.step_no(step.name), step.attempts)
@@ -465,8 +597,9 @@ class Histories(RuleBasedStateMachine):
         for model in self.models:
             model.settle()
             steps = {step.name: (step.state, step.attempts, step.retry_limit, step.worker) for step in model.steps.values()}
-            rows = self.conn.execute("select name, state, attempts, retry_limit, worker_id from tasker_steps where task_no = %s", [model.task.no]).fetchall()
-            assert {row[0]: tuple(row[1:]) for row in rows} == steps
+            rows = self.conn.execute("select step_no, state, attempts, retry_limit, worker_id from tasker_steps where task_no = %s", [model.task.no]).fetchall()
+            found = {model.task.name_of(row[0]): tuple(row[1:]) for row in rows}
+            assert {name: row for name, row in found.items() if "of before" not in name} == steps
             assert graphs.task_state(self.conn, model.task) == model.state
             assert sorted(self._final_moves(model)) == sorted(model.final_events)
         assert_invariants(self.conn)
@@ -477,7 +610,7 @@ class Histories(RuleBasedStateMachine):
         rows = self.conn.execute(
             "select step_no, tasker_state_name(to_state) from tasker_history where task_no = %s and step_no is not null and to_state >= 4", [model.task.no]
         ).fetchall()
-        return [(model.task.names[row[0]], row[1]) for row in rows]
+        return [(model.task.name_of(row[0]), row[1]) for row in rows]
 
 
 # one failing history takes minutes to shrink

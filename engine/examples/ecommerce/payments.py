@@ -41,7 +41,7 @@ class CardRefused(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """One payment as the gateway recorded it; status `completed`, `authorized` or `captured`."""
+    """One payment as the gateway recorded it; status `completed`, `authorized`, `captured` or `refunded`."""
 
     payment_id: str
     transaction_id: str
@@ -81,6 +81,11 @@ def capture(payment_id: str) -> Payment:
     if row is None:
         raise GatewayError("unknown_payment")
     return _payment(row)
+
+
+def refund(key: str, wanted: Charge, *, now: str) -> Payment:
+    """Pay money back, once per `key`; its status is `refunded`. Raises as `charge` does."""
+    return _pay(key, wanted, status="refunded", now=now)
 
 
 def declined_count(email: str, *, since: str) -> int:

@@ -102,6 +102,14 @@ def reserve(key: str, quantities: Mapping[int, int]) -> list[dict[str, Any]]:
     return changes
 
 
+def restock(key: str, product_id: int, quantity: int) -> None:
+    """Put units back on the shelf, once per `key`."""
+    with open_shop() as shop:
+        taken = json.dumps([{"product_id": product_id, "quantity": -quantity}])
+        if shop.execute("insert into reservations (key, changes) values (?, ?) on conflict (key) do nothing", (key, taken)).rowcount:
+            shop.execute("update products set stock = stock + ? where product_id = ?", (quantity, product_id))
+
+
 def place_order(key: str, *, email: str, total: Decimal, created_at: str) -> sqlite3.Row:
     """The order with its `order_id`, `number`, `created_at`; entered once per `key`."""
     with open_shop() as shop:

@@ -22,7 +22,11 @@ drop function if exists tasker_subscribe;
 
 drop function if exists tasker_step_readiness;
 
+drop function if exists tasker_step_place;
+
 drop function if exists tasker_step_no;
+
+drop function if exists tasker_step_name;
 
 drop function if exists tasker_step_id;
 
@@ -74,6 +78,8 @@ drop function if exists tasker_read_tasks;
 
 drop function if exists tasker_read_results;
 
+drop function if exists tasker_read_items;
+
 drop function if exists tasker_publish_event;
 
 drop function if exists tasker_postpone_event;
@@ -81,6 +87,8 @@ drop function if exists tasker_postpone_event;
 drop function if exists tasker_pause_task;
 
 drop function if exists tasker_pause_schedule;
+
+drop function if exists tasker_pass_over;
 
 drop function if exists tasker_note_schedule_run;
 
@@ -94,6 +102,8 @@ drop function if exists tasker_lay_aside_event;
 
 drop function if exists tasker_read_events;
 
+drop function if exists tasker_is_passed_over;
+
 drop function if exists tasker_hold_tasks;
 
 drop function if exists tasker_hold_steps;
@@ -104,9 +114,17 @@ drop function if exists tasker_heartbeat;
 
 drop function if exists tasker_get_ready_steps;
 
+drop function if exists tasker_gather_items;
+
 drop function if exists tasker_fail_steps;
 
+drop function if exists tasker_expand_step;
+
 drop function if exists tasker_event_horizon;
+
+drop function if exists tasker_downstream;
+
+drop function if exists tasker_decide_steps;
 
 drop function if exists tasker_create_tasks;
 

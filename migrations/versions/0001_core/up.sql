@@ -13,7 +13,7 @@
 
 create sequence tasker_task_no;
 
--- source: schema/20_definitions.sql 87c251e5942e
+-- source: schema/20_definitions.sql c29de7c42f40
 -- What may run: namespaces, task definitions and their step templates.
 
 create table tasker_namespace (
@@ -45,6 +45,9 @@ create table tasker_template (
   handler         text,                     -- what to call, for people to read; null completes at once
   parents         int[] not null,
   children        int[] not null,
+  decision        boolean not null default false,   -- its result names the children that go on
+  for_each        int,                      -- a map step: the step whose result holds the list of its items; null: an ordinary step
+  for_each_path   text[] not null default '{}',     -- where in that result the list is
   retryable       boolean not null,
   retry_limit     int not null check (retry_limit between 1 and 1000),  -- attempts in all, the first included
   timeout_ms      bigint check (timeout_ms > 0),
@@ -54,13 +57,14 @@ create table tasker_template (
   backoff_jitter      float8 not null check (backoff_jitter between 0 and 1),  -- share of the wait
   output_schema   jsonb,
   handler_config  jsonb,
-  primary key (definition_id, step_no)
+  primary key (definition_id, step_no),
+  check (for_each is null or not decision)
 );
 -- names are unique within a definition. An expression, not columns: on a table whose statistics are from when it was empty, a plan would as
 -- gladly walk all of a definition by an index of (definition_id, name) as find one step by the key
 create unique index tasker_template_name on tasker_template ((definition_id::text || ' ' || name));
 
--- source: schema/30_tasks.sql ecd3b25ca2c3
+-- source: schema/30_tasks.sql ba3d6271cf63
 -- What runs: tasks, their steps, and the two queues a waiting step can stand in.
 -- No foreign keys here: rows are only made and removed by our functions, and the checks would halve the speed.
 
@@ -73,6 +77,7 @@ create table tasker_task (
   remaining      int not null,              -- counted steps that have not ended; 0 settles the task
   failed_count     int not null default 0,  -- steps now failed
   cancelled_count  int not null default 0,  -- steps now cancelled
+  item_count       int not null default 0,  -- steps that map steps have made; they bear the numbers -1 down to -item_count
   priority       smallint not null default 0,
   context        jsonb not null,
   tags           text[] not null default '{}',
@@ -97,7 +102,7 @@ create index tasker_task_tags on tasker_task using gin (tags) where tags <> '{}'
 
 create table tasker_step (
   task_no       bigint not null,
-  step_no       int not null,
+  step_no       int not null,               -- a parent's is below its child's, so those of items are below 0
   definition_id int not null,
   pending       int not null,               -- parents that do not satisfy it yet
   state         smallint not null check (state between 0 and 8),
@@ -107,12 +112,18 @@ create table tasker_step (
   bypass        boolean not null default false,   -- becomes skipped when its parents are done
   paused        boolean not null default false,   -- the task is paused: it may become ready, but is parked
   cancel_requested  boolean not null default false,
+  passed_over   boolean not null default false,   -- skipped because no decision chose a way to it
   worker_id     int,                        -- set exactly while running
   started_at    timestamptz,
   finished_at   timestamptz,
   children      int[],                      -- null for a leaf
   result        jsonb,
   error         jsonb,                      -- of the last attempt that failed
+  first_item    int,                        -- of a map step: the number of its first item; null until it has made them
+  item_count    int,                        -- of a map step: how many it made
+  map_no        int,                        -- of an item: the map step it belongs to, whose template it follows; null for a step of the definition
+  item_no       int,                        -- of an item: its place in the list, from 0
+  item          jsonb,                      -- of an item: what it is to work on
   primary key (task_no, step_no),           -- the only index: every state change stays inside its page
   check ((worker_id is not null) = (state = 2))
 ) with (fillfactor = 60);
@@ -343,7 +354,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_block_descendants.sql 4add2b2145e7
+-- source: functions/tasker_block_descendants.sql f4c7968a22d8
 -- tasker_block_descendants: what follows when steps have just failed or been cancelled for good.
 --   The first time in a task everything is counted anew; later only the newly blocked steps are taken off the count.
 --   moves  descendants of a cancelled step -> cancelled; task -> its final state when nothing can progress
@@ -392,7 +403,7 @@ begin
   ),
   cancelled as (
     update tasker_step s set state = 6, finished_at = v_now
-      from (select distinct l.task_no, l.step_no from lost l where abs(l.step_no) = l.step_no) l   -- see tasker_complete_batch on abs
+      from (select distinct l.task_no, l.step_no from lost l where abs(l.task_no) = l.task_no) l   -- see tasker_complete_batch on abs
      where s.task_no = l.task_no and s.step_no = l.step_no and case when s.state = 0 then true end
     returning s.task_no, s.step_no
   )
@@ -401,7 +412,7 @@ begin
 
   with uncounted as (
     update tasker_step s set counted = false
-      from (select b.task_no, b.step_no from unnest(v_blocked_tasks, v_blocked_steps) as b (task_no, step_no) where abs(b.step_no) = b.step_no) b
+      from (select b.task_no, b.step_no from unnest(v_blocked_tasks, v_blocked_steps) as b (task_no, step_no) where abs(b.task_no) = b.task_no) b
      where s.task_no = b.task_no and s.step_no = b.step_no and case when s.state = 0 and s.counted then true end
     returning s.task_no
   )
@@ -549,7 +560,7 @@ as $$
    order by c.next_run_at, c.schedule_id
 $$;
 
--- source: functions/tasker_claim_steps.sql cb4a1c23c66d
+-- source: functions/tasker_claim_steps.sql 42f5dd2bfb90
 -- tasker_claim_steps: leases up to p_want ready steps to one worker, best rank first.
 --   p_definitions  the definitions the worker has handlers for; steps of others stay for other engines
 --   moves  ready -> running, and the task pending -> running     locks  ready rows (claimed elsewhere: skipped), steps, tasks
@@ -582,7 +593,7 @@ begin
   claimed as (
     update tasker_step s
        set state = 2, worker_id = p_worker, started_at = v_now, attempts = s.attempts + 1
-      from (select t.task_no, t.step_no from taken t where abs(t.step_no) = t.step_no) taken   -- see tasker_complete_batch on abs
+      from (select t.task_no, t.step_no from taken t where abs(t.task_no) = t.task_no) taken   -- see tasker_complete_batch on abs
      where s.task_no = taken.task_no and s.step_no = taken.step_no and case when s.state = 1 then true end
     returning s.task_no, s.step_no, s.definition_id, s.attempts
   ),
@@ -978,6 +989,92 @@ begin
 end
 $$;
 
+-- source: functions/tasker_decide_steps.sql e1a7d6004ee7
+-- tasker_decide_steps: decisions end well: the children they chose go on, the others are passed over, and so is what only these lead to.
+--   p_choices  one JSON list per step: the names of those of its children that go on
+--   moves  running -> completed; children -> skipped, the chosen as tasker_unlock_children; task -> its state
+--   locks  as tasker_hold_tasks, then the tasks     fence  state, worker and attempt     events step.completed, step.skipped, task.*
+--   raises 22023 when a choice is no list of the step's children
+create or replace function tasker_decide_steps (p_worker int, p_task_nos bigint[], p_step_nos int[], p_attempts smallint[], p_choices jsonb)
+  returns void
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+declare
+  v_decided record;
+  v_step tasker_step;
+  v_passed int[];
+  v_ended int := 0;
+begin
+  perform tasker_hold_tasks(array(select distinct t.task_no from unnest(p_task_nos) as t (task_no) order by 1));
+  for v_decided in
+    select o.task_no, o.step_no, o.attempt, o.chosen
+      from rows from (unnest(p_task_nos), unnest(p_step_nos), unnest(p_attempts), jsonb_array_elements(p_choices)) as o (task_no, step_no, attempt, chosen)
+     order by o.task_no, o.step_no
+  loop
+    update tasker_step s
+       set state = 4, result = v_decided.chosen, error = null, worker_id = null, finished_at = tasker_clock()
+     where s.task_no = v_decided.task_no and s.step_no = v_decided.step_no
+       and s.state = 2 and s.worker_id = p_worker and s.attempts = v_decided.attempt
+    returning s.* into v_step;
+    continue when not found;
+    v_ended := v_ended + 1;
+    insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id)
+    values (v_step.task_no, v_step.step_no, v_step.finished_at, 2, 4, v_step.attempts, p_worker);
+    v_passed := tasker_pass_over(v_step, v_decided.chosen) || v_step.step_no;
+    perform tasker_unlock_children(array_fill(v_step.task_no, array[cardinality(v_passed)]), v_passed);
+    perform tasker_recount_task(v_step.task_no);
+  end loop;
+  if v_ended > 0 then
+    perform pg_notify('tasker_ready', '');
+  end if;
+end
+$$;
+
+-- source: functions/tasker_downstream.sql 18fe1149091f
+-- tasker_downstream: what runs again when a step is retried with everything downstream: the step and all below it, by number, parents first.
+--   Not among them, and so left as it is, what waits for a step that was cancelled and stays so, and what no decision leads to that is not
+--   taken anew. Empty when that goes for the step itself.
+create or replace function tasker_downstream (p_task_no bigint, p_step_no int)
+  returns int[]
+  language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+declare
+  v_again int[] := '{}';
+  v_below record;
+begin
+  for v_below in
+    with recursive below (step_no) as (
+      select p_step_no
+      union
+      select c.step_no
+        from below b
+       cross join lateral (select k.children from tasker_step k where k.task_no = p_task_no and k.step_no = b.step_no offset 0) s,
+             unnest(s.children) as c (step_no)
+    )
+    select b.step_no, parent.cancelled, parent.unchosen, parent.over, p.parents
+      from below b
+     cross join lateral (select k.definition_id from tasker_step k where k.task_no = p_task_no and k.step_no = b.step_no offset 0) s
+     cross join lateral (select k.name, k.parents from tasker_template k where k.definition_id = s.definition_id and k.step_no = b.step_no offset 0) p
+     cross join lateral (
+       select coalesce(array_agg(o.step_no) filter (where o.state = 6), '{}') as cancelled,
+              coalesce(array_agg(o.step_no) filter (where o.decision and o.state in (4, 8) and o.result is not null and not o.result ? p.name), '{}') as unchosen,
+              coalesce(array_agg(o.step_no) filter (where o.state = 7 and o.passed_over), '{}') as over
+         from unnest(p.parents) as x (step_no)
+        cross join lateral (select k.step_no, k.state, k.passed_over, k.result, t.decision
+                              from tasker_step k join tasker_template t using (definition_id, step_no)
+                             where k.task_no = p_task_no and k.step_no = x.step_no offset 0) o) parent
+     order by b.step_no
+  loop
+    continue when not v_below.cancelled <@ v_again or not v_below.unchosen <@ v_again
+               or v_below.parents <> '{}' and v_below.over @> v_below.parents and not v_below.parents && v_again;
+    v_again := v_again || v_below.step_no;
+  end loop;
+  return v_again;
+end
+$$;
+
 -- source: functions/tasker_event_horizon.sql 0ec7df764a13
 -- tasker_event_horizon: the newest event there may be, and which transactions may still hold back older ones.
 --   p_decided  the caller knows already that nothing up to here is yet to appear; while nothing is newer, it costs no transaction number
@@ -1000,7 +1097,103 @@ begin
 end
 $$;
 
--- source: functions/tasker_fail_steps.sql ede982330057
+-- source: functions/tasker_expand_step.sql 68b9a1d55d97
+-- tasker_expand_step: a map step is due: it makes one item per element of its list and waits for them; when they are done, it ends with their results.
+--   The engine calls it for every map step it claims, whichever of the two is due. The first costs no attempt, as the step will be claimed again.
+--   moves  running -> pending, its items come into being as ready; -> completed with [] for an empty list, or when its items are done;
+--          -> failed when the list is none (not_a_list) or too long (too_many_items)
+--   locks  the map step, then its task; when it ends, as tasker_gather_items or tasker_fail_steps
+--   fence  state, worker and attempt     raises 40001 when another map step of the task makes its items in this moment     events step.completed, step.failed
+create or replace function tasker_expand_step (p_worker int, p_task_no bigint, p_step_no int, p_attempt smallint)
+  returns void
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+declare
+  c_items constant int := 10000;         -- of one map step
+  c_steps constant int := 50000;         -- of one task, items included
+  v_now timestamptz := tasker_clock();
+  v_step tasker_step;
+  v_template tasker_template;
+  v_list jsonb;
+  v_count int;
+  v_steps int;
+  v_items int;
+  v_lost boolean;
+  v_task tasker_task;
+  v_problem jsonb;
+begin
+  select s.* into v_step from tasker_step s
+   where s.task_no = p_task_no and s.step_no = p_step_no and s.state = 2 and s.worker_id = p_worker and s.attempts = p_attempt;
+  if not found then
+    return;
+  end if;
+  if v_step.first_item is not null and not v_step.cancel_requested then
+    perform tasker_gather_items(p_worker, v_step);
+    return;
+  end if;
+
+  select p.* into v_template from tasker_template p where p.definition_id = v_step.definition_id and p.step_no = p_step_no;
+  -- a step that was skipped gives nothing to work on
+  select case when o.state = 7 then '[]' else o.result #> v_template.for_each_path end into v_list
+    from tasker_step o where o.task_no = p_task_no and o.step_no = v_template.for_each;
+  v_count := case when jsonb_typeof(v_list) = 'array' then jsonb_array_length(v_list) end;
+  select t.item_count, d.step_count + t.item_count + v_count into v_items, v_steps
+    from tasker_task t join tasker_definition d using (definition_id) where t.task_no = p_task_no;
+  v_problem := case
+    when v_step.cancel_requested then jsonb_build_object('type', 'cancelled', 'message', 'stopped on request')
+    when v_count is null then jsonb_build_object('type', 'not_a_list', 'message', format('%s, which gives this step its items, is %s, not a list',
+      (select array_to_string(p.name || v_template.for_each_path, '.') from tasker_template p where p.definition_id = v_step.definition_id and p.step_no = v_template.for_each),
+      coalesce(case jsonb_typeof(v_list) when 'object' then 'an object' when 'null' then null else 'a ' || jsonb_typeof(v_list) end, 'nothing')))
+    when v_count > c_items then jsonb_build_object('type', 'too_many_items', 'message', format('the list has %s items; the limit is %s', v_count, c_items))
+    when v_steps > c_steps then jsonb_build_object('type', 'too_many_items', 'message', format('the task would have %s steps; the limit is %s', v_steps, c_steps))
+  end;
+  if v_problem is not null then
+    perform tasker_fail_steps(p_worker, array[p_task_no], array[p_step_no], array[p_attempt],
+                              jsonb_build_array(v_problem || '{"code": null, "traceback": "", "retryable": false, "delay": null}'));
+    return;
+  end if;
+
+  if v_count = 0 then
+    update tasker_step s set first_item = 0, item_count = 0
+     where s.task_no = p_task_no and s.step_no = p_step_no and s.state = 2 and s.worker_id = p_worker and s.attempts = p_attempt;
+    perform from tasker_complete_few(p_worker, 0, array[p_task_no], array[p_step_no], array[p_attempt], '[[]]', 0);
+    return;
+  end if;
+
+  perform from tasker_step s
+    where s.task_no = p_task_no and s.step_no = p_step_no and s.state = 2 and s.worker_id = p_worker and s.attempts = p_attempt and not s.cancel_requested
+      for update;
+  if not found then
+    raise exception 'the map step has moved' using errcode = '40001';
+  end if;
+  select t.* into v_task from tasker_task t where t.task_no = p_task_no for update;
+  if v_task.item_count <> v_items then
+    raise exception 'another map step has made its items' using errcode = '40001';
+  end if;
+  v_items := v_items + v_count;
+  v_lost := v_task.failed_count + v_task.cancelled_count > 0;   -- then every step that can move is counted, see tasker_recount_task
+  update tasker_task t
+     set item_count = v_items, remaining = t.remaining + case when v_lost then v_count else 0 end
+   where t.task_no = p_task_no;
+  update tasker_step s
+     set state = 0, worker_id = null, attempts = s.attempts - 1, pending = v_count, first_item = -v_items, item_count = v_count
+   where s.task_no = p_task_no and s.step_no = p_step_no;
+  insert into tasker_history (task_no, step_no, at, from_state, to_state, worker_id, reason)
+  values (p_task_no, p_step_no, v_now, 2, 0, p_worker, format('made %s %s', v_count, case when v_count = 1 then 'item' else 'items' end));
+  insert into tasker_step (task_no, step_no, definition_id, pending, state, retry_limit, counted, paused, children, map_no, item_no, item)
+  select p_task_no, element.place::int - 1 - v_items, v_step.definition_id, 0, 1, v_template.retry_limit,
+         v_lost, v_task.paused, array[p_step_no], p_step_no, element.place::int - 1, element.value
+    from jsonb_array_elements(v_list) with ordinality as element (value, place);
+  insert into tasker_ready (rank, task_no, step_no, definition_id)
+  select case when v_task.paused then 'infinity' else v_now - v_task.priority * interval '1 minute' end, p_task_no, place - v_items,
+         case when v_task.paused then -v_step.definition_id else v_step.definition_id end
+    from generate_series(0, v_count - 1) as place;
+  perform pg_notify('tasker_ready', '');
+end
+$$;
+
+-- source: functions/tasker_fail_steps.sql a7818f95915e
 -- tasker_fail_steps: attempts that ended badly: each goes into its back-off, or ends for good.
 --   p_errors  one JSON object per step: {"type", "message", "code", "traceback", "retryable": bool, "delay": seconds or null}
 --   moves  running -> retrying while attempts are left and the error is retryable; -> cancelled when it was asked to stop; else -> failed
@@ -1045,7 +1238,7 @@ begin
     v_error := v_lost.error - array['retryable', 'delay'];
     v_state := case when v_step.cancel_requested then 6
                     when (v_lost.error ->> 'retryable')::boolean and v_step.attempts < v_step.retry_limit then 3 else 5 end;
-    v_run_at := case when v_state = 3 then v_now + tasker_backoff(v_step.definition_id, v_step.step_no, v_step.attempts, (v_lost.error ->> 'delay')::float8) end;
+    v_run_at := case when v_state = 3 then v_now + tasker_backoff(v_step.definition_id, coalesce(v_step.map_no, v_step.step_no), v_step.attempts, (v_lost.error ->> 'delay')::float8) end;
     update tasker_step s
        set state = v_state, worker_id = null, error = v_error, finished_at = case when v_state <> 3 then v_now end
      where s.task_no = v_step.task_no and s.step_no = v_step.step_no;
@@ -1065,7 +1258,41 @@ begin
 end
 $$;
 
--- source: functions/tasker_get_ready_steps.sql ebac2363d5e1
+-- source: functions/tasker_gather_items.sql 8ca0b73c1e08
+-- tasker_gather_items: a map step whose items are done ends with the list of their results, in order; an item that was skipped gives null.
+--   p_step  the map step, running under the worker
+--   moves  running -> completed, children as tasker_complete_few; -> failed when the results are too large together (result_too_large)
+--   locks, fence, events  as tasker_complete_few, or tasker_fail_steps
+create or replace function tasker_gather_items (p_worker int, p_step tasker_step)
+  returns void
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+declare
+  c_bytes constant bigint := 16777216;   -- of all results as text
+  v_bytes bigint;
+begin
+  select sum(octet_length(s.result::text) + 2) into v_bytes
+    from tasker_step s
+   where s.task_no = p_step.task_no and s.step_no >= p_step.first_item and s.step_no < p_step.first_item + p_step.item_count;
+  if v_bytes > c_bytes then
+    perform tasker_fail_steps(p_worker, array[p_step.task_no], array[p_step.step_no], array[p_step.attempts], jsonb_build_array(jsonb_build_object(
+      'type', 'result_too_large', 'message', format('the results of the items are %s bytes together; the limit is %s', v_bytes, c_bytes),
+      'code', null, 'traceback', '', 'retryable', false, 'delay', null)));
+    return;
+  end if;
+  -- it began when it made its items, not when they were done
+  update tasker_step s
+     set started_at = (select min(h.at) from tasker_history h where h.task_no = p_step.task_no and h.step_no = p_step.step_no and h.to_state = 2)
+   where s.task_no = p_step.task_no and s.step_no = p_step.step_no and s.state = 2 and s.worker_id = p_worker and s.attempts = p_step.attempts;
+  perform from tasker_complete_few(p_worker, 0, array[p_step.task_no], array[p_step.step_no], array[p_step.attempts],
+    (select jsonb_build_array(jsonb_agg(coalesce(s.result, 'null') order by s.step_no))
+       from tasker_step s
+      where s.task_no = p_step.task_no and s.step_no >= p_step.first_item and s.step_no < p_step.first_item + p_step.item_count), 0);
+end
+$$;
+
+-- source: functions/tasker_get_ready_steps.sql f8ac6859f2e8
 -- tasker_get_ready_steps: which steps of a task may run now.
 --   returns no rows when the task is not one of this namespace and name, or is paused
 create or replace function tasker_get_ready_steps (p_namespace text, p_task_name text, p_task_id uuid)
@@ -1080,15 +1307,15 @@ begin
   select t.task_no into v_task_no from tasker_task t join tasker_definition d using (definition_id)
    where t.task_id = p_task_id and d.namespace = p_namespace and d.name = p_task_name;
   return query
-  select tasker_step_id(s.task_no, s.step_no), p.name, s.attempts, s.retry_limit, waiting.since
+  select tasker_step_id(s.task_no, s.step_no), tasker_step_name(p.name, s.item_no), s.attempts, s.retry_limit, waiting.since
     from (select r.step_no, r.rank as since from tasker_ready r where r.task_no = v_task_no and r.definition_id > 0
           union all
           select d.step_no, d.run_at from tasker_delayed d where d.task_no = v_task_no and d.run_at <= tasker_clock()
              and not (select t.paused from tasker_task t where t.task_no = v_task_no)) waiting
    -- lateral by key: a join may be planned as a walk through all steps of the task, depending on what was analysed, and when
-   cross join lateral (select k.task_no, k.step_no, k.definition_id, k.attempts, k.retry_limit, k.state, k.bypass from tasker_step k
+   cross join lateral (select k.task_no, k.step_no, k.map_no, k.item_no, k.definition_id, k.attempts, k.retry_limit, k.state, k.bypass from tasker_step k
                         where k.task_no = v_task_no and k.step_no = waiting.step_no offset 0) s
-   cross join lateral (select k.name from tasker_template k where k.definition_id = s.definition_id and k.step_no = s.step_no offset 0) p
+   cross join lateral (select k.name from tasker_template k where k.definition_id = s.definition_id and k.step_no = coalesce(s.map_no, s.step_no) offset 0) p
    where s.state in (0, 1, 3) and not (s.state = 0 and s.bypass)
    order by s.step_no;
 end
@@ -1127,20 +1354,27 @@ begin
 end
 $$;
 
--- source: functions/tasker_hold_steps.sql 3858129e7f63
+-- source: functions/tasker_hold_steps.sql 7312b0048780
 -- tasker_hold_steps: these steps move only by the caller until its transaction ends, and so does everything in the whole tasks.
 --   p_whole  tasks of which every step that can still move is held; their queue rows are held already, see tasker_hold_queues
 --   locks  steps by (task_no, step_no), whichever of the two they are named for
+--   raises 40001 when a map step made its items in this moment: they are not held, and the caller starts again
 create or replace function tasker_hold_steps (p_task_nos bigint[], p_step_nos int[], p_whole bigint[])
   returns void
   language plpgsql
   set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
+declare
+  v_items bigint := (select sum(t.item_count) from tasker_task t where t.task_no = any(p_whole));
 begin
   perform from (select k.task_no, k.step_no from tasker_step k where k.task_no = any(p_whole) and k.state in (0, 1, 2, 3, 5)
                 union all select s.task_no, s.step_no from unnest(p_task_nos, p_step_nos) as s (task_no, step_no)
                  order by 1, 2) held
      cross join lateral (select from tasker_step k where k.task_no = held.task_no and k.step_no = held.step_no for update) s;
+  -- now every map step is held too, so what a new snapshot does not show will not come
+  if v_items <> (select sum(t.item_count) from tasker_task t where t.task_no = any(p_whole)) then
+    raise exception 'a map step made its items while the task was being held' using errcode = '40001';
+  end if;
 end
 $$;
 
@@ -1157,12 +1391,29 @@ begin
 end
 $$;
 
--- source: functions/tasker_read_events.sql 59cf8f4ea913
+-- source: functions/tasker_is_passed_over.sql d4b66a84ff37
+-- tasker_is_passed_over: whether no way leads to a step: a decision before it did not choose it, or every step before it was passed over.
+--   A decision that was skipped, or moved by hand without a result, has chosen all. Asked when the parents are done, or held by the caller.
+create or replace function tasker_is_passed_over (p_task_no bigint, p_step_no int)
+  returns boolean
+  language sql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+  select coalesce(bool_or(o.decision and o.state in (4, 8) and o.result is not null and not o.result ? o.child) or bool_and(o.state = 7 and o.passed_over), false)
+    from (select k.definition_id from tasker_step k where k.task_no = p_task_no and k.step_no = p_step_no offset 0) s
+   cross join lateral (select p.name, p.parents from tasker_template p where p.definition_id = s.definition_id and p.step_no = p_step_no offset 0) own
+   cross join unnest(own.parents) as parent (step_no)
+   cross join lateral (select own.name as child, p.decision, k.state, k.passed_over, k.result
+                         from tasker_step k join tasker_template p using (definition_id, step_no)
+                        where k.task_no = p_task_no and k.step_no = parent.step_no offset 0) o
+$$;
+
+-- source: functions/tasker_read_events.sql 134ee5f91d74
 -- tasker_read_events: what happened, as events, in the order of their ids.
 --   p_after, p_until  event ids: the events after the first, up to the second included; see tasker_event_horizon for how far it is safe to go
 --   p_types, p_namespace  only these; null: all
 --   A move to the state it came from is a note and no event; a task that is led out of failure and a step that becomes ready are none either.
---   A step that was handed back starts again in the same attempt: only the first start is an event.
+--   A step that was handed back, and a map step whose items are done, starts again in the same attempt: only the first start is an event.
 --   duration is in milliseconds: of the attempt, or of the task since its first step started. data is what a handler published.
 -- Each look-up is a lateral one by key: a plan that joins would depend on what was analysed, and when.
 create or replace function tasker_read_events (p_after bigint, p_until bigint, p_types text[] default null, p_namespace text default null)
@@ -1225,8 +1476,8 @@ begin
    cross join lateral (select k.namespace, k.name, k.version from tasker_definition k where k.definition_id = t.definition_id offset 0) d
     left join released r on r.task_no = e.task_no and r.step_no = e.step_no and r.attempt = e.attempt
     left join earlier b on b.task_no = e.task_no and b.step_no = e.step_no and b.attempt = e.attempt and e.from_state = 2
-    left join lateral (select p.name, k.result, k.attempts, k.started_at
-                         from tasker_step k join tasker_template p using (definition_id, step_no)
+    left join lateral (select tasker_step_name(p.name, k.item_no) as name, k.result, k.attempts, k.started_at, k.first_item
+                         from tasker_step k join tasker_template p on p.definition_id = k.definition_id and p.step_no = coalesce(k.map_no, k.step_no)
                         where k.task_no = e.task_no and k.step_no = e.step_no offset 0) s on true
    cross join lateral (
      select case when e.step_no is null and e.to_state in (4, 5, 6) then t.started_at
@@ -1239,6 +1490,10 @@ begin
                  else e.detail end as error) found
    where (p_namespace is null or d.namespace = p_namespace)
      and not (e.type = 'step.started' and coalesce(r.event_id < e.event_id, false))
+     and not (case when e.type = 'step.started' and s.first_item is not null
+                   then exists (select from tasker_history h where h.task_no = e.task_no and h.step_no = e.step_no and h.from_state = 2 and h.to_state = 0
+                                                               and h.event_id * 2 < e.event_id)
+                   else false end)
    order by e.event_id;
 end
 $$;
@@ -1292,8 +1547,9 @@ as $$
   update tasker_subscription s set owner = null, lease_until = null where s.owner = p_owner
 $$;
 
--- source: functions/tasker_move_exists.sql fd4274ede61c
+-- source: functions/tasker_move_exists.sql 68eebd4da685
 -- tasker_move_exists: the moves a step can make at all; engine/states.py says the same and a test holds them equal.
+--   One more there is that nobody can ask for: tasker_expand_step sends a map step back to pending, to wait for its items.
 create or replace function tasker_move_exists (p_from smallint, p_to smallint)
   returns boolean
   language sql immutable strict parallel safe
@@ -1317,6 +1573,49 @@ as $$
   update tasker_schedule s
      set last_run_at = tasker_clock(), recent_task_ids = (p_task_id || s.recent_task_ids)[1:5]
    where s.schedule_id = p_schedule_id
+$$;
+
+-- source: functions/tasker_pass_over.sql 869c2668f4e4
+-- tasker_pass_over: the children that a decision did not choose are skipped at once, whatever else they wait for.
+--   p_step    the decision, as it was before it ended     p_chosen  a JSON list of the names of those of its children that go on; null: all go on
+--   moves  pending -> skipped     locks  none; the caller holds the whole task     events step.skipped
+--   raises 22023 when a name is no child of the step
+--   returns the numbers of the skipped; the caller's next call is tasker_unlock_children for these and the decision
+create or replace function tasker_pass_over (p_step tasker_step, p_chosen jsonb)
+  returns int[]
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+declare
+  v_now timestamptz := tasker_clock();
+  v_decision tasker_template;
+  v_names text[];
+  v_skipped int[];
+begin
+  select p.* into v_decision from tasker_template p where p.definition_id = p_step.definition_id and p.step_no = coalesce(p_step.map_no, p_step.step_no);
+  if not v_decision.decision or p_chosen is null then
+    return '{}';
+  end if;
+  select array_agg(p.name) into v_names from tasker_template p where p.definition_id = p_step.definition_id and p.step_no = any(v_decision.children);
+  if jsonb_typeof(p_chosen) <> 'array' or exists (select from jsonb_array_elements(p_chosen) as chosen (value) 
+                                                        where jsonb_typeof(chosen.value) <> 'string' or chosen.value #>> '{}' <> all(v_names)) then
+    raise exception 'what decision "%" chose is no list of its children: %', v_decision.name, p_chosen using errcode = '22023';
+  end if;
+  with skipped as (
+    update tasker_step s
+       set state = 7, passed_over = true, bypass = false, finished_at = v_now   -- not bypass: its parents' end must not move it once more
+      from tasker_template p
+     where s.task_no = p_step.task_no and s.step_no = any(v_decision.children) and case when s.state = 0 then true end
+       and p.definition_id = s.definition_id and p.step_no = s.step_no and not p_chosen ? p.name
+    returning s.step_no
+  ),
+  history as (
+    insert into tasker_history (task_no, step_no, at, from_state, to_state, reason)
+    select p_step.task_no, s.step_no, v_now, 0, 7, 'not chosen by ' || v_decision.name from skipped s order by s.step_no
+  )
+  select array_agg(s.step_no order by s.step_no) into v_skipped from skipped s;
+  return coalesce(v_skipped, '{}');
+end
 $$;
 
 -- source: functions/tasker_pause_schedule.sql f370b498b8ce
@@ -1405,6 +1704,18 @@ begin
   perform pg_notify('tasker_news', '');
   return v_event_no * 2;
 end
+$$;
+
+-- source: functions/tasker_read_items.sql b6de542c28b1
+-- tasker_read_items: what items of map steps work on, for an engine that has just claimed them.
+create or replace function tasker_read_items (p_task_nos bigint[], p_step_nos int[])
+  returns table (task_no bigint, step_no int, map_no int, item_no int, item text)
+  language sql stable
+as $$
+  select s.task_no, s.step_no, s.map_no, s.item_no, s.item::text
+    from unnest(p_task_nos, p_step_nos) as wanted (task_no, step_no)
+   cross join lateral (select k.task_no, k.step_no, k.map_no, k.item_no, k.item from tasker_step k
+                        where k.task_no = wanted.task_no and k.step_no = wanted.step_no offset 0) s
 $$;
 
 -- source: functions/tasker_read_results.sql 9f2aa161403e
@@ -1570,7 +1881,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_register_definition.sql 4a7034c56eef
+-- source: functions/tasker_register_definition.sql 69c9d57be66b
 -- tasker_register_definition: makes a task definition known; the same content again is no change.
 --   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "steps": [...]}, steps in topological order;
 --                 "schema_text" in place of "schema" keeps the order of its properties, which jsonb does not
@@ -1618,14 +1929,16 @@ begin
   delete from tasker_template p where p.definition_id = v_id;
   insert into tasker_template
     (definition_id, step_no, name, description, handler, parents, children, retryable, retry_limit, timeout_ms,
-     backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config)
+     backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config, decision, for_each, for_each_path)
   select v_id, step.place - 1, step.value ->> 'name', coalesce(step.value ->> 'description', ''), step.value ->> 'handler',
          array(select jsonb_array_elements_text(step.value -> 'parents')::int order by 1),
          array(select jsonb_array_elements_text(step.value -> 'children')::int order by 1),
          (step.value ->> 'retryable')::boolean, (step.value ->> 'retry_limit')::int, (step.value ->> 'timeout_ms')::bigint,
          (step.value #>> '{backoff,base}')::float8, (step.value #>> '{backoff,multiplier}')::float8,
          (step.value #>> '{backoff,cap}')::float8, (step.value #>> '{backoff,jitter}')::float8,
-         nullif(step.value -> 'output_schema', 'null'), nullif(step.value -> 'handler_config', 'null')
+         nullif(step.value -> 'output_schema', 'null'), nullif(step.value -> 'handler_config', 'null'),
+         coalesce((step.value ->> 'decision')::boolean, false), (step.value #>> '{for_each,step}')::int,
+         array(select jsonb_array_elements_text(step.value #> '{for_each,path}'))
     from jsonb_array_elements(p_definition -> 'steps') with ordinality as step (value, place);
   return v_id;
 end
@@ -1755,10 +2068,10 @@ begin
 end
 $$;
 
--- source: functions/tasker_resolve_dependencies.sql 7ea90650c120
+-- source: functions/tasker_resolve_dependencies.sql ec73ac640a99
 -- tasker_resolve_dependencies: brings a task to where its steps' states say it should be: unlocks what has no open parent left, and settles the task.
 --   After tasker_update_step_status it does what the engine's own path does at once. Calling it when nothing has changed changes nothing.
---   moves  pending -> ready | skipped, descendants of a cancelled step -> cancelled, task -> its state     locks  as tasker_hold_tasks, then the task
+--   moves  pending -> ready | skipped (also what no decision chose), descendants of a cancelled step -> cancelled, task -> its state     locks  as tasker_hold_tasks, then the task
 --   returns the steps that became ready     raises WF001 unknown task     events step.skipped, step.cancelled, task.*
 create or replace function tasker_resolve_dependencies (p_task_id uuid)
   returns table (step_id bigint, step_name text)
@@ -1774,21 +2087,23 @@ declare
 begin
   perform tasker_hold_tasks(array[v_task_no]);
   for v_step in
-    select s.step_no, s.definition_id, s.bypass, p.parents, t.priority
+    select s.step_no, s.definition_id, s.bypass, p.parents, t.priority, s.first_item, s.item_count
       from tasker_step s join tasker_template p using (definition_id, step_no) join tasker_task t using (task_no)
      where s.task_no = v_task_no and s.state = 0 and p.parents <> '{}'   -- a root waits for its time: tasker_wake_due
      order by s.step_no
   loop
     update tasker_step s
        set pending = parent.open,
-           state = case when parent.lost > 0 then 6 when parent.open > 0 then 0 when v_step.bypass then 7 else 1 end,
-           finished_at = case when parent.lost > 0 or parent.open = 0 and v_step.bypass then v_now end
+           state = case when parent.lost > 0 then 6 when passed.over then 7 when parent.open > 0 then 0 when v_step.bypass then 7 else 1 end,
+           passed_over = passed.over and parent.lost = 0, bypass = s.bypass and not passed.over,
+           finished_at = case when parent.lost > 0 or passed.over or parent.open = 0 and v_step.bypass then v_now end
       from (select count(*) filter (where o.state not in (4, 7, 8))::int as open, count(*) filter (where o.state = 6) as lost
-              from tasker_step o where o.task_no = v_task_no and o.step_no = any(v_step.parents)) parent
+              from tasker_step o where o.task_no = v_task_no and (o.step_no = any(v_step.parents) or o.step_no between v_step.first_item and v_step.first_item + v_step.item_count - 1)) parent,
+           tasker_is_passed_over(v_task_no, v_step.step_no) as passed (over)
      where s.task_no = v_task_no and s.step_no = v_step.step_no
-       and (s.pending <> parent.open or parent.lost > 0 or parent.open = 0);
-    insert into tasker_history (task_no, step_no, at, from_state, to_state)
-    select s.task_no, s.step_no, v_now, 0, s.state from tasker_step s
+       and (s.pending <> parent.open or parent.lost > 0 or parent.open = 0 or passed.over);
+    insert into tasker_history (task_no, step_no, at, from_state, to_state, reason)
+    select s.task_no, s.step_no, v_now, 0, s.state, case when s.passed_over then 'no decision chose a way to it' end from tasker_step s
      where s.task_no = v_task_no and s.step_no = v_step.step_no and s.state in (6, 7);
     insert into tasker_ready (rank, task_no, step_no, definition_id)
     select case when s.paused then 'infinity' else v_now - v_step.priority * interval '1 minute' end, s.task_no, s.step_no,
@@ -1811,10 +2126,12 @@ begin
 end
 $$;
 
--- source: functions/tasker_resolve_step.sql ac50c86a3fea
+-- source: functions/tasker_resolve_step.sql 0a42401b7dd2
 -- tasker_resolve_step: an operator supplies the outcome of a step; it counts as completed and its children receive the result.
 --   moves  pending, ready, retrying, failed -> resolved     locks  as tasker_take_step, then the task
---   raises WF001 unknown task or step, WF002 when it is running or has ended otherwise, or the task was cancelled     events step.resolved
+--   raises WF001 unknown task or step, WF002 when it is running or has ended otherwise, or the task was cancelled, 22023 when it is a decision
+--          and the result is no list of its children
+--   events step.resolved
 create or replace function tasker_resolve_step (p_task_id uuid, p_step_name text, p_result jsonb, p_actor text, p_reason text)
   returns text
   language plpgsql
@@ -1903,7 +2220,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_downstream.sql b0e20468e28e
+-- source: functions/tasker_retry_downstream.sql 9fe8d351e983
 -- tasker_retry_downstream: an operator lets a step that has ended, and everything below it, run again, with a new context if one is given.
 --   p_context  null keeps the task's context; otherwise valid already, and the old one is kept in the history
 --   moves  the step -> ready (pending while a parent is open), every step below it -> pending, with attempts anew; results and errors are cleared,
@@ -1921,8 +2238,8 @@ declare
   v_task_no bigint := tasker_task_no(p_task_id);
   v_step_no int := tasker_step_no(v_task_no, p_step_name);
   v_now timestamptz := tasker_clock();
-  v_below record;
-  v_reset int[] := '{}';
+  v_reset int[];
+  v_items int[];
   v_running text;
   v_task tasker_task;
   v_step tasker_step;
@@ -1931,48 +2248,40 @@ begin
   perform from tasker_step s where s.task_no = v_task_no order by s.step_no for update;
   select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
   select s.* into v_step from tasker_step s where s.task_no = v_task_no and s.step_no = v_step_no;
+  if v_step.map_no is not null then
+    raise exception 'an item is made anew with its step; retry that with everything downstream' using errcode = 'WF002';
+  end if;
   if v_step.state in (0, 1, 2, 3) then
     raise exception 'the step is %, only one that has ended can be retried with everything downstream', tasker_state_name(v_step.state) using errcode = 'WF002';
   end if;
-  select string_agg(p.name, ', ' order by p.step_no) into v_running
-    from tasker_step s join tasker_template p using (definition_id, step_no) where s.task_no = v_task_no and s.state = 2;
+  select string_agg(tasker_step_name(p.name, s.item_no), ', ' order by s.step_no) into v_running
+    from tasker_step s join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
+   where s.task_no = v_task_no and s.state = 2;
   if v_running is not null then
     raise exception 'still running: %; wait for it, or cancel it first', v_running using errcode = 'WF002';
   end if;
   perform tasker_refuse_cancelled(v_task_no);
 
-  -- in order of number, so parents first: what waits for a step that was cancelled and stays so is left as it is
-  for v_below in
-    with recursive below (step_no) as (
-      select v_step_no
-      union
-      select c.step_no
-        from below b
-       cross join lateral (select k.children from tasker_step k where k.task_no = v_task_no and k.step_no = b.step_no offset 0) s,
-             unnest(s.children) as c (step_no)
-    )
-    select b.step_no, array(select o.step_no from unnest(p.parents) as x (step_no)
-                             cross join lateral (select k.step_no, k.state from tasker_step k where k.task_no = v_task_no and k.step_no = x.step_no offset 0) o
-                             where o.state = 6) as cancelled
-      from below b join tasker_template p on p.definition_id = v_task.definition_id and p.step_no = b.step_no
-     order by b.step_no
-  loop
-    if v_below.cancelled <@ v_reset then
-      v_reset := v_reset || v_below.step_no;
-    end if;
-  end loop;
+  v_reset := tasker_downstream(v_task_no, v_step_no);
   if v_reset = '{}' then
-    raise exception 'a step that it waits for was cancelled; retry that one with everything downstream' using errcode = 'WF002';
+    raise exception 'a step that it waits for was cancelled or did not choose it; retry that one with everything downstream' using errcode = 'WF002';
   end if;
-  delete from tasker_ready r where r.task_no = v_task_no and r.step_no = any(v_reset);
-  delete from tasker_delayed d where d.task_no = v_task_no and d.step_no = any(v_reset);
+  -- items are made anew with their map step; those of before stay on record, and what of them could still move is over
+  v_items := array(select s.step_no from tasker_step s where s.task_no = v_task_no and s.map_no = any(v_reset) and s.state not in (4, 7, 8));
+  delete from tasker_ready r where r.task_no = v_task_no and r.step_no = any(v_reset || v_items);
+  delete from tasker_delayed d where d.task_no = v_task_no and d.step_no = any(v_reset || v_items);
 
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason, detail)
   select v_task_no, s.step_no, v_now, s.state, 0, p_actor, p_reason, jsonb_build_object('reset', true, 'result', s.result)
     from tasker_step s where s.task_no = v_task_no and s.step_no = any(v_reset) and s.state <> 0 order by s.step_no;
+  insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason, detail)
+  select v_task_no, s.step_no, v_now, s.state, 7, p_actor, p_reason, '{"reset": true}'
+    from tasker_step s where s.task_no = v_task_no and s.step_no = any(v_items) order by s.step_no;
+  update tasker_step s set state = 7, finished_at = v_now, counted = false, paused = false where s.task_no = v_task_no and s.step_no = any(v_items);
   update tasker_step s
      set state = 0, pending = parent.open, retry_limit = least(s.attempts + p.retry_limit, 32767), paused = v_task.paused,
-         bypass = s.bypass and s.step_no <> v_step_no, cancel_requested = false, finished_at = null, result = null, error = null
+         bypass = s.bypass and s.step_no <> v_step_no, cancel_requested = false, passed_over = false, first_item = null, item_count = null,
+         finished_at = null, result = null, error = null
     from tasker_template p
    cross join lateral (select count(*) filter (where o.state not in (4, 7, 8) or o.step_no = any(v_reset))::int as open
                          from unnest(p.parents) as x (step_no)
@@ -1998,7 +2307,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_step.sql bd6f9f0abe32
+-- source: functions/tasker_retry_step.sql c992b999c9c3
 -- tasker_retry_step: an operator lets a failed step try again, with as many attempts as its template grants; or ends a back-off early.
 --   moves  failed, retrying -> ready, and a failed task -> running     locks  as tasker_take_step, then the task
 --   raises WF001 unknown task or step, WF002 when the step is neither failed nor retrying, or the task was cancelled
@@ -2024,7 +2333,7 @@ begin
      set state = 1, finished_at = null,
          retry_limit = case when v_step.state = 5 then least(s.attempts + p.retry_limit, 32767) else s.retry_limit end
     from tasker_template p
-   where s.task_no = v_task_no and s.step_no = v_step_no and p.definition_id = s.definition_id and p.step_no = s.step_no;
+   where s.task_no = v_task_no and s.step_no = v_step_no and p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no);
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
   values (v_task_no, v_step_no, v_now, v_step.state, 1, p_actor, p_reason);
   insert into tasker_ready (rank, task_no, step_no, definition_id)
@@ -2039,7 +2348,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_task.sql a7ee87b77515
+-- source: functions/tasker_retry_task.sql 329d6985f7b7
 -- tasker_retry_task: an operator lets every failed step of a task try again.
 --   moves  failed steps -> ready, the task -> running     locks  as tasker_hold_tasks, then the task
 --   raises WF001 unknown task, WF002 when no step of it is failed or the task was cancelled
@@ -2059,7 +2368,7 @@ begin
     update tasker_step s
        set state = 1, finished_at = null, retry_limit = least(s.attempts + p.retry_limit, 32767)
       from tasker_template p
-     where s.task_no = v_task_no and s.state = 5 and p.definition_id = s.definition_id and p.step_no = s.step_no
+     where s.task_no = v_task_no and s.state = 5 and p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
     returning s.step_no, s.definition_id, s.paused
   ),
   ready as (
@@ -2081,10 +2390,11 @@ begin
 end
 $$;
 
--- source: functions/tasker_satisfy_step.sql 15a434ef6c00
+-- source: functions/tasker_satisfy_step.sql 899df96edfa4
 -- tasker_satisfy_step: the common part of skip and resolve: a step ends well without its handler, and its children go on.
 --   p_step   the step as tasker_take_step gave it, locked     p_state  7 skipped or 8 resolved
---   moves  p_step -> p_state, children -> ready, a failed task -> running or its end     locks  the task
+--   moves  p_step -> p_state, children -> ready or, when it is a decision that did not choose them, skipped; a failed task -> running or its end
+--   locks  the task; the caller holds everything else in it
 --   events step.skipped or step.resolved, task.*
 create or replace function tasker_satisfy_step (p_step tasker_step, p_state smallint, p_result jsonb, p_actor text, p_reason text)
   returns text
@@ -2093,13 +2403,15 @@ create or replace function tasker_satisfy_step (p_step tasker_step, p_state smal
 as $$
 declare
   v_now timestamptz := tasker_clock();
+  v_passed int[];
 begin
   perform tasker_leave_queue(p_step.task_no, p_step.step_no);
   update tasker_step s set state = p_state, result = p_result, error = null, finished_at = v_now
    where s.task_no = p_step.task_no and s.step_no = p_step.step_no;
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
   values (p_step.task_no, p_step.step_no, v_now, p_step.state, p_state, p_actor, p_reason);
-  perform tasker_unlock_children(array[p_step.task_no], array[p_step.step_no]);
+  v_passed := case when p_state = 8 then tasker_pass_over(p_step, p_result) end || p_step.step_no;
+  perform tasker_unlock_children(array_fill(p_step.task_no, array[cardinality(v_passed)]), v_passed);
   perform tasker_recount_task(p_step.task_no, p_actor, p_reason);
   perform pg_notify('tasker_ready', '');
   perform pg_notify('tasker_news', '');
@@ -2107,8 +2419,8 @@ begin
 end
 $$;
 
--- source: functions/tasker_skip_step.sql 4c6d221034fa
--- tasker_skip_step: an operator goes on without a step.
+-- source: functions/tasker_skip_step.sql da2ae92b2509
+-- tasker_skip_step: an operator goes on without a step; after a decision that is skipped all its children go on.
 --   moves  ready, retrying, failed -> skipped; a pending step is marked and becomes skipped when its parents are done, so nothing overtakes them
 --   locks  as tasker_take_step, then the task
 --   raises WF001 unknown task or step, WF002 when it is running or has ended otherwise, or the task was cancelled     events step.skipped
@@ -2155,8 +2467,9 @@ as $$
   select (array['pending', 'ready', 'running', 'retrying', 'completed', 'failed', 'cancelled', 'skipped', 'resolved'])[p_state + 1]
 $$;
 
--- source: functions/tasker_step_id.sql 72597fcd0489
--- tasker_step_id: one number for a step, made of its task's number and its place in the task (up to 1,048,575).
+-- source: functions/tasker_step_id.sql d0ba487b5557
+-- tasker_step_id: one number for a step, made of its task's number and its own (from -524,288, an item of a map step, up to 524,287).
+--   tasker_step_place is the way back
 create or replace function tasker_step_id (p_task_no bigint, p_step_no int)
   returns bigint
   language sql immutable strict parallel safe
@@ -2164,8 +2477,17 @@ as $$
   select p_task_no * 1048576 + p_step_no
 $$;
 
--- source: functions/tasker_step_no.sql 3e47a54d333f
--- tasker_step_no: the place of a named step in a task.
+-- source: functions/tasker_step_name.sql 7f4295b69e59
+-- tasker_step_name: what a step is called: its template's name, and for an item of a map step also its place in the list: charge[3].
+create or replace function tasker_step_name (p_name text, p_item_no int)
+  returns text
+  language sql immutable parallel safe
+as $$
+  select case when p_item_no is null then p_name else p_name || '[' || p_item_no || ']' end
+$$;
+
+-- source: functions/tasker_step_no.sql dc51e8ec92c6
+-- tasker_step_no: the number of a named step in a task; charge[3] is the fourth item of the map step charge.
 --   raises WF001 when the task has no such step
 create or replace function tasker_step_no (p_task_no bigint, p_step_name text)
   returns int
@@ -2173,11 +2495,15 @@ create or replace function tasker_step_no (p_task_no bigint, p_step_name text)
   set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
+  v_item_no int := substring(p_step_name from '\[([0-9]{1,6})\]$')::int;
   v_step_no int;
 begin
-  select p.step_no into v_step_no
+  select case when v_item_no is null then p.step_no
+              else (select s.first_item + v_item_no from tasker_step s where s.task_no = p_task_no and s.step_no = p.step_no and v_item_no < s.item_count) end
+    into v_step_no
     from tasker_task t join tasker_template p using (definition_id)
-   where t.task_no = p_task_no and p.name = p_step_name;
+   where t.task_no = p_task_no and tasker_step_name(p.name, v_item_no) = p_step_name
+     and p.name = regexp_replace(p_step_name, '\[[0-9]{1,6}\]$', '');
   if v_step_no is null then
     raise exception 'the task has no step "%"', p_step_name using errcode = 'WF001';
   end if;
@@ -2185,23 +2511,35 @@ begin
 end
 $$;
 
--- source: functions/tasker_step_readiness.sql ab7a498ec663
+-- source: functions/tasker_step_place.sql 691030740a13
+-- tasker_step_place: the task's number and the step's number that a step id is made of.
+create or replace function tasker_step_place (p_step_id bigint, out task_no bigint, out step_no int)
+  language sql immutable strict parallel safe
+as $$
+  select (p_step_id + 524288) >> 20, (((p_step_id + 524288) & 1048575) - 524288)::int
+$$;
+
+-- source: functions/tasker_step_readiness.sql 768c058fe2a0
 -- tasker_step_readiness: every step of a task with what it waits for, in words.
---   returns one row per step in order; waiting_for is empty once a step has ended     raises WF001 unknown task
+--   returns one row per step in order, items before their map step, which they are parents of; waiting_for is empty once a step has ended     raises WF001 unknown task
 create or replace function tasker_step_readiness (p_task_id uuid)
   returns table (step_id bigint, step_name text, state text, total_parents int, satisfied_parents int, attempts smallint, retry_limit smallint,
                  next_retry_at timestamptz, waiting_for text)
   language plpgsql stable
   set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+  set enable_nestloop = off  -- and its steps, which are joined to each other here, are thousands at times: no plan can know
 as $$
 #variable_conflict use_column
 declare
   v_task_no bigint := tasker_task_no(p_task_id);
+  v_definition_id int := (select k.definition_id from tasker_task k where k.task_no = v_task_no);
 begin
   return query
   with recursive step as materialized (
-    select s.step_no, s.definition_id, s.state, s.pending, s.attempts, s.retry_limit, s.children, s.bypass, s.cancel_requested, s.worker_id, p.name, p.parents
-      from tasker_step s join tasker_template p using (definition_id, step_no) where s.task_no = v_task_no
+    select s.step_no, s.definition_id, s.state, s.pending, s.attempts, s.retry_limit, s.children, s.bypass, s.cancel_requested, s.worker_id, s.map_no,
+           tasker_step_name(p.name, s.item_no) as name, p.parents
+      from tasker_step s join tasker_template p on p.definition_id = v_definition_id and p.step_no = coalesce(s.map_no, s.step_no)
+     where s.task_no = v_task_no
   ),
   blocked (step_no, failed_no) as (
     select c.step_no, s.step_no from step s, unnest(s.children) as c (step_no) where s.state = 5
@@ -2212,7 +2550,8 @@ begin
            unnest(s.children) as c (step_no)
   ),
   blocker as (
-    select b.step_no, string_agg(distinct f.name, ', ') as names from blocked b join step f on f.step_no = b.failed_no group by 1
+    select f.step_no, array_to_string(f.names[1:3], ', ') || case when cardinality(f.names) > 3 then ' and ' || cardinality(f.names) - 3 || ' more' else '' end as names
+      from (select b.step_no, array_agg(f.name order by f.step_no) as names from blocked b join step f on f.step_no = b.failed_no group by 1) f
   ),
   parent as (
     select s.step_no, count(*) filter (where o.state in (4, 7, 8))::int as satisfied,
@@ -2220,16 +2559,20 @@ begin
            count(*) filter (where o.state not in (4, 7, 8)) as open_count
       from step s, unnest(s.parents) as x (step_no) join step o using (step_no) group by 1
   ),
+  item as (
+    select s.map_no as step_no, count(*)::int as total, count(*) filter (where s.state in (4, 7, 8))::int as satisfied from step s where s.map_no is not null group by 1
+  ),
   served as (
     select distinct unnest(w.definitions) as definition_id from tasker_worker w where w.lease_until > tasker_clock() and not w.draining
   )
-  select tasker_step_id(v_task_no, s.step_no), s.name, tasker_state_name(s.state), cardinality(s.parents), coalesce(parent.satisfied, 0),
+  select tasker_step_id(v_task_no, s.step_no), s.name, tasker_state_name(s.state), cardinality(s.parents) + coalesce(item.total, 0), coalesce(parent.satisfied, 0) + coalesce(item.satisfied, 0),
          s.attempts, s.retry_limit, case when s.state = 3 then d.run_at end,
          case
            when s.state in (4, 5, 6, 7, 8) then ''
            when s.state = 0 and t.finished_at is not null then 'a retry of ' || coalesce(blocker.names, 'a failed step')
            when s.state = 0 and blocker.names is not null then 'blocked: ' || blocker.names || ' failed; retry, skip or resolve it'
            when s.state = 0 and d.run_at is not null then 'its start at ' || to_char(d.run_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+           when s.state = 0 and item.satisfied < item.total then item.total - item.satisfied || ' of its ' || item.total || ' items'
            when s.state = 0 and parent.open_names is null then 'tasker_resolve_dependencies: its parents were completed by hand'
            when s.state = 0 then array_to_string(parent.open_names, ', ')
              || case when parent.open_count > 3 then ' and ' || parent.open_count - 3 || ' more' else '' end
@@ -2244,6 +2587,7 @@ begin
     from step s
     join tasker_task t on t.task_no = v_task_no
     left join parent on parent.step_no = s.step_no
+    left join item on item.step_no = s.step_no
     left join blocker on blocker.step_no = s.step_no
     left join tasker_delayed d on d.task_no = v_task_no and d.step_no = s.step_no
     left join served on served.definition_id = s.definition_id
@@ -2320,11 +2664,13 @@ begin
 end
 $$;
 
--- source: functions/tasker_unlock_children.sql adb6621d845f
--- tasker_unlock_children: what follows when steps were satisfied outside the fast path (skipped, resolved): their children have one parent less to wait for.
+-- source: functions/tasker_unlock_children.sql 94d1afb0875c
+-- tasker_unlock_children: what follows when steps were satisfied outside the fast path (skipped, resolved, decided): their children have one parent less
+--   to wait for.
 --   p_task_nos, p_step_nos  steps that have just become skipped or resolved
---   moves  pending -> ready, or -> skipped when bypassed, and so on down
---   locks  children by (task_no, step_no)     events step.skipped
+--   moves  pending -> ready, or -> skipped when bypassed or when every parent was passed over, and so on down
+--   locks  children by (task_no, step_no); who passes steps over holds the whole task already, so that it sees what became of every parent
+--   events step.skipped
 --   returns the tasks to count off, one entry per counted step that has ended: the caller's next call is tasker_count_off or tasker_recount_task
 create or replace function tasker_unlock_children (p_task_nos bigint[], p_step_nos int[])
   returns bigint[]
@@ -2343,20 +2689,24 @@ begin
         from unnest(v_task_nos, v_step_nos) as p (task_no, step_no)
        cross join lateral (select from tasker_step k where k.task_no = p.task_no and k.step_no = p.step_no and k.counted offset 0) s);
     with child as (
-      select p.task_no, c.step_no, count(*)::int as parents_done
+      select p.task_no, c.step_no, count(*)::int as parents_done, bool_and(s.passed_over) and tasker_is_passed_over(p.task_no, c.step_no) as passed_over
         from unnest(v_task_nos, v_step_nos) as p (task_no, step_no)
-       cross join lateral (select k.children from tasker_step k where k.task_no = p.task_no and k.step_no = p.step_no offset 0) s,
+       cross join lateral (select k.children, k.passed_over from tasker_step k
+                            where k.task_no = p.task_no and k.step_no = p.step_no offset 0) s,
              unnest(s.children) as c (step_no)
        group by 1, 2 having abs(count(*)) = count(*) order by 1, 2   -- see tasker_complete_batch on abs
     ),
     unlocked as (
       update tasker_step s
          set pending = s.pending - child.parents_done,
-             state = case when s.pending <> child.parents_done or s.state <> 0 then s.state when s.bypass then 7 else 1 end,
-             finished_at = case when s.pending = child.parents_done and s.state = 0 and s.bypass then v_now else s.finished_at end
+             state = case when s.pending <> child.parents_done or s.state <> 0 then s.state when s.bypass or child.passed_over then 7 else 1 end,
+             passed_over = s.passed_over or s.pending = child.parents_done and s.state = 0 and child.passed_over,
+             bypass = s.bypass or s.pending = child.parents_done and s.state = 0 and child.passed_over,
+             finished_at = case when s.pending = child.parents_done and s.state = 0 and (s.bypass or child.passed_over) then v_now else s.finished_at end
         from child
        where s.task_no = child.task_no and s.step_no = child.step_no
-      returning s.task_no, s.step_no, s.definition_id, s.paused, case when s.pending = 0 and s.state in (1, 7) and (s.state <> 7 or s.bypass) then s.state end as state
+      returning s.task_no, s.step_no, s.definition_id, s.paused, s.passed_over,
+                case when s.pending = 0 and s.state in (1, 7) and (s.state <> 7 or s.bypass) then s.state end as state
     ),
     ready as (
       insert into tasker_ready (rank, task_no, step_no, definition_id)
@@ -2365,8 +2715,8 @@ begin
         from unlocked u where u.state = 1
     ),
     history as (
-      insert into tasker_history (task_no, step_no, at, from_state, to_state)
-      select u.task_no, u.step_no, v_now, 0, 7 from unlocked u where u.state = 7
+      insert into tasker_history (task_no, step_no, at, from_state, to_state, reason)
+      select u.task_no, u.step_no, v_now, 0, 7, case when u.passed_over then 'every step before it was passed over' end from unlocked u where u.state = 7
     )
     select array_agg(u.task_no), array_agg(u.step_no) into v_task_nos, v_step_nos from unlocked u where u.state = 7;
   end loop;
@@ -2374,7 +2724,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_update_step_status.sql faef4fd984e3
+-- source: functions/tasker_update_step_status.sql 6e2d77b84ac9
 -- tasker_update_step_status: one move of one step, by hand or by another program; compare and set.
 --   It records the move only: tasker_resolve_dependencies then unlocks the children and settles the task. A task that had ended runs again with
 --   the first step that is led out of failure to run again.
@@ -2389,8 +2739,8 @@ create or replace function tasker_update_step_status (p_step_id bigint, p_from_s
   set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
-  v_task_no bigint := p_step_id / 1048576;
-  v_step_no int := (p_step_id % 1048576)::int;
+  v_task_no bigint := (tasker_step_place(p_step_id)).task_no;
+  v_step_no int := (tasker_step_place(p_step_id)).step_no;
   v_now timestamptz := tasker_clock();
   v_from smallint := tasker_state_code(p_from_state);
   v_to smallint := tasker_state_code(p_to_state);
@@ -2414,7 +2764,7 @@ begin
     perform tasker_refuse_cancelled(v_task_no);
   end if;
   perform tasker_leave_queue(v_task_no, v_step_no);
-  v_run_at := case when v_to = 3 then v_now + tasker_backoff(v_step.definition_id, v_step_no, v_step.attempts, null) end;
+  v_run_at := case when v_to = 3 then v_now + tasker_backoff(v_step.definition_id, coalesce(v_step.map_no, v_step_no), v_step.attempts, null) end;
   -- what moved by hand was not bypassed on request: its parents' end must not move it once more
   update tasker_step s
      set state = v_to, worker_id = case when v_to = 2 then 0 end, attempts = s.attempts + (v_to = 2)::int, bypass = s.bypass and v_from <> 0,
@@ -2463,7 +2813,7 @@ as $$
          end
 $$;
 
--- source: functions/tasker_wake_due.sql 3c6fef71b44c
+-- source: functions/tasker_wake_due.sql 5aba653f052a
 -- tasker_wake_due: moves what has waited long enough from tasker_delayed to tasker_ready.
 --   moves  retrying -> ready, pending roots of a task whose run_at has come -> ready (or skipped when bypassed)
 --   locks  delayed rows (those another session is waking are skipped), then steps      events  none; the wait was announced when it was set
@@ -2486,7 +2836,7 @@ begin
   woken as (
     update tasker_step s
        set state = case when s.bypass then 7 else 1 end, finished_at = case when s.bypass then v_now end
-      from (select * from due where abs(step_no) = step_no order by task_no, step_no) due   -- see tasker_complete_batch on abs
+      from (select * from due where abs(task_no) = task_no order by task_no, step_no) due   -- see tasker_complete_batch on abs
      where s.task_no = due.task_no and s.step_no = due.step_no
        and case when s.state = 3 or s.state = 0 and s.pending = 0 then true end
     returning s.task_no, s.step_no, s.definition_id, s.paused, s.state, s.attempts, due.run_at
@@ -2526,20 +2876,21 @@ as $$
    order by s.task_no, s.step_no, c.claim_no desc
 $$;
 
--- source: views/tasker_steps.sql 30587fc843c4
+-- source: views/tasker_steps.sql 346349493460
 -- tasker_steps: steps in words. One row per step of every task; always ask for one task.
 create or replace view tasker_steps as
-select tasker_step_id(s.task_no, s.step_no) as step_id, t.task_id, s.task_no, s.step_no, p.name, tasker_state_name(s.state) as state, s.attempts,
-       s.retry_limit, s.bypass, s.cancel_requested, s.worker_id, s.started_at, s.finished_at, s.result, s.error, p.handler, p.parents, p.children
+select tasker_step_id(s.task_no, s.step_no) as step_id, t.task_id, s.task_no, s.step_no, tasker_step_name(p.name, s.item_no) as name, tasker_state_name(s.state) as state, s.attempts,
+       s.retry_limit, s.bypass, s.cancel_requested, s.worker_id, s.started_at, s.finished_at, s.result, s.error, p.handler, p.parents, coalesce(s.children, '{}') as children,
+       s.passed_over, s.map_no, s.item_no, s.item, s.item_count
   from tasker_step s
   join tasker_task t using (task_no)
-  join tasker_template p on p.definition_id = s.definition_id and p.step_no = s.step_no;
+  join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no);
 
--- source: views/tasker_tasks.sql f0cdc415a5ed
+-- source: views/tasker_tasks.sql b139d56c9a1c
 -- tasker_tasks: tasks in words, for people, lists and reports. One row per task; no counting of steps, so a page of it is cheap.
 create or replace view tasker_tasks as
 select t.task_id, t.task_no, d.namespace, d.name, d.version, tasker_state_name(t.state) as state, t.paused, t.priority, t.tags, t.initiator,
        t.reason, t.source_system, t.correlation_id, t.context, t.created_at, t.started_at, t.finished_at, t.run_at, t.cancel_requested_at,
-       d.step_count, t.failed_count, t.cancelled_count, t.definition_id, t.state as state_code
+       d.step_count + t.item_count as step_count, t.failed_count, t.cancelled_count, t.definition_id, t.state as state_code
   from tasker_task t
   join tasker_definition d using (definition_id);

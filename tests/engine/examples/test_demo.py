@@ -9,7 +9,7 @@ import pytest
 
 from engine import HandlerRegistry, RetryableError, TaskRequest
 from engine.binding import Binding, bindings
-from engine.definition import TaskDefinition
+from engine.definition import StepTemplate, TaskDefinition
 from engine.examples import Expected, demo_requests, prepared
 from engine.examples.ecommerce import shop
 from engine.handlers import Sequence, Step, Task
@@ -36,15 +36,31 @@ class Run:
 
     def _attempt(self, binding: Binding, attempt: int) -> bool:
         template = binding.template
+        if self._is_passed_over(template):
+            self.results[template.name] = "null"
+            return True
         self.attempts[template.name] += 1
         assert binding.run is not None
         sequence = Sequence(self.definition, template.name, {}, lambda names: {name: self.results[name] for name in names})
         try:
-            result = binding.run(self.task, sequence, Step(template, attempt, template.retry_limit, None))
+            results = [binding.run(self.task, sequence, step) for step in self._steps(template, attempt)]
         except RetryableError:
             return False
-        self.results[template.name] = json.dumps(result)
+        self.results[template.name] = json.dumps(results[0] if template.for_each is None else results)
         return True
+
+    def _is_passed_over(self, template: StepTemplate) -> bool:
+        decisions = [parent for parent in template.depends_on if self.definition.step(parent).decision]
+        return any(json.loads(self.results[decision]) != template.name for decision in decisions)
+
+    def _steps(self, template: StepTemplate, attempt: int) -> list[Step]:
+        source = self.definition.source(self.definition.numbers[template.name])
+        if source is None:
+            return [Step(template, attempt, template.retry_limit, None)]
+        found = json.loads(self.results[self.definition.steps[source[0]].name])
+        for key in source[1]:
+            found = found[key]
+        return [Step(template, attempt, template.retry_limit, None, index, json.dumps(item)) for index, item in enumerate(found)]
 
 
 @pytest.fixture
@@ -62,6 +78,7 @@ def test_the_demo_shows_every_example() -> None:
     shown = Counter((one.request.namespace, one.request.name, one.request.version) for one in EXPECTED)
     assert shown["ecommerce", "process_order", "1.0.0"] >= 2
     assert shown["ecommerce", "process_order", "2.0.0"] >= 2
+    assert shown["ecommerce", "return_goods", None] == 3
     assert shown["accounts", "user_registration", None] >= 3
     assert shown["compliance", "dependency_audit", None] == 1
 

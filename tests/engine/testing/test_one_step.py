@@ -64,3 +64,8 @@ def test_a_handler_or_context_that_the_engine_would_refuse_is_refused() -> None:
         run_step(lambda unknown: None)
     with pytest.raises(RequestError):
         run_step(lambda: None, context={"a": object()})
+
+
+def test_a_handler_runs_as_an_item_of_a_map_step() -> None:
+    assert run_step(lambda item, index, step: [item, index, step.name], item={"sku": 1}, index=3, name="pack") == [{"sku": 1}, 3, "pack[3]"]
+    assert run_step(lambda item, prices: prices[item], item="a", results={"prices": {"a": 5}}) == 5

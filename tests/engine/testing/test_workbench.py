@@ -153,6 +153,38 @@ def test_a_task_that_a_handler_submits_runs_too(tasker: Workbench) -> None:
     assert tasker.task(parent.result("charge")["charged"]).state == "completed"
 
 
+returns = Workflow("take_back", namespace="kit", version="1.0.0")
+
+
+@returns.step(decision=True)
+def judge(task: Task) -> str:
+    return "refund" if task.context["items"] else "reject"
+
+
+@returns.step(depends_on_step="judge")
+def refund(task: Task) -> list[int]:
+    return list(task.context["items"])
+
+
+@returns.step(depends_on_step="judge")
+def reject() -> None:
+    return None
+
+
+@returns.step(depends_on_step="refund", for_each="refund", retry_limit=2)
+def pay(item: int, step: Step) -> int:
+    return item * 2
+
+
+def test_decisions_and_map_steps_run_too(tasker: Workbench) -> None:
+    tasker.stub("pay", RetryableError("busy"), lambda item: item * 2)
+    done = tasker.run(returns, {"items": [1, 2, 3]})
+    done.assert_completed()
+    assert done.steps["reject"].state == "skipped"
+    assert done.result("pay") == [2, 4, 6]
+    assert done.steps["pay[0]"].attempts == 2
+
+
 def test_the_clock_can_be_moved_by_hand(tasker: Workbench) -> None:
     task_id = tasker.submit(orders, {"order_id": 7, "busy": 1})
     tasker.run_ready()
