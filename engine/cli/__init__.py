@@ -16,6 +16,7 @@ from engine.cli.demonstration import demo
 from engine.cli.events import events
 from engine.cli.measure import bench
 from engine.cli.operate import cancel, resolve, retry, show, skip, tasks
+from engine.cli.retention import retention
 from engine.cli.schedules import schedule
 from engine.cli.serve import engine, up, web
 from engine.cli.workflows import check, graph, handlers, launch
@@ -43,7 +44,7 @@ def tasker() -> None:
     """
 
 
-for command in (up, demo, engine, web, db, handlers, check, launch, tasks, show, graph, retry, cancel, resolve, skip, schedule, events, bench):
+for command in (up, demo, engine, web, db, handlers, check, launch, tasks, show, graph, retry, cancel, resolve, skip, schedule, retention, events, bench):
     tasker.add_command(command)
 
 

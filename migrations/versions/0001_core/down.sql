@@ -20,6 +20,8 @@ drop function if exists tasker_take_step;
 
 drop function if exists tasker_subscribe;
 
+drop function if exists tasker_steps_in_hand;
+
 drop function if exists tasker_step_readiness;
 
 drop function if exists tasker_step_no;
@@ -32,6 +34,10 @@ drop function if exists tasker_state_code;
 
 drop function if exists tasker_skip_step;
 
+drop function if exists tasker_set_retention;
+
+drop function if exists tasker_set_default_retention;
+
 drop function if exists tasker_satisfy_step;
 
 drop function if exists tasker_retry_task;
@@ -39,6 +45,10 @@ drop function if exists tasker_retry_task;
 drop function if exists tasker_retry_step;
 
 drop function if exists tasker_retire_worker;
+
+drop function if exists tasker_retention_begin;
+
+drop view if exists tasker_retentions;
 
 drop function if exists tasker_resume_schedule;
 
@@ -76,6 +86,8 @@ drop function if exists tasker_postpone_event;
 
 drop function if exists tasker_pause_schedule;
 
+drop function if exists tasker_old_tasks;
+
 drop function if exists tasker_note_schedule_run;
 
 drop function if exists tasker_move_exists;
@@ -88,6 +100,8 @@ drop function if exists tasker_lay_aside_event;
 
 drop function if exists tasker_read_events;
 
+drop function if exists tasker_last_event;
+
 drop function if exists tasker_hold_tasks;
 
 drop function if exists tasker_hold_steps;
@@ -98,9 +112,13 @@ drop function if exists tasker_heartbeat;
 
 drop function if exists tasker_get_ready_steps;
 
+drop function if exists tasker_follow_retention;
+
 drop function if exists tasker_fail_steps;
 
 drop function if exists tasker_event_horizon;
+
+drop function if exists tasker_drop_tasks;
 
 drop function if exists tasker_create_tasks;
 
@@ -151,6 +169,7 @@ drop table if exists tasker_task;
 
 drop table if exists tasker_template;
 drop table if exists tasker_definition;
+drop table if exists tasker_retention_default;
 drop table if exists tasker_namespace;
 
 drop sequence if exists tasker_task_no;
