@@ -11,7 +11,23 @@ import graphs
 import psycopg
 import pytest
 import test_plans
-from graphs import Conn, Task, complete, create, fail, given_task, move_clock, now, refused, request, retry_task, start, task_of, task_state, value
+from graphs import (
+    Conn,
+    Task,
+    complete,
+    create,
+    fail,
+    given_task,
+    move_clock,
+    now,
+    refused,
+    request,
+    retry_task,
+    start,
+    task_of,
+    task_state,
+    value,
+)
 
 DAY = timedelta(days=1)
 HOLD = timedelta(days=7)
