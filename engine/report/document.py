@@ -81,7 +81,7 @@ def document(facts: Facts) -> Document:
     parts = (_identity, _timings, _steps, _errors, _results, _actions, _engines, _input)
     pieces = [piece for part in parts for piece in part(facts)]
     ending = Words((f"Read on {clock(facts.read_at)} by Tasker. All times are UTC.",))
-    return (title, Words((State(task.state), " ", *outcome(facts))), *pieces, ending)
+    return (title, Words((State(task.state), ": ", *outcome(facts))), *pieces, ending)
 
 
 def outcome(facts: Facts) -> Line:
@@ -148,7 +148,7 @@ def _identity(facts: Facts) -> list[Piece]:
         *_given("Reason", detail.reason),
     ]
     if task.tags:
-        pairs.append(("Tags", tuple(part for tag in task.tags for part in (Data(tag), " "))[:-1]))
+        pairs.append(("Tags", tuple(part for tag in task.tags for part in (Data(tag), ", "))[:-1]))
     if task.priority:
         pairs.append(("Priority", (str(task.priority),)))
     return [Title(("Task",)), Facing(tuple(pairs))]

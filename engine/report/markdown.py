@@ -45,7 +45,7 @@ def _line(line: Line) -> str:
 
 def _part(part: Part) -> str:
     if isinstance(part, State):
-        return f"**{part.word}**"
+        return f"**{part.word.capitalize()}**"
     return _harmless(part.text) if isinstance(part, Data) else part
 
 

@@ -23,15 +23,15 @@ h1 { margin: 0 0 .5rem; font-size: 1.75rem; line-height: 1.2; }
 h2 { margin: 2.5rem 0 .75rem; padding-bottom: .25rem; border-bottom: 1px solid var(--line); font-size: 1.2rem; }
 h3 { margin: 1.5rem 0 .5rem; font-size: 1rem; }
 h1 + p { font-size: 1.1rem; }
-dl { display: grid; grid-template-columns: minmax(9rem, max-content) 1fr; gap: .35rem 1.5rem; margin: 0; }
+dl { display: grid; grid-template-columns: 11rem 1fr; gap: .35rem 1.5rem; margin: 0; }
 dt { color: var(--soft); }
 dd { margin: 0; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; }
-td:last-child { white-space: normal; }
-.number { text-align: right; }
+td:last-child { white-space: normal; min-width: 12rem; }
+.number { padding-right: 1.25rem; text-align: right; }
 pre { margin: .5rem 0; padding: .75rem 1rem; background: var(--shade); border-radius: 3px; font: .85rem/1.45 ui-monospace, monospace; white-space: pre-wrap; }
 .state { font-weight: 600; white-space: nowrap; }
 .completed, .resolved { color: var(--good); } .failed { color: var(--bad); } .running, .ready { color: var(--busy); } .retrying { color: var(--late); }
@@ -39,7 +39,7 @@ pre { margin: .5rem 0; padding: .75rem 1rem; background: var(--shade); border-ra
 body > p:last-child { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
 @media (max-width: 40rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .6rem; } }
 @media print { :root { color-scheme: light; } body { max-width: none; padding: 0; font-size: 10pt; } h2, h3 { break-after: avoid; } tr { break-inside: avoid; }
-  .wide { overflow: visible; } table { font-size: 7.5pt; } th, td { white-space: normal; } }
+  .wide { overflow: visible; } table { font-size: 7.5pt; } th, td, td:last-child { min-width: 0; white-space: normal; } }
 """
 
 # The page may use this style and nothing else, wherever it is opened.
@@ -71,7 +71,7 @@ def _table(table: Table) -> str:
     kinds = [' class="number"' if column in table.numbers else "" for column in table.columns]
     head = "".join(f'<th scope="col"{kind}>{escape(column)}</th>' for column, kind in zip(table.columns, kinds, strict=True))
     rows = "\n".join(f"<tr>{''.join(f'<td{kind}>{_line(cell)}</td>' for cell, kind in zip(row, kinds, strict=True))}</tr>" for row in table.rows)
-    return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>'
+    return f'<div class="wide" role="region" aria-label="Table" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>'
 
 
 def _block(block: Block) -> str:

@@ -123,7 +123,7 @@ def test_a_completed_task_is_told_with_identity_times_steps_and_results(db: Data
     hand.complete(task, "charge", {"payment_id": "p1"})
     hand.complete(task, "ship", "sent")
     text = markdown_report(db, task)
-    assert text.startswith("# `shop/order` `2.1.0`\n\n**completed** All 4 steps ended well in 41.")
+    assert text.startswith("# `shop/order` `2.1.0`\n\n**Completed**: All 4 steps ended well in 41.")
     assert "Of these 1 needed more than one attempt." in text
     identity = section(text, "Task")
     assert all(f"`{value}`" in identity for value in ("shop/order", "2.1.0", task, "req_1", "ann", "web shop", "a test", "vip", "eu"))
@@ -133,7 +133,7 @@ def test_a_completed_task_is_told_with_identity_times_steps_and_results(db: Data
     assert re.search(r"Critical path:\*\* `check` 1\.\d{3} s → `charge` \d\.\d{3} s → `ship` \d\.\d{3} s; 3 steps, 1\.\d{3} s of work", timings)
     row = next(line for line in section(text, "Steps").splitlines() if line.startswith("| `charge`"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[1:3] == ["**completed**", "2 of 3"]
+    assert cells[1:3] == ["**Completed**", "2 of 3"]
     assert re.fullmatch(r"40\.\d{3} s", cells[5])
     results = section(text, "Results")
     assert '### `charge`\n\n```json\n{\n    "payment_id": "p1"\n}\n```' in results
@@ -152,14 +152,14 @@ def test_a_failed_task_tells_the_failure_every_attempts_error_and_what_people_di
     steps.retry_step(db, task, "charge", actor="ann", reason="the gateway is back")
     hand.fail(task, "charge", message="refused again")
     text = markdown_report(db, task)
-    assert "**failed** Step `charge` failed after 3 attempts with `GatewayError`: `refused again`. 1 step could not start." in text
+    assert "**Failed**: Step `charge` failed after 3 attempts with `GatewayError`: `refused again`. 1 step could not start." in text
     errors = section(text, "Errors")
-    assert re.findall(r"### `charge`, attempt (\d): \*\*(\w+)\*\*", errors) == [("1", "retrying"), ("2", "failed"), ("3", "failed")]
+    assert re.findall(r"### `charge`, attempt (\d): \*\*(\w+)\*\*", errors) == [("1", "Retrying"), ("2", "Failed"), ("3", "Failed")]
     assert "`GatewayError`, code `slow`, on " in errors
     assert "\n```\ncard refused\nby the bank\n```\n" in errors
     assert 'File "gateway.py", line 7' in errors
     people = section(text, "What people did")
-    assert "`ann` | `charge`: failed → **ready** | `the gateway is back` |" in people
+    assert "`ann` | `charge`: failed → **Ready** | `the gateway is back` |" in people
 
 
 def test_a_cancelled_task_tells_who_and_why(db: Database, hand: Hand, launch: Callable[..., str]) -> None:
@@ -235,10 +235,8 @@ def test_a_length_reads_in_its_largest_units(seconds: float, text: str) -> None:
 # ---- text from outside
 
 
-@pytest.fixture(params=INJECTIONS)
-def poisoned(request: pytest.FixtureRequest, db: Database, hand: Hand, launch: Callable[..., str]) -> tuple[str, str]:
-    """A task that carries the text wherever one can be given, and the text."""
-    text = str(request.param)
+def poison(db: Database, hand: Hand, launch: Callable[..., str], text: str) -> str:
+    """A task that carries the text wherever one can be given."""
     line = " ".join(text.split())
     task = launch(context={text: text}, initiator=line, source_system=line, reason=text, correlation_id=line, tags=[line])
     hand.complete(task, "check", {text: [text]})
@@ -246,7 +244,7 @@ def poisoned(request: pytest.FixtureRequest, db: Database, hand: Hand, launch: C
     hand.complete(task, "pack", text)
     steps.retry_step(db, task, "charge", actor=text, reason=text)
     tasks.cancel_task(db, task, actor=text, reason=text)
-    return task, text
+    return task
 
 
 class Page(HTMLParser):
@@ -271,38 +269,39 @@ class Page(HTMLParser):
         self.comments.append(data)
 
 
-def test_no_text_from_outside_is_markup_in_the_page(db: Database, poisoned: tuple[str, str]) -> None:
-    task, text = poisoned
-    page = Page(html_report(db, task))
-    assert page.tags <= {
-        "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "span", "bdi", "dl", "dt", "dd", "div", "table", "thead", "tbody", "tr",
-        "th", "td", "pre", "code",
-    }
-    assert page.attributes <= {"lang", "charset", "name", "content", "http-equiv", "class", "scope", "aria-hidden"}
-    assert page.comments == []
-    assert " ".join(text.split()) in " ".join(" ".join(page.texts).split())
+def test_no_text_from_outside_is_markup_in_the_page(db: Database, hand: Hand, launch: Callable[..., str]) -> None:
+    for text in INJECTIONS:
+        page = Page(html_report(db, poison(db, hand, launch, text)))
+        assert page.tags <= {
+            "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "span", "bdi", "dl", "dt", "dd", "div", "table", "thead", "tbody", "tr",
+            "th", "td", "pre", "code",
+        }, text
+        assert page.attributes <= {"lang", "charset", "name", "content", "http-equiv", "class", "scope", "role", "tabindex", "aria-hidden", "aria-label"}, text
+        assert page.comments == [], text
+        assert " ".join(text.split()) in " ".join(" ".join(page.texts).split())
 
 
-def test_no_text_from_outside_is_markup_in_markdown(db: Database, poisoned: tuple[str, str]) -> None:
-    task, text = poisoned
+def test_no_text_from_outside_is_markup_in_markdown(db: Database, hand: Hand, launch: Callable[..., str]) -> None:
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    tokens = parser.parse(markdown_report(db, task))
-    kinds = {token.type for token in tokens} | {child.type for token in tokens for child in token.children or []}
-    assert kinds <= {
-        "heading_open", "heading_close", "paragraph_open", "paragraph_close", "inline", "text", "text_special", "code_inline", "strong_open", "strong_close",
-        "bullet_list_open", "bullet_list_close", "list_item_open", "list_item_close", "fence", "table_open", "table_close", "thead_open", "thead_close",
-        "tbody_open", "tbody_close", "tr_open", "tr_close", "th_open", "th_close", "td_open", "td_close", "softbreak",
-    }
-    headings = [tokens[at + 1].content for at, token in enumerate(tokens) if token.type == "heading_open" and token.tag != "h3"]
-    assert headings[1:] == ["Task", "Timings", "Steps", "Errors", "Results", "What people did", "Engines", "Input"]
-    bold = [child.content for token in tokens for at, child in enumerate(token.children or []) if at and (token.children or [])[at - 1].type == "strong_open"]
-    assert "bold" not in bold
-    cells = [token for token in tokens if token.type in ("th_open", "td_open")]
-    assert len(cells) == 8 * (1 + 4) + 4 * (1 + len(read_facts(db, task).actions))
-    fences = [token.content for token in tokens if token.type == "fence"]
-    assert len(fences) == 2 + 2 + 1   # message and traceback, two results, the input
-    shown = re.sub("[\u202a-\u202e\u2066-\u2069]", "\ufffd", json.dumps(text, ensure_ascii=False)[1:-1])
-    assert shown in "".join(fences)
+    for text in INJECTIONS:
+        task = poison(db, hand, launch, text)
+        tokens = parser.parse(markdown_report(db, task))
+        kinds = {token.type for token in tokens} | {child.type for token in tokens for child in token.children or []}
+        assert kinds <= {
+            "heading_open", "heading_close", "paragraph_open", "paragraph_close", "inline", "text", "text_special", "code_inline", "strong_open",
+            "strong_close", "bullet_list_open", "bullet_list_close", "list_item_open", "list_item_close", "fence", "table_open", "table_close",
+            "thead_open", "thead_close", "tbody_open", "tbody_close", "tr_open", "tr_close", "th_open", "th_close", "td_open", "td_close", "softbreak",
+        }, text
+        headings = [tokens[at + 1].content for at, token in enumerate(tokens) if token.type == "heading_open" and token.tag != "h3"]
+        assert headings[1:] == ["Task", "Timings", "Steps", "Errors", "Results", "What people did", "Engines", "Input"], text
+        bold = [child.content for token in tokens for at, child in enumerate(token.children or []) if at and (token.children or [])[at - 1].type == "strong_open"]
+        assert "bold" not in bold
+        cells = [token for token in tokens if token.type in ("th_open", "td_open")]
+        assert len(cells) == 8 * (1 + 4) + 4 * (1 + len(read_facts(db, task).actions)), text
+        fences = [token.content for token in tokens if token.type == "fence"]
+        assert len(fences) == 2 + 2 + 1, text   # message and traceback, two results, the input
+        shown = re.sub("[\u202a-\u202e\u2066-\u2069]", "\ufffd", json.dumps(text, ensure_ascii=False)[1:-1])
+        assert shown in "".join(fences)
 
 
 def test_a_fence_is_longer_than_any_inside(db: Database, hand: Hand, launch: Callable[..., str]) -> None:
