@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -18,13 +19,13 @@ from engine.bench import flows
 from engine.bench.place import throwaway_database
 from engine.db import Database, connect
 from engine.requests import TaskRequest
-from engine.retention import BATCHES_PER_ROUND, Dropped, Sweep
+from engine.retention import BATCHES_PER_ROUND, STEPS_PER_BATCH, Dropped, Sweep
 from engine.settings import Settings
 
 TASKS = 200_000
 LENGTH = 5
 READY = 400_000
-CLAIMS = 2_000
+ALONE_SECONDS = 5.0
 
 
 def main() -> None:
@@ -38,32 +39,43 @@ def main() -> None:
 
 
 def _measure(db: Database, url: str) -> None:
-    print(f"{TASKS * LENGTH:,} ended steps in {TASKS:,} tasks, {_fill(db):,} rows of history, {READY:,} steps ready")
+    print(f"{TASKS * LENGTH:,} ended steps in {TASKS:,} tasks, {_fill(db):,} rows of history, {READY:,} steps ready", flush=True)
     with connect(url, options=leases.SESSION) as connection:
         claims = _Claims(connection, tasks.register_definition(db, flows.single.definition))
-        claims.until(lambda: claims.count >= CLAIMS)
-        print(f"claims with nothing else: {claims.told()}")
-        _beside(claims, "an engine's rounds", lambda stopping: _rounds(db, stopping, TASKS // 4))
-        _beside(claims, "without rests", lambda stopping: Sweep(db).finish())
+        sweep, never = Sweep(db), threading.Event()
+        _compare(claims, "an engine's rounds", lambda: sweep.go_on(never), rounds=TASKS * LENGTH // 2 // (BATCHES_PER_ROUND * STEPS_PER_BATCH))
+        _compare(claims, "without rests", sweep.finish, rounds=1)
 
 
-def _beside(claims: _Claims, name: str, work: Any) -> None:
-    found: list[Dropped] = []
-    begin = time.perf_counter()
-    thread = threading.Thread(target=lambda: found.append(work(threading.Event())))
-    thread.start()
-    claims.forget()
-    claims.until(lambda: not thread.is_alive())
-    seconds = time.perf_counter() - begin
-    thread.join()
-    print(f"{name}: {found[0].step_count:,} steps in {seconds:.1f} s, {found[0].step_count / seconds:,.0f} steps/s; claims meanwhile: {claims.told()}")
+def _compare(claims: _Claims, name: str, drop: Callable[[], Dropped], *, rounds: int) -> None:
+    """Claims with and without, in turns, for a shared machine changes from one minute to the next."""
+    alone, beside, dropped, seconds = [], [], Dropped(), 0.0
+    for _ in range(rounds):
+        alone += claims.for_seconds(ALONE_SECONDS)
+        begin, work = time.perf_counter(), _Work(drop)
+        work.start()
+        beside += claims.during(work)
+        seconds += time.perf_counter() - begin
+        dropped += work.dropped
+    print(f"{name}: {dropped.step_count:,} steps in {seconds:.1f} s, {dropped.step_count / seconds:,.0f} steps/s")
+    print(f"  claims alone:     {_told(alone)}\n  claims meanwhile: {_told(beside)}", flush=True)
 
 
-def _rounds(db: Database, stopping: threading.Event, count: int) -> Dropped:
-    sweep, dropped = Sweep(db), Dropped()
-    while dropped.task_count < count:
-        dropped += sweep.go_on(stopping, batches=BATCHES_PER_ROUND)
-    return dropped
+def _told(times: list[float]) -> str:
+    ordered = sorted(times)
+    return f"p50 {statistics.median(ordered):.3f} ms, p99 {ordered[int(0.99 * (len(ordered) - 1))]:.3f} ms ({len(ordered):,})"
+
+
+class _Work(threading.Thread):
+    """Drops, and knows how much."""
+
+    def __init__(self, drop: Callable[[], Dropped]) -> None:
+        super().__init__()
+        self.dropped = Dropped()
+        self._drop = drop
+
+    def run(self) -> None:
+        self.dropped = self._drop()
 
 
 class _Claims:
@@ -75,27 +87,25 @@ class _Claims:
             connection, name="bench", runner="threads", concurrency=1, definitions=[definition_id], lease=timedelta(hours=9)
         )
         self._number = 0
-        self._times: list[float] = []
 
-    @property
-    def count(self) -> int:
-        """Since they were last forgotten."""
-        return len(self._times)
+    def for_seconds(self, seconds: float) -> list[float]:
+        """What each took, in milliseconds."""
+        end = time.perf_counter() + seconds
+        return self._until(lambda: time.perf_counter() > end)
 
-    def until(self, over: Any) -> None:
+    def during(self, work: threading.Thread) -> list[float]:
+        """The same, while something else goes on."""
+        return self._until(lambda: not work.is_alive())
+
+    def _until(self, over: Callable[[], bool]) -> list[float]:
+        times = []
         while not over():
             begin = time.perf_counter()
             rows = leases.complete_and_claim(self._connection, self._who, claim_no=self._number, done=(), want=1, definitions=self._definitions)
-            self._times.append((time.perf_counter() - begin) * 1000)
+            times.append((time.perf_counter() - begin) * 1000)
             self._number += 1
             assert len(rows) == 1, "nothing is left to claim"
-
-    def forget(self) -> None:
-        self._times = []
-
-    def told(self) -> str:
-        ordered = sorted(self._times)
-        return f"p50 {statistics.median(ordered):.3f} ms, p99 {ordered[int(0.99 * (len(ordered) - 1))]:.3f} ms ({len(ordered):,})"
+        return times
 
 
 def _fill(db: Database) -> int:

@@ -3,6 +3,7 @@
 --   moves  none: what has not ended, and what a subscriber has still to read, is left
 --   locks  the tasks, then those of their steps that could still move. Nobody is waited for: what another engine is dropping and what an
 --          operator is acting on is passed by, so the order of locks does not matter here
+--   A claim that names an ended step is its engine's to forget, and harms nobody until then.
 --   returns looked_to  the last task that was looked at; null: there are no more. Then how many tasks and steps were dropped
 create or replace function tasker_drop_tasks (p_definition int, p_after bigint, p_limit int, p_hold interval)
   returns table (looked_to bigint, task_count int, step_count int)
