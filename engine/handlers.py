@@ -19,6 +19,7 @@ from engine.registry import HandlerRegistry, Registration
 _Handler = TypeVar("_Handler", bound="type[TaskHandler]")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _NOTES = "__tasker_registrations__"
+KEPT_VALUES = 1_000
 
 
 # Defining a workflow as a class
@@ -421,8 +422,8 @@ class Sequence:
         return Ancestor(name, self)
 
     def result(self, name: str) -> Any:
-        """The ancestor's result, read once."""
-        if self._values is None:
+        """The ancestor's result, read once; of very many the latest are kept, so that a join may go through all of them."""
+        if self._values is None or len(self._values) >= KEPT_VALUES and name not in self._values:
             self._values = {}
         if name not in self._values:
             text = self._inputs.get(name)

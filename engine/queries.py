@@ -47,7 +47,8 @@ def namespaces(db: Database) -> list[NamespaceRow]:
                (select count(*) from (select from tasker_task t join tasker_definition o using (definition_id)
                                        where o.namespace = n.namespace and t.finished_at is null limit 10001) x),
                (select count(*) from (select from tasker_task t join tasker_definition o using (definition_id)
-                                       where o.namespace = n.namespace and t.failed_count > 0 and t.state = 5 limit 10001) x)
+                                       where o.namespace = n.namespace and t.failed_count > 0 and t.state = 5 limit 10001) x),
+               (select r.retention from tasker_retentions r where r.namespace = n.namespace)
           from tasker_namespace n left join tasker_definition d using (namespace)
          group by n.namespace, n.description order by n.namespace collate "C"
     """)
@@ -162,7 +163,7 @@ def task(db: Database, task_id: str, *, items: int | None = None, item: str | No
         {"id": known_id(task_id)},
     )
     if not found:
-        raise NotFound(f"there is no task {task_id}")
+        raise NotFound(_no_task(task_id))
     columns = found[0]
     steps = _steps(db, task_id, columns[-1], items=items, item=item)
     return TaskDetail(*(_task_row(columns[:18]), *columns[18:], steps))
@@ -172,7 +173,7 @@ def task_row(db: Database, task_id: str) -> TaskRow:
     """A task without its steps. Raises `NotFound`."""
     found = db.rows(f"select {_TASK_COLUMNS} from tasker_tasks t where t.task_id = %(id)s", {"id": known_id(task_id)})
     if not found:
-        raise NotFound(f"there is no task {task_id}")
+        raise NotFound(_no_task(task_id))
     return _task_row(found[0])
 
 
@@ -427,6 +428,10 @@ def _attempts(db: Database, step_id: int) -> list[AttemptRow]:
 
 def _plain_error(error: dict[str, Any] | None) -> dict[str, Any] | None:
     return {"type": error.get("type"), "message": error.get("message"), "code": error.get("code")} if error else None
+
+
+def _no_task(task_id: str) -> str:
+    return f"there is no task {task_id}; it may have been dropped after its retention"
 
 
 def known_id(task_id: str) -> str:

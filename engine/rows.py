@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from engine.states import SATISFYING
@@ -18,6 +18,18 @@ class NamespaceRow:
     definition_count: int
     open_task_count: int
     failed_task_count: int
+    retention: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRow:
+    """How long a namespace keeps a task after its end, None for ever; `by_default` when it has no setting of its own."""
+
+    namespace: str
+    retention: timedelta | None
+    by_default: bool
+    set_by: str | None
+    set_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

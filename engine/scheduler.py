@@ -26,6 +26,7 @@ from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, TaskerError
 from engine.events import EventDelivery
 from engine.registry import HandlerRegistry
+from engine.retention import Sweep
 from engine.runners import Runner
 from engine.runners.processes import ProcessesRunner
 from engine.runners.threads import ThreadsRunner
@@ -42,6 +43,7 @@ ANNOUNCE_SECONDS = 0.05
 CANCEL_SECONDS = 2.0
 SCHEDULE_SECONDS = 0.5
 EVENTS_SECONDS = 0.25
+RETENTION_SECONDS = 10.0
 LISTEN_SECONDS = 10.0
 GRACE_SECONDS = 30.0
 
@@ -71,9 +73,10 @@ class Engine:
         self.lease = lease
         self.grace = grace
         self.worker: Worker
-        self._db = Database(url, max_size=3, application_name="tasker engine duties")
+        self._db = Database(url, max_size=4, application_name="tasker engine duties")
         self._events_db = Database(url, max_size=2, application_name="tasker engine events")
         self._events = EventDelivery(self._events_db, registry)
+        self._sweep = Sweep(self._db)
         self._stop = threading.Event()
         self._scheduler = _scheduler()
         self._listener = threading.Thread(target=self._listen, name="tasker-listener", daemon=True)
@@ -163,6 +166,7 @@ class Engine:
             ("announce", self._announce, ANNOUNCE_SECONDS),
             ("cancel", self._ask_to_stop, CANCEL_SECONDS),
             ("schedules", self._fire_due, SCHEDULE_SECONDS),
+            ("retention", self._drop_old, RETENTION_SECONDS),
             *([("events", self._events.deliver_due, EVENTS_SECONDS)] if self._events.subscriptions else []),
         ]
 
@@ -183,6 +187,16 @@ class Engine:
         except psycopg.Error as error:
             if not is_conflict(error):
                 log.warning("schedules failed and are tried again: %s", error)
+
+    def _drop_old(self) -> None:
+        try:
+            dropped = self._sweep.go_on(self._stop)
+            if dropped.task_count:
+                log.info("%d tasks with %d steps were dropped after their retention", dropped.task_count, dropped.step_count)
+        except DatabaseUnavailable as error:
+            log.debug("retention has to wait: %s", error)
+        except psycopg.Error as error:
+            log.warning("retention failed and is tried again: %s", error)
 
     def _announce(self) -> None:
         """What changed since the last round is told once, by one small statement of its own: a NOTIFY in every report would queue up the commits."""
@@ -242,7 +256,7 @@ def register_definitions(db: Database, registry: HandlerRegistry) -> dict[int, T
 
 
 def _scheduler() -> BackgroundScheduler:
-    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "schedules", "events")
+    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "schedules", "retention", "events")
     scheduler = BackgroundScheduler(
         executors={name: ThreadPoolExecutor(1) for name in duties},
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},

@@ -37,7 +37,7 @@ NICKNAMES = {
     "@hourly": "0 * * * *",
 }
 _UNITS = (("d", 86_400, "day"), ("h", 3_600, "hour"), ("m", 60, "minute"), ("s", 1, "second"))
-_INTERVAL = re.compile(r"(?:(\d{1,3})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?", re.ASCII)
+_INTERVAL = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,11 @@ class Timing:
     def words(self) -> str:
         """`At 02:30 every day, Europe/Berlin time`; `Every 15 minutes`."""
         if self.kind == "interval":
-            return f"Every {_in_words(_seconds(self.expression))}"
+            return f"Every {_in_words(interval_seconds(self.expression))}"
         return f"{_explained(self.expression)}, {self.time_zone}{'' if self.time_zone == 'UTC' else ' time'}"
 
     def _by_interval(self, anchor: datetime, after: datetime) -> Iterator[datetime]:
-        length = timedelta(seconds=_seconds(self.expression))
+        length = timedelta(seconds=interval_seconds(self.expression))
         at = anchor + ((after - anchor) // length + 1) * length
         while True:
             yield at
@@ -123,11 +123,11 @@ def cron(expression: str, time_zone: str = "UTC") -> Timing:
 
 def every(interval: str | timedelta) -> Timing:
     """The times of an interval: a timedelta, or text such as `90s`, `15m`, `1h30m`, `1d`. Raises RequestError."""
-    seconds = interval.total_seconds() if isinstance(interval, timedelta) else _seconds(interval)
+    seconds = interval.total_seconds() if isinstance(interval, timedelta) else interval_seconds(interval)
     if seconds != int(seconds) or not 1 <= seconds <= LONGEST.total_seconds():
         message = f"{shown(str(interval))} must be whole seconds, from 1s to 366d, such as 90s, 15m, 1h30m or 1d"
         raise RequestError([Problem("every", "bad_interval", message)])
-    return Timing("interval", _as_text(int(seconds)))
+    return Timing("interval", interval_text(int(seconds)))
 
 
 def _cron_problem(text: str) -> str | None:
@@ -164,13 +164,14 @@ def _explained(expression: str) -> str:
         return expression
 
 
-def _seconds(text: str) -> int:
-    """0 for what is no interval."""
+def interval_seconds(text: str) -> int:
+    """The length of an interval such as `90s`, `1h30m`, `90d`; 0 for what is none."""
     found = _INTERVAL.fullmatch("".join(str(text).lower().split()))
     return sum(int(number or 0) * size for number, (_, size, _) in zip(found.groups(), _UNITS, strict=True)) if found else 0
 
 
-def _as_text(seconds: int) -> str:
+def interval_text(seconds: int) -> str:
+    """As it is written: `1h30m`, `90d`."""
     return "".join(f"{number}{unit}" for number, unit, _ in _parts(seconds))
 
 

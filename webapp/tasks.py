@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, make_response, request, url_for
 
 from engine import queries, tasks
+from engine import report as reports
 from engine.states import TaskState
 from webapp.contexts import ITEMS_SHOWN, task_view
 from webapp.database import database
@@ -36,6 +37,19 @@ def index() -> Response:
 def show(task_id: UUID) -> Response:
     """One task; for htmx its regions."""
     return show_task(task_id)
+
+
+@blueprint.get("/tasks/<uuid:task_id>/report")
+def report(task_id: UUID) -> Response:
+    """The report on a task, to be kept: one HTML page, or Markdown when that is the format asked for."""
+    markdown = request.args.get("format") == "markdown"
+    written = reports.markdown_report if markdown else reports.html_report
+    answer = make_response(written(database(), str(task_id)))
+    answer.mimetype = "text/markdown" if markdown else "text/html"
+    answer.headers["Content-Disposition"] = f'attachment; filename="task-{task_id}.{"md" if markdown else "html"}"'
+    answer.headers["Content-Security-Policy"] = f"{reports.POLICY}; frame-ancestors 'none'"
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
 
 
 @blueprint.post("/tasks/<uuid:task_id>/cancellation")

@@ -17,6 +17,7 @@ from engine.cli.events import events
 from engine.cli.measure import bench
 from engine.cli.new import new
 from engine.cli.operate import cancel, pause, resolve, resume, retry, show, skip, tasks
+from engine.cli.retention import retention
 from engine.cli.schedules import schedule
 from engine.cli.serve import engine, up, web
 from engine.cli.workflows import check, graph, handlers, launch
@@ -44,7 +45,10 @@ def tasker() -> None:
     """
 
 
-for command in (up, demo, engine, web, db, new, handlers, check, launch, tasks, show, graph, retry, cancel, pause, resume, resolve, skip, schedule, events, bench):
+for command in (
+    up, demo, engine, web, db, new, handlers, check, launch, tasks, show, graph, retry, cancel, pause, resume, resolve, skip,
+    schedule, retention, events, bench,
+):  # fmt: skip
     tasker.add_command(command)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import click
 
-from engine import queries, steps
+from engine import queries, report, steps
 from engine import tasks as task_actions
 from engine.cli.output import print_json, print_table, short_error, short_time
 from engine.cli.setting import actor, json_option, open_database, read_context, reason_option
@@ -45,11 +46,20 @@ def tasks(
 @click.command()
 @click.argument("task")
 @json_option
-def show(task: str, as_json: bool) -> None:
-    """Show a task and what each of its steps waits for. Example: tasker show 5d1c…"""
+@click.option("--report", "as_report", is_flag=True, help="A report on the task, as Markdown.")
+@click.option("--html", is_flag=True, help="With --report: as one HTML page.")
+@click.option("--output", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="With --report: write it to a file.")
+def show(task: str, as_json: bool, as_report: bool, html: bool, output: Path | None) -> None:
+    """Show a task and what each of its steps waits for. Example: tasker show 5d1c… --report --html --output task.html"""
+    if (html or output) and not as_report:
+        raise click.UsageError("--html and --output go with --report")
+    if as_json and as_report:
+        raise click.UsageError("either --json or --report")
     with open_database() as db:
         if as_json:
             print_json(queries.outcome(db, task))
+        elif as_report:
+            _print_report(report.html_report(db, task) if html else report.markdown_report(db, task), output)
         else:
             print_task(queries.task(db, task, items=ITEMS_SHOWN))
 
@@ -150,6 +160,17 @@ def step_standing(step: StepRow) -> str:
 
 def _said_of(step: StepRow) -> str:
     return "passed over" if step.passed_over else step.waiting_for or short_error(step.error)
+
+
+def _print_report(text: str, output: Path | None) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RequestError([Problem("--output", "not_writable", f"{output} cannot be written: {error.strerror}")]) from None
+    click.echo(output)
 
 
 def _line(task: TaskRow) -> tuple[str, ...]:

@@ -15,7 +15,9 @@ declare
 begin
   perform tasker_hold_tasks(array[v_task_no]);
   select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
-  if v_task.finished_at is not null then
+  if not found then
+    raise exception 'there is no task %', p_task_id using errcode = 'WF001';   -- dropped in this moment
+  elsif v_task.finished_at is not null then
     raise exception 'the task is % already', tasker_state_name(v_task.state) using errcode = 'WF002';
   end if;
   update tasker_task t set cancel_requested_at = coalesce(t.cancel_requested_at, v_now) where t.task_no = v_task_no;

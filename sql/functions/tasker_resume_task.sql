@@ -13,6 +13,9 @@ declare
 begin
   perform tasker_hold_tasks(array[v_task_no]);
   select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
+  if not found then
+    raise exception 'the task was dropped in this moment' using errcode = 'WF001';
+  end if;
   if not v_task.paused or v_task.finished_at is not null then
     raise exception 'the task is not paused' using errcode = 'WF002';
   end if;

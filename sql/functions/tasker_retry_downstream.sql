@@ -24,6 +24,9 @@ begin
   perform tasker_hold_queues(array[v_task_no]);
   perform from tasker_step s where s.task_no = v_task_no order by s.step_no for update;
   select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
+  if not found then
+    raise exception 'the task was dropped in this moment' using errcode = 'WF001';
+  end if;
   select s.* into v_step from tasker_step s where s.task_no = v_task_no and s.step_no = v_step_no;
   if v_step.map_no is not null then
     raise exception 'an item is made anew with its step; retry that with everything downstream' using errcode = 'WF002';

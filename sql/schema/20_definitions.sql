@@ -2,7 +2,18 @@
 
 create table tasker_namespace (
   namespace    text primary key,
-  description  text not null default ''
+  description  text not null default '',
+  retention    interval check (retention > interval '0'),   -- how long a task is kept after its end; null: for ever
+  retention_set_by  text,
+  retention_set_at  timestamptz              -- null: never set for this namespace, which follows the default; see tasker_retentions
+);
+
+-- what namespaces follow that have no retention of their own; at most one row
+create table tasker_retention_default (
+  only_row   boolean primary key default true check (only_row),
+  retention  interval check (retention > interval '0'),   -- null: for ever
+  set_by     text,
+  set_at     timestamptz not null
 );
 
 create table tasker_definition (

@@ -91,3 +91,4 @@ create table tasker_request_key (
   fingerprint  text not null,
   primary key (namespace, name, key)
 );
+create index tasker_request_key_task on tasker_request_key (task_id);   -- the key goes with its task

@@ -29,6 +29,7 @@ create table tasker_undelivered (
   at        timestamptz not null,
   primary key (name, event_id)
 );
+create index tasker_undelivered_task on tasker_undelivered ((event ->> 'task_id'));   -- the event goes with its task
 
 -- events that handlers published; their numbers come from the history's sequence, so that one order holds all
 create table tasker_custom_event (

@@ -39,7 +39,7 @@ def register_class(*steps: str) -> type[TaskHandler]:
     return Order
 
 
-def test_both_names_of_the_seed_are_one_class_with_one_instance() -> None:
+def test_both_names_of_the_registry_are_one_class_with_one_instance() -> None:
     assert HandlerFactory is HandlerRegistry
     assert HandlerRegistry.instance() is HandlerFactory.instance()
 

@@ -20,6 +20,8 @@ drop function if exists tasker_take_step;
 
 drop function if exists tasker_subscribe;
 
+drop function if exists tasker_steps_in_hand;
+
 drop function if exists tasker_step_readiness;
 
 drop function if exists tasker_step_place;
@@ -36,6 +38,10 @@ drop function if exists tasker_state_code;
 
 drop function if exists tasker_skip_step;
 
+drop function if exists tasker_set_retention;
+
+drop function if exists tasker_set_default_retention;
+
 drop function if exists tasker_satisfy_step;
 
 drop function if exists tasker_retry_task;
@@ -45,6 +51,10 @@ drop function if exists tasker_retry_step;
 drop function if exists tasker_retry_downstream;
 
 drop function if exists tasker_retire_worker;
+
+drop function if exists tasker_retention_begin;
+
+drop view if exists tasker_retentions;
 
 drop function if exists tasker_resume_task;
 
@@ -90,6 +100,8 @@ drop function if exists tasker_pause_schedule;
 
 drop function if exists tasker_pass_over;
 
+drop function if exists tasker_old_tasks;
+
 drop function if exists tasker_note_schedule_run;
 
 drop function if exists tasker_move_exists;
@@ -101,6 +113,8 @@ drop function if exists tasker_leave_queue;
 drop function if exists tasker_lay_aside_event;
 
 drop function if exists tasker_read_events;
+
+drop function if exists tasker_last_event;
 
 drop function if exists tasker_is_passed_over;
 
@@ -116,11 +130,15 @@ drop function if exists tasker_get_ready_steps;
 
 drop function if exists tasker_gather_items;
 
+drop function if exists tasker_follow_retention;
+
 drop function if exists tasker_fail_steps;
 
 drop function if exists tasker_expand_step;
 
 drop function if exists tasker_event_horizon;
+
+drop function if exists tasker_drop_tasks;
 
 drop function if exists tasker_downstream;
 
@@ -175,6 +193,7 @@ drop table if exists tasker_task;
 
 drop table if exists tasker_template;
 drop table if exists tasker_definition;
+drop table if exists tasker_retention_default;
 drop table if exists tasker_namespace;
 
 drop sequence if exists tasker_task_no;

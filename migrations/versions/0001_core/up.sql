@@ -13,12 +13,23 @@
 
 create sequence tasker_task_no;
 
--- source: schema/20_definitions.sql c29de7c42f40
+-- source: schema/20_definitions.sql 02c7a6bb8759
 -- What may run: namespaces, task definitions and their step templates.
 
 create table tasker_namespace (
   namespace    text primary key,
-  description  text not null default ''
+  description  text not null default '',
+  retention    interval check (retention > interval '0'),   -- how long a task is kept after its end; null: for ever
+  retention_set_by  text,
+  retention_set_at  timestamptz              -- null: never set for this namespace, which follows the default; see tasker_retentions
+);
+
+-- what namespaces follow that have no retention of their own; at most one row
+create table tasker_retention_default (
+  only_row   boolean primary key default true check (only_row),
+  retention  interval check (retention > interval '0'),   -- null: for ever
+  set_by     text,
+  set_at     timestamptz not null
 );
 
 create table tasker_definition (
@@ -64,7 +75,7 @@ create table tasker_template (
 -- gladly walk all of a definition by an index of (definition_id, name) as find one step by the key
 create unique index tasker_template_name on tasker_template ((definition_id::text || ' ' || name));
 
--- source: schema/30_tasks.sql ba3d6271cf63
+-- source: schema/30_tasks.sql fe8b698b1502
 -- What runs: tasks, their steps, and the two queues a waiting step can stand in.
 -- No foreign keys here: rows are only made and removed by our functions, and the checks would halve the speed.
 
@@ -158,6 +169,7 @@ create table tasker_request_key (
   fingerprint  text not null,
   primary key (namespace, name, key)
 );
+create index tasker_request_key_task on tasker_request_key (task_id);   -- the key goes with its task
 
 -- source: schema/40_engines.sql 76ce23c4f8b9
 -- Who runs: one row per engine process (a fresh worker_id at every start) and one row per claim call.
@@ -206,7 +218,7 @@ create table tasker_history (
 create index tasker_history_task on tasker_history (task_no);
 create index tasker_history_xid on tasker_history using brin (xid) with (pages_per_range = 16, autosummarize = on);
 
--- source: schema/60_events.sql 92d437d11dba
+-- source: schema/60_events.sql 63434c3c8b7c
 -- Who listens: the history is the event log, and each subscriber has a durable place in it.
 -- An event's id is twice its history row's number, and one more for step.retried, which shares the row of its step.failed.
 
@@ -238,6 +250,7 @@ create table tasker_undelivered (
   at        timestamptz not null,
   primary key (name, event_id)
 );
+create index tasker_undelivered_task on tasker_undelivered ((event ->> 'task_id'));   -- the event goes with its task
 
 -- events that handlers published; their numbers come from the history's sequence, so that one order holds all
 create table tasker_custom_event (
@@ -484,7 +497,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_cancel_task.sql f8d321bc83bf
+-- source: functions/tasker_cancel_task.sql d48e6b4934c1
 -- tasker_cancel_task: an operator stops a task.
 --   moves  pending, ready, retrying steps -> cancelled; running ones are asked to stop; task -> cancelled, at once or when the last of them has ended
 --   locks  as tasker_hold_tasks, then the task
@@ -502,7 +515,9 @@ declare
 begin
   perform tasker_hold_tasks(array[v_task_no]);
   select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
-  if v_task.finished_at is not null then
+  if not found then
+    raise exception 'there is no task %', p_task_id using errcode = 'WF001';   -- dropped in this moment
+  elsif v_task.finished_at is not null then
     raise exception 'the task is % already', tasker_state_name(v_task.state) using errcode = 'WF002';
   end if;
   update tasker_task t set cancel_requested_at = coalesce(t.cancel_requested_at, v_now) where t.task_no = v_task_no;
@@ -1075,6 +1090,53 @@ begin
 end
 $$;
 
+-- source: functions/tasker_drop_tasks.sql 706083eccac6
+-- tasker_drop_tasks: a batch of a definition's tasks that are older than their namespace keeps them is gone, with everything about them.
+--   p_after, p_limit, p_hold  as tasker_old_tasks has them
+--   moves  none: what has not ended, and what a subscriber has still to read, is left
+--   locks  the tasks, then those of their steps that could still move. Nobody is waited for: what another engine is dropping and what an
+--          operator is acting on is passed by, so the order of locks does not matter here
+--   A claim that names an ended step is its engine's to forget, and harms nobody until then.
+--   returns looked_to  the last task that was looked at; null: there are no more. Then how many tasks and steps were dropped
+create or replace function tasker_drop_tasks (p_definition int, p_after bigint, p_limit int, p_hold interval)
+  returns table (looked_to bigint, task_count int, step_count int)
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: these few tasks are a small part of the tables
+as $$
+#variable_conflict use_column
+declare
+  v_begin timestamptz := tasker_retention_begin(p_definition);
+  v_looked int;
+  v_old bigint[];
+  v_task_nos bigint[];
+  v_task_ids uuid[];
+  v_in_hand bigint[];
+begin
+  select max(o.task_no), count(*), coalesce(array_agg(o.task_no) filter (where o.kept_for is null), '{}') into looked_to, v_looked, v_old
+    from tasker_old_tasks(p_definition, p_after, p_limit, p_hold) o;
+  if v_looked < p_limit then
+    looked_to := null;
+  end if;
+  select array_agg(k.task_no), array_agg(k.task_id) into v_task_nos, v_task_ids
+    from (select t.task_no, t.task_id from tasker_task t
+           where t.task_no = any(v_old) and case when t.finished_at < v_begin then true end order by t.task_no for update skip locked) k;
+  v_in_hand := tasker_steps_in_hand(v_task_nos);
+  select array_agg(k.task_no), array_agg(k.task_id) into v_task_nos, v_task_ids
+    from unnest(v_task_nos, v_task_ids) as k (task_no, task_id) where not (k.task_no = any(v_in_hand));
+
+  -- everything that is kept about a task; a new table keyed by task_no belongs here
+  delete from tasker_step s where s.task_no = any(v_task_nos);
+  get diagnostics step_count = row_count;
+  delete from tasker_history h where h.task_no = any(v_task_nos);
+  delete from tasker_custom_event c where c.task_no = any(v_task_nos);
+  delete from tasker_undelivered u where u.event ->> 'task_id' = any(v_task_ids::text[]);
+  delete from tasker_request_key k where k.task_id = any(v_task_ids);
+  delete from tasker_task t where t.task_no = any(v_task_nos);
+  get diagnostics task_count = row_count;
+  return next;
+end
+$$;
+
 -- source: functions/tasker_event_horizon.sql 0ec7df764a13
 -- tasker_event_horizon: the newest event there may be, and which transactions may still hold back older ones.
 --   p_decided  the caller knows already that nothing up to here is yet to appear; while nothing is newer, it costs no transaction number
@@ -1258,6 +1320,23 @@ begin
 end
 $$;
 
+-- source: functions/tasker_follow_retention.sql 234857c212ff
+-- tasker_follow_retention: a namespace has no retention of its own any more and follows the default.
+--   raises WF001 unknown namespace
+create or replace function tasker_follow_retention (p_namespace text)
+  returns void
+  language plpgsql
+as $$
+begin
+  update tasker_namespace n
+     set retention = null, retention_set_by = null, retention_set_at = null
+   where n.namespace = p_namespace;
+  if not found then
+    raise exception 'there is no namespace "%"', p_namespace using errcode = 'WF001';
+  end if;
+end
+$$;
+
 -- source: functions/tasker_gather_items.sql 8ca0b73c1e08
 -- tasker_gather_items: a map step whose items are done ends with the list of their results, in order; an item that was skipped gives null.
 --   p_step  the map step, running under the worker
@@ -1406,6 +1485,21 @@ as $$
    cross join lateral (select own.name as child, p.decision, k.state, k.passed_over, k.result
                          from tasker_step k join tasker_template p using (definition_id, step_no)
                         where k.task_no = p_task_no and k.step_no = parent.step_no offset 0) o
+$$;
+
+-- source: functions/tasker_last_event.sql 27f9aa028d03
+-- tasker_last_event: the number of the newest thing that is on record about a task.
+create or replace function tasker_last_event (p_task_no bigint)
+  returns bigint
+  language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+begin
+  -- the offset keeps the planner from walking all events backwards until it meets this task's
+  return (select max(e.event_id)
+            from (select h.event_id from tasker_history h where h.task_no = p_task_no
+                  union all select c.event_no from tasker_custom_event c where c.task_no = p_task_no offset 0) e);
+end
 $$;
 
 -- source: functions/tasker_read_events.sql 134ee5f91d74
@@ -1575,6 +1669,34 @@ as $$
    where s.schedule_id = p_schedule_id
 $$;
 
+-- source: functions/tasker_old_tasks.sql 9b2ecf653047
+-- tasker_old_tasks: the tasks of a definition that were made longer ago than its namespace keeps them, oldest first, and what still keeps each.
+--   p_after  go on behind this task     p_hold  how much longer a task waits for subscribers that have not read all its events
+--   returns up to p_limit tasks; fewer: there are no more. kept_for is null when the task may be dropped, else
+--           open    it has not ended, or not for long enough
+--           unread  a subscriber has not come to its last event, and p_hold is not over
+create or replace function tasker_old_tasks (p_definition int, p_after bigint, p_limit int, p_hold interval)
+  returns table (task_no bigint, kept_for text)
+  language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: these few tasks are a small part of the tables
+  set enable_sort = off      -- nor may it read a whole index for want of an order: tasker_task_of_definition has it
+as $$
+#variable_conflict use_column
+declare
+  v_begin timestamptz := tasker_retention_begin(p_definition);
+  v_read bigint := (select min(s.event_id) from tasker_subscription s);
+begin
+  return query
+  select t.task_no,
+         case when t.finished_at is null or t.finished_at >= v_begin then 'open'
+              when v_read < 2 * tasker_last_event(t.task_no) and t.finished_at >= v_begin - p_hold then 'unread' end
+    from (select k.task_no, k.created_at, k.finished_at from tasker_task k
+           where k.definition_id = p_definition and (k.definition_id, k.task_no) > (p_definition, p_after)
+           order by k.definition_id, k.task_no limit p_limit) t   -- the limit comes first: recent tasks are not looked through
+   where t.created_at < v_begin;
+end
+$$;
+
 -- source: functions/tasker_pass_over.sql 869c2668f4e4
 -- tasker_pass_over: the children that a decision did not choose are skipped at once, whatever else they wait for.
 --   p_step    the decision, as it was before it ended     p_chosen  a JSON list of the names of those of its children that go on; null: all go on
@@ -1640,7 +1762,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_pause_task.sql b484146358b7
+-- source: functions/tasker_pause_task.sql 8fd74a44a659
 -- tasker_pause_task: what runs may end, nothing else of the task starts until it is resumed.
 --   moves  none; steps that are or become ready are parked     locks  as tasker_hold_tasks, then the task
 --   raises WF001 unknown task, WF002 when it has ended, is paused already or is asked to stop     events none; the history says who and why
@@ -1656,6 +1778,9 @@ declare
 begin
   perform tasker_hold_tasks(array[v_task_no]);
   select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
+  if not found then
+    raise exception 'the task was dropped in this moment' using errcode = 'WF001';
+  end if;
   if v_task.finished_at is not null or v_task.paused then
     raise exception 'the task is % already', case when v_task.paused then 'paused' else tasker_state_name(v_task.state) end using errcode = 'WF002';
   end if;
@@ -2174,7 +2299,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_resume_task.sql a314ae692349
+-- source: functions/tasker_resume_task.sql a559ea7a0f86
 -- tasker_resume_task: a paused task goes on where it stands.
 --   moves  none; parked steps stand in the queue again, as if they had become ready now     locks  as tasker_hold_tasks, then the task
 --   raises WF001 unknown task, WF002 when it is not paused     events none; the history says who and why
@@ -2190,6 +2315,9 @@ declare
 begin
   perform tasker_hold_tasks(array[v_task_no]);
   select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
+  if not found then
+    raise exception 'the task was dropped in this moment' using errcode = 'WF001';
+  end if;
   if not v_task.paused or v_task.finished_at is not null then
     raise exception 'the task is not paused' using errcode = 'WF002';
   end if;
@@ -2203,6 +2331,29 @@ begin
   perform pg_notify('tasker_news', '');
   return tasker_state_name(v_task.state);
 end
+$$;
+
+-- source: views/tasker_retentions.sql 6073e9687576
+-- tasker_retentions: how long each namespace keeps a task after its end: as it was set for it, else as the default says. Null: for ever.
+create or replace view tasker_retentions as
+select n.namespace, case when n.retention_set_at is null then d.retention else n.retention end as retention,
+       n.retention_set_at is null as by_default,
+       case when n.retention_set_at is null then d.set_by else n.retention_set_by end as set_by,
+       case when n.retention_set_at is null then d.set_at else n.retention_set_at end as set_at
+  from tasker_namespace n
+  left join tasker_retention_default d on d.only_row;
+
+-- source: functions/tasker_retention_begin.sql 01a4d2f0dbdb
+-- tasker_retention_begin: what ended before this moment is older than the namespace of the definition keeps it.
+-- needs: tasker_clock, tasker_retentions
+--   returns null when tasks are kept for ever
+create or replace function tasker_retention_begin (p_definition int)
+  returns timestamptz
+  language sql stable
+as $$
+  select tasker_clock() - r.retention
+    from tasker_definition d join tasker_retentions r using (namespace)
+   where d.definition_id = p_definition
 $$;
 
 -- source: functions/tasker_retire_worker.sql 42f8022928f7
@@ -2220,7 +2371,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_downstream.sql 9fe8d351e983
+-- source: functions/tasker_retry_downstream.sql 062632812ded
 -- tasker_retry_downstream: an operator lets a step that has ended, and everything below it, run again, with a new context if one is given.
 --   p_context  null keeps the task's context; otherwise valid already, and the old one is kept in the history
 --   moves  the step -> ready (pending while a parent is open), every step below it -> pending, with attempts anew; results and errors are cleared,
@@ -2247,6 +2398,9 @@ begin
   perform tasker_hold_queues(array[v_task_no]);
   perform from tasker_step s where s.task_no = v_task_no order by s.step_no for update;
   select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
+  if not found then
+    raise exception 'the task was dropped in this moment' using errcode = 'WF001';
+  end if;
   select s.* into v_step from tasker_step s where s.task_no = v_task_no and s.step_no = v_step_no;
   if v_step.map_no is not null then
     raise exception 'an item is made anew with its step; retry that with everything downstream' using errcode = 'WF002';
@@ -2416,6 +2570,34 @@ begin
   perform pg_notify('tasker_ready', '');
   perform pg_notify('tasker_news', '');
   return tasker_state_name(p_state);
+end
+$$;
+
+-- source: functions/tasker_set_default_retention.sql 1f3e866a1d51
+-- tasker_set_default_retention: what every namespace follows that has no retention of its own; null: tasks are kept for ever.
+create or replace function tasker_set_default_retention (p_retention interval, p_actor text)
+  returns void
+  language sql
+as $$
+  insert into tasker_retention_default (retention, set_by, set_at)
+  values (p_retention, p_actor, tasker_clock())
+  on conflict (only_row) do update set retention = excluded.retention, set_by = excluded.set_by, set_at = excluded.set_at
+$$;
+
+-- source: functions/tasker_set_retention.sql 02bc6620c60a
+-- tasker_set_retention: from now on a namespace keeps its tasks for so long after their end; null: for ever.
+--   raises WF001 unknown namespace
+create or replace function tasker_set_retention (p_namespace text, p_retention interval, p_actor text)
+  returns void
+  language plpgsql
+as $$
+begin
+  update tasker_namespace n
+     set retention = p_retention, retention_set_by = p_actor, retention_set_at = tasker_clock()
+   where n.namespace = p_namespace;
+  if not found then
+    raise exception 'there is no namespace "%"', p_namespace using errcode = 'WF001';
+  end if;
 end
 $$;
 
@@ -2595,6 +2777,34 @@ begin
 end
 $$;
 
+-- source: functions/tasker_steps_in_hand.sql 97a866f96f51
+-- tasker_steps_in_hand: those of the tasks in which somebody is acting on a step at this moment. All their other steps that could move are held.
+--   locks  the steps of these tasks that could still move, as far as they are free; nobody is waited for
+create or replace function tasker_steps_in_hand (p_task_nos bigint[])
+  returns bigint[]
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: these few tasks are a small part of the tables
+as $$
+declare
+  v_movable bigint;
+  v_in_hand bigint[] := '{}';
+  v_free int;
+  v_count int;
+begin
+  for v_movable, v_count in
+    select s.task_no, count(*) from tasker_step s
+     where s.task_no = any(p_task_nos) and s.state in (0, 1, 2, 3, 5) group by s.task_no order by s.task_no
+  loop
+    select count(*) into v_free
+      from (select from tasker_step s where s.task_no = v_movable and s.state in (0, 1, 2, 3, 5) for update skip locked) free;
+    if v_free < v_count then
+      v_in_hand := v_in_hand || v_movable;
+    end if;
+  end loop;
+  return v_in_hand;
+end
+$$;
+
 -- source: functions/tasker_subscribe.sql 216206b00e62
 -- tasker_subscribe: a subscriber has its place in the events: where it was, or, when it is new, now or at their beginning.
 create or replace function tasker_subscribe (p_name text, p_from_start boolean)
@@ -2606,9 +2816,10 @@ as $$
   on conflict (name) do nothing
 $$;
 
--- source: functions/tasker_take_step.sql bc634b43db2f
+-- source: functions/tasker_take_step.sql 464f3c758417
 -- tasker_take_step: an operator's action takes hold of a step and of all that can move with it.
 --   returns the step as it is now     locks  as tasker_hold_tasks     moves  none; the caller decides
+--   raises WF001 when the task was dropped in this moment
 create or replace function tasker_take_step (p_task_no bigint, p_step_no int)
   returns tasker_step
   language plpgsql
@@ -2619,6 +2830,9 @@ declare
 begin
   perform tasker_hold_tasks(array[p_task_no]);
   select s.* into v_step from tasker_step s where s.task_no = p_task_no and s.step_no = p_step_no for update;
+  if not found then
+    raise exception 'there is no such step any more' using errcode = 'WF001';
+  end if;
   return v_step;
 end
 $$;

@@ -1,0 +1,144 @@
+"""What dropping old tasks costs those who work meanwhile: `python -m engine.bench.dropping`, apart from `tasker bench` because it fills a gigabyte.
+
+A million ended steps are dropped, as an engine does it and then without its rests, while one worker claims step after step.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from psycopg import Connection
+
+from engine import leases, retention, tasks
+from engine.bench import flows
+from engine.bench.place import throwaway_database
+from engine.db import Database, connect
+from engine.requests import TaskRequest
+from engine.retention import BATCHES_PER_ROUND, STEPS_PER_BATCH, Dropped, Sweep
+from engine.settings import Settings
+
+TASKS = 200_000
+LENGTH = 5
+READY = 400_000
+ALONE_SECONDS = 5.0
+
+
+def main() -> None:
+    """Prints what was measured."""
+    with throwaway_database(Settings.from_environ()) as url:
+        db = Database(url, max_size=2)
+        try:
+            _measure(db, url)
+        finally:
+            db.close()
+
+
+def _measure(db: Database, url: str) -> None:
+    print(f"{TASKS * LENGTH:,} ended steps in {TASKS:,} tasks, {_fill(db):,} rows of history, {READY:,} steps ready", flush=True)
+    with connect(url, options=leases.SESSION) as connection:
+        claims = _Claims(connection, tasks.register_definition(db, flows.single.definition))
+        sweep, never = Sweep(db), threading.Event()
+        _compare(claims, "an engine's rounds", lambda: sweep.go_on(never), rounds=TASKS * LENGTH // 2 // (BATCHES_PER_ROUND * STEPS_PER_BATCH))
+        _compare(claims, "without rests", sweep.finish, rounds=1)
+
+
+def _compare(claims: _Claims, name: str, drop: Callable[[], Dropped], *, rounds: int) -> None:
+    """Claims with and without, in turns, for a shared machine changes from one minute to the next."""
+    alone, beside, dropped, seconds = [], [], Dropped(), 0.0
+    for _ in range(rounds):
+        alone += claims.for_seconds(ALONE_SECONDS)
+        begin, work = time.perf_counter(), _Work(drop)
+        work.start()
+        beside += claims.during(work)
+        seconds += time.perf_counter() - begin
+        dropped += work.dropped
+    print(f"{name}: {dropped.step_count:,} steps in {seconds:.1f} s, {dropped.step_count / seconds:,.0f} steps/s")
+    print(f"  claims alone:     {_told(alone)}\n  claims meanwhile: {_told(beside)}", flush=True)
+
+
+def _told(times: list[float]) -> str:
+    ordered = sorted(times)
+    return f"p50 {statistics.median(ordered):.3f} ms, p99 {ordered[int(0.99 * (len(ordered) - 1))]:.3f} ms ({len(ordered):,})"
+
+
+class _Work(threading.Thread):
+    """Drops, and knows how much."""
+
+    def __init__(self, drop: Callable[[], Dropped]) -> None:
+        super().__init__()
+        self.dropped = Dropped()
+        self._drop = drop
+
+    def run(self) -> None:
+        self.dropped = self._drop()
+
+
+class _Claims:
+    """One durable claim of one step after the other, each timed."""
+
+    def __init__(self, connection: Connection[Any], definition_id: int) -> None:
+        self._connection, self._definitions = connection, f"{{{definition_id}}}"
+        self._who = leases.register_worker(
+            connection, name="bench", runner="threads", concurrency=1, definitions=[definition_id], lease=timedelta(hours=9)
+        )
+        self._number = 0
+
+    def for_seconds(self, seconds: float) -> list[float]:
+        """What each took, in milliseconds."""
+        end = time.perf_counter() + seconds
+        return self._until(lambda: time.perf_counter() > end)
+
+    def during(self, work: threading.Thread) -> list[float]:
+        """The same, while something else goes on."""
+        return self._until(lambda: not work.is_alive())
+
+    def _until(self, over: Callable[[], bool]) -> list[float]:
+        times = []
+        while not over():
+            begin = time.perf_counter()
+            rows = leases.complete_and_claim(self._connection, self._who, claim_no=self._number, done=(), want=1, definitions=self._definitions)
+            times.append((time.perf_counter() - begin) * 1000)
+            self._number += 1
+            assert len(rows) == 1, "nothing is left to claim"
+        return times
+
+
+def _fill(db: Database) -> int:
+    """Tasks that ended two days ago, with the history that the engine's own path writes, and steps that are ready now."""
+    single = tasks.register_definition(db, flows.single.definition)
+    chain = tasks.register_definition(db, flows.w1.definition)
+    for definition, count in ((chain, TASKS), (single, READY)):
+        for _ in range(count // 20_000):
+            tasks.submit_many(db, [TaskRequest("chain_of_5" if definition == chain else "single", flows.NAMESPACE)] * 20_000)
+    with connect(db.url, options="-c statement_timeout=0") as connection:
+        known = {"chain": chain}
+        connection.execute("delete from tasker_ready where definition_id = %(chain)s", known)
+        connection.execute(
+            "update tasker_step set state = 4, pending = 0, attempts = 1, started_at = now() - interval '2 days', finished_at = now() - interval '2 days',"
+            ' result = \'{"ok": 1}\' where definition_id = %(chain)s', known
+        )
+        connection.execute(
+            "update tasker_task set state = 4, remaining = 0, created_at = now() - interval '2 days', started_at = now() - interval '2 days',"
+            " finished_at = now() - interval '2 days' where definition_id = %(chain)s", known
+        )
+        connection.execute(
+            "insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id)"
+            " select s.task_no, s.step_no, s.started_at, m.from_state, m.to_state, 1, 1"
+            "   from tasker_step s, (values (1, 2), (2, 4)) m (from_state, to_state) where s.definition_id = %(chain)s order by s.task_no, s.step_no", known
+        )
+        connection.execute(
+            "insert into tasker_history (task_no, at, from_state, to_state) select t.task_no, t.finished_at, m.from_state, m.to_state"
+            "   from tasker_task t, (values (0, 2), (2, 4)) m (from_state, to_state) where t.definition_id = %(chain)s", known
+        )
+        connection.execute("vacuum analyze")
+    retention.set_retention(db, flows.NAMESPACE, timedelta(days=1), actor="bench")
+    return int(db.value("select count(*) from tasker_history"))
+
+
+if __name__ == "__main__":
+    main()

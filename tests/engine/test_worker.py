@@ -1,0 +1,55 @@
+"""What the worker hands to a handler, and how much of it at once."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+from typing import Any
+
+import psycopg
+import pytest
+
+from engine import TaskRequest, queries, tasks
+from engine.db import Database
+from engine.definition import StepTemplate, TaskDefinition
+from engine.handlers import Sequence
+from engine.runners.threads import ThreadsRunner
+from engine.worker import Worker
+
+PARENTS, CHARACTERS, READ = 10_000, 50_000, 400
+
+
+def test_a_join_over_ten_thousand_parents_reads_their_results_one_by_one(
+    db: Database, conn: psycopg.Connection[Any], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All results together are 500 MB, and those that the handler reads 20 MB: neither is ever held at once."""
+    monkeypatch.setattr("engine.handlers.KEPT_VALUES", 20)
+    monkeypatch.setattr("engine.definition.MAX_STEPS", 2 * PARENTS)   # twice as many as a definition may have
+    ended, peaks = threading.Event(), []
+
+    def join(sequence: Sequence) -> int:
+        total = sum(len(step.results["text"]) for step in sequence.steps[:: PARENTS // READ])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        ended.set()
+        return total
+
+    names = [f"part_{number}" for number in range(PARENTS)]
+    steps = (*(StepTemplate(name) for name in names), StepTemplate("join", depends_on_steps=names, handler_class=join))
+    definition = TaskDefinition("tests", "wide", version="1.0.0", steps=steps)
+    definition_id = tasks.register_definition(db, definition)
+    task_id = tasks.submit(db, TaskRequest("wide", "tests"))
+    conn.execute("delete from tasker_ready")
+    conn.execute("update tasker_step set state = 4, result = jsonb_build_object('text', repeat('x', %s)) where step_no < %s", [CHARACTERS, PARENTS])
+    conn.execute("update tasker_step set state = 1, pending = 0 where step_no = %s", [PARENTS])
+    conn.execute("insert into tasker_ready (rank, task_no, step_no, definition_id) select now(), task_no, step_no, definition_id from tasker_step where state = 1")
+    worker = Worker(database_url, ThreadsRunner(1, grace=1), {definition_id: definition}, name="test", runner_name="threads", concurrency=1)
+    definition.ancestors("join")   # what it remembers is no result
+    tracemalloc.start()
+    try:
+        worker.start()
+        assert ended.wait(90)
+    finally:
+        worker.drain(5)
+        tracemalloc.stop()
+    assert queries.results(db, task_id, ["join"]) == {"join": READ * CHARACTERS}
+    assert peaks[0] < READ * CHARACTERS / 2
