@@ -14,7 +14,7 @@ from engine.states import FINAL_TASK, SATISFYING
 STEPS = 2_000
 NAMES = 40
 LINE = 300
-NOTES = {"cancel_requested": "asked to stop", "bypass": "to be skipped when its turn comes"}
+NOTES = {"cancel_requested": "asked to stop", "bypass": "to be skipped when its turn comes", "context_before": "given another context"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +257,8 @@ def _action(move: ActivityRow) -> tuple[Line, ...]:
 
 def _note(move: ActivityRow) -> Line:
     noted = move.error or {}
+    if "paused" in noted:
+        return ("paused" if noted["paused"] else "resumed",)
     words = [said for name, said in NOTES.items() if noted.get(name)]
     return (", ".join(words),) if words else (Data(_one_line(", ".join(noted) or "noted")),)
 

@@ -33,8 +33,9 @@ begin
                              where k.task_no = p_task_no and k.step_no = x.step_no offset 0) o) parent
      order by b.step_no
   loop
-    continue when not v_below.cancelled <@ v_again or not v_below.unchosen <@ v_again
-               or v_below.parents <> '{}' and v_below.over @> v_below.parents and not v_below.parents && v_again;
+    continue when v_below.step_no <> p_step_no and not v_below.parents && v_again
+               or not v_below.cancelled <@ v_again or not v_below.unchosen <@ v_again
+               or v_below.step_no = p_step_no and v_below.parents <> '{}' and v_below.over @> v_below.parents;
     v_again := v_again || v_below.step_no;
   end loop;
   return v_again;

@@ -77,7 +77,8 @@ class Model:
         """The step and all below it, but for what waits for a step that stays cancelled and what no decision leads to; parents first."""
         found: list[str] = []
         for step in sorted(self.steps.values(), key=lambda one: self.task.step_no(one.name)):
-            if step.name in {name} | self.all_below(name) and not self._stays(step, found):
+            reached = step.name == name or any(parent in found for parent in step.parents)
+            if reached and not self._stays(step, found):
                 found.append(step.name)
         return found
 
@@ -99,12 +100,6 @@ class Model:
             self.final_events = [(kept if event[0] == name else event[0], event[1]) for event in self.final_events]
         step.parents = tuple(parent for parent in step.parents if "[" not in parent)
         step.has_items = False
-
-    def all_below(self, name: str) -> set[str]:
-        found: set[str] = set()
-        for child in self.children(name):
-            found |= {child.name} | self.all_below(child.name)
-        return found
 
     def unlock(self, now: float) -> None:
         """Pending steps whose parents are done go on; roots with a time of their own wait for it."""

@@ -1046,7 +1046,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_downstream.sql 18fe1149091f
+-- source: functions/tasker_downstream.sql 7a0b246adb1b
 -- tasker_downstream: what runs again when a step is retried with everything downstream: the step and all below it, by number, parents first.
 --   Not among them, and so left as it is, what waits for a step that was cancelled and stays so, and what no decision leads to that is not
 --   taken anew. Empty when that goes for the step itself.
@@ -1082,8 +1082,9 @@ begin
                              where k.task_no = p_task_no and k.step_no = x.step_no offset 0) o) parent
      order by b.step_no
   loop
-    continue when not v_below.cancelled <@ v_again or not v_below.unchosen <@ v_again
-               or v_below.parents <> '{}' and v_below.over @> v_below.parents and not v_below.parents && v_again;
+    continue when v_below.step_no <> p_step_no and not v_below.parents && v_again
+               or not v_below.cancelled <@ v_again or not v_below.unchosen <@ v_again
+               or v_below.step_no = p_step_no and v_below.parents <> '{}' and v_below.over @> v_below.parents;
     v_again := v_again || v_below.step_no;
   end loop;
   return v_again;
