@@ -15,6 +15,7 @@ from engine.rows import (
     AttemptRow,
     DefinitionRow,
     EngineRow,
+    MoveRow,
     NamespaceRow,
     OverviewRow,
     StepDetail,
@@ -23,12 +24,16 @@ from engine.rows import (
     TaskPage,
     TaskRow,
     TemplateRow,
+    UsualRow,
     WorkflowRow,
 )
 from engine.states import TaskState
 
 MAX_PAGE = 200
 COUNT_CAP = 10_001
+USUAL_RUNS = 500
+MOVES_SHOWN = 20_000
+FEWEST_RUNS = 5
 
 _TASK_COLUMNS: LiteralString = """
   t.task_id, t.namespace, t.name, t.version, t.state, t.paused, t.priority, t.tags, t.initiator, t.correlation_id, t.created_at, t.started_at,
@@ -239,6 +244,53 @@ def activity(db: Database, task_id: str, *, limit: int = 200) -> list[ActivityRo
         {"id": known_id(task_id), "limit": limit},
     )
     return [ActivityRow(*row) for row in found]
+
+
+def moves(db: Database, task_id: str) -> list[MoveRow]:
+    """Every move of every step of a task, oldest first; the newest `MOVES_SHOWN` when there are more. Raises `NotFound`."""
+    found = db.rows(
+        """
+        select m.step_no, m.at, tasker_state_name(m.from_state), tasker_state_name(m.to_state), m.attempt,
+               coalesce(w.name, 'engine ' || nullif(m.worker_id, 0))
+          from (select h.event_id, h.step_no, h.at, h.from_state, h.to_state, h.attempt, h.worker_id from tasker_history h
+                 where h.task_no = tasker_task_no(%(id)s::uuid) and h.step_no is not null and h.from_state is distinct from h.to_state
+                 order by h.event_id desc limit %(limit)s) m
+          left join tasker_worker w on w.worker_id = m.worker_id
+         order by m.event_id
+        """,
+        {"id": known_id(task_id), "limit": MOVES_SHOWN},
+    )
+    return [MoveRow(*row) for row in found]
+
+
+def usual(db: Database, definition_id: int) -> UsualRow | None:
+    """How long a task of this definition usually takes; None when fewer than `FEWEST_RUNS` of the latest completed."""
+    found = db.rows(
+        """
+        select count(*)::int, percentile_cont(0.5) within group (order by r.took)::float8, percentile_cont(0.95) within group (order by r.took)::float8
+          from (select t.state, extract(epoch from t.finished_at - t.started_at) as took
+                  from tasker_task t where t.definition_id = %(id)s order by t.task_no desc limit %(limit)s) r
+         where r.state = 4 and r.took is not null
+        """,
+        {"id": definition_id, "limit": USUAL_RUNS},
+    )
+    return UsualRow(*found[0]) if found[0][0] >= FEWEST_RUNS else None
+
+
+def clock(db: Database) -> datetime:
+    """The database's time, by which everything is recorded."""
+    at: datetime = db.value("select tasker_clock()")
+    return at
+
+
+def key_holder(db: Database, namespace: str, name: str, key: str) -> TaskRow | None:
+    """The task that a launch with this idempotency key leads to, or None while nobody has used it."""
+    found = db.rows(
+        f"""select {_TASK_COLUMNS} from tasker_request_key k join tasker_tasks t using (task_id)
+             where k.namespace = %(namespace)s and k.name = %(name)s and k.key = %(key)s""",
+        {"namespace": namespace, "name": name, "key": key},
+    )
+    return _task_row(found[0]) if found else None
 
 
 def engines(db: Database) -> list[EngineRow]:

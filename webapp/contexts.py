@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from flask import url_for
 
-from engine.rows import ActivityRow, StepDetail, StepRow, TaskDetail, TaskRow
+from engine.rows import ActivityRow, MoveRow, StepDetail, StepRow, TaskDetail, TaskRow, UsualRow
 from engine.states import FINAL_TASK, StepState, TaskState
+from webapp.critical_path import critical_path
 from webapp.drawing import Graph, task_graph
+from webapp.expected import Expected, expected_end
 from webapp.filters import plural
+from webapp.timeline import Timeline, timeline
 from webapp.why import why_step, why_task
 
 CLOSED_TASKS = FINAL_TASK - {TaskState.FAILED}
@@ -37,8 +41,10 @@ class TaskView:
     task: TaskRow
     steps: tuple[StepRow, ...]
     graph: Graph | None
+    critical: tuple[str, ...]
     activity: Sequence[ActivityRow]
     why: str
+    expected: Expected | None
     actions: tuple[Action, ...]
     step_actions: dict[str, tuple[Action, ...]]
     is_open: bool
@@ -69,20 +75,40 @@ class StepView:
         return bool(self.actions) or self.can_resolve
 
 
-def task_view(detail: TaskDetail, activity: Sequence[ActivityRow]) -> TaskView:
-    """The view of a task as it is in `detail`."""
+def task_view(detail: TaskDetail, activity: Sequence[ActivityRow], usual: UsualRow | None, now: datetime) -> TaskView:
+    """The view of a task as it is in `detail` at `now`, the database's time."""
     task = detail.task
+    critical = critical_path(detail.steps)
     return TaskView(
         detail=detail,
         task=task,
         steps=detail.steps,
-        graph=task_graph(task, detail.steps) if len(detail.steps) <= TABLE_ONLY_ABOVE else None,
+        graph=task_graph(task, detail.steps, critical) if len(detail.steps) <= TABLE_ONLY_ABOVE else None,
+        critical=critical,
         activity=activity,
         why=why_task(detail),
+        expected=expected_end(task, usual, now),
         actions=task_actions(task),
         step_actions={step.name: row_actions(task, step) for step in detail.steps},
         is_open=task.state not in CLOSED_TASKS,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineView:
+    """Everything the timeline of a task needs."""
+
+    task: TaskRow
+    timeline: Timeline
+    why: str
+    is_open: bool
+
+
+def timeline_view(detail: TaskDetail, moves: Sequence[MoveRow], now: datetime) -> TimelineView:
+    """The timeline of a task as it is at `now`, the database's time."""
+    task = detail.task
+    drawn = timeline(task, detail.steps, moves, now)
+    return TimelineView(task, drawn, why_task(detail), task.state not in CLOSED_TASKS)
 
 
 def step_view(detail: StepDetail, steps: Sequence[StepRow]) -> StepView:

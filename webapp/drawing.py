@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from flask import url_for
 
@@ -19,18 +20,19 @@ LOUDEST_FIRST = ("failed", "retrying", "running", "ready", "cancelled", "pending
 
 @dataclass(frozen=True, slots=True)
 class GraphNode:
-    """A box of the graph: a link to its step, or what a collapsed group holds."""
+    """A box of the graph: a link to its step, or for a collapsed group to the first of its rows in the table."""
 
     name: str
     label: str
     state: str | None
     word: str
-    url: str | None
+    url: str
     x: int
     y: int
     width: int
     height: int
     is_group: bool
+    is_critical: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class GraphEdge:
 
     path: str
     kind: str
+    is_critical: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,15 @@ class Graph:
     summary: str
 
 
-def task_graph(task: TaskRow, steps: Sequence[StepRow]) -> Graph:
-    """The graph of a task, each box in the state of its step."""
+def task_graph(task: TaskRow, steps: Sequence[StepRow], critical: Sequence[str] = ()) -> Graph:
+    """The graph of a task, each box in the state of its step; the steps of the `critical` path and their edges are marked."""
     number = {step.name: step.step_no for step in steps}
     parents = tuple(tuple(number[name] for name in step.parents) for step in steps)
     states = [step.state for step in steps]
     urls = [url_for("steps.show", task_id=task.task_id, step_name=step.name) for step in steps]
     picture = graph.picture(tuple(step.name for step in steps), parents)
-    return _draw(picture, urls, states, f"{plural(len(steps), 'step')}: {tally(states)}")
+    marked = [number[name] for name in critical]
+    return _draw(picture, urls, states, f"{plural(len(steps), 'step')}: {tally(states)}", marked)
 
 
 def definition_graph(definition: DefinitionRow) -> Graph:
@@ -70,20 +74,31 @@ def definition_graph(definition: DefinitionRow) -> Graph:
     return _draw(picture, urls, None, plural(len(steps), "step"))
 
 
-def _draw(picture: graph.GraphLayout, urls: Sequence[str], states: Sequence[str] | None, summary: str) -> Graph:
-    nodes = tuple(_node(node, urls, states) for node in picture.nodes)
+def _draw(
+    picture: graph.GraphLayout,
+    urls: Sequence[str],
+    states: Sequence[str] | None,
+    summary: str,
+    critical: Sequence[int] = (),
+) -> Graph:
+    nodes = tuple(_node(node, urls, states, frozenset(critical)) for node in picture.nodes)
     state_of = {node.no: drawn.state for node, drawn in zip(picture.nodes, nodes, strict=True)}
-    edges = tuple(GraphEdge(edge.path, _edge_kind(state_of[edge.parent])) for edge in picture.edges)
+    box_of = {no: node.no for node in picture.nodes for no in node.members}
+    path = {(box_of[one], box_of[after]) for one, after in pairwise(critical)}
+    edges = tuple(
+        GraphEdge(edge.path, _edge_kind(state_of[edge.parent]), (edge.parent, edge.child) in path) for edge in picture.edges
+    )
     return Graph(picture.width, picture.height, nodes, edges, summary)
 
 
-def _node(node: graph.Node, urls: Sequence[str], states: Sequence[str] | None) -> GraphNode:
+def _node(node: graph.Node, urls: Sequence[str], states: Sequence[str] | None, critical: frozenset[int]) -> GraphNode:
     within = [states[no] for no in node.members] if states else []
     state = next((loud for loud in LOUDEST_FIRST if loud in within), None)
     alone = node.count == 1
     word = "" if state is None else label(state) if alone else tally(within)
-    url = urls[node.no] if alone else None
-    return GraphNode(node.name, node.label, state, word, url, node.x, node.y, node.width, node.height, not alone)
+    url = urls[node.no] if alone else f"#step-{node.no}"
+    box = (node.x, node.y, node.width, node.height)
+    return GraphNode(node.name, node.label, state, word, url, *box, not alone, not critical.isdisjoint(node.members))
 
 
 def _edge_kind(parent_state: str | None) -> str:

@@ -11,11 +11,11 @@ from uuid import UUID
 from flask import Blueprint, Response, request, url_for
 
 from engine import queries, steps
-from engine.errors import RequestError
+from engine.errors import NotFound, RequestError
 from webapp.contexts import step_view
 from webapp.database import database
 from webapp.filters import sentence
-from webapp.htmx import Notice, Show, answer, asks_for_regions, given_reason, live_regions, page, regions
+from webapp.htmx import Notice, Show, answer, asks_for_regions, given_reason, json_file, live_regions, page, regions
 from webapp.security import actor
 from webapp.tasks import show_task
 
@@ -28,6 +28,15 @@ blueprint = Blueprint("steps", __name__)
 def show(task_id: UUID, step_name: str) -> Response:
     """One step; for htmx its regions."""
     return show_step(task_id, step_name)
+
+
+@blueprint.get("/tasks/<uuid:task_id>/steps/<step_name>/result.json")
+def result(task_id: UUID, step_name: str) -> Response:
+    """All of a step's result as a file; not found while it has none."""
+    found = queries.results(database(), str(task_id), [step_name])
+    if step_name not in found:
+        raise NotFound(f'the task has no step "{step_name}" with a result')
+    return json_file(found[step_name], f"{task_id}-result.json")
 
 
 @blueprint.post("/tasks/<uuid:task_id>/steps/<step_name>/retry")

@@ -166,6 +166,8 @@ def move_words(move: ActivityRow) -> str:
     """What happened in one move, as the end of a sentence that begins with the step's name."""
     if move.from_state is None:
         return "was created"
+    if move.is_note:
+        return "has a note"
     if move.from_state == move.to_state:
         return NOTES.get(move.to_state, "was noted")
     if move.step_name is None and move.from_state in FINAL_TASK:

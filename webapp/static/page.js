@@ -28,7 +28,7 @@
 
   // Live regions must not take away what the reader has typed, opened or moved.
   function keepWhatIsTheReaders(name, element) {
-    if (name === "value" && element.closest("#act") && element.type !== "hidden") return false;
+    if (name === "value" && element.closest("#act, #note-form") && element.type !== "hidden") return false;
     if (name === "open" && element.localName === "details") return false;
     if (name === "hidden" && element.matches(".graph-tools")) return false;
     if ((name === "width" || name === "height") && element.id === "graph-drawing") return false;
@@ -73,9 +73,10 @@
   // An action that went well has used its reason. Asked of the request itself: a live update may take the button away before the answer comes.
   document.addEventListener("htmx:beforeSend", (event) => {
     const { xhr, requestConfig } = event.detail;
-    if (!requestConfig.elt.matches("[formaction]")) return;
+    const form = requestConfig.elt.matches("[formaction]") ? document.getElementById("act") : requestConfig.elt.closest("#note-form");
+    if (!form) return;
     xhr.addEventListener("loadend", () => {
-      if (xhr.status >= 200 && xhr.status < 300) document.getElementById("act")?.reset();
+      if (xhr.status >= 200 && xhr.status < 300) form.reset();
     });
   });
   document.addEventListener("htmx:sendError", () => {

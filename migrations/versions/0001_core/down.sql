@@ -76,6 +76,8 @@ drop function if exists tasker_postpone_event;
 
 drop function if exists tasker_pause_schedule;
 
+drop function if exists tasker_note_task;
+
 drop function if exists tasker_note_schedule_run;
 
 drop function if exists tasker_move_exists;
