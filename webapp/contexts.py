@@ -10,7 +10,7 @@ from flask import url_for
 
 from engine.rows import ActivityRow, MoveRow, StepDetail, StepRow, TaskDetail, TaskRow, UsualRow
 from engine.states import FINAL_TASK, StepState, TaskState
-from webapp.critical_path import critical_path
+from webapp.critical_path import telling_path
 from webapp.drawing import Graph, task_graph
 from webapp.expected import Expected, expected_end
 from webapp.filters import plural
@@ -78,7 +78,7 @@ class StepView:
 def task_view(detail: TaskDetail, activity: Sequence[ActivityRow], usual: UsualRow | None, now: datetime) -> TaskView:
     """The view of a task as it is in `detail` at `now`, the database's time."""
     task = detail.task
-    critical = critical_path(detail.steps)
+    critical = telling_path(detail.steps)
     return TaskView(
         detail=detail,
         task=task,

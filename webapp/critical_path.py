@@ -26,6 +26,13 @@ def critical_path(steps: Sequence[StepRow]) -> tuple[str, ...]:
     return tuple(reversed(path))
 
 
+def telling_path(steps: Sequence[StepRow]) -> tuple[str, ...]:
+    """The critical path where it tells something: empty while it is one step, or in a plain chain, which is all path."""
+    path = critical_path(steps)
+    begun = sum(step.started_at is not None for step in steps)
+    return path if 1 < len(path) < begun else ()
+
+
 def _lateness(step: StepRow) -> tuple[bool, datetime, int]:
     """What has not ended is later than all that has; of several the one that has been busy longest."""
     if step.finished_at is None and step.started_at:

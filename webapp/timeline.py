@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from engine.rows import MoveRow, StepRow, TaskRow
-from webapp.critical_path import critical_path
+from webapp.critical_path import telling_path
 from webapp.filters import seconds
 
 NARROWEST = 0.35
@@ -83,7 +83,7 @@ def timeline(task: TaskRow, steps: Sequence[StepRow], moves: Sequence[MoveRow], 
     stretches = _stretches(steps, moves, task.created_at, ends_at)
     begins_at = min((each.began for known in stretches for each in known), default=task.created_at)
     length = max((ends_at - begins_at).total_seconds(), 0.001)
-    critical = critical_path(steps)
+    critical = telling_path(steps)
     scale = _Scale(begins_at, length)
     lanes = tuple(_lane(step, found, scale, step.name in critical) for step, found in zip(steps, stretches, strict=True))
     return Timeline(begins_at, length, lanes, _ticks(length), critical, sum(lane.ran or 0 for lane in lanes if lane.is_critical))

@@ -94,5 +94,16 @@
     if (event.target.localName === "select" && around.matches(".field-choice")) around.querySelector(":scope > button").click();
   });
 
+  // A command can be taken with one press.
+  const offerCopies = () => document.querySelectorAll("[data-copy]").forEach((button) => { button.hidden = !navigator.clipboard; });
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
+    button.textContent = "Copied";
+  });
+  document.addEventListener("htmx:afterSettle", offerCopies);
+  offerCopies();
+
   tellZone();
 })();

@@ -50,6 +50,8 @@ drop function if exists tasker_rescue_steps;
 
 drop function if exists tasker_remove_schedule;
 
+drop function if exists tasker_remove_preset;
+
 drop function if exists tasker_release_steps;
 
 drop function if exists tasker_register_worker;
@@ -89,6 +91,8 @@ drop function if exists tasker_leave_queue;
 drop function if exists tasker_lay_aside_event;
 
 drop function if exists tasker_read_events;
+
+drop function if exists tasker_keep_preset;
 
 drop function if exists tasker_hold_tasks;
 
@@ -133,6 +137,8 @@ drop function if exists tasker_advance_schedule;
 drop function if exists tasker_add_schedule;
 
 drop function if exists tasker_clock;
+
+drop table if exists tasker_preset;
 
 drop table if exists tasker_schedule;
 

@@ -263,6 +263,19 @@ create table tasker_schedule (
 );
 create index tasker_schedule_due on tasker_schedule (next_run_at) where not paused;
 
+-- source: schema/80_presets.sql 29f9195c1454
+-- Contexts that people launch a workflow with again and again, each under a name of its own.
+
+create table tasker_preset (
+  namespace   text not null,
+  name        text not null,
+  preset      text not null check (length(preset) between 1 and 100),
+  context     jsonb not null,               -- need not be complete: the launch form asks for the rest
+  changed_by  text,
+  changed_at  timestamptz not null,
+  primary key (namespace, name, preset)
+);
+
 -- source: functions/tasker_clock.sql 7e4fb1b06a3e
 -- tasker_clock: the one clock of the product. Tests move it for a session: set tasker.clock_offset = '1 hour'.
 --   returns the time now, even inside a long transaction
@@ -1148,6 +1161,24 @@ begin
 end
 $$;
 
+-- source: functions/tasker_keep_preset.sql e2d5bb6711cb
+-- tasker_keep_preset: a context is kept for later launches of a workflow; under the same name it takes the place of the earlier one.
+--   raises WF001 unknown workflow
+create or replace function tasker_keep_preset (p_namespace text, p_name text, p_preset text, p_context jsonb, p_actor text)
+  returns void
+  language plpgsql
+as $$
+begin
+  if not exists (select from tasker_definition d where d.namespace = p_namespace and d.name = p_name) then
+    raise exception 'there is no workflow %/%', p_namespace, p_name using errcode = 'WF001';
+  end if;
+  insert into tasker_preset (namespace, name, preset, context, changed_by, changed_at)
+  values (p_namespace, p_name, p_preset, p_context, p_actor, tasker_clock())
+  on conflict (namespace, name, preset)
+  do update set context = excluded.context, changed_by = excluded.changed_by, changed_at = excluded.changed_at;
+end
+$$;
+
 -- source: functions/tasker_read_events.sql 59cf8f4ea913
 -- tasker_read_events: what happened, as events, in the order of their ids.
 --   p_after, p_until  event ids: the events after the first, up to the second included; see tasker_event_horizon for how far it is safe to go
@@ -1680,6 +1711,21 @@ begin
     perform pg_notify('tasker_ready', '');
   end if;
   return v_released;
+end
+$$;
+
+-- source: functions/tasker_remove_preset.sql 907f6736a04a
+-- tasker_remove_preset: it is gone; tasks that were launched with it stay.
+--   raises WF001 unknown preset
+create or replace function tasker_remove_preset (p_namespace text, p_name text, p_preset text)
+  returns void
+  language plpgsql
+as $$
+begin
+  delete from tasker_preset s where s.namespace = p_namespace and s.name = p_name and s.preset = p_preset;
+  if not found then
+    raise exception 'there is no preset "%" of %/%', p_preset, p_namespace, p_name using errcode = 'WF001';
+  end if;
 end
 $$;
 
