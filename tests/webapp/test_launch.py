@@ -217,7 +217,7 @@ def test_the_copied_command_makes_the_same_request(post: Post) -> None:
     assert words[words.index("--reason") + 1] == "why; not"
     made: dict[str, Any] = {}
     code = python_code(wanted).text.replace("from engine import TaskRequest, submit", "")
-    exec(code, {"TaskRequest": TaskRequest, "submit": lambda request: made.update(request=request)})  # noqa: S102
+    exec(code, {"TaskRequest": TaskRequest, "submit": lambda request: made.update(request=request)})
     assert made["request"] == wanted
 
 

@@ -54,6 +54,42 @@
   document.addEventListener("htmx:sseError", startPolling);
   document.addEventListener("htmx:sseOpen", stopPolling);
 
+  // The reader is told when the page was last renewed, and in plain sight when it is not being renewed.
+  const status = document.getElementById("live-status");
+  const isLive = (element) => Boolean(element?.closest?.("#live"));
+  const exactly = () => new Date().toLocaleTimeString("en-GB");
+
+  function tellStatus(words, isStale) {
+    if (!status) return;
+    status.textContent = words;
+    status.classList.toggle("stale", isStale);
+  }
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (!isLive(event.detail.elt) || !event.detail.successful) return;
+    document.querySelectorAll("#notices .notice-failed").forEach((said) => said.remove());
+    tellStatus(`Updated ${exactly()}${polling === null ? "" : ", every 5 s"}.`, false);
+  });
+  window.addEventListener("offline", () => tellStatus(`Offline since ${exactly()}. What you see may be out of date.`, true));
+  window.addEventListener("online", poll);
+
+  // Nothing moves under the hands of somebody who writes in a form of the page.
+  let isHeld = false;
+  const isWriting = () => {
+    const field = document.activeElement;
+    return Boolean(field?.closest("#act, #note-form") && field.matches("input, textarea") && field.value);
+  };
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (!isLive(event.detail.elt) || !isWriting()) return;
+    event.preventDefault();
+    if (!isHeld) tellStatus(`Not renewed since ${exactly()}: you are writing.`, true);
+    isHeld = true;
+  });
+  document.addEventListener("focusout", () => setTimeout(() => {
+    if (!isHeld || isWriting()) return;
+    isHeld = false;
+    poll();
+  }));
+
   // A browser opens only six connections to one server, so a page that nobody looks at gives its stream back.
   let resting = null;
 
