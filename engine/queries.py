@@ -203,7 +203,7 @@ def step(db: Database, task_id: str, step_name: str) -> StepDetail:
     row = next((each for each in detail.steps if each.name == step_name), None)
     if row is None:
         raise NotFound(f'the task has no step "{step_name}"')
-    template = _templates(db, detail.definition_id)[row.step_no]
+    [template] = _templates(db, detail.definition_id, row.step_no)
     outcome = results(db, task_id, [step_name, *row.parents])
     return StepDetail(
         row=row,
@@ -213,6 +213,7 @@ def step(db: Database, task_id: str, step_name: str) -> StepDetail:
         parent_results={name: outcome[name] for name in row.parents if name in outcome},
         result=outcome.get(step_name),
         attempts=tuple(_attempts(db, row.step_id)),
+        steps=detail.steps,
     )
 
 
@@ -355,14 +356,14 @@ def _no_definition(db: Database, namespace: str, name: str, version: str | None)
     return f"{namespace}/{name} has no version {version}; there is {listed}" if version else f"{namespace}/{name} has only pre-releases; name one of {listed}"
 
 
-def _templates(db: Database, definition_id: int) -> tuple[TemplateRow, ...]:
+def _templates(db: Database, definition_id: int, step_no: int | None = None) -> tuple[TemplateRow, ...]:
     found = db.rows(
         """
         select p.step_no, p.name, p.description, p.handler, p.parents, p.children, p.retryable, p.retry_limit, p.timeout_ms,
                p.backoff_base, p.backoff_multiplier, p.backoff_cap, p.backoff_jitter, p.output_schema, p.handler_config
-          from tasker_template p where p.definition_id = %(id)s order by p.step_no
+          from tasker_template p where p.definition_id = %(id)s and (%(step)s::int is null or p.step_no = %(step)s) order by p.step_no
         """,
-        {"id": definition_id},
+        {"id": definition_id, "step": step_no},
     )
     return tuple(_template_row(row) for row in found)
 
@@ -377,7 +378,9 @@ def _task_row(row: tuple[Any, ...]) -> TaskRow:
 
 
 def _steps(db: Database, task_id: str, definition_id: int) -> tuple[StepRow, ...]:
-    names = [template.name for template in _templates(db, definition_id)]
+    names = [
+        row[0] for row in db.rows("select p.name from tasker_template p where p.definition_id = %(id)s order by p.step_no", {"id": definition_id})
+    ]
     found = db.rows(
         """
         select r.step_id, s.step_no, r.step_name, r.state, r.attempts, r.retry_limit, p.parents, p.children, r.satisfied_parents, s.started_at,

@@ -148,6 +148,8 @@ class AttemptRow:
 
 @dataclass(frozen=True, slots=True)
 class StepDetail:
+    """One step with what it was given and what became of it; `steps` are all steps of its task."""
+
     row: StepRow
     task: TaskRow
     template: TemplateRow
@@ -155,6 +157,7 @@ class StepDetail:
     parent_results: dict[str, Any]
     result: Any
     attempts: tuple[AttemptRow, ...]
+    steps: tuple[StepRow, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from flask import url_for
 from engine.rows import ActivityRow, MoveRow, StepDetail, StepRow, TaskDetail, TaskRow, UsualRow
 from engine.states import FINAL_TASK, StepState, TaskState
 from webapp.critical_path import telling_path
-from webapp.drawing import Graph, task_graph
+from webapp.drawing import Graph, step_urls, task_graph
 from webapp.expected import Expected, expected_end
 from webapp.filters import plural
 from webapp.timeline import Timeline, timeline
@@ -47,6 +47,7 @@ class TaskView:
     expected: Expected | None
     actions: tuple[Action, ...]
     step_actions: dict[str, tuple[Action, ...]]
+    step_urls: dict[str, str]
     is_open: bool
 
     @property
@@ -90,6 +91,7 @@ def task_view(detail: TaskDetail, activity: Sequence[ActivityRow], usual: UsualR
         expected=expected_end(task, usual, now),
         actions=task_actions(task),
         step_actions={step.name: row_actions(task, step) for step in detail.steps},
+        step_urls=step_urls(task.task_id, [step.name for step in detail.steps]),
         is_open=task.state not in CLOSED_TASKS,
     )
 
@@ -101,6 +103,7 @@ class TimelineView:
     task: TaskRow
     timeline: Timeline
     why: str
+    step_urls: dict[str, str]
     is_open: bool
 
 
@@ -108,12 +111,13 @@ def timeline_view(detail: TaskDetail, moves: Sequence[MoveRow], now: datetime) -
     """The timeline of a task as it is at `now`, the database's time."""
     task = detail.task
     drawn = timeline(task, detail.steps, moves, now)
-    return TimelineView(task, drawn, why_task(detail), task.state not in CLOSED_TASKS)
+    urls = step_urls(task.task_id, [step.name for step in detail.steps])
+    return TimelineView(task, drawn, why_task(detail), urls, task.state not in CLOSED_TASKS)
 
 
-def step_view(detail: StepDetail, steps: Sequence[StepRow]) -> StepView:
+def step_view(detail: StepDetail) -> StepView:
     """The view of one step among the steps of its task."""
-    step, task = detail.row, detail.task
+    step, task, steps = detail.row, detail.task, detail.steps
     return StepView(
         detail=detail,
         step=step,
@@ -155,8 +159,9 @@ def step_actions(task: TaskRow, step: StepRow) -> tuple[Action, ...]:
 
 def row_actions(task: TaskRow, step: StepRow) -> tuple[Action, ...]:
     """The buttons in a step's row: what helps where a step needs somebody, so that a calm table stays calm."""
-    helpful = ("Retry", "Skip") if step.state in RETRYABLE else ()
-    return tuple(action for action in step_actions(task, step) if action.verb in helpful)
+    if step.state not in RETRYABLE:
+        return ()
+    return tuple(action for action in step_actions(task, step) if action.verb in ("Retry", "Skip"))
 
 
 def _may(task: TaskRow, step: StepRow, states: frozenset[StepState]) -> bool:

@@ -79,8 +79,7 @@ def _no_constant(name: str) -> NoReturn:
 
 def show_step(task_id: UUID, step_name: str, status: int = 200, notice: Notice | None = None) -> Response:
     """The page of a step, or its regions, as it is now."""
-    detail = queries.step(database(), str(task_id), step_name)
-    view = step_view(detail, queries.task(database(), str(task_id)).steps)
+    view = step_view(queries.step(database(), str(task_id), step_name))
     if asks_for_regions():
         return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view, typed="")
     return page("steps/show.html", status=status, notice=notice, view=view, typed=request.form.get("result", ""))

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
+
+from markupsafe import Markup
 
 from engine.rows import MoveRow, StepRow, TaskRow
 from webapp.critical_path import telling_path
@@ -55,7 +58,7 @@ class Tick:
     words: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Timeline:
     """Every step of a task along one scale that begins when its first step became ready."""
 
@@ -65,6 +68,12 @@ class Timeline:
     ticks: tuple[Tick, ...]
     critical: tuple[str, ...]
     critical_seconds: float
+
+    @cached_property
+    def grid(self) -> Markup:
+        """The marks of the scale as lines behind the bars of a lane; the same in each."""
+        line = Markup('<line class="tick" x1="{0}%" x2="{0}%" y1="0" y2="18"/>')
+        return Markup("").join(line.format(tick.left) for tick in self.ticks)
 
 
 @dataclass(frozen=True, slots=True)

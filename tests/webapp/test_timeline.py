@@ -11,8 +11,7 @@ from flask.testing import FlaskClient
 
 from engine import queries
 from engine.db import Database
-from webapp.contexts import timeline_view
-from webapp.timeline import Timeline
+from webapp.timeline import Timeline, timeline
 
 Launch = Callable[..., str]
 BACKOFF = 40.0
@@ -21,7 +20,7 @@ BACKOFF = 40.0
 
 def drawn(db: Database, task_id: str) -> Timeline:
     detail = queries.task(db, task_id)
-    return timeline_view(detail, queries.moves(db, task_id), queries.clock(db)).timeline
+    return timeline(detail.task, detail.steps, queries.moves(db, task_id), queries.clock(db))
 
 
 def lane(found: Timeline, name: str) -> Any:

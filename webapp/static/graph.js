@@ -105,6 +105,17 @@
   }, true);
   view.addEventListener("dragstart", (event) => event.preventDefault());
 
+  // A graph larger than its frame opens where somebody is likely to look first.
+  function showWhatMatters() {
+    const states = ["failed", "retrying", "running", "ready"].map((state) => `.node.state-${state}`);
+    const node = [...states, ".node"].map((wanted) => drawing().querySelector(wanted)).find(Boolean);
+    if (!node) return;
+    const at = middle(node);
+    const box = view.getBoundingClientRect();
+    view.scrollBy(at.x - box.x - view.clientWidth / 2, at.y - box.y - view.clientHeight / 2);
+  }
+
   frame.querySelector(".graph-tools").hidden = false;
   fit(READABLE);
+  showWhatMatters();
 })();

@@ -72,11 +72,11 @@
   window.addEventListener("offline", () => tellStatus(`Offline since ${exactly()}. What you see may be out of date.`, true));
   window.addEventListener("online", poll);
 
-  // Nothing moves under the hands of somebody who writes in a form of the page.
+  // Nothing moves under the hands of somebody who writes a note or a result; a reason in its one line survives a renewal.
   let isHeld = false;
   const isWriting = () => {
     const field = document.activeElement;
-    return Boolean(field?.closest("#act, #note-form") && field.matches("input, textarea") && field.value);
+    return Boolean(field?.closest("#act, #note-form") && field.matches("textarea") && field.value);
   };
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (!isLive(event.detail.elt) || !isWriting()) return;
