@@ -16,6 +16,7 @@ from engine.rows import (
     AttemptRow,
     DefinitionRow,
     EngineRow,
+    MoveRow,
     NamespaceRow,
     OverviewRow,
     StepDetail,
@@ -24,12 +25,16 @@ from engine.rows import (
     TaskPage,
     TaskRow,
     TemplateRow,
+    UsualRow,
     WorkflowRow,
 )
 from engine.states import TaskState
 
 MAX_PAGE = 200
 COUNT_CAP = 10_001
+USUAL_RUNS = 500
+MOVES_SHOWN = 20_000
+FEWEST_RUNS = 5
 
 _TASK_COLUMNS: LiteralString = """
   t.task_id, t.namespace, t.name, t.version, t.state, t.paused, t.priority, t.tags, t.initiator, t.correlation_id, t.created_at, t.started_at,
@@ -203,7 +208,8 @@ def step(db: Database, task_id: str, step_name: str) -> StepDetail:
     row = next((each for each in detail.steps if each.name == step_name), None)
     if row is None:
         raise NotFound(f'the task has no step "{step_name}"')
-    template = next(each for each in _templates(db, detail.definition_id) if each.name == (row.item_of or row.name))
+    of = next(each for each in detail.steps if each.name == (row.item_of or row.name))
+    [template] = _templates(db, detail.definition_id, of.step_no)
     outcome = results(db, task_id, [step_name, *row.parents])
     return StepDetail(
         row=row,
@@ -213,6 +219,7 @@ def step(db: Database, task_id: str, step_name: str) -> StepDetail:
         parent_results={name: outcome[name] for name in row.parents if name in outcome},
         result=outcome.get(step_name),
         attempts=tuple(_attempts(db, row.step_id)),
+        steps=detail.steps,
         item=_item(db, row.step_id) if row.item_of else None,
     )
 
@@ -272,6 +279,53 @@ def activity(db: Database, task_id: str, *, limit: int = 200) -> list[ActivityRo
         {"id": known_id(task_id), "limit": limit},
     )
     return [ActivityRow(*row) for row in found]
+
+
+def moves(db: Database, task_id: str) -> list[MoveRow]:
+    """Every move of every step of a task, oldest first; the newest `MOVES_SHOWN` when there are more. Raises `NotFound`."""
+    found = db.rows(
+        """
+        select m.step_no, m.at, tasker_state_name(m.from_state), tasker_state_name(m.to_state), m.attempt,
+               coalesce(w.name, 'engine ' || nullif(m.worker_id, 0))
+          from (select h.event_id, h.step_no, h.at, h.from_state, h.to_state, h.attempt, h.worker_id from tasker_history h
+                 where h.task_no = tasker_task_no(%(id)s::uuid) and h.step_no is not null and h.from_state is distinct from h.to_state
+                 order by h.event_id desc limit %(limit)s) m
+          left join tasker_worker w on w.worker_id = m.worker_id
+         order by m.event_id
+        """,
+        {"id": known_id(task_id), "limit": MOVES_SHOWN},
+    )
+    return [MoveRow(*row) for row in found]
+
+
+def usual(db: Database, definition_id: int) -> UsualRow | None:
+    """How long a task of this definition usually takes; None when fewer than `FEWEST_RUNS` of the latest completed."""
+    found = db.rows(
+        """
+        select count(*)::int, percentile_cont(0.5) within group (order by r.took)::float8, percentile_cont(0.95) within group (order by r.took)::float8
+          from (select t.state, extract(epoch from t.finished_at - t.started_at) as took
+                  from tasker_task t where t.definition_id = %(id)s order by t.task_no desc limit %(limit)s) r
+         where r.state = 4 and r.took is not null
+        """,
+        {"id": definition_id, "limit": USUAL_RUNS},
+    )
+    return UsualRow(*found[0]) if found[0][0] >= FEWEST_RUNS else None
+
+
+def clock(db: Database) -> datetime:
+    """The database's time, by which everything is recorded."""
+    at: datetime = db.value("select tasker_clock()")
+    return at
+
+
+def key_holder(db: Database, namespace: str, name: str, key: str) -> TaskRow | None:
+    """The task that a launch with this idempotency key leads to, or None while nobody has used it."""
+    found = db.rows(
+        f"""select {_TASK_COLUMNS} from tasker_request_key k join tasker_tasks t using (task_id)
+             where k.namespace = %(namespace)s and k.name = %(name)s and k.key = %(key)s""",
+        {"namespace": namespace, "name": name, "key": key},
+    )
+    return _task_row(found[0]) if found else None
 
 
 def engines(db: Database) -> list[EngineRow]:
@@ -336,15 +390,15 @@ def _no_definition(db: Database, namespace: str, name: str, version: str | None)
     return f"{namespace}/{name} has no version {version}; there is {listed}" if version else f"{namespace}/{name} has only pre-releases; name one of {listed}"
 
 
-def _templates(db: Database, definition_id: int) -> tuple[TemplateRow, ...]:
+def _templates(db: Database, definition_id: int, step_no: int | None = None) -> tuple[TemplateRow, ...]:
     found = db.rows(
         """
         select p.step_no, p.name, p.description, p.handler, p.parents, p.children, p.retryable, p.retry_limit, p.timeout_ms,
                p.backoff_base, p.backoff_multiplier, p.backoff_cap, p.backoff_jitter, p.output_schema, p.handler_config, p.decision,
                p.for_each, p.for_each_path
-          from tasker_template p where p.definition_id = %(id)s order by p.step_no
+          from tasker_template p where p.definition_id = %(id)s and (%(step)s::int is null or p.step_no = %(step)s) order by p.step_no
         """,
-        {"id": definition_id},
+        {"id": definition_id, "step": step_no},
     )
     names = [row[1] for row in found]
     return tuple(_template_row(row, names) for row in found)
@@ -367,7 +421,9 @@ def _steps(
 
     With `of` only the items of that map step, `items` of them from the place `first` on.
     """
-    names = [template.name for template in _templates(db, definition_id)]
+    names = [
+        row[0] for row in db.rows("select p.name from tasker_template p where p.definition_id = %(id)s order by p.step_no", {"id": definition_id})
+    ]
     found = db.rows(
         """
         select x.* from (

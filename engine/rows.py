@@ -190,6 +190,8 @@ class AttemptRow:
 
 @dataclass(frozen=True, slots=True)
 class StepDetail:
+    """One step with what it was given and what became of it; `steps` are all steps of its task."""
+
     row: StepRow
     task: TaskRow
     template: TemplateRow
@@ -197,6 +199,7 @@ class StepDetail:
     parent_results: dict[str, Any]
     result: Any
     attempts: tuple[AttemptRow, ...]
+    steps: tuple[StepRow, ...]
     item: Any = None
 
 
@@ -213,6 +216,32 @@ class ActivityRow:
     actor: str | None
     reason: str | None
     error: dict[str, Any] | None
+
+    @property
+    def is_note(self) -> bool:
+        """Whether a person only remarked something; the words are its reason."""
+        return self.from_state == self.to_state and bool(self.error and self.error.get("note") is True)
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRow:
+    """One move of a step, as the timeline needs it; without errors and reasons."""
+
+    step_no: int
+    at: datetime
+    from_state: str | None
+    to_state: str
+    attempt: int | None
+    engine: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UsualRow:
+    """How long completed tasks of one definition took from their first step to the end, in seconds, over the latest `run_count`."""
+
+    run_count: int
+    median: float
+    p95: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What can be done with a whole task: create, cancel, retry. Each function calls the SQL function of the same name."""
+"""What can be done with a whole task: create, cancel, retry, note. Each function calls the SQL function of the same name."""
 
 from __future__ import annotations
 
@@ -69,6 +69,16 @@ def pause_task(db: Database, task_id: str, *, actor: str, reason: str | None = N
 def resume_task(db: Database, task_id: str, *, actor: str, reason: str | None = None) -> TaskState:
     """A paused task goes on where it stands. Raises `NotFound`, and `WrongState` when it is not paused."""
     return TaskState(db.value("select tasker_resume_task(%(task)s, %(actor)s, %(reason)s)", _action(task_id, actor, reason)))
+
+
+def note_task(db: Database, task_id: str, *, actor: str, note: str) -> None:
+    """The note stands in the task's activity, newest first, whatever its state; nothing else changes.
+
+    Raises `RequestError` for a note of nothing but spaces, `NotFound`.
+    """
+    if not note.strip():
+        raise RequestError([Problem("note", "missing", "a note needs some words")])
+    db.value("select tasker_note_task(%(task)s, %(actor)s, %(reason)s)", _action(task_id, actor, note.strip()))
 
 
 def register_definition(db: Database, definition: TaskDefinition) -> int:

@@ -13,11 +13,13 @@ from jinja2 import StrictUndefined
 from engine.settings import Settings
 from webapp import (
     appearance,
+    compression,
     database,
     engines,
     filters,
     health,
     htmx,
+    json_blocks,
     launches,
     live,
     models,
@@ -27,6 +29,7 @@ from webapp import (
     security,
     steps,
     tasks,
+    tracebacks,
     why,
     workflows,
 )
@@ -62,7 +65,7 @@ def create_app(
     app = Flask(__name__)
     _configure(app, settings, database_url or settings.database_url)
     app.extensions["tasker_registry"] = registry
-    for part in (database, models, security, filters, why, htmx, problems, live):
+    for part in (compression, database, models, security, filters, json_blocks, tracebacks, why, htmx, problems, live):
         part.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

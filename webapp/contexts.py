@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from flask import url_for
 
-from engine.rows import ActivityRow, StepDetail, StepRow, TaskDetail, TaskRow
+from engine.rows import ActivityRow, MoveRow, StepDetail, StepRow, TaskDetail, TaskRow, UsualRow
 from engine.states import FINAL_TASK, StepState, TaskState
-from webapp.drawing import Graph, task_graph
+from webapp.critical_path import telling_path
+from webapp.drawing import Graph, step_urls, task_graph
+from webapp.expected import Expected, expected_end
 from webapp.filters import plural
+from webapp.timeline import Timeline, timeline
 from webapp.why import listed, why_step, why_task
 
 CLOSED_TASKS = FINAL_TASK - {TaskState.FAILED}
@@ -40,11 +44,14 @@ class TaskView:
     task: TaskRow
     steps: tuple[StepRow, ...]
     graph: Graph | None
+    critical: tuple[str, ...]
     activity: Sequence[ActivityRow]
     why: str
+    expected: Expected | None
     actions: tuple[Action, ...]
     step_actions: dict[str, tuple[Action, ...]]
     more_items: dict[str, tuple[str, int]]
+    step_urls: dict[str, str]
     is_open: bool
 
     @property
@@ -105,26 +112,50 @@ class StepView:
         return self.item_url(end) if end < self.step.item_count else None
 
 
-def task_view(detail: TaskDetail, activity: Sequence[ActivityRow]) -> TaskView:
-    """The view of a task as it is in `detail`."""
+def task_view(detail: TaskDetail, activity: Sequence[ActivityRow], usual: UsualRow | None, now: datetime) -> TaskView:
+    """The view of a task as it is in `detail` at `now`, the database's time."""
     task = detail.task
+    plain = [step for step in detail.steps if step.item_of is None]
+    critical = telling_path(plain)
     return TaskView(
         detail=detail,
         task=task,
         steps=detail.steps,
-        graph=task_graph(task, detail.steps) if sum(step.item_of is None for step in detail.steps) <= TABLE_ONLY_ABOVE else None,
+        graph=task_graph(task, detail.steps, critical) if len(plain) <= TABLE_ONLY_ABOVE else None,
+        critical=critical,
         activity=activity,
         why=why_task(detail),
+        expected=expected_end(task, usual, now),
         actions=task_actions(task, stopping=detail.cancel_requested_at is not None),
         step_actions={step.name: row_actions(task, step) for step in detail.steps},
         more_items=more_items(detail.steps),
+        step_urls=step_urls(task.task_id, [step.name for step in detail.steps]),
         is_open=task.state not in CLOSED_TASKS,
     )
 
 
-def step_view(detail: StepDetail, steps: Sequence[StepRow], items: tuple[StepRow, ...] = (), first_item: int = 0) -> StepView:
+@dataclass(frozen=True, slots=True)
+class TimelineView:
+    """Everything the timeline of a task needs."""
+
+    task: TaskRow
+    timeline: Timeline
+    why: str
+    step_urls: dict[str, str]
+    is_open: bool
+
+
+def timeline_view(detail: TaskDetail, moves: Sequence[MoveRow], now: datetime) -> TimelineView:
+    """The timeline of a task as it is at `now`, the database's time."""
+    task = detail.task
+    drawn = timeline(task, detail.steps, moves, now)
+    urls = step_urls(task.task_id, [step.name for step in detail.steps])
+    return TimelineView(task, drawn, why_task(detail), urls, task.state not in CLOSED_TASKS)
+
+
+def step_view(detail: StepDetail, items: tuple[StepRow, ...] = (), first_item: int = 0) -> StepView:
     """The view of one step among the steps of its task."""
-    step, task = detail.row, detail.task
+    step, task, steps = detail.row, detail.task, detail.steps
     return StepView(
         detail=detail,
         step=step,
@@ -218,8 +249,9 @@ def step_actions(task: TaskRow, step: StepRow) -> tuple[Action, ...]:
 
 def row_actions(task: TaskRow, step: StepRow) -> tuple[Action, ...]:
     """The buttons in a step's row: what helps where a step needs somebody, so that a calm table stays calm."""
-    helpful = ("Retry", "Skip") if step.state in RETRYABLE else ()
-    return tuple(action for action in step_actions(task, step) if action.verb in helpful)
+    if step.state not in RETRYABLE:
+        return ()
+    return tuple(action for action in step_actions(task, step) if action.verb in ("Retry", "Skip"))
 
 
 def _may(task: TaskRow, step: StepRow, states: frozenset[StepState]) -> bool:

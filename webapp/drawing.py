@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from urllib.parse import quote
 
 from flask import url_for
+from markupsafe import Markup
 
 from engine.rows import DefinitionRow, StepRow, TaskRow, TemplateRow
 from engine.states import SATISFYING
@@ -16,11 +19,12 @@ from webapp.filters import label, plural
 MAP_LETTERS = 16
 # A collapsed box takes the state that most needs to be seen.
 LOUDEST_FIRST = ("failed", "retrying", "running", "ready", "cancelled", "pending", "resolved", "skipped", "completed")
+PASSED = frozenset(str(state) for state in SATISFYING)
 
 
 @dataclass(frozen=True, slots=True)
 class GraphNode:
-    """A box of the graph: a link to its step, or what a collapsed group holds; `kind` is step, decision or map.
+    """A box of the graph: a link to its step, or for a collapsed group to the first of its rows in the table; `kind` is step, decision or map.
 
     `detail` tells of the items of a map step by state.
     """
@@ -29,12 +33,13 @@ class GraphNode:
     label: str
     state: str | None
     word: str
-    url: str | None
+    url: str
     x: int
     y: int
     width: int
     height: int
     is_group: bool
+    is_critical: bool
     kind: str = "step"
     detail: str = ""
 
@@ -43,8 +48,9 @@ class GraphNode:
 class GraphEdge:
     """A line between two boxes; `kind` is open, passed or blocked."""
 
-    path: str
+    path: Markup
     kind: str
+    is_critical: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +64,23 @@ class Graph:
     summary: str
 
 
-def task_graph(task: TaskRow, steps: Sequence[StepRow]) -> Graph:
-    """The graph of a task, each box in the state of its step."""
+def task_graph(task: TaskRow, steps: Sequence[StepRow], critical: Sequence[str] = ()) -> Graph:
+    """The graph of a task, each box in the state of its step; the steps of the `critical` path and their edges are marked."""
     steps = [step for step in steps if step.item_of is None]
     number = {step.name: step.step_no for step in steps}
     parents = tuple(tuple(number[name] for name in step.parents) for step in steps)
     states = [step.state for step in steps]
-    urls = [url_for("steps.show", task_id=task.task_id, step_name=step.name) for step in steps]
+    urls = list(step_urls(task.task_id, [step.name for step in steps]).values())
     picture = graph.picture(_measured(steps), parents)
-    drawn = _draw(picture, urls, states, f"{plural(len(steps), 'step')}: {tally(states)}")
+    marked = [number[name] for name in critical]
+    drawn = _draw(picture, urls, states, f"{plural(len(steps), 'step')}: {tally(states)}", marked)
     return replace(drawn, nodes=_with_kinds(drawn.nodes, {step.name: step for step in steps}))
+
+
+def step_urls(task_id: str, names: Sequence[str]) -> dict[str, str]:
+    """The page of each step. The address is built once: Flask would take as long for a thousand of them as for all the rest of a page."""
+    first = url_for("steps.show", task_id=task_id, step_name="x").removesuffix("x")
+    return {name: first + quote(name, safe="") for name in names}
 
 
 def definition_graph(definition: DefinitionRow) -> Graph:
@@ -104,24 +117,35 @@ def _items_word(step: StepRow) -> str:
     return f"{label(step.state)} {f'{failed:,} failed' if failed else share}"
 
 
-def _draw(picture: graph.GraphLayout, urls: Sequence[str], states: Sequence[str] | None, summary: str) -> Graph:
-    nodes = tuple(_node(node, urls, states) for node in picture.nodes)
+def _draw(
+    picture: graph.GraphLayout,
+    urls: Sequence[str],
+    states: Sequence[str] | None,
+    summary: str,
+    critical: Sequence[int] = (),
+) -> Graph:
+    nodes = tuple(_node(node, urls, states, frozenset(critical)) for node in picture.nodes)
     state_of = {node.no: drawn.state for node, drawn in zip(picture.nodes, nodes, strict=True)}
-    edges = tuple(GraphEdge(edge.path, _edge_kind(state_of[edge.parent])) for edge in picture.edges)
+    box_of = {no: node.no for node in picture.nodes for no in node.members}
+    path = {(box_of[one], box_of[after]) for one, after in pairwise(critical)}
+    edges = tuple(
+        GraphEdge(Markup(edge.path), _edge_kind(state_of[edge.parent]), (edge.parent, edge.child) in path) for edge in picture.edges
+    )
     return Graph(picture.width, picture.height, nodes, edges, summary)
 
 
-def _node(node: graph.Node, urls: Sequence[str], states: Sequence[str] | None) -> GraphNode:
+def _node(node: graph.Node, urls: Sequence[str], states: Sequence[str] | None, critical: frozenset[int]) -> GraphNode:
     within = [states[no] for no in node.members] if states else []
     state = next((loud for loud in LOUDEST_FIRST if loud in within), None)
     alone = node.count == 1
     word = "" if state is None else label(state) if alone else tally(within)
-    url = urls[node.no] if alone else None
-    return GraphNode(node.name.strip(), node.label.strip(), state, word, url, node.x, node.y, node.width, node.height, not alone)
+    url = urls[node.no] if alone else f"#step-{node.no}"
+    box = (node.x, node.y, node.width, node.height)
+    return GraphNode(node.name.strip(), node.label.strip(), state, word, url, *box, not alone, not critical.isdisjoint(node.members))
 
 
 def _edge_kind(parent_state: str | None) -> str:
-    if parent_state in {str(state) for state in SATISFYING}:
+    if parent_state in PASSED:
         return "passed"
     return "blocked" if parent_state in ("failed", "cancelled") else "open"
 

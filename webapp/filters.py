@@ -1,17 +1,14 @@
-"""How values read on a page: states, times, durations, counts, identities and JSON. Templates use these and nothing else."""
+"""How values read on a page: states, times, durations, counts and identities."""
 
 from __future__ import annotations
 
-import json
-import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from flask import Flask, g, request
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-MAX_JSON_CHARACTERS = 64 * 1024
 ZONE_COOKIE = "zone"
 
 LABELS = {
@@ -29,7 +26,7 @@ LABELS = {
 
 def init_app(app: Flask) -> None:
     """Offer every filter under its own name."""
-    for offered in (label, moment, clock, ago, seconds, count, short, json_block, plural, sentence):
+    for offered in (label, moment, clock, ago, seconds, count, short, plural, sentence):
         app.add_template_filter(offered)
     app.context_processor(lambda: {"zone": reader_zone().key})
 
@@ -125,27 +122,3 @@ def sentence(text: object) -> str:
     """The text beginning with a capital and ending with a full stop."""
     words = str(text).strip()
     return "" if not words else words[0].upper() + words[1:] + ("" if words[-1] in ".!?" else ".")
-
-
-_TOKENS = re.compile(
-    r'(?P<key>"(?:[^"\\]|\\.)*")(?=\s*:)|(?P<text>"(?:[^"\\]|\\.)*")|(?P<number>-?\d[\d.eE+-]*)|(?P<word>true|false|null)'
-)
-
-
-def json_block(value: object) -> Markup:
-    """A JSON value set out over lines with its parts told apart; the first 64 KB of it when it is larger."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    shown = text[:MAX_JSON_CHARACTERS]
-    block = Markup('<pre class="json"><code>{}</code></pre>').format(_coloured(shown))
-    if len(text) > len(shown):
-        block += Markup('<p class="hint">The first 64 KB of {} KB.</p>').format(len(text) // 1024)
-    return block
-
-
-def _coloured(text: str) -> Markup:
-    parts, end = [], 0
-    for found in _TOKENS.finditer(text):
-        parts.append(escape(text[end : found.start()]))
-        parts.append(Markup('<span class="json-{}">{}</span>').format(found.lastgroup, found.group()))
-        end = found.end()
-    return Markup("").join([*parts, escape(text[end:])])

@@ -48,10 +48,10 @@ from webapp.form_parts import (
     Text,
     Variants,
     child,
-    part_of,
     pretty,
     sentence,
 )
+from webapp.form_schema import part_of
 
 ADD = "_add:"
 REMOVE = "_remove:"

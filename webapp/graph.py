@@ -197,6 +197,7 @@ def _length(text: str) -> int:
 # Alike steps
 
 
+@lru_cache(maxsize=256)
 def _groups(parents: Parents) -> Parents:
     """Steps of the same kind together, ordered by their first; kinds of fewer than `_ALIKE` steps are taken apart.
 

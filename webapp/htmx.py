@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -84,6 +85,15 @@ def page(name: str, *, status: int = 200, notice: Notice | None = None, **contex
     if notice is not None:
         context["notices"] = lambda: [notice]
     return make_response(render_template(name, **context), status)
+
+
+def json_file(value: object, name: str) -> Response:
+    """The value as a file to be kept; never opened as a page."""
+    response = make_response(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    response.mimetype = "application/json"
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def given_reason() -> str | None:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from flask import Blueprint, Response, make_response, redirect, request, url_for
+from flask import Blueprint, Response, current_app, flash, make_response, redirect, request, url_for
 from werkzeug.datastructures import MultiDict
 
-from engine import queries, tasks
+from engine import presets, queries, tasks
 from engine.errors import KeyReused, NotFound, RequestError
 from engine.requests import TaskRequest
-from engine.rows import DefinitionRow
+from engine.rows import DefinitionRow, TaskRow
+from webapp.commands import Command, command_line, curl, python_code
 from webapp.database import database
 from webapp.filters import sentence
+from webapp.form_parts import AS_JSON, VALUE, child
 from webapp.forms import LaunchForm, launch_form
 from webapp.htmx import Notice, asks_for_regions, page
 from webapp.security import actor
 
+API_TASKS = "/api/v1/tasks"
 OPTIONS = ("reason", "tags", "priority", "correlation_id", "idempotency_key", "run_at")
+RESERVED = (*OPTIONS, "from_task", "preset", "mode")
 RAW = "context"  # the entry of webapp.forms that holds the whole context as JSON
 
 blueprint = Blueprint("launches", __name__)
@@ -27,7 +31,7 @@ blueprint = Blueprint("launches", __name__)
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """The page in one state: the form of the context, the options as typed, and what is wrong with them."""
+    """The page in one state: the form of the context, the options as typed, what is wrong with them, and what was asked about it."""
 
     definition: DefinitionRow
     form: LaunchForm
@@ -35,28 +39,75 @@ class Launch:
     options: dict[str, str] = field(default_factory=lambda: dict.fromkeys(OPTIONS, ""))
     option_errors: dict[str, str] = field(default_factory=dict)
     errors: tuple[str, ...] = ()
+    preset: str = ""
+    key_holder: TaskRow | None = None
+    commands: tuple[Command, ...] = ()
 
 
 @blueprint.get("/workflows/<namespace>/<name>/<version>/launch")
 def form(namespace: str, name: str, version: str) -> Response:
-    """An empty form, or with `?from_task=<id>` one filled with that task's context."""
+    """The form with what the query brings: `from_task=<id>` or `preset=<name>`, options and fields by their names."""
     definition = queries.definition(database(), namespace, name, version)
-    initial = _context_of(request.args.get("from_task"))
-    return _page(_launch(definition, request.args.get("mode", ""), initial))
+    options = {option: request.args.get(option, "") for option in OPTIONS}
+    context, notice = None, None
+    try:
+        context = _earlier_context(definition, options)
+    except NotFound as error:
+        notice = Notice("refused", f"{sentence(error)} The form holds its defaults.")
+    given = _given_fields(definition, context)
+    launch = _launch(definition, request.args.get("mode", ""), context if given is None else given)
+    return _page(replace(launch, options=options, preset=request.args.get("preset", "")), 200, notice)
 
 
 @blueprint.post("/workflows/<namespace>/<name>/<version>/launch")
 def launch(namespace: str, name: str, version: str) -> Response:
-    """Make the task and go to its page; the form again when it was changed by a button or something is wrong."""
+    """Make the task and go to its page; the form again when one of its buttons was pressed or something is wrong."""
     definition = queries.definition(database(), namespace, name, version)
     sent = launch_form(definition.schema, request.form)
     wanted = request.form.get("_mode")
     if wanted and wanted != _mode():
         return _switched(definition, sent, wanted)
-    state = Launch(definition, sent, _mode(), _options())
+    state = Launch(definition, sent, _mode(), _options(), preset=request.form.get("preset", "").strip())
     if sent.changed:
         return _page(state)
+    pressed = next((answer for button, answer in BUTTONS.items() if button in request.form), None)
+    if pressed:
+        return pressed(state)
     return _made(state) if sent.validate() else _page(state, 422)
+
+
+def _earlier_context(definition: DefinitionRow, options: dict[str, str]) -> dict[str, Any] | None:
+    """The context of the task or preset that the query names, and the task's tags and priority where the query has none.
+
+    Raises `NotFound`.
+    """
+    task_id, preset = request.args.get("from_task"), request.args.get("preset")
+    if preset:
+        return presets.preset_context(database(), definition.namespace, definition.name, preset)
+    if not task_id:
+        return None
+    earlier = queries.task(database(), task_id)
+    options["tags"] = options["tags"] or ", ".join(earlier.task.tags)
+    options["priority"] = options["priority"] or str(earlier.task.priority or "")
+    return earlier.context
+
+
+def _given_fields(definition: DefinitionRow, context: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The context with the fields in it that the query gives, `?order_id=7`; None when it gives none.
+
+    Text that begins as a JSON object or list is read as that, so that `?lines=[{"sku":"a"}]` works too.
+    """
+    names = (definition.schema or {}).get("properties") or {}
+    entries: dict[str, str] = {}
+    for name in names:
+        if name in request.args and name not in RESERVED:
+            at, text = child("", name), request.args[name]
+            entries |= {VALUE + at: text} | ({AS_JSON + at: "1"} if text.lstrip()[:1] in ("{", "[") else {})
+    if not entries:
+        return None
+    read = launch_form(definition.schema, MultiDict(entries)).context()
+    start = launch_form(definition.schema).context() if context is None else context
+    return start | {name: value for name, value in read.items() if VALUE + child("", name) in entries}
 
 
 def _launch(definition: DefinitionRow, mode: str, initial: dict[str, Any] | None) -> Launch:
@@ -80,13 +131,64 @@ def _switched(definition: DefinitionRow, sent: LaunchForm, mode: str) -> Respons
     return _page(Launch(definition, other, mode, _options()))
 
 
+def _checked(state: Launch) -> Response:
+    """The form again, saying which task the idempotency key leads to."""
+    definition, key = state.definition, state.options["idempotency_key"]
+    if not key:
+        return _page(replace(state, option_errors={"idempotency_key": "Type the key to be checked."}), 422)
+    holder = queries.key_holder(database(), definition.namespace, definition.name, key.replace("\x00", ""))
+    if holder is None:
+        return _page(state, 200, Notice("done", f'Nobody has used the key "{key[:100]}": this launch would make a new task.'))
+    return _page(replace(state, key_holder=holder))
+
+
+def _written(state: Launch) -> Response:
+    """The form again, with the launch as commands to be copied; first it has to be one that could be made."""
+    if not state.form.validate():
+        return _page(state, 422)
+    try:
+        wanted = _request(state)
+    except RequestError as error:
+        return _page(_objected(state, error), 422)
+    written = [command_line(wanted), python_code(wanted)]
+    if any(rule.rule == API_TASKS for rule in current_app.url_map.iter_rules()):
+        written.insert(1, curl(wanted, request.host_url.rstrip("/") + API_TASKS))
+    return _page(replace(state, commands=tuple(written)))
+
+
+def _kept(state: Launch) -> Response:
+    """The form again; what it holds is a preset now, complete or not."""
+    definition = state.definition
+    try:
+        given = state.form.context()
+        presets.keep_preset(database(), definition.namespace, definition.name, state.preset, given, actor=actor())
+    except RequestError as error:
+        return _page(_objected(state, error), 422)
+    return _page(state, 200, Notice("done", f'Kept as the preset "{state.preset}".'))
+
+
+def _removed(state: Launch) -> Response:
+    """The form again, without the preset it was filled from."""
+    definition = state.definition
+    try:
+        presets.remove_preset(database(), definition.namespace, definition.name, state.preset)
+    except NotFound as error:
+        return _page(state, 404, Notice("refused", sentence(error)))
+    return _page(replace(state, preset=""), 200, Notice("done", f'The preset "{state.preset}" is removed.'))
+
+
+BUTTONS = {"_check": _checked, "_show": _written, "_keep": _kept, "_remove_preset": _removed}
+
+
 def _made(state: Launch) -> Response:
     try:
-        task_id = tasks.submit(database(), _request(state))
+        [(task_id, is_new)] = tasks.create_tasks(database(), [_request(state)])
     except RequestError as error:
         return _page(_objected(state, error), 422)
     except KeyReused as error:
         return _page(state, 409, Notice("refused", sentence(error)))
+    if not is_new:
+        flash("The idempotency key was used before: this is the task it made. Nothing new was launched.", "refused")
     return _go_to(url_for("tasks.show", task_id=task_id))
 
 
@@ -132,7 +234,7 @@ def _objected(state: Launch, error: RequestError) -> Launch:
     option_errors, errors = {}, []
     for problem in error.problems:
         option = problem.path.partition("[")[0]
-        if option in OPTIONS:
+        if option in (*OPTIONS, "preset"):
             option_errors[option] = sentence(problem.message)
         else:
             errors.append(sentence(f"{problem.path} {problem.message}".strip()))
@@ -147,14 +249,7 @@ def _mode() -> str:
     return "json" if RAW in request.form else "fields"
 
 
-def _context_of(task_id: str | None) -> dict[str, Any] | None:
-    if not task_id:
-        return None
-    try:
-        return queries.task(database(), task_id).context
-    except NotFound:
-        return None
-
-
 def _page(launch: Launch, status: int = 200, notice: Notice | None = None) -> Response:
-    return page("launches/form.html", status=status, notice=notice, launch=launch)
+    definition = launch.definition
+    known = presets.presets(database(), definition.namespace, definition.name)
+    return page("launches/form.html", status=status, notice=notice, launch=launch, presets=known)

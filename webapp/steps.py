@@ -17,7 +17,18 @@ from engine.rows import StepDetail, StepRow
 from webapp.contexts import ITEMS_PER_PAGE, DownstreamRetry, plan_downstream_retry, step_view
 from webapp.database import database
 from webapp.filters import sentence
-from webapp.htmx import Notice, Show, answer, asks_for_regions, done, given_reason, live_regions, page, regions
+from webapp.htmx import (
+    Notice,
+    Show,
+    answer,
+    asks_for_regions,
+    done,
+    given_reason,
+    json_file,
+    live_regions,
+    page,
+    regions,
+)
 from webapp.security import actor
 from webapp.tasks import show_task
 
@@ -32,6 +43,15 @@ blueprint = Blueprint("steps", __name__)
 def show(task_id: UUID, step_name: str) -> Response:
     """One step; for htmx its regions."""
     return show_step(task_id, step_name)
+
+
+@blueprint.get("/tasks/<uuid:task_id>/steps/<step_name>/result.json")
+def result(task_id: UUID, step_name: str) -> Response:
+    """All of a step's result as a file; not found while it has none."""
+    found = queries.results(database(), str(task_id), [step_name])
+    if step_name not in found:
+        raise NotFound(f'the task has no step "{step_name}" with a result')
+    return json_file(found[step_name], f"{task_id}-result.json")
 
 
 @blueprint.post("/tasks/<uuid:task_id>/steps/<step_name>/retry")
@@ -121,9 +141,8 @@ def _no_constant(name: str) -> NoReturn:
 def show_step(task_id: UUID, step_name: str, status: int = 200, notice: Notice | None = None) -> Response:
     """The page of a step, or its regions, as it is now."""
     detail = queries.step(database(), str(task_id), step_name)
-    relatives = queries.task(database(), str(task_id), items=0).steps
     first = max(0, request.args.get("items_from", 0, type=int))
-    view = step_view(detail, relatives, _items(detail, first), first)
+    view = step_view(detail, _items(detail, first), first)
     if asks_for_regions():
         return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view, typed="")
     return page("steps/show.html", status=status, notice=notice, view=view, typed=request.form.get("result", ""))

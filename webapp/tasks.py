@@ -11,14 +11,26 @@ from flask import Blueprint, Response, make_response, request, url_for
 from engine import queries, tasks
 from engine import report as reports
 from engine.states import TaskState
-from webapp.contexts import ITEMS_SHOWN, task_view
+from webapp.contexts import ITEMS_SHOWN, task_view, timeline_view
 from webapp.database import database
-from webapp.htmx import Notice, answer, asks_for_regions, given_reason, live_regions, page, regions
+from webapp.htmx import (
+    MAX_REASON,
+    Notice,
+    answer,
+    asks_for_regions,
+    given_reason,
+    json_file,
+    live_regions,
+    page,
+    regions,
+)
 from webapp.listing import list_tasks, read_filter, without
 from webapp.security import actor
 
 ACTIVITY_SHOWN = 100
 REGIONS = ("tasks/_state.html", "tasks/_graph.html", "tasks/_steps.html", "tasks/_activity.html")
+
+TIMELINE_REGIONS = ("tasks/_timeline.html",)
 
 blueprint = Blueprint("tasks", __name__)
 
@@ -76,13 +88,46 @@ def resumption(task_id: UUID) -> Response:
     return _act(task_id, tasks.resume_task, "The task goes on.")
 
 
-def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None) -> Response:
+@blueprint.post("/tasks/<uuid:task_id>/notes")
+def note(task_id: UUID) -> Response:
+    """Keep a person's remark in the task's activity."""
+    written = request.form.get("note", "").replace("\x00", "").strip()
+    if not written or len(written) > MAX_REASON:
+        said = f"A note has 1 to {MAX_REASON:,} characters; this one has {len(written):,}."
+        return show_task(task_id, 422, Notice("refused", said), note=written)
+    return answer(
+        partial(tasks.note_task, database(), str(task_id), actor=actor(), note=written),
+        said="The note is kept.",
+        location=url_for("tasks.show", task_id=task_id, _anchor="task-activity"),
+        show=partial(show_task, task_id),
+    )
+
+
+@blueprint.get("/tasks/<uuid:task_id>/timeline")
+def timeline(task_id: UUID) -> Response:
+    """When each step waited, ran and backed off; for htmx the region of its lines."""
+    view = timeline_view(
+        queries.task(database(), str(task_id)), queries.moves(database(), str(task_id)), queries.clock(database())
+    )
+    if asks_for_regions():
+        return regions(live_regions(TIMELINE_REGIONS, is_open=view.is_open), view=view)
+    return page("tasks/timeline.html", view=view)
+
+
+@blueprint.get("/tasks/<uuid:task_id>/context.json")
+def context(task_id: UUID) -> Response:
+    """All of the context as a file."""
+    return json_file(queries.task(database(), str(task_id)).context, f"{task_id}-context.json")
+
+
+def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None, note: str = "") -> Response:
     """The page of a task, or its regions, as it is now."""
     detail = queries.task(database(), str(task_id), items=ITEMS_SHOWN)
-    view = task_view(detail, queries.activity(database(), str(task_id), limit=ACTIVITY_SHOWN))
+    moves = queries.activity(database(), str(task_id), limit=ACTIVITY_SHOWN)
+    view = task_view(detail, moves, queries.usual(database(), detail.definition_id), queries.clock(database()))
     if asks_for_regions():
         return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view)
-    return page("tasks/show.html", status=status, notice=notice, view=view)
+    return page("tasks/show.html", status=status, notice=notice, view=view, note=note)
 
 
 def _act(task_id: UUID, command: Callable[..., object], said: str) -> Response:

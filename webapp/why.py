@@ -176,6 +176,8 @@ def move_words(move: ActivityRow) -> str:
     """What happened in one move, as the end of a sentence that begins with the step's name."""
     if move.from_state is None:
         return "was created"
+    if move.is_note:
+        return "has a note"
     if move.from_state == move.to_state:
         return _noted(move.error or {}) or NOTES.get(move.to_state, "was noted")
     if move.step_name and (move.error or {}).get("reset"):

@@ -81,6 +81,7 @@ def check(path: str | None, sources: str | None) -> None:
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="May be given several times.")
 @click.option("--reason", metavar="TEXT")
 @click.option("--correlation-id", metavar="ID")
+@click.option("--run-at", metavar="TIME", help="Not before this ISO 8601 time; UTC unless it names a zone.")
 @handlers_option
 @json_option
 def launch(
@@ -93,23 +94,27 @@ def launch(
     tags: tuple[str, ...],
     reason: str | None,
     correlation_id: str | None,
+    run_at: str | None,
     sources: str | None,
     as_json: bool,
 ) -> None:
     """Create a task. Example: tasker launch ecommerce/process_order@1.0.0 --context @order.json --wait"""
     namespace, name, version = parse_workflow(workflow)
-    request = TaskRequest(
-        name=name,
-        namespace=namespace,
-        version=version,
-        context=read_context(context),
-        initiator=actor(),
-        source_system="cli",
-        reason=reason,
-        tags=tags,
-        priority=priority,
-        correlation_id=correlation_id,
-        idempotency_key=key,
+    request = TaskRequest.of(
+        {
+            "name": name,
+            "namespace": namespace,
+            "version": version,
+            "context": read_context(context),
+            "initiator": actor(),
+            "source_system": "cli",
+            "reason": reason,
+            "tags": tags,
+            "priority": priority,
+            "correlation_id": correlation_id,
+            "idempotency_key": key,
+            "run_at": run_at,
+        }
     )
     settings = Settings.from_environ()
     with open_database(settings) as db:

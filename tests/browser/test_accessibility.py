@@ -51,6 +51,7 @@ def paths(failed_task: str, db: Database) -> list[str]:
         "/tasks",
         "/tasks?state=failed&cursor=nonsense",
         f"/tasks/{failed_task}",
+        f"/tasks/{failed_task}/timeline",
         f"/tasks/{failed_task}/steps/charge",
         f"/tasks/{failed_task}/steps/validate",
         "/workflows",
@@ -120,6 +121,22 @@ def test_the_keyboard_reaches_the_content_and_the_steps(page: Any, failed_task: 
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.closest('.node')?.dataset.step ?? ''"))
     assert {"validate", "charge", "pack", "ship"} <= reached
+
+
+def test_arrows_lead_from_step_to_step_and_plus_makes_the_graph_larger(page: Any, failed_task: str) -> None:
+    page.goto(f"/tasks/{failed_task}")
+    page.locator(".node[data-step=validate]").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.dataset.step") in ("charge", "pack")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.dataset.step") == "ship"
+    width = "document.querySelector('#graph-drawing').width.baseVal.value"
+    before = page.evaluate(width)
+    page.keyboard.press("+")
+    assert page.evaluate(width) > before
+    page.keyboard.press("0")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/steps/ship")
 
 
 def test_the_graph_can_be_made_larger_and_stays_so(page: Any, failed_task: str) -> None:

@@ -36,20 +36,6 @@ def test_a_count_that_stopped_says_so() -> None:
     assert filters.plural(2, "step") == "2 steps"
 
 
-def test_json_is_text_whatever_it_holds() -> None:
-    block = filters.json_block({"<script>": "</code>", "n": 12345678901234567890, "x": None})
-    assert "<script>" not in block
-    assert "&lt;/code&gt;" in block
-    assert "12345678901234567890" in block
-    assert 'class="json-word">null' in block
-
-
-def test_a_large_value_is_cut_and_says_so() -> None:
-    block = filters.json_block(["x" * 200_000])
-    assert len(block) < 70_000
-    assert "The first 64 KB of 195 KB." in block
-
-
 @pytest.mark.parametrize("name", ["", "nowhere", "../UTC", "/etc/passwd", "Europe/\x00", "x" * 5000, "Europe"])
 def test_a_zone_that_is_none_is_utc(name: str) -> None:
     assert filters.zone_named(name).key == "UTC"

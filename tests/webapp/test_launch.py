@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -10,6 +13,8 @@ from werkzeug.test import TestResponse
 
 from engine import queries
 from engine.db import Database
+from engine.requests import TaskRequest
+from webapp.commands import command_line, python_code
 
 PAGE = "/workflows/shop/process_order/1.0.0/launch"
 Post = Callable[..., TestResponse]
@@ -122,3 +127,101 @@ def test_without_its_token_nothing_is_launched(client: FlaskClient, db: Database
 def test_an_unknown_version_has_no_form(client: FlaskClient, post: Post) -> None:
     assert client.get("/workflows/shop/process_order/7.0.0/launch").status_code == 404
     assert post("/workflows/shop/process_order/7.0.0/launch").status_code == 404
+
+
+def test_fields_and_options_can_be_filled_by_the_address(client: FlaskClient) -> None:
+    page = client.get(f'{PAGE}?order_id=41&lines=[{{"sku":"pen"}}]&tags=vip&reason=again&unknown=1').text
+    assert 'value="41"' in page
+    assert 'name="context/lines/0/sku"' in page
+    assert 'value="pen"' in page
+    assert 'value="vip"' in page
+    assert '<option selected value="normal">' in page
+
+
+@pytest.mark.parametrize("query", ["order_id=zero", "lines=[", "lines=7", "order_id=%00", "speed=%3Cb%3E"])
+def test_a_bad_value_in_the_address_is_shown_and_refused(client: FlaskClient, post: Post, db: Database, query: str) -> None:
+    assert client.get(f"{PAGE}?{query}").status_code == 200
+    assert not queries.tasks(db).items
+
+
+def test_launching_again_keeps_the_tags(client: FlaskClient, launch: Callable[..., str]) -> None:
+    page = client.get(f"{PAGE}?from_task={launch(77, tags=('vip', 'eu'), priority=5)}").text
+    assert 'value="eu, vip"' in page or 'value="vip, eu"' in page
+    assert 'name="priority" type="text" value="5"' in page
+
+
+def test_an_unknown_earlier_task_is_said(client: FlaskClient) -> None:
+    assert "There is no task nothing." in client.get(f"{PAGE}?from_task=nothing").text
+
+
+def test_a_preset_fills_the_form_even_when_it_is_not_complete(post: Post, client: FlaskClient, db: Database) -> None:
+    kept = post(PAGE, **{"context/speed": "high", "preset": "Express <b>", "_keep": "1"})
+    assert "Kept as the preset" in kept.text
+    assert not queries.tasks(db).items
+    page = client.get(PAGE, query_string={"preset": "Express <b>"}).text
+    assert '<option selected value="high">' in page
+    assert "Express &lt;b&gt;" in page
+    assert "<b>" not in page.replace("&lt;b&gt;", "")
+
+
+def test_a_preset_can_be_removed_once(post: Post) -> None:
+    post(PAGE, **{"preset": "Express", "_keep": "1"})
+    assert post(PAGE, **{"preset": "Express", "_remove_preset": "1"}).status_code == 200
+    assert post(PAGE, **{"preset": "Express", "_remove_preset": "1"}).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 101, "two\nlines", "\x00"])
+def test_a_preset_needs_a_name(post: Post, client: FlaskClient, name: str) -> None:
+    answer = post(PAGE, preset=name, _keep="1")
+    assert answer.status_code == 422
+    assert 'id="option-preset-error"' in answer.text
+
+
+def test_an_unknown_preset_is_said(client: FlaskClient) -> None:
+    page = client.get(f"{PAGE}?preset=nothing")
+    assert page.status_code == 200
+    assert "There is no preset" in page.text
+
+
+def test_the_key_says_which_task_has_used_it(post: Post, launch: Callable[..., str], db: Database) -> None:
+    task_id = launch(7, idempotency_key="once")
+    used = post(PAGE, **{"context/order_id": "7", "idempotency_key": "once", "_check": "1"}).text
+    assert f'href="/tasks/{task_id}"' in used
+    free = post(PAGE, **{"context/order_id": "7", "idempotency_key": "other", "_check": "1"}).text
+    assert "would make a new task" in free
+    assert len(queries.tasks(db).items) == 1
+
+
+def test_a_repeated_key_is_told_on_the_first_task(post: Post, client: FlaskClient) -> None:
+    form = {"context/order_id": "12", "idempotency_key": "once"}
+    post(PAGE, **form)
+    assert "was used before" in client.get(post(PAGE, **form).headers["Location"]).text
+
+
+def test_a_launch_can_be_copied_as_command_and_python(post: Post, db: Database) -> None:
+    sent = {"context/order_id": "12", "reason": "it's a try", "tags": "vip", "run_at": "2099-01-31T08:30", "_show": "1"}
+    page = post(PAGE, **sent).text
+    assert "tasker launch shop/process_order@1.0.0 --context" in page
+    assert "--tag vip" in page
+    assert "--run-at 2099-01-31T08:30:00+00:00" in page
+    assert "submit(TaskRequest(" in page
+    assert not queries.tasks(db).items
+
+
+def test_the_copied_command_makes_the_same_request(post: Post) -> None:
+    wanted = TaskRequest(
+        "process_order", "shop", "1.0.0", {"text": "it's \"quoted\" $HOME"}, reason="why; not", tags=("a b",), priority=3
+    )
+    words = shlex.split(command_line(wanted).text)
+    assert json.loads(words[words.index("--context") + 1]) == wanted.context
+    assert words[words.index("--reason") + 1] == "why; not"
+    made: dict[str, Any] = {}
+    code = python_code(wanted).text.replace("from engine import TaskRequest, submit", "")
+    exec(code, {"TaskRequest": TaskRequest, "submit": lambda request: made.update(request=request)})
+    assert made["request"] == wanted
+
+
+def test_what_cannot_be_launched_is_not_written_as_a_command(post: Post) -> None:
+    answer = post(PAGE, **{"context/order_id": "zero", "_show": "1"})
+    assert answer.status_code == 422
+    assert "tasker launch" not in answer.text

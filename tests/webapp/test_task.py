@@ -23,7 +23,7 @@ def test_a_task_shows_state_graph_steps_context_and_activity(client: FlaskClient
     assert 'class="state state-failed state-big"' in page
     assert "charge failed: no answer &lt;b&gt;in&lt;/b&gt; time. 1 step waits behind it." in page
     assert page.count('class="node state-') == 4
-    assert f'href="/tasks/{failed_task}/steps/charge" class="node state-failed"' in page
+    assert f'href="/tasks/{failed_task}/steps/charge" class="node state-failed critical"' in page
     assert '<tr id="step-1" class="row-failed" data-step="charge">' in page
     assert "order_id" in page
     assert re.search(r"charge</a>\s+failed, attempt 1", page)

@@ -42,6 +42,41 @@
     zoom(scale() * Math.exp(-event.deltaY / 400), event.clientX - box.left, event.clientY - box.top);
   }, { passive: false });
 
+  // By keyboard: + and - and 0, and from a step the arrows lead to the nearest one on that side.
+  const KEYS = { "+": "in", "=": "in", "-": "out", "0": "fit" };
+  const WAYS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+  const middle = (node) => {
+    const box = node.querySelector(".box").getBoundingClientRect();
+    return { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+  };
+
+  function nearest(from, [right, down]) {
+    const start = middle(from);
+    let found = null;
+    let least = Infinity;
+    for (const node of drawing().querySelectorAll(".node")) {
+      const at = middle(node);
+      const ahead = (at.x - start.x) * right + (at.y - start.y) * down;
+      const aside = Math.abs((at.x - start.x) * down) + Math.abs((at.y - start.y) * right);
+      if (ahead < 8 || ahead + 2 * aside >= least) continue;
+      least = ahead + 2 * aside;
+      found = node;
+    }
+    return found;
+  }
+
+  view.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (KEYS[event.key]) {
+      event.preventDefault();
+      buttons[KEYS[event.key]]();
+    }
+    const node = document.activeElement.closest(".node");
+    if (!node || !WAYS[event.key]) return;
+    event.preventDefault();
+    nearest(node, WAYS[event.key])?.focus();
+  });
+
   // A drag pans; a press that does not move is still a click on the step under it.
   const SLACK = 4;
   let held = null;
@@ -70,6 +105,17 @@
   }, true);
   view.addEventListener("dragstart", (event) => event.preventDefault());
 
+  // A graph larger than its frame opens where somebody is likely to look first.
+  function showWhatMatters() {
+    const states = ["failed", "retrying", "running", "ready"].map((state) => `.node.state-${state}`);
+    const node = [...states, ".node"].map((wanted) => drawing().querySelector(wanted)).find(Boolean);
+    if (!node) return;
+    const at = middle(node);
+    const box = view.getBoundingClientRect();
+    view.scrollBy(at.x - box.x - view.clientWidth / 2, at.y - box.y - view.clientHeight / 2);
+  }
+
   frame.querySelector(".graph-tools").hidden = false;
   fit(READABLE);
+  showWhatMatters();
 })();

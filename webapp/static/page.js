@@ -28,7 +28,7 @@
 
   // Live regions must not take away what the reader has typed, opened or moved.
   function keepWhatIsTheReaders(name, element) {
-    if (name === "value" && element.closest("#act") && element.type !== "hidden") return false;
+    if (name === "value" && element.closest("#act, #note-form") && element.type !== "hidden") return false;
     if (name === "open" && element.localName === "details") return false;
     if (name === "hidden" && element.matches(".graph-tools")) return false;
     if ((name === "width" || name === "height") && element.id === "graph-drawing") return false;
@@ -54,6 +54,42 @@
   document.addEventListener("htmx:sseError", startPolling);
   document.addEventListener("htmx:sseOpen", stopPolling);
 
+  // The reader is told when the page was last renewed, and in plain sight when it is not being renewed.
+  const status = document.getElementById("live-status");
+  const isLive = (element) => Boolean(element?.closest?.("#live"));
+  const exactly = () => new Date().toLocaleTimeString("en-GB");
+
+  function tellStatus(words, isStale) {
+    if (!status) return;
+    status.textContent = words;
+    status.classList.toggle("stale", isStale);
+  }
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (!isLive(event.detail.elt) || !event.detail.successful) return;
+    document.querySelectorAll("#notices .notice-failed").forEach((said) => said.remove());
+    tellStatus(`Updated ${exactly()}${polling === null ? "" : ", every 5 s"}.`, false);
+  });
+  window.addEventListener("offline", () => tellStatus(`Offline since ${exactly()}. What you see may be out of date.`, true));
+  window.addEventListener("online", poll);
+
+  // Nothing moves under the hands of somebody who writes a note or a result; a reason in its one line survives a renewal.
+  let isHeld = false;
+  const isWriting = () => {
+    const field = document.activeElement;
+    return Boolean(field?.closest("#act, #note-form") && field.matches("textarea") && field.value);
+  };
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (!isLive(event.detail.elt) || !isWriting()) return;
+    event.preventDefault();
+    if (!isHeld) tellStatus(`Not renewed since ${exactly()}: you are writing.`, true);
+    isHeld = true;
+  });
+  document.addEventListener("focusout", () => setTimeout(() => {
+    if (!isHeld || isWriting()) return;
+    isHeld = false;
+    poll();
+  }));
+
   // A browser opens only six connections to one server, so a page that nobody looks at gives its stream back.
   let resting = null;
 
@@ -73,9 +109,10 @@
   // An action that went well has used its reason. Asked of the request itself: a live update may take the button away before the answer comes.
   document.addEventListener("htmx:beforeSend", (event) => {
     const { xhr, requestConfig } = event.detail;
-    if (!requestConfig.elt.matches("[formaction]")) return;
+    const form = requestConfig.elt.matches("[formaction]") ? document.getElementById("act") : requestConfig.elt.closest("#note-form");
+    if (!form) return;
     xhr.addEventListener("loadend", () => {
-      if (xhr.status >= 200 && xhr.status < 300) document.getElementById("act")?.reset();
+      if (xhr.status >= 200 && xhr.status < 300) form.reset();
     });
   });
   document.addEventListener("htmx:sendError", () => {
@@ -92,6 +129,17 @@
     const around = event.target.closest("#launch .field")?.parentElement;
     if (event.target.localName === "select" && around.matches(".field-choice")) around.querySelector(":scope > button").click();
   });
+
+  // A command can be taken with one press.
+  const offerCopies = () => document.querySelectorAll("[data-copy]").forEach((button) => { button.hidden = !navigator.clipboard; });
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
+    button.textContent = "Copied";
+  });
+  document.addEventListener("htmx:afterSettle", offerCopies);
+  offerCopies();
 
   tellZone();
 })();

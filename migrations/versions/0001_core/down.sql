@@ -68,6 +68,8 @@ drop function if exists tasker_rescue_steps;
 
 drop function if exists tasker_remove_schedule;
 
+drop function if exists tasker_remove_preset;
+
 drop function if exists tasker_release_steps;
 
 drop function if exists tasker_register_worker;
@@ -102,6 +104,8 @@ drop function if exists tasker_pass_over;
 
 drop function if exists tasker_old_tasks;
 
+drop function if exists tasker_note_task;
+
 drop function if exists tasker_note_schedule_run;
 
 drop function if exists tasker_move_exists;
@@ -115,6 +119,8 @@ drop function if exists tasker_lay_aside_event;
 drop function if exists tasker_read_events;
 
 drop function if exists tasker_last_event;
+
+drop function if exists tasker_keep_preset;
 
 drop function if exists tasker_is_passed_over;
 
@@ -173,6 +179,8 @@ drop function if exists tasker_advance_schedule;
 drop function if exists tasker_add_schedule;
 
 drop function if exists tasker_clock;
+
+drop table if exists tasker_preset;
 
 drop table if exists tasker_schedule;
 

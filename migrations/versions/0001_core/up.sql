@@ -290,6 +290,19 @@ create table tasker_schedule (
 );
 create index tasker_schedule_due on tasker_schedule (next_run_at) where not paused;
 
+-- source: schema/80_presets.sql 29f9195c1454
+-- Contexts that people launch a workflow with again and again, each under a name of its own.
+
+create table tasker_preset (
+  namespace   text not null,
+  name        text not null,
+  preset      text not null check (length(preset) between 1 and 100),
+  context     jsonb not null,               -- need not be complete: the launch form asks for the rest
+  changed_by  text,
+  changed_at  timestamptz not null,
+  primary key (namespace, name, preset)
+);
+
 -- source: functions/tasker_clock.sql 7e4fb1b06a3e
 -- tasker_clock: the one clock of the product. Tests move it for a session: set tasker.clock_offset = '1 hour'.
 --   returns the time now, even inside a long transaction
@@ -1488,6 +1501,24 @@ as $$
                         where k.task_no = p_task_no and k.step_no = parent.step_no offset 0) o
 $$;
 
+-- source: functions/tasker_keep_preset.sql e2d5bb6711cb
+-- tasker_keep_preset: a context is kept for later launches of a workflow; under the same name it takes the place of the earlier one.
+--   raises WF001 unknown workflow
+create or replace function tasker_keep_preset (p_namespace text, p_name text, p_preset text, p_context jsonb, p_actor text)
+  returns void
+  language plpgsql
+as $$
+begin
+  if not exists (select from tasker_definition d where d.namespace = p_namespace and d.name = p_name) then
+    raise exception 'there is no workflow %/%', p_namespace, p_name using errcode = 'WF001';
+  end if;
+  insert into tasker_preset (namespace, name, preset, context, changed_by, changed_at)
+  values (p_namespace, p_name, p_preset, p_context, p_actor, tasker_clock())
+  on conflict (namespace, name, preset)
+  do update set context = excluded.context, changed_by = excluded.changed_by, changed_at = excluded.changed_at;
+end
+$$;
+
 -- source: functions/tasker_last_event.sql 27f9aa028d03
 -- tasker_last_event: the number of the newest thing that is on record about a task.
 create or replace function tasker_last_event (p_task_no bigint)
@@ -1668,6 +1699,25 @@ as $$
   update tasker_schedule s
      set last_run_at = tasker_clock(), recent_task_ids = (p_task_id || s.recent_task_ids)[1:5]
    where s.schedule_id = p_schedule_id
+$$;
+
+-- source: functions/tasker_note_task.sql 9bb278bb32f3
+-- tasker_note_task: a person's remark stands in the history of a task, open or ended.
+--   moves  nothing     locks  nothing: the row tells the state it was written in, and a note is no event
+--   raises WF001 unknown task     events none
+create or replace function tasker_note_task (p_task_id uuid, p_actor text, p_note text)
+  returns void
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+begin
+  insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
+  select t.task_no, tasker_clock(), t.state, t.state, p_actor, p_note, '{"note": true}'
+    from tasker_task t where t.task_no = v_task_no;
+  perform pg_notify('tasker_news', '');
+end
 $$;
 
 -- source: functions/tasker_old_tasks.sql 9b2ecf653047
@@ -2140,6 +2190,21 @@ begin
     perform pg_notify('tasker_ready', '');
   end if;
   return v_released;
+end
+$$;
+
+-- source: functions/tasker_remove_preset.sql 907f6736a04a
+-- tasker_remove_preset: it is gone; tasks that were launched with it stay.
+--   raises WF001 unknown preset
+create or replace function tasker_remove_preset (p_namespace text, p_name text, p_preset text)
+  returns void
+  language plpgsql
+as $$
+begin
+  delete from tasker_preset s where s.namespace = p_namespace and s.name = p_name and s.preset = p_preset;
+  if not found then
+    raise exception 'there is no preset "%" of %/%', p_preset, p_namespace, p_name using errcode = 'WF001';
+  end if;
 end
 $$;
 
