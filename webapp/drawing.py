@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flask import url_for
@@ -66,7 +66,8 @@ def task_graph(task: TaskRow, steps: Sequence[StepRow]) -> Graph:
     states = [step.state for step in steps]
     urls = [url_for("steps.show", task_id=task.task_id, step_name=step.name) for step in steps]
     picture = graph.picture(_measured(steps), parents)
-    drawn = _draw(picture, urls, states, f"{plural(len(steps), 'step')}: {tally(states)}")
+    passed_over = {step.step_no for step in steps if step.passed_over}
+    drawn = _draw(picture, urls, states, f"{plural(len(steps), 'step')}: {tally(states)}", passed_over)
     return replace(drawn, nodes=_with_kinds(drawn.nodes, {step.name: step for step in steps}))
 
 
@@ -104,10 +105,13 @@ def _items_word(step: StepRow) -> str:
     return f"{label(step.state)} {f'{failed:,} failed' if failed else share}"
 
 
-def _draw(picture: graph.GraphLayout, urls: Sequence[str], states: Sequence[str] | None, summary: str) -> Graph:
+def _draw(
+    picture: graph.GraphLayout, urls: Sequence[str], states: Sequence[str] | None, summary: str, passed_over: Collection[int] = ()
+) -> Graph:
     nodes = tuple(_node(node, urls, states) for node in picture.nodes)
     state_of = {node.no: drawn.state for node, drawn in zip(picture.nodes, nodes, strict=True)}
-    edges = tuple(GraphEdge(edge.path, _edge_kind(state_of[edge.parent])) for edge in picture.edges)
+    kinds = ("open" if edge.parent in passed_over or edge.child in passed_over else _edge_kind(state_of[edge.parent]) for edge in picture.edges)
+    edges = tuple(GraphEdge(edge.path, kind) for edge, kind in zip(picture.edges, kinds, strict=True))
     return Graph(picture.width, picture.height, nodes, edges, summary)
 
 
