@@ -10,7 +10,8 @@
 4. A worker leases steps whose parents are done and hands them to a runner (`engine.worker`, `engine.runners`), which calls
    the handler (`engine.runners.invoke`).
 5. The outcome is stored and unlocks the children in the same statement; a `RetryableError` waits for its back-off, a
-   `PermanentError` ends the step (`engine.steps`, `engine.states`, `engine.errors`).
+   `PermanentError` ends the step (`engine.steps`, `engine.states`, `engine.errors`). A decision's result chooses among its
+   children; a map step makes a step for each element of a list and joins their results.
 6. `EventSubscriber` classes hear of every move (`engine.events`), and the read side shows it (`engine.queries`, `engine.rows`).
 """
 

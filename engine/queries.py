@@ -268,7 +268,11 @@ def activity(db: Database, task_id: str, *, limit: int = 200) -> list[ActivityRo
     found = db.rows(
         """
         select h.at, tasker_step_name(p.name, s.item_no), tasker_state_name(h.from_state), tasker_state_name(h.to_state), h.attempt, coalesce(w.name, 'engine ' || nullif(h.worker_id, 0)),
-               h.actor, h.reason, h.detail - 'result'
+               h.actor,
+               case when h.to_state = 2 and s.first_item is not null
+                         and exists (select from tasker_history e where e.task_no = h.task_no and e.step_no = h.step_no and e.event_id < h.event_id and e.to_state = 0)
+                    then 'has all its items' else h.reason end,
+               h.detail - 'result'
           from tasker_history h
           join tasker_task t using (task_no)
           left join tasker_step s on s.task_no = h.task_no and s.step_no = h.step_no

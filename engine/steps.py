@@ -88,7 +88,7 @@ def _checked_fit(db: Database, task_id: str, step_name: str, result: Any) -> Any
     try:
         return chosen(result, children) if decision else result
     except ValueError as error:
-        raise RequestError([Problem("$", "not_a_branch", str(error))], "the result is no choice") from None
+        raise RequestError([Problem("", "not_a_branch", str(error))]) from None
 
 
 def _misfits(schema: dict[str, Any], result: Any) -> list[Problem]:

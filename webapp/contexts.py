@@ -21,7 +21,7 @@ from webapp.why import listed, why_step, why_task
 CLOSED_TASKS = FINAL_TASK - {TaskState.FAILED}
 TABLE_ONLY_ABOVE = 2_000
 ITEMS_SHOWN = 20  # of a map step, in the table of its task
-ITEMS_PER_PAGE = 100
+ITEMS_PER_PAGE = 50
 RETRYABLE = frozenset({StepState.FAILED, StepState.RETRYING})
 RESOLVABLE = frozenset({StepState.PENDING, StepState.READY, StepState.RETRYING, StepState.FAILED})
 CANCELLABLE = frozenset({StepState.PENDING, StepState.READY, StepState.RUNNING, StepState.RETRYING})

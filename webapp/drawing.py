@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from urllib.parse import quote
@@ -72,8 +72,9 @@ def task_graph(task: TaskRow, steps: Sequence[StepRow], critical: Sequence[str] 
     states = [step.state for step in steps]
     urls = list(step_urls(task.task_id, [step.name for step in steps]).values())
     picture = graph.picture(_measured(steps), parents)
+    passed_over = frozenset(step.step_no for step in steps if step.passed_over)
     marked = [number[name] for name in critical]
-    drawn = _draw(picture, urls, states, f"{plural(len(steps), 'step')}: {tally(states)}", marked)
+    drawn = _draw(picture, urls, states, f"{plural(len(steps), 'step')}: {tally(states)}", marked, passed_over)
     return replace(drawn, nodes=_with_kinds(drawn.nodes, {step.name: step for step in steps}))
 
 
@@ -123,13 +124,15 @@ def _draw(
     states: Sequence[str] | None,
     summary: str,
     critical: Sequence[int] = (),
+    passed_over: Collection[int] = (),
 ) -> Graph:
     nodes = tuple(_node(node, urls, states, frozenset(critical)) for node in picture.nodes)
     state_of = {node.no: drawn.state for node, drawn in zip(picture.nodes, nodes, strict=True)}
     box_of = {no: node.no for node in picture.nodes for no in node.members}
     path = {(box_of[one], box_of[after]) for one, after in pairwise(critical)}
+    kinds = ("open" if edge.parent in passed_over or edge.child in passed_over else _edge_kind(state_of[edge.parent]) for edge in picture.edges)
     edges = tuple(
-        GraphEdge(Markup(edge.path), _edge_kind(state_of[edge.parent]), (edge.parent, edge.child) in path) for edge in picture.edges
+        GraphEdge(Markup(edge.path), kind, (edge.parent, edge.child) in path) for edge, kind in zip(picture.edges, kinds, strict=True)
     )
     return Graph(picture.width, picture.height, nodes, edges, summary)
 

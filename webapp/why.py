@@ -116,7 +116,8 @@ def _aside(steps: Sequence[StepRow], shown: Sequence[StepRow]) -> str:
     """What else is worth a word: a failure that blocks a branch, a back-off, a ready step that no engine takes."""
     failed = _in_state(steps, "failed")
     if failed:
-        return f" {listed(failed)} failed and holds its branch."
+        one = len(failed) == 1 and " items of " not in failed[0]
+        return f" {listed(failed)} failed and {'holds its' if one else 'hold their'} branch."
     if shown[0].state == StepState.READY:
         return f" {waits_for(shown[0])}".replace(" Waits", " It waits", 1)
     backing = [step for step in steps if step.state == StepState.RETRYING and step not in shown]
@@ -186,6 +187,8 @@ def move_words(move: ActivityRow) -> str:
         return "was taken up again"
     if (move.from_state, move.to_state) == ("running", "pending"):
         return f"{move.reason or 'made its items'} and waits for them"
+    if move.reason and not move.actor and move.to_state == "running":
+        return move.reason
     if move.reason and not move.actor and move.to_state in ("skipped", "cancelled"):
         return f"{MOVES[move.to_state]}: {move.reason}"
     return COMEBACKS.get((move.from_state, move.to_state), MOVES[move.to_state]) + _attempt(move)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
 
 import click
@@ -143,14 +143,19 @@ def print_task(detail: TaskDetail) -> None:
     paused = ", paused" if task.paused and task.state not in FINAL_TASK else ""
     click.echo(f"{task.namespace}/{task.name}@{task.version}  {task.task_id}  {task.state}{paused}")
     click.echo(f"context: {json.dumps(detail.context, ensure_ascii=False)}")
-    rows = []
-    shown = Counter(step.item_of for step in detail.steps)
-    for step in detail.steps:
+    rows: list[tuple[str, ...]] = []
+    for step, following in zip_longest(detail.steps, detail.steps[1:]):
         indent = "" if step.item_of is None else "  "
         rows.append((indent + step.name, step_standing(step), f"{step.attempts}/{step.retry_limit}", _seconds(step.duration_seconds), _said_of(step)))
-        if step.item_count > shown[step.name]:
-            rows.append((f"  {step.item_count - shown[step.name]:,} more items", "", "", "", "all of them: tasker show --json"))
+        if following is None or following.item_of is None:
+            rows += _more_items(detail, step.item_of or step.name)
     print_table(("step", "state", "attempts", "took", "waits for / error"), rows)
+
+
+def _more_items(detail: TaskDetail, name: str) -> list[tuple[str, ...]]:
+    count = next(step.item_count for step in detail.steps if step.name == name)
+    hidden = count - sum(step.item_of == name for step in detail.steps)
+    return [(f"  {hidden:,} more of {name}", "", "", "", "all of them: tasker show --json")] if hidden else []
 
 
 def step_standing(step: StepRow) -> str:

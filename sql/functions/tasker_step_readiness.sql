@@ -6,6 +6,7 @@ create or replace function tasker_step_readiness (p_task_id uuid)
   language plpgsql stable
   set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
   set enable_nestloop = off  -- and its steps, which are joined to each other here, are thousands at times: no plan can know
+  set jit = off              -- where a forbidden plan has a price, it is one that would be compiled for
 as $$
 #variable_conflict use_column
 declare

@@ -182,6 +182,17 @@ def test_ten_thousand_items_are_made_and_one_more_is_refused(conn: Conn) -> None
     assert (error(conn, task, "m")["type"], error(conn, task, "m")["message"]) == ("too_many_items", "the list has 10001 items; the limit is 10000")
 
 
+def test_what_ten_thousand_items_wait_for_is_told_at_once(conn: Conn) -> None:
+    """Forbidden: a plan that joins the steps of a task to each other one by one, which takes minutes here."""
+    task = given_map(conn, list(range(10_000)))
+    expand(conn, task, "m")
+    conn.execute("set statement_timeout = '20s'")
+    told = readiness(conn, task)
+    conn.execute("reset statement_timeout")
+    assert told["m"]["waiting_for"] == "10000 of its 10000 items"
+    assert (told["m"]["total_parents"], told["m[9999]"]["state"], len(told)) == (10_001, "ready", 10_003)
+
+
 def test_a_task_has_at_most_fifty_thousand_steps(conn: Conn) -> None:
     maps = ["m", "n"]
     task = given_task(conn, "list -> m, list -> n", steps={name: {"for_each": "list", "handler_class": "flows.work"} for name in maps})

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
-from story import Story, until
+from story import ROOT, Story, until
 
 from engine import queries, steps
 from engine.errors import RequestError
+from engine.yaml_config import load_text
 
 FLOWS = {
     "decisions.py": '''
@@ -265,3 +267,30 @@ def test_two_engines_share_the_items_of_one_map(story: Story) -> None:
     assert len({line[-2] for line in story.ledger("begins")}) > 4   # more processes than one engine has
     story.open("gate")
     assert story.ended(task)["steps"]["total"]["result"] == sum(range(12))
+
+
+def examples(language: str) -> list[str]:
+    text = (ROOT / "docs" / "dynamic-steps.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_examples_in_the_documentation_run(story: Story) -> None:
+    for number, code in enumerate(examples("python")):
+        story.write(code, f"example_{number}.py")
+    story.start(runner="threads")
+    cheap = story.run("settle_order", {"total": 5}, namespace="shop")
+    assert cheap["steps"]["ship"]["result"] == {"chosen": ["pay_by_card"]}
+    dear = story.run("settle_order", {"total": 5000}, namespace="shop")
+    assert states(dear) == {
+        "choose": "completed", "pay_by_card": "skipped", "pay_by_bank": "completed", "ask_a_person": "completed", "ship": "completed",
+    }  # fmt: skip
+    printed = story.run("print_books", {"books": ["Emma", "Ulysses"]}, namespace="shop")
+    assert printed["steps"]["ship"]["result"] == {"parcel": ["0: Emma on A5", "1: Ulysses on A5"]}
+
+
+def test_the_yaml_in_the_documentation_is_sound() -> None:
+    [text] = examples("yaml")
+    definition = load_text(text).definition
+    assert [(step.name, step.decision, step.for_each) for step in definition.steps] == [
+        ("list_books", False, None), ("print_book", False, "list_books.books"), ("choose", True, None), ("ship", False, None),
+    ]  # fmt: skip

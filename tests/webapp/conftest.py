@@ -83,6 +83,18 @@ class HandEngine:
             query = "select * from tasker_complete_batch(%s, %s, %s, %s, %s::smallint[], %s::jsonb, 0)"
             self.conn.execute(query, [self.worker, self.claims, *key, json.dumps([result])])
 
+    def decide(self, task_id: str, name: str, *chosen: str) -> None:
+        """The named decision, running or ready, has chosen."""
+        self.claim()
+        query = "select tasker_decide_steps(%s, %s, %s, %s::smallint[], %s::jsonb)"
+        self.conn.execute(query, [self.worker, *self._running(task_id, name), json.dumps([list(chosen)])])
+
+    def expand(self, task_id: str, name: str) -> None:
+        """The named map step, running or ready, has made its items, or ended with their results."""
+        self.claim()
+        keys = [key[0] for key in self._running(task_id, name)]
+        self.conn.execute("select tasker_expand_step(%s, %s, %s, %s::smallint)", [self.worker, *keys])
+
     def fail(self, task_id: str, name: str, *, retryable: bool = False, delay: float | None = None) -> None:
         """The named step, running or ready, has ended with ERROR."""
         self.claim()

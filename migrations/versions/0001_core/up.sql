@@ -2767,7 +2767,7 @@ as $$
   select (p_step_id + 524288) >> 20, (((p_step_id + 524288) & 1048575) - 524288)::int
 $$;
 
--- source: functions/tasker_step_readiness.sql 768c058fe2a0
+-- source: functions/tasker_step_readiness.sql bcb55d8613fb
 -- tasker_step_readiness: every step of a task with what it waits for, in words.
 --   returns one row per step in order, items before their map step, which they are parents of; waiting_for is empty once a step has ended     raises WF001 unknown task
 create or replace function tasker_step_readiness (p_task_id uuid)
@@ -2776,6 +2776,7 @@ create or replace function tasker_step_readiness (p_task_id uuid)
   language plpgsql stable
   set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
   set enable_nestloop = off  -- and its steps, which are joined to each other here, are thousands at times: no plan can know
+  set jit = off              -- where a forbidden plan has a price, it is one that would be compiled for
 as $$
 #variable_conflict use_column
 declare
