@@ -42,7 +42,7 @@ ANNOUNCE_SECONDS = 0.05
 CANCEL_SECONDS = 2.0
 SCHEDULE_SECONDS = 0.5
 EVENTS_SECONDS = 0.25
-LISTEN_SECONDS = 10.0
+LISTEN_SECONDS = 5.0
 GRACE_SECONDS = 30.0
 
 
@@ -71,7 +71,7 @@ class Engine:
         self.lease = lease
         self.grace = grace
         self.worker: Worker
-        self._db = Database(url, max_size=3, application_name="tasker engine duties")
+        self._db = Database(url, max_size=3, application_name="tasker engine duties", call_seconds=leases.call_seconds(lease))
         self._events_db = Database(url, max_size=2, application_name="tasker engine events")
         self._events = EventDelivery(self._events_db, registry)
         self._stop = threading.Event()

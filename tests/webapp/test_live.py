@@ -13,7 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from webapp import live
-from webapp.live import Feed, Stream
+from webapp.live import Stream
 
 PATIENCE = 10.0
 
