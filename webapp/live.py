@@ -131,7 +131,7 @@ class Feed:
             self._wanted.wait_for(lambda: self._streams or self._closed.is_set())
 
     def _listen(self) -> None:
-        with connect(self._url, application_name="tasker dashboard", call_seconds=CALL_SECONDS) as conn:
+        with connect(self._url, application_name="tasker live", call_seconds=CALL_SECONDS) as conn:
             conn.execute(f"listen {NEWS_CHANNEL}")
             cursor, _ = self._changes(None)
             self._tell(None)

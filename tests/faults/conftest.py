@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from psycopg import conninfo
 from proxy import Proxy
+from psycopg import conninfo
 
 
 @pytest.fixture
