@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import ledger
 import psycopg
 from checker import FINAL, Evidence, Violation, check, read_records, summary
+from ledger import Ledger, Run
 from proxy import Proxy
 
 from engine import migrate, tasks
@@ -65,12 +65,12 @@ class FaultRecord:
     began: float
     ended: float = 0.0
 
-    def hit(self, runs: Sequence[ledger.Run]) -> int:
+    def hit(self, runs: Sequence[Run]) -> int:
         """How many executions were under way where and while it lasted."""
         there = (run for run in runs if self.target in (run.engine, "all"))
         return sum(run.start <= self.ended and (run.end is None or run.end >= self.began) for run in there)
 
-    def as_json(self, since: float, runs: Sequence[ledger.Run]) -> dict[str, Any]:
+    def as_json(self, since: float, runs: Sequence[Run]) -> dict[str, Any]:
         times = {"at": round(self.began - since, 2), "seconds": round(self.ended - self.began, 2)}
         return {"kind": self.kind, "target": self.target, "hit": self.hit(runs)} | times
 
@@ -142,7 +142,8 @@ class Arena:
     def __init__(self, folder: Path, *, seed: int = 1, bug: str = "", runner: str = "processes") -> None:
         self.folder, self.seed, self.bug, self.runner = folder, seed, bug, runner
         self.random = random.Random(seed)
-        self.ledger = folder / "ledger"
+        self.grace = GRACE_SECONDS
+        self.ledger = Ledger(folder / "ledger")
         self.run_id = f"{os.getpid()}-{time.monotonic_ns()}"
         self.server: EmbeddedServer = ensure_server(folder / "data", options=SERVER)
         migrate.upgrade(self.server.url)
@@ -173,7 +174,7 @@ class Arena:
             "TASKER_DATABASE_URL": url,
             "TASKER_HANDLERS": str(HERE / "handlers"),
             "TASKER_ENV": "development",
-            "FAULTS_LEDGER": str(self.ledger),
+            "FAULTS_LEDGER": str(self.ledger.file),
             "FAULTS_RUN": self.run_id,
             "PYTHONDONTWRITEBYTECODE": "1",
         }
@@ -193,6 +194,10 @@ class Arena:
 
     def living(self) -> list[EngineProcess]:
         return [engine for engine in self.engines if engine.alive]
+
+    def engines_at_work(self) -> set[str]:
+        """The labels of engines on which something runs."""
+        return {run.engine for run in self.ledger.running()}
 
     def workers_of(self, pid: int) -> list[int]:
         with suppress(psycopg.Error), self.direct() as conn:
@@ -248,7 +253,7 @@ class Arena:
         over = threading.Event()
         feeder = threading.Thread(target=self._feed, args=(trees, at_once, over), daemon=True)
         feeder.start()
-        until(lambda: ledger.running(self.ledger), "the load to run")
+        until(self.ledger.running, "the load to run")
         for fault in faults:
             fault(self)
             time.sleep(pause)
@@ -361,7 +366,7 @@ class Arena:
         with self.direct() as conn:
             records = read_records(conn, list(self.accepted.values()))
             self.samples += self._oversize(conn)
-        runs = ledger.read(self.ledger)
+        runs = dict(self.ledger.by_place())
         return Evidence(
             runs, records, self.accepted, self.touched, self.drained, waits=waits, longest_wait=2 * POLL_SECONDS + 2.0, probes=tuple(self.probes),
             samples=tuple(self.samples),
@@ -382,7 +387,7 @@ class Arena:
 
     def report(self, violations: Sequence[Violation]) -> dict[str, Any]:
         """The run in figures."""
-        runs = [run for found in ledger.read(self.ledger).values() for run in found]
+        runs = self.ledger.all()
         with self.direct() as conn:
             counts = conn.execute(
                 "select (select count(*) from tasker_task where state = any(%s)), (select count(*) from tasker_step where state = any(%s))", [list(FINAL), list(FINAL)]

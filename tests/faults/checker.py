@@ -27,7 +27,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One row of the history; `step` is None for the task's own, `at` in seconds of the wall clock."""
+    """One row of the history; `step` is None for the task's own, `at` in seconds of the wall clock. Rescued: another engine took it back."""
 
     event_id: int
     task: str
@@ -38,6 +38,7 @@ class Move:
     attempt: int | None
     worker: int | None
     error: str | None
+    rescued: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ def read_records(conn: psycopg.Connection[Any], tasks: Sequence[str]) -> Records
     ).fetchall()
     moves = conn.execute(
         """
-        select h.event_id, t.task_id::text, p.name, extract(epoch from h.at)::float8, h.from_state, h.to_state, h.attempt, h.worker_id, h.detail ->> 'type'
+        select h.event_id, t.task_id::text, p.name, extract(epoch from h.at)::float8, h.from_state, h.to_state, h.attempt, h.worker_id,
+               h.detail ->> 'type', coalesce(starts_with(h.detail ->> 'message', 'the engine that ran this step died'), false)
           from tasker_task t join tasker_history h using (task_no)
           left join tasker_template p on p.definition_id = t.definition_id and p.step_no = h.step_no
          where t.task_id = any(%(ids)s::uuid[]) order by h.event_id
@@ -236,7 +238,7 @@ def _outcomes_of_others(place: Place, moves: Sequence[Move]) -> Iterator[Violati
 def false_rescues(evidence: Evidence) -> Iterator[Violation]:
     """No engine that nobody harmed loses its steps to another."""
     for move in evidence.records.moves:
-        if move.error == "worker_crashed" and move.worker is not None and move.at < evidence.touched.get(move.worker, float("inf")):
+        if move.rescued and move.worker is not None and move.at < evidence.touched.get(move.worker, float("inf")):
             yield Violation("I3", f"{move.step} of {move.task} was taken from worker {move.worker}, which was well")
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import ledger
 import psycopg
 from arena import GRACE_SECONDS, LEASE_SECONDS, SERVER, Arena, EngineProcess, until
 
@@ -23,7 +22,7 @@ def busy_engine(arena: Arena) -> EngineProcess:
     """One of the engines that run something, if there is one within a moment."""
     deadline = time.monotonic() + 3
     while True:
-        busy = [engine for engine in arena.living() if ledger.running(arena.ledger, engine.label)]
+        busy = [engine for engine in arena.living() if arena.ledger.running(engine.label)]
         if busy or time.monotonic() > deadline:
             return arena.random.choice(busy or arena.living())
         time.sleep(0.01)
@@ -141,7 +140,7 @@ def deliver_late(arena: Arena) -> None:
 def deliver_late_to_slow_steps(arena: Arena) -> None:
     """The same, with steps that end while their engine is cut off and run elsewhere when its report arrives."""
     arena.submit("slow", 8, {"seconds": 4.5})
-    until(lambda: any(ledger.running(arena.ledger, engine.label) for engine in arena.living()), "slow steps to run")
+    until(lambda: any(arena.ledger.running(engine.label) for engine in arena.living()), "slow steps to run")
     deliver_late(arena)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,28 +25,59 @@ class Run:
     end: float | None = None
 
 
-def read(ledger: Path) -> dict[Place, list[Run]]:
-    """Every execution by its place, in order of their starts. A last line that was cut off by a death is no line."""
-    runs: dict[Place, list[Run]] = defaultdict(list)
-    if not ledger.exists():
-        return runs
-    for line in ledger.read_text().splitlines():
-        facts = line.split(" ")
+class Ledger:
+    """The handlers' file, read on from where the last look ended."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.runs: dict[Place, list[Run]] = defaultdict(list)
+        self._open: set[int] = set()
+        self._all: list[Run] = []
+        self._read = 0
+        self._book = threading.Lock()
+
+    def all(self) -> list[Run]:
+        """Every execution so far, in order of their starts."""
+        self._look()
+        return self._all
+
+    def by_place(self) -> dict[Place, list[Run]]:
+        """Every execution so far by its place, in order of their starts."""
+        self._look()
+        return self.runs
+
+    def running(self, engine: str | None = None) -> list[Run]:
+        """The executions that have begun and not ended, on one engine or on all; those of the dead stay among them."""
+        self._look()
+        return [run for run in map(self._all.__getitem__, sorted(self._open)) if engine in (None, run.engine)]
+
+    def _look(self) -> None:
+        with self._book:
+            if not self.file.exists():
+                return
+            with self.file.open("rb") as source:
+                source.seek(self._read)
+                data = source.read()
+            whole = data[: data.rfind(b"\n") + 1]
+            self._read += len(whole)
+            for line in whole.decode().splitlines():
+                self._take(line.split(" "))
+
+    def _take(self, facts: list[str]) -> None:
+        # a handler that was killed in the middle of a line leaves a part of one
         if len(facts) != 8:
-            continue
+            return
         kind, task, step, attempt, engine, pid, at, wall = facts
         if kind == "start":
-            runs[task, step].append(Run(task, step, int(attempt), engine, int(pid), int(at) / 1e9, int(wall) / 1e9))
+            run = Run(task, step, int(attempt), engine, int(pid), int(at) / 1e9, int(wall) / 1e9)
+            self._open.add(len(self._all))
+            self._all.append(run)
+            self.runs[task, step].append(run)
         else:
-            _open_run(runs[task, step], int(attempt), int(pid)).end = int(at) / 1e9
-    return runs
+            place = next(no for no in sorted(self._open, reverse=True) if self._is(self._all[no], task, step, int(attempt), int(pid)))
+            self._all[place].end = int(at) / 1e9
+            self._open.discard(place)
 
-
-def running(ledger: Path, engine: str | None = None) -> int:
-    """How many executions have begun and not ended, on one engine or on all."""
-    now_open = [run for found in read(ledger).values() for run in found if run.end is None]
-    return sum(engine is None or run.engine == engine for run in now_open)
-
-
-def _open_run(found: list[Run], attempt: int, pid: int) -> Run:
-    return next(run for run in reversed(found) if run.attempt == attempt and run.pid == pid and run.end is None)
+    @staticmethod
+    def _is(run: Run, task: str, step: str, attempt: int, pid: int) -> bool:
+        return (run.task, run.step, run.attempt, run.pid) == (task, step, attempt, pid)

@@ -6,6 +6,8 @@ of the statement, the outcome is the same. The statements are found in the code:
 
 from __future__ import annotations
 
+import itertools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -45,6 +47,8 @@ from invariants import assert_invariants
 LEASE = timedelta(seconds=30)
 ACTOR = "tests"
 PATIENCE_SECONDS = 10.0
+
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,30 @@ class World:
         return self.count(query, task, step_no)
 
 
+@pytest.fixture(scope="module")
+def kept_url(admin: psycopg.Connection[Any], server: Any, template: str) -> Iterator[str]:
+    """One database for all points, emptied of all but definitions before each: cheaper than a new one."""
+    name = f"crash_{os.getpid()}"
+    admin.execute(f"create database {name} template {template} owner tasker".encode())
+    yield f"{server.url.rpartition('/')[0]}/{name}"
+    admin.execute(f"drop database {name} with (force)".encode())
+
+
+@pytest.fixture
+def database_url(kept_url: str) -> str:
+    with psycopg.connect(kept_url, autocommit=True) as connection:
+        tables = connection.execute("select string_agg(tablename, ', ') from pg_tables where tablename ~ '^tasker_' and tablename !~ 'schema_version|definition|template|namespace'").fetchone()
+        assert tables is not None
+        connection.execute(f"truncate {tables[0]}".encode())
+    return kept_url
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is defined here is registered with nobody else."""
+    monkeypatch.setattr(HandlerRegistry, "_instance", HandlerRegistry())
+
+
 @pytest.fixture
 def world(database_url: str, proxied_url: str, conn: psycopg.Connection[Any]) -> Iterator[World]:
     stage = World(database_url, proxied_url, conn)
@@ -176,14 +204,14 @@ def create_tasks(world: World) -> Point:
 
 
 def register_definition(world: World) -> Point:
-    fresh = Workflow("fresh", namespace="crash", version="1.0.0")
+    fresh = Workflow(f"fresh_{next(_numbers)}", namespace="crash", version="1.0.0")
     fresh.define("only")
 
     def ask(db: Database) -> int:
         return tasks.register_definition(db, fresh.definition)
 
-    counts = "select count(*) from tasker_definition d join tasker_template p using (definition_id) where d.name = 'fresh'"
-    return Point(in_pool(ask), again(world, ask), lambda: world.count(counts) == 1)
+    counts = "select count(*) from tasker_definition d join tasker_template p using (definition_id) where d.name = %s"
+    return Point(in_pool(ask), again(world, ask), lambda: world.count(counts, fresh.name) == 1)
 
 
 def cancel_task(world: World) -> Point:
@@ -374,7 +402,7 @@ def delivery(world: World, refuse: Exception | None = None) -> Point:
             heard.append(event["event_id"])
 
     registry = HandlerRegistry()
-    registry.register(Listener)
+    registry.add_subscriber(Listener)
     task = world.launch()
     world.finish()
 

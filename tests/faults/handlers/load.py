@@ -94,15 +94,6 @@ def hold_the_interpreter():
     re.match("(a+)+$", "a" * 60 + "b")
 
 
-def recurse_in_c():
-    value = []
-    for _ in range(10_000_000):
-        value = [value]
-    ctypes.pythonapi.PyObject_Hash.restype = ctypes.c_ssize_t
-    repr(value)
-    os.kill(os.getpid(), signal.SIGSEGV)  # an interpreter that refuses to overflow its stack ends in another way
-
-
 def eat_memory():
     import resource
 
@@ -119,7 +110,7 @@ HARM = {
     "exit": lambda: os._exit(1),
     "segfault": lambda: ctypes.string_at(0),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "recursion": recurse_in_c,
+    "abort": os.abort,
     "memory": eat_memory,
     "loop": loop_for_ever,
     "interpreter": hold_the_interpreter,
