@@ -27,6 +27,8 @@ class Bug:
     patch: str = ""
     provoked_by: tuple[faults.Fault, ...] = ()
     load: str = "tree"
+    alone: bool = False
+    """Nothing else is to be done meanwhile."""
 
 
 def seed(conn: psycopg.Connection[Any], changes: tuple[Change, ...]) -> None:
@@ -50,7 +52,7 @@ BUGS: dict[str, Bug] = {
             ("tasker_claim_steps", "and w.lease_until > v_now", ""),
         ),
         provoked_by=(faults.deliver_late_to_slow_steps,),
-        load="slow",
+        alone=True,
     ),
     "a rescue takes steps by their id alone": Bug(
         frozenset({"I4", "I5", "I6"}),
@@ -141,11 +143,11 @@ BUGS: dict[str, Bug] = {
 
 
 def claims_while_draining() -> None:
-    from engine.worker import BATCH, Worker
+    from engine.worker import Worker
 
     def reserve(self: Worker, ended: int) -> int:
         with self._book:
-            want = max(0, min(BATCH, 4 - len(self._running)))
+            want = 4
             self._reserved += want
         return want
 

@@ -127,6 +127,7 @@ def stall_role(role: str, seconds: float = 5.0) -> Fault:
                 proxies.enter_context(arena.web_proxy.behaving("stall", ROLES[role]))
             time.sleep(seconds)
 
+    stall.__name__ = f"stall_{role}"
     return stall
 
 
@@ -138,10 +139,12 @@ def deliver_late(arena: Arena) -> None:
 
 
 def deliver_late_to_slow_steps(arena: Arena) -> None:
-    """The same, with steps that end while their engine is cut off and run elsewhere when its report arrives."""
-    arena.submit("slow", 8, {"seconds": 4.5})
-    until(lambda: any(arena.ledger.running(engine.label) for engine in arena.living()), "slow steps to run")
-    deliver_late(arena)
+    """The same, with steps that end just after their engine was cut off, and run elsewhere when its report of them arrives."""
+    arena.submit("slow", 4 * len(arena.living()), {"seconds": 1, "again": 2 * LEASE_SECONDS})
+    until(lambda: any(run.step == "wait" for run in arena.ledger.running()), "slow steps to run")
+    engine = next(engine for engine in arena.living() if any(run.step == "wait" for run in arena.ledger.running(engine.label)))
+    with arena.fault("an engine cut off just before it reports, its packets delivered late", engine), engine.proxy.behaving("stall"):
+        time.sleep(2 * LEASE_SECONDS)
 
 
 def delay_all(arena: Arena) -> None:

@@ -52,12 +52,13 @@ class Link:
         self.snare: Snare | None = None
         self._statements: dict[bytes, str] = {}
         self._torn = threading.Lock()
+        self._ended = 0
 
     def run(self) -> None:
         try:
             self.server = socket.create_connection(self.proxy.target, timeout=5)
             self.server.settimeout(None)
-            first = self._greeting()
+            self.server.sendall(self._greeting())
         except (OSError, EOFError):
             self.tear()
             return
@@ -65,7 +66,6 @@ class Link:
             self.tear()
             return
         threading.Thread(target=self._pump, args=(self.server, self.client, self._answered), daemon=True).start()
-        self.server.sendall(first)
         self._pump(self.client, self.server, self._asked)
 
     def tear(self) -> None:
@@ -102,13 +102,23 @@ class Link:
                 for kind, message in messages:
                     self.proxy.hold(self, len(message))
                     if not look(kind, message):
+                        self.tear()
                         return
                     # a snare that springs after the reply has to see it arrive
                     sink.sendall(message)
                     self._delivered(kind, source)
         except OSError:
-            pass
-        finally:
+            pass  # whoever closed with something unread; what it had sent before is delivered all the same
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+        self._part()
+
+    def _part(self) -> None:
+        """The second direction to end takes the link along."""
+        with self._torn:
+            self._ended += 1
+            over = self._ended == 2
+        if over:
             self.tear()
 
     def _asked(self, kind: bytes, message: bytes) -> bool:

@@ -150,7 +150,8 @@ slow = Workflow("slow", namespace="faults", version="1.0.0")
 @slow.step(retry_limit=LIMIT, backoff=QUICK, timeout=120_000)
 def wait(task, step):
     note("start", task, step)
-    time.sleep(task.context.get("seconds", 1))
+    seconds = task.context.get("seconds", 1)
+    time.sleep(seconds if step.attempt == 1 else task.context.get("again", seconds))
     note("end", task, step)
     return f"{task.task_id} {step.name}"
 
