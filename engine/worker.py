@@ -264,6 +264,10 @@ class Worker:
         connection = self._connect()
         leases.lock_worker(connection, self.who.worker_id)
         self.heartbeat(connection)
+        if self.lease_lost.is_set():
+            # what the database still says we hold is being taken from us: it must not be looked for and begun
+            connection.close()
+            raise LeaseLost(f"the lease of worker {self.who.worker_id} is over")
         return connection
 
     def _flush(self, place: _Place) -> bool:
