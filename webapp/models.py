@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from engine.db import POOL_TIMEOUT_SECONDS, TimedConnection, connect
 from webapp.database import CALL_SECONDS
@@ -102,8 +103,11 @@ def _opened(url: str) -> TimedConnection:
     )
 
 
-def _check(connection: TimedConnection, *_: object) -> None:
+def _check(connection: TimedConnection, record: ConnectionPoolEntry, _: object) -> None:
+    """One that lay in the pool still answers. A new one is not asked: were it refused too, the pool would call that a mistake of ours."""
     try:
-        connection.check()
+        if record.info.get("rested"):
+            connection.check()
     except psycopg.Error as error:
         raise DisconnectionError from error  # the pool then makes another
+    record.info["rested"] = True

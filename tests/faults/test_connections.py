@@ -82,6 +82,18 @@ def test_the_dashboards_lists_say_in_time_that_the_database_does_not_answer(prox
     assert answer.headers["Retry-After"]
 
 
+def test_a_list_is_unavailable_and_not_broken_when_every_connection_dies_at_its_first_word(proxy: Proxy, proxied_url: str) -> None:
+    app = create_app(database_url=proxied_url)
+    client = app.test_client()
+    assert client.get("/tasks").status_code == 200
+    snare = proxy.set_snare("^$|rollback", "before", times=100)
+    answers = [client.get("/tasks") for _ in range(2)]
+    assert snare.caught
+    assert {answer.status_code for answer in answers} == {503}
+    proxy.release(snare)
+    assert client.get("/tasks").status_code == 200
+
+
 def test_the_state_of_the_schema_is_asked_for_with_a_deadline(proxy: Proxy, proxied_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrate, "CALL_SECONDS", LIMIT)
     proxy.set_snare("tasker_schema_version", "before", lambda link: proxy.stall(link))
