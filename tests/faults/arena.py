@@ -34,17 +34,29 @@ from engine.requests import TaskRequest
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "sql"))
+
+from invariants import RULES  # noqa: E402
+
 SERVER = {"shared_buffers": "64MB", "max_connections": "120"}
 LEASE_SECONDS = 3
 GRACE_SECONDS = 5
 CONCURRENCY = 6
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 60.0
+HEARING_SECONDS = 45.0
+SAMPLE_SECONDS = 3.0
 CONNECTIONS_PER_ENGINE = 12
 CONNECTIONS_OF_THE_DASHBOARD = 24
 RESIDENT_MEGABYTES = 400
 
 T = TypeVar("T")
+
+
+def broken_rules(conn: psycopg.Connection[Any]) -> list[str]:
+    """The rules of tests/sql/invariants.py that do not hold now, each with the first rows that break it."""
+    found = ((rule, conn.execute(query.encode()).fetchmany(3)) for rule, query in RULES.items())
+    return [f"not so: {rule}: {rows}" for rule, rows in found if rows]
 
 
 def until(look: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS) -> T:
@@ -253,6 +265,7 @@ class Arena:
         over = threading.Event()
         feeder = threading.Thread(target=self._feed, args=(trees, at_once, over), daemon=True)
         feeder.start()
+        threading.Thread(target=self._sample, args=(over,), daemon=True).start()
         until(self.ledger.running, "the load to run")
         for fault in faults:
             fault(self)
@@ -292,6 +305,12 @@ class Arena:
                 given += 10
             else:
                 time.sleep(0.05)
+
+    def _sample(self, over: threading.Event) -> None:
+        """What must hold at every commit is looked at in the middle of it all."""
+        while not over.wait(SAMPLE_SECONDS):
+            with suppress(psycopg.Error), self.direct() as conn:
+                self.samples += broken_rules(conn)
 
     def _new_key(self, name: str) -> str:
         self._key_number += 1
@@ -362,20 +381,28 @@ class Arena:
 
     # ---- the verdict
 
-    def evidence(self, waits: Sequence[float] = ()) -> Evidence:
+    def evidence(self, waits: Sequence[float] = (), heard: Sequence[int] | None = None) -> Evidence:
         with self.direct() as conn:
+            self.samples += broken_rules(conn)
             records = read_records(conn, list(self.accepted.values()))
             self.samples += self._oversize(conn)
         runs = dict(self.ledger.by_place())
         return Evidence(
             runs, records, self.accepted, self.touched, self.drained, waits=waits, longest_wait=2 * POLL_SECONDS + 2.0, probes=tuple(self.probes),
-            samples=tuple(self.samples),
+            samples=tuple(self.samples), heard=heard,
         )  # fmt: skip
 
-    def verdict(self) -> list[Violation]:
-        """What the checker says of everything so far."""
+    def heard(self) -> list[int]:
+        """The ids of the events that the subscriber was told of, once it knows of all there are or has had the time to."""
+        behind = "select count(*) from tasker_subscription s where s.event_id < (select 2 * max(event_id) from tasker_history)"
+        with suppress(AssertionError), self.direct() as conn:
+            until(lambda: conn.execute(behind).fetchone() == (0,), "the subscriber to hear of everything", HEARING_SECONDS)
+        return [int(line.split(" ")[0]) for line in Path(f"{self.ledger.file}.heard").read_text().splitlines()]
+
+    def verdict(self, *, hearing: bool = False) -> list[Violation]:
+        """What the checker says of everything so far; of what the subscriber heard too, if there is the time to wait for it."""
         waits = self.waits_of_idle_engines() if self.living() else []
-        return check(self.evidence(waits))
+        return check(self.evidence(waits, self.heard() if hearing else None))
 
     def assert_kept(self) -> None:
         """Nothing was violated; else what was, with the logs' last lines."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import faults
 import pytest
 from arena import Arena, until
+from checker import summary
 
 SEED = 20_240
 TREES = 30
@@ -61,6 +62,15 @@ def test_every_join_of_a_thousand_branches_runs_once(arena: Arena) -> None:
     arena.submit("fan", FANS)
     arena.settle()
     arena.assert_kept()
+
+
+def test_a_subscriber_heard_of_every_end_in_order(arena: Arena) -> None:
+    """Through all that was done before."""
+    arena.start_engines(3)
+    arena.submit("tree", 20)
+    arena.settle()
+    violations = arena.verdict(hearing=True)
+    assert not violations, summary(violations)
 
 
 def test_an_outage_is_borne_with_few_words_and_few_attempts(arena: Arena) -> None:

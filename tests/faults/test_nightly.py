@@ -31,7 +31,7 @@ def test_a_night_of_faults_loses_nothing(tmp_path: Path) -> None:
         arena.start_engines(3)
         arena.start_web()
         arena.run_load([guarded(fault) for fault in faults.schedule(arena, COUNT)], trees=TREES, at_once=120, patience=1200)
-        violations = arena.verdict()
+        violations = arena.verdict(hearing=True)
         report = arena.report(violations)
     finally:
         arena.end()

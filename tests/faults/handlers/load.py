@@ -9,7 +9,7 @@ import signal
 import time
 import zlib
 
-from engine import PermanentError, RetryableError, Workflow
+from engine import EventSubscriber, PermanentError, RetryableError, Workflow
 
 LEDGER = os.environ["FAULTS_LEDGER"]
 ENGINE = os.environ.get("FAULTS_ENGINE", "-")
@@ -76,6 +76,21 @@ def join(task, step, lower_left, lower_right):
 @tree.step(depends_on_step="join", retry_limit=LIMIT, backoff=QUICK)
 def last(task, step, join):
     return work(task, step, join=join)
+
+
+# ---- who listens
+
+
+class Listener(EventSubscriber):
+    """Notes every event it is told of, in the order in which it is."""
+
+    subscribe_to = ["step.completed", "task.completed", "task.failed"]
+    from_start = True
+
+    def handle_event(self, event):
+        heard = os.open(f"{LEDGER}.heard", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(heard, f"{event['event_id']} {event['type']} {event['task_id']}\n".encode())
+        os.close(heard)
 
 
 # ---- steps that harm the process they run in
