@@ -92,14 +92,10 @@ def init_app(app: Flask) -> None:
 
 
 def _opened(url: str) -> TimedConnection:
+    # in autocommit: the rollback at the end of a request would meet a line that died meanwhile, and spoil a page that is done
     read_only = "-c default_transaction_read_only=on"
     return connect(
-        url,
-        application_name="tasker dashboard",
-        options=read_only,
-        call_seconds=CALL_SECONDS,
-        connect_seconds=POOL_TIMEOUT_SECONDS,
-        autocommit=False,
+        url, application_name="tasker dashboard", options=read_only, call_seconds=CALL_SECONDS, connect_seconds=POOL_TIMEOUT_SECONDS
     )
 
 

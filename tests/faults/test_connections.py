@@ -94,6 +94,14 @@ def test_a_list_is_unavailable_and_not_broken_when_every_connection_dies_at_its_
     assert client.get("/tasks").status_code == 200
 
 
+def test_a_line_that_dies_after_the_last_answer_spoils_no_page(proxy: Proxy, proxied_url: str) -> None:
+    client = create_app(database_url=proxied_url).test_client()
+    assert client.get("/tasks").status_code == 200
+    snare = proxy.set_snare("tasker_tasks", "after", times=100)
+    assert [client.get("/tasks").status_code for _ in range(3)] == [200] * 3
+    assert snare.caught >= 3
+
+
 def test_the_state_of_the_schema_is_asked_for_with_a_deadline(proxy: Proxy, proxied_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrate, "CALL_SECONDS", LIMIT)
     proxy.set_snare("tasker_schema_version", "before", lambda link: proxy.stall(link))
