@@ -171,6 +171,7 @@ class Arena:
         self.client_proxy = Proxy(("127.0.0.1", self.server.port))
         self.client = Database(self.client_proxy.url(self.server.url), max_size=2, application_name="faults client", call_seconds=5)
         self.began = time.monotonic()
+        self._judged = 0
         self._engine_number = 0
         self._key_number = 0
         self._web: subprocess.Popen[bytes] | None = None
@@ -388,7 +389,7 @@ class Arena:
             self.samples += self._oversize(conn)
         runs = dict(self.ledger.by_place())
         return Evidence(
-            runs, records, self.accepted, self.touched, self.drained, waits=waits, longest_wait=2 * POLL_SECONDS + 2.0, probes=tuple(self.probes),
+            runs, records, self.accepted, self.touched, self.drained, waits=waits, longest_wait=2 * POLL_SECONDS + 2.0, probes=tuple(self.probes[self._judged :]),
             samples=tuple(self.samples), heard=heard,
         )  # fmt: skip
 
@@ -407,10 +408,13 @@ class Arena:
     def assert_kept(self) -> None:
         """Nothing was violated; else what was, with the logs' last lines."""
         violations = self.verdict()
+        self._judged = len(self.probes)
+        self.samples.clear()
         assert not violations, f"seed {self.seed}\n{summary(violations)}\n{self.last_words()}"
 
     def last_words(self) -> str:
-        return "\n".join(f"--- {engine.label}\n{engine.said()[-800:]}" for engine in self.engines)
+        logs = [*(engine.log for engine in self.engines), self.folder / "web.log"]
+        return "\n".join(f"--- {log.stem}\n{log.read_text(errors='replace')[-800:]}" for log in logs if log.exists())
 
     def report(self, violations: Sequence[Violation]) -> dict[str, Any]:
         """The run in figures."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from arena import GRACE_SECONDS, LEASE_SECONDS, SERVER, Arena, EngineProcess, until
@@ -255,6 +256,29 @@ def deafen(arena: Arena) -> None:
             time.sleep(0.1)
 
 
+# ---- F27: migrations
+
+
+def change_schema(arena: Arena) -> None:
+    """The busiest tables get a column and an index, and lose them again, as migrations do."""
+    with arena.fault("tables changed under load"), arena.outage(), arena.direct() as conn:
+        conn.execute("set lock_timeout = '1s'")
+        for table in ("tasker_step", "tasker_task", "tasker_worker", "tasker_history"):
+            _in_the_end(conn, f"alter table {table} add column passing int default 1")
+            _in_the_end(conn, f"create index concurrently passing on {table} (passing)")
+            _in_the_end(conn, "drop index concurrently if exists passing")
+            _in_the_end(conn, f"alter table {table} drop column passing")
+
+
+def _in_the_end(conn: psycopg.Connection[Any], statement: str) -> None:
+    """A migration that waits for longer than a second gives way and tries again."""
+    for _ in range(20):
+        with suppress(psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            conn.execute(statement.encode())
+            return
+    raise AssertionError(f"never had its turn: {statement}")
+
+
 NIGHTLY: tuple[Fault, ...] = (
     kill_engine,
     freeze_engine,
@@ -281,6 +305,7 @@ NIGHTLY: tuple[Fault, ...] = (
     lock_table,
     deadlock_storm,
     deafen,
+    change_schema,
 )
 BRIEF: tuple[Fault, ...] = (kill_engine, kill_children, cut_replies, restart_server, kill_backend, drain_engine, deafen)
 """Those that are over in a second or two; a schedule takes them more often."""

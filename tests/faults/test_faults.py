@@ -30,6 +30,7 @@ NIGHTLY_ONLY = (
     faults.hold_rows,
     faults.lock_table,
     faults.deadlock_storm,
+    faults.change_schema,
 )
 
 
