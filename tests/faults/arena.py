@@ -338,6 +338,7 @@ class Arena:
         """Writes the fault down; what it is aimed at may lose its steps from now on."""
         record = FaultRecord(kind, target.label if target else "all", time.monotonic())
         self.faults.append(record)
+        print(f"{record.began - self.began:8.1f} s  {kind} ({record.target})", flush=True)
         began, aimed_at = time.time(), [target] if target else self.living()
         self.touch(aimed_at, began)
         yield record

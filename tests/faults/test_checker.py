@@ -10,6 +10,8 @@ from arena import Arena
 from bugs import BUGS, Bug, seed
 from checker import check, summary
 
+pytestmark = pytest.mark.timeout(300)
+
 CLEAN_RUNS = 20
 
 

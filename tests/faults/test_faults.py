@@ -13,6 +13,8 @@ import pytest
 from arena import Arena, until
 from checker import summary
 
+pytestmark = pytest.mark.timeout(300)
+
 SEED = 20_240
 TREES = 30
 FANS = 50

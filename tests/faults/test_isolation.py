@@ -6,8 +6,11 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
 from arena import LEASE_SECONDS, Arena, until
 from checker import RUNNING, check, summary
+
+pytestmark = pytest.mark.timeout(300)
 
 CAUSES = {
     "exit": ("worker_crashed", "exit"),
