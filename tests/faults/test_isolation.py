@@ -88,7 +88,7 @@ def check_harmful(arena: Arena, task: str, cause: str, words: str) -> None:
         ).fetchall()
         states = conn.execute("select s.state, s.attempts from tasker_step s join tasker_task t using (task_no) where t.task_id = %s order by step_no", [task]).fetchall()
     ended = [row for row in rows if row[4] == RUNNING]
-    assert [row[0] for row in ended] == [cause] * ATTEMPTS
+    assert [row[0] for row in ended] == [cause] * ATTEMPTS, (cause, words, ended)
     assert all(words in row[1] for row in ended), ended
     assert all(row[2] < LIMIT_SECONDS + TIMEOUT_MARGIN_SECONDS + LOADED_SECONDS for row in ended if cause == "timeout"), ended
     assert states == [(5, ATTEMPTS), (0, 0)]

@@ -112,7 +112,9 @@ def hold_the_interpreter():
 def eat_memory():
     import resource
 
-    resource.setrlimit(resource.RLIMIT_AS, (600 << 20, 600 << 20))
+    with open("/proc/self/statm") as sizes:
+        limit = int(sizes.read().split()[0]) * resource.getpagesize() + (128 << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     hoard = []
     try:
         while True:
