@@ -255,6 +255,7 @@ class Worker:
                 connection = None
                 if self.stopped and wait >= RECONNECT_CAP_SECONDS and time.monotonic() > self._report_until:
                     break
+                place.bell.clear()  # what woke us for the call that failed must not cut the pause short
                 place.bell.wait(wait)
                 wait = min(wait * 2, RECONNECT_CAP_SECONDS)
         _close(connection)

@@ -13,16 +13,21 @@ from typing import Any
 
 import psycopg
 import pytest
+from arena import until
 from pooler import TransactionPooler
 from proxy import Proxy
 
-from engine import leases, migrate
+from engine import Workflow, leases, migrate, tasks
 from engine.db import Database, OutageLog, connect
 from engine.errors import DatabaseUnavailable
+from engine.registry import HandlerRegistry
+from engine.runners.threads import ThreadsRunner
+from engine.worker import FLUSHERS, Worker
 from webapp import create_app
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 0.5
+REFUSED_SECONDS = 2.0
 MARGIN = 1.5
 """What a busy machine may add."""
 
@@ -124,6 +129,27 @@ def test_every_connection_is_made_where_the_deadline_is() -> None:
         if isinstance(call, ast.Call) and ast.unparse(call.func) in ("psycopg.connect", "psycopg.Connection.connect", "Connection.connect")
     ]
     assert elsewhere == []
+
+
+def test_an_engine_that_is_refused_asks_again_at_a_bounded_rate(
+    proxy: Proxy, proxied_url: str, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forbids: the bell that woke a flusher is still ringing when its call fails, so that it never waits before it connects again."""
+    monkeypatch.setattr(HandlerRegistry, "_instance", HandlerRegistry())
+    flow = Workflow("flow", namespace="refused")
+    flow.define("work")
+    number = tasks.register_definition(db, flow.definition)
+    engine = Worker(proxied_url, ThreadsRunner(1), {number: flow.definition}, name="refused", runner_name="threads", concurrency=1)
+    engine.start()
+    until(lambda: len(engine._idle) == FLUSHERS, "the flushers to rest")
+    with proxy.behaving("reset"):
+        asked = proxy.accepted
+        engine.wake()
+        engine.wake()
+        time.sleep(REFUSED_SECONDS)
+        asked = proxy.accepted - asked
+    engine.drain(0)
+    assert 1 <= asked <= FLUSHERS * (REFUSED_SECONDS + 6)
 
 
 # ---- servers that cannot be used
