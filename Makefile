@@ -1,9 +1,11 @@
 # `make demo` and `make test` do all of their own set-up: .venv beside this file, from the first Python 3.11+ found.
-.PHONY: help demo test lint revision lock clean
+.PHONY: help demo test faults faults-release lint revision lock clean
 
 help:
 	@echo "make demo      start the example workflows, engine and dashboard (Ctrl-C stops everything)"
 	@echo "make test      run the whole test suite        ARGS='-k retry' narrows it"
+	@echo "make faults    the long fault runs: every kind of fault, seeded mistakes, a night's load (up to an hour)"
+	@echo "make faults-release   what only a release needs beside them"
 	@echo "make lint      ruff, mypy --strict, import contracts"
 	@echo "make revision NAME=what_changes   freeze sql/ into a migration"
 	@echo "make lock      renew the lock files (needs uv)"
@@ -17,6 +19,15 @@ demo:
 test:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
 	@exec .venv/bin/python .ci/tests.py $(ARGS)
+
+# one after the other: they judge times, and want the machine to themselves
+faults:
+	@sh .ci/python .ci/environment.py requirements-dev.lock
+	@exec .venv/bin/python -m pytest -m nightly tests/faults -s $(ARGS)
+
+faults-release:
+	@sh .ci/python .ci/environment.py requirements-dev.lock
+	@exec .venv/bin/python -m pytest -m release tests/faults -s $(ARGS)
 
 lint:
 	@sh .ci/python .ci/environment.py requirements-dev.lock

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, LiteralString
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import Connection, conninfo
+from psycopg.abc import PQGen
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from engine.errors import (
@@ -24,7 +26,9 @@ from engine.errors import (
 
 CONNECT_TIMEOUT_SECONDS = 5
 POOL_TIMEOUT_SECONDS = 2
-CALL_TIMEOUT_SECONDS = 30
+CALL_SECONDS = 10.0
+CHECK_SECONDS = 2.0
+OUTAGE_LOG_SECONDS = 10.0
 NEWS_CHANNEL = "tasker_news"
 READY_CHANNEL = "tasker_ready"
 CANCEL_CHANNEL = "tasker_cancel"
@@ -58,21 +62,107 @@ def described(url: str) -> str:
     return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
 
 
-def connect(url: str, *, application_name: str = "tasker", options: str = "") -> Connection[tuple[Any, ...]]:
-    """A connection of its own, outside any pool, in autocommit; for listeners and flushers.
+T = TypeVar("T")
 
-    `options` are further settings of the session, as `-c name=value`. Raises `DatabaseUnavailable` when there is none within CONNECT_TIMEOUT_SECONDS.
+
+class TimedConnection(Connection[tuple[Any, ...]]):
+    """A connection on which no call lasts longer than `call_seconds`, whatever the network does with its packets.
+
+    The server's statement timeout cannot cross a stalled line, and TCP's own timers do not run while a proxy acknowledges. A call that is
+    late closes the connection and raises OperationalError; what it asked for may have been done.
     """
+
+    call_seconds = CALL_SECONDS
+
+    def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
+        try:
+            return super().wait(_until(gen, time.monotonic() + self.call_seconds), *args, **kwargs)
+        except TimeoutError as error:
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer within {self.call_seconds:g} s") from error
+
+    def check(self) -> None:
+        """It answers, and soon: one that stalled while it lay in a pool must not cost its next user the whole limit. Raises OperationalError."""
+        limit, self.call_seconds = self.call_seconds, min(CHECK_SECONDS, self.call_seconds)
+        ConnectionPool.check_connection(self)
+        self.call_seconds = limit
+
+
+def _until(gen: PQGen[T], deadline: float) -> PQGen[T]:
+    """The same conversation with the server, given up when it is resumed after the deadline: psycopg resumes it ten times a second."""
     try:
-        return psycopg.connect(plain_url(url), autocommit=True, **_session(application_name, options))
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def connect(
+    url: str,
+    *,
+    application_name: str = "tasker",
+    options: str = "",
+    call_seconds: float = CALL_SECONDS,
+    connect_seconds: int = CONNECT_TIMEOUT_SECONDS,
+    autocommit: bool = True,
+) -> TimedConnection:
+    """A connection of its own, outside any pool, in autocommit unless told otherwise; for listeners and flushers.
+
+    `options` are further settings of the session, as `-c name=value`. Raises `DatabaseUnavailable` when there is none within `connect_seconds`.
+    """
+    session = _session(application_name, call_seconds, options) | {"connect_timeout": connect_seconds}
+    try:
+        connection = TimedConnection.connect(plain_url(url), autocommit=autocommit, **session)
     except psycopg.Error as error:
         raise unavailable(url, error) from error
+    connection.call_seconds = call_seconds
+    return connection
 
 
 def unavailable(url: str, error: Exception) -> DatabaseUnavailable:
     """One clear line about a database that does not answer."""
     first = (str(error).strip().splitlines() or ["no answer"])[0]
+    if "unsupported startup parameter" in first:
+        return DatabaseUnavailable(
+            f"{described(url)} is a connection pooler that refuses settings of a session ({first.rpartition(':')[2].strip()}); "
+            "set TASKER_DATABASE_URL to PostgreSQL itself, or to a pool in session mode with ignore_startup_parameters = options"
+        )
     return DatabaseUnavailable(f"cannot reach PostgreSQL at {described(url)}: {first}")
+
+
+class OutageLog:
+    """Tells of an outage once in OUTAGE_LOG_SECONDS, however often it is met and by however many threads, and once that it is over."""
+
+    def __init__(self, log: logging.Logger, subject: str) -> None:
+        self._log, self._subject = log, subject
+        self._since: float | None = None
+        self._told = 0.0
+        self._book = threading.Lock()
+
+    def met(self, error: BaseException) -> None:
+        """The database failed us."""
+        with self._book:
+            now = time.monotonic()
+            self._since = self._since or now
+            if now - self._told < OUTAGE_LOG_SECONDS:
+                return
+            self._told = now
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        self._log.warning("%s and tries again: %s", self._subject, reason)
+
+    def over(self) -> None:
+        """The database answered."""
+        if self._since is None:
+            return
+        with self._book:
+            since, self._since = self._since, None
+        if since is not None:
+            self._log.info("the database answers again, after %.1f s", time.monotonic() - since)
 
 
 def translated(error: psycopg.Error) -> Exception:
@@ -101,18 +191,30 @@ def is_conflict(error: BaseException) -> bool:
 class Database:
     """A small pool of connections to one database; every call through it has a deadline and speaks our exceptions."""
 
-    def __init__(self, url: str, *, min_size: int = 0, max_size: int = 8, application_name: str = "tasker", options: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        min_size: int = 0,
+        max_size: int = 8,
+        application_name: str = "tasker",
+        call_seconds: float = CALL_SECONDS,
+        options: str = "",
+    ) -> None:
         self.url = plain_url(url)
-        self._pool: ConnectionPool[Connection[tuple[Any, ...]]] = ConnectionPool(
+        self._call_seconds = call_seconds
+        self._pool: ConnectionPool[TimedConnection] = ConnectionPool(
             self.url,
+            connection_class=TimedConnection,
+            configure=self._limit,
             min_size=min_size,
             max_size=max_size,
             open=False,
             timeout=POOL_TIMEOUT_SECONDS,
             max_lifetime=1800,
             max_idle=120,
-            check=ConnectionPool.check_connection,
-            kwargs={"autocommit": True, **_session(application_name, options)},
+            check=TimedConnection.check,
+            kwargs={"autocommit": True, **_session(application_name, call_seconds, options)},
             reconnect_timeout=CONNECT_TIMEOUT_SECONDS,
         )
         self._opening = threading.Lock()
@@ -126,7 +228,11 @@ class Database:
         self._open()
         try:
             with self._pool.connection() as connection:
-                yield connection
+                try:
+                    yield connection
+                except psycopg.errors.ReadOnlySqlTransaction:
+                    connection.close()  # the server was demoted: the address may lead to its successor by now
+                    raise
         except PoolTimeout as error:
             raise self._why_unavailable(error) from error
         except psycopg.Error as error:
@@ -155,6 +261,9 @@ class Database:
         """No connection is left open."""
         self._pool.close()
 
+    def _limit(self, connection: TimedConnection) -> None:
+        connection.call_seconds = self._call_seconds
+
     def _open(self) -> None:
         with self._opening:
             if self._pool.closed:
@@ -162,19 +271,21 @@ class Database:
 
     def _why_unavailable(self, error: Exception) -> DatabaseUnavailable:
         try:
-            connect(self.url).close()
+            connect(self.url, connect_seconds=POOL_TIMEOUT_SECONDS).close()
         except DatabaseUnavailable as reason:
             return reason
         return DatabaseUnavailable(f"no free connection to PostgreSQL at {described(self.url)} within {POOL_TIMEOUT_SECONDS} s: {error}")
 
 
-def _session(application_name: str, options: str = "") -> dict[str, Any]:
+def _session(application_name: str, call_seconds: float, options: str = "") -> dict[str, Any]:
+    # a little earlier than we give up: where the server can still answer, it does, and the connection stays
+    server_milliseconds = int(call_seconds * 900)
     return {
         "application_name": application_name,
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
-        "tcp_user_timeout": CALL_TIMEOUT_SECONDS * 1000,
-        "options": f"-c timezone=UTC -c statement_timeout={CALL_TIMEOUT_SECONDS * 1000} -c idle_in_transaction_session_timeout=60000 {options}",
+        "tcp_user_timeout": int(call_seconds * 1000),
+        "options": f"-c timezone=UTC -c statement_timeout={server_milliseconds} -c idle_in_transaction_session_timeout=60000 {options}",
     }

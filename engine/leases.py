@@ -11,6 +11,8 @@ from typing import Any, LiteralString, NamedTuple
 
 from psycopg import Connection
 
+from engine.db import CALL_SECONDS
+
 Rows = list[tuple[Any, ...]]
 Held = tuple[int, int, int]
 """task_no, step_no and attempt: what a report must name for it to count."""
@@ -21,11 +23,20 @@ SESSION = "-c enable_seqscan=off -c plan_cache_mode=force_generic_plan"
 right only for a small table must never be made, and none is made anew for each call, which costs more than the call itself."""
 
 
+CALLS_PER_LEASE = 3
+"""A call that stalls, and the same call made anew, must not cost the lease."""
+
+
 class WorkerIdentity(NamedTuple):
     """Who a worker is to the database, for as long as its process lives."""
 
     worker_id: int
     lease: timedelta
+
+
+def call_seconds(lease: timedelta) -> float:
+    """How long one call of an engine with such a lease may take."""
+    return min(CALL_SECONDS, lease.total_seconds() / CALLS_PER_LEASE)
 
 
 def literal(numbers: Iterable[int]) -> str:

@@ -16,13 +16,16 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, NullPool, create_engine
+from sqlalchemy.exc import DBAPIError
 
-from engine.db import CONNECT_TIMEOUT_SECONDS, plain_url, unavailable
+from engine.db import CALL_SECONDS, connect, is_lost, unavailable
 from engine.errors import DatabaseUnavailable, NotFound
 from engine.paths import migrations_folder
 
 # An application that lives in the same database may have an `alembic_version` of its own.
 VERSION_TABLE = "tasker_schema_version"
+STATEMENT_SECONDS = 3600.0
+"""What one statement of a revision may take, on tables of any size."""
 _MIGRATORS_LOCK = 0x7461_736B_6572  # "tasker"
 
 # At INFO Alembic tells which database dialect it met, at every start.
@@ -60,7 +63,7 @@ def status(url: str) -> MigrationStatus:
 
     A database ahead of this version has a `current` that is not among them; then nothing is pending.
     """
-    with _connection(url) as connection:
+    with _connection(url, CALL_SECONDS) as connection:
         current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
     script = ScriptDirectory.from_config(_config())
     revisions = [revision.revision for revision in reversed(list(script.walk_revisions()))]
@@ -75,7 +78,7 @@ def _after(revisions: list[str], current: str | None) -> tuple[str, ...]:
 
 @contextmanager
 def _only_migrator(url: str, lock_timeout: timedelta) -> Iterator[Config]:
-    with _connection(url) as connection:
+    with _connection(url, STATEMENT_SECONDS) as connection:
         try:
             _lock(connection, lock_timeout)
             yield _config(connection)
@@ -96,18 +99,20 @@ def _lock(connection: Connection, lock_timeout: timedelta) -> None:
 
 
 @contextmanager
-def _connection(url: str) -> Iterator[Connection]:
+def _connection(url: str, call_seconds: float) -> Iterator[Connection]:
     # Opened by psycopg itself, so that whatever libpq takes as an address is taken here.
-    engine = create_engine("postgresql+psycopg://", creator=lambda: _connect(url), poolclass=NullPool)
-    with engine.connect() as connection:
-        yield connection
+    def opened() -> psycopg.Connection:
+        return connect(url, application_name="tasker migration", call_seconds=call_seconds, autocommit=False)
 
-
-def _connect(url: str) -> psycopg.Connection:
+    engine = create_engine("postgresql+psycopg://", creator=opened, poolclass=NullPool)
     try:
-        return psycopg.connect(plain_url(url), connect_timeout=CONNECT_TIMEOUT_SECONDS)
-    except psycopg.Error as error:
-        raise unavailable(url, error) from error
+        with engine.connect() as connection:
+            yield connection
+    except (DBAPIError, psycopg.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if cause is not None and is_lost(cause):
+            raise unavailable(url, cause) from error
+        raise
 
 
 def _config(connection: Connection | None = None) -> Config:

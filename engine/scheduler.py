@@ -10,7 +10,6 @@ import os
 import platform
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from psycopg import Connection
 
 from engine import leases, schedules, tasks
-from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, connect, is_conflict
+from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, OutageLog, connect, is_conflict
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, TaskerError
 from engine.events import EventDelivery
@@ -44,7 +43,8 @@ CANCEL_SECONDS = 2.0
 SCHEDULE_SECONDS = 0.5
 EVENTS_SECONDS = 0.25
 RETENTION_SECONDS = 10.0
-LISTEN_SECONDS = 10.0
+LISTEN_SECONDS = 5.0
+ANEW_SECONDS = 1.0
 GRACE_SECONDS = 30.0
 
 
@@ -73,11 +73,12 @@ class Engine:
         self.lease = lease
         self.grace = grace
         self.worker: Worker
-        self._db = Database(url, max_size=4, application_name="tasker engine duties")
+        self._db = Database(url, max_size=4, application_name="tasker engine duties", call_seconds=leases.call_seconds(lease))
         self._events_db = Database(url, max_size=2, application_name="tasker engine events")
         self._events = EventDelivery(self._events_db, registry)
         self._sweep = Sweep(self._db)
         self._stop = threading.Event()
+        self._outage = OutageLog(log, "the engine cannot start anew yet")
         self._scheduler = _scheduler()
         self._listener = threading.Thread(target=self._listen, name="tasker-listener", daemon=True)
 
@@ -95,6 +96,7 @@ class Engine:
         """Returns after `stop` was called or SIGTERM or SIGINT came; a lost lease is answered with a new worker."""
         while not self._stop.wait(0.2):
             if self.worker.lease_lost.is_set():
+                log.warning("the lease of engine %s was lost; it starts anew", self.worker.who.worker_id)
                 self._begin_anew()
 
     def stop(self) -> None:
@@ -145,16 +147,18 @@ class Engine:
 
     def _begin_anew(self) -> None:
         """Our lease ran out, so our steps may run elsewhere: stop what we run and start over under a new id."""
-        log.warning("the lease of engine %s was lost; it starts anew", self.worker.who.worker_id)
         self.worker.abandon()
         self.worker.runner.stop(0)
-        try:
-            worker = self._new_worker()
-            worker.start()
-            self.worker = worker
-        except (TaskerError, psycopg.Error) as error:
-            log.warning("could not start anew yet: %s", error)
-            time.sleep(1)
+        while not self._stop.is_set():
+            try:
+                worker = self._new_worker()
+                worker.start()
+                self.worker = worker
+                self._outage.over()
+                return
+            except (TaskerError, psycopg.Error) as error:
+                self._outage.met(error)
+                self._stop.wait(ANEW_SECONDS)
 
     # ---- duties of the loop
 

@@ -20,7 +20,7 @@ import psycopg
 from psycopg import Connection
 
 from engine import leases
-from engine.db import Database, connect, is_conflict, is_lost, translated
+from engine.db import Database, OutageLog, connect, is_conflict, is_lost, translated
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, LeaseLost, RetryableError
 from engine.runners import (
@@ -107,7 +107,9 @@ class Worker:
         self._idle: list[_Place] = []
         self._calls = [threading.Lock() for _ in range(FLUSHERS)]
         self._threads: list[threading.Thread] = []
-        self._results = Database(url, max_size=2, application_name="tasker look-up")
+        self._call_seconds = leases.call_seconds(lease)
+        self._results = Database(url, max_size=2, application_name="tasker look-up", call_seconds=self._call_seconds)
+        self._outage = OutageLog(log, "the engine has no database")
 
     def start(self) -> None:
         """Registered, connected and claiming. Raises `DatabaseUnavailable`, or what keeps the runner from starting."""
@@ -125,7 +127,13 @@ class Worker:
             thread.start()
 
     def _registered(self) -> Connection[Any]:
-        connection = connect(self.url, application_name="tasker engine", options=leases.SESSION)
+        connection = self._connect()
+        if not leases.keeps_session(connection):
+            log.warning(
+                "the connections go through a pooler in transaction mode: deaths are seen by the lease alone, after %g s, and no notification is heard; "
+                "set TASKER_DATABASE_URL to PostgreSQL itself, or to a pool in session mode",
+                self._lease.total_seconds(),
+            )
         self.who = leases.register_worker(
             connection,
             name=self._name,
@@ -136,6 +144,9 @@ class Worker:
         )
         leases.lock_worker(connection, self.who.worker_id)
         return connection
+
+    def _connect(self) -> Connection[Any]:
+        return connect(self.url, application_name="tasker engine", options=leases.SESSION, call_seconds=self._call_seconds)
 
     def wake(self) -> None:
         """There may be something to claim: called by the poll and on a notification."""
@@ -238,7 +249,9 @@ class Worker:
         while not self.lease_lost.is_set() and not (self.stopped and not self._done):
             try:
                 place.connection = connection = connection or self._connected()
-                if not self._flush(place):
+                if self._flush(place):
+                    self._outage.over()
+                else:
                     self._rest(place)
                 wait = RECONNECT_FIRST_SECONDS
             except LeaseLost as error:
@@ -247,21 +260,28 @@ class Worker:
             except Exception as error:  # whatever it is: a flusher that ended would leave its steps running for ever
                 if is_conflict(error) or _is_refusal(error):
                     continue
-                if not is_lost(error):
+                if is_lost(error):
+                    self._outage.met(error)
+                else:
                     log.exception("a report went wrong and is made again")
                 _close(connection)
                 connection = None
                 if self.stopped and wait >= RECONNECT_CAP_SECONDS and time.monotonic() > self._report_until:
                     break
+                place.bell.clear()  # what woke us for the call that failed must not cut the pause short
                 place.bell.wait(wait)
                 wait = min(wait * 2, RECONNECT_CAP_SECONDS)
         _close(connection)
 
     def _connected(self) -> Connection[Any]:
         """A session that proves we live, and the lease renewed at once: another engine may have seen our locks vanish."""
-        connection = connect(self.url, application_name="tasker engine", options=leases.SESSION)
+        connection = self._connect()
         leases.lock_worker(connection, self.who.worker_id)
         self.heartbeat(connection)
+        if self.lease_lost.is_set():
+            # what the database still says we hold is being taken from us: it must not be looked for and begun
+            connection.close()
+            raise LeaseLost(f"the lease of worker {self.who.worker_id} is over")
         return connection
 
     def _flush(self, place: _Place) -> bool:
@@ -500,7 +520,7 @@ class Worker:
         if self.lease_lost.is_set():
             return
         try:
-            with connect(self.url, application_name="tasker engine") as connection:
+            with self._connect() as connection:
                 leases.retire_worker(connection, self.who)
         except (psycopg.Error, DatabaseUnavailable) as error:
             log.warning("could not sign off: %s; the lease ends by itself", error)

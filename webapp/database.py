@@ -12,6 +12,8 @@ from engine.errors import DatabaseUnavailable, DefinitionConflict
 from engine.tasks import register_definition
 
 POOL_SIZE = 12
+CALL_SECONDS = 5.0
+"""A page says that the database does not answer rather than let its reader wait any longer."""
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ def database() -> Database:
 
 
 def _opened(url: str) -> Database:
-    pool = Database(url, max_size=POOL_SIZE, application_name="tasker dashboard")
+    pool = Database(url, max_size=POOL_SIZE, application_name="tasker dashboard", call_seconds=CALL_SECONDS)
     registry = current_app.extensions["tasker_registry"]
     for definition in registry.definitions() if registry else ():
         try:

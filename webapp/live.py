@@ -17,9 +17,9 @@ import psycopg
 from flask import Blueprint, Flask, Response, current_app, request
 
 from engine import queries
-from engine.db import NEWS_CHANNEL, connect
+from engine.db import NEWS_CHANNEL, OutageLog, connect
 from engine.errors import TaskerError
-from webapp.database import database
+from webapp.database import CALL_SECONDS, database
 from webapp.problems import problem
 
 STREAM_LIMIT = 200
@@ -79,6 +79,7 @@ class Feed:
         self._wanted = Condition()
         self._thread: Thread | None = None
         self._closed = Event()
+        self._outage = OutageLog(log, "live updates have no database")
         self.listening = Event()  # set while changes reach the streams
 
     def open(self, task_id: str | None, pause: float = 0.0) -> Stream | None:
@@ -122,7 +123,7 @@ class Feed:
                 self._listen()
             except (psycopg.Error, TaskerError) as error:
                 self.listening.clear()
-                log.warning("live updates lost the database, trying again: %s", error)
+                self._outage.met(error)
                 self._closed.wait(RECONNECT_SECONDS)
 
     def _wait_for_streams(self) -> None:
@@ -130,14 +131,16 @@ class Feed:
             self._wanted.wait_for(lambda: self._streams or self._closed.is_set())
 
     def _listen(self) -> None:
-        with connect(self._url, application_name="tasker dashboard") as conn:
+        with connect(self._url, application_name="tasker live", call_seconds=CALL_SECONDS) as conn:
             conn.execute(f"listen {NEWS_CHANNEL}")
             cursor, _ = self._changes(None)
             self._tell(None)
             self.listening.set()
+            self._outage.over()
             while self.count() and not self._closed.is_set():
                 for _ in conn.notifies(timeout=LOOK_SECONDS, stop_after=1):
                     pass
+                conn.execute("select 1")  # a line that went dead is silent like one on which nothing happens
                 cursor, changed = self._changes(cursor)
                 self._tell(changed)
                 self._closed.wait(QUIET_SECONDS if changed else 0)

@@ -6,16 +6,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import BigInteger, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.pool import ConnectionPoolEntry
 
-STATEMENT_TIMEOUT_MS = 10_000
+from engine.db import POOL_TIMEOUT_SECONDS, TimedConnection, connect
+from webapp.database import CALL_SECONDS
+
 # Where no database is configured the application still starts and says so on its pages.
-NO_DATABASE = "postgresql+psycopg://127.0.0.1:1/none"
+NO_DATABASE = "postgresql://127.0.0.1:1/none"
 
 
 class View(DeclarativeBase):
@@ -73,21 +77,33 @@ class Step(View):
 def init_app(app: Flask) -> None:
     """Bind the read side to the application's database; its connections cannot write and never wait for long."""
     url = app.config["DATABASE_URL"]
-    app.config["SQLALCHEMY_DATABASE_URI"] = _sqlalchemy_url(url) if url else NO_DATABASE
-    options = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on"
+    app.config["SQLALCHEMY_DATABASE_URI"] = "postgresql+psycopg://"
     app.config.setdefault(
         "SQLALCHEMY_ENGINE_OPTIONS",
         {
-            "pool_pre_ping": True,
+            "creator": lambda: _opened(url or NO_DATABASE),
+            "pool_events": [(_check, "checkout")],
             "pool_size": 4,
             "max_overflow": 4,
             "pool_timeout": 5,
-            "connect_args": {"options": options, "connect_timeout": 5},
         },
     )
     db.init_app(app)
 
 
-def _sqlalchemy_url(url: str) -> str:
-    # PostgreSQL's own form of the address names no driver; SQLAlchemy would look for psycopg2.
-    return make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+def _opened(url: str) -> TimedConnection:
+    # in autocommit: the rollback at the end of a request would meet a line that died meanwhile, and spoil a page that is done
+    read_only = "-c default_transaction_read_only=on"
+    return connect(
+        url, application_name="tasker dashboard", options=read_only, call_seconds=CALL_SECONDS, connect_seconds=POOL_TIMEOUT_SECONDS
+    )
+
+
+def _check(connection: TimedConnection, record: ConnectionPoolEntry, _: object) -> None:
+    """One that lay in the pool still answers. A new one is not asked: were it refused too, the pool would call that a mistake of ours."""
+    try:
+        if record.info.get("rested"):
+            connection.check()
+    except psycopg.Error as error:
+        raise DisconnectionError from error  # the pool then makes another
+    record.info["rested"] = True

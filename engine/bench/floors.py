@@ -11,6 +11,7 @@ from typing import Any
 
 from psycopg import Connection
 
+from engine.bench.place import BULK_SECONDS
 from engine.db import connect
 from engine.leases import literal
 
@@ -29,13 +30,13 @@ class Floors:
 
 def steps_per_second(url: str, steps: int, rounds: int) -> float:
     """F2, the median of the rounds."""
-    with connect(url) as connection:
+    with connect(url, call_seconds=BULK_SECONDS) as connection:
         return statistics.median(_steps_per_second(url, connection, steps) for _ in range(rounds))
 
 
 def commit_seconds(url: str, commits: int) -> float:
     """C1, the median of so many commits on an idle connection."""
-    with connect(url) as connection:
+    with connect(url, call_seconds=BULK_SECONDS) as connection:
         connection.execute("create table if not exists bench_commit (number int)")
         return statistics.median(_timed(lambda: connection.execute("insert into bench_commit values (1)", prepare=True)) for _ in range(commits))
 
@@ -71,7 +72,7 @@ def _update(connection: Connection[Any], batch: range) -> None:
 
 
 def _seconds_on_all(url: str, batches: list[range], write: Callable[[Connection[Any], range], None]) -> float:
-    connections = [connect(url) for _ in range(CONNECTIONS)]
+    connections = [connect(url, call_seconds=BULK_SECONDS) for _ in range(CONNECTIONS)]
 
     def share(number: int) -> None:
         for batch in batches[number::CONNECTIONS]:

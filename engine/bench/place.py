@@ -16,6 +16,9 @@ from engine.db import connect, described, plain_url
 from engine.errors import DatabaseUnavailable
 from engine.settings import Settings
 
+BULK_SECONDS = 600.0
+"""What one call of the bench may take: it writes in one statement what an engine writes in hours."""
+
 OPTIONS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
 
 
@@ -40,7 +43,7 @@ def _embedded(folder: Path) -> Iterator[str]:
 
 def _created(url: str) -> Iterator[str]:
     name = sql.Identifier(f"tasker_bench_{os.getpid()}")
-    with connect(url) as connection:
+    with connect(url, call_seconds=BULK_SECONDS) as connection:
         try:
             connection.execute(sql.SQL("create database {}").format(name))
         except psycopg.errors.InsufficientPrivilege as error:

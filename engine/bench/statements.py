@@ -12,6 +12,7 @@ from psycopg import Connection
 
 from engine import leases, tasks
 from engine.bench import flows
+from engine.bench.place import BULK_SECONDS
 from engine.bench.sizes import Sizes
 from engine.db import Database, connect
 from engine.requests import TaskRequest
@@ -23,7 +24,7 @@ REPEATS = 21
 
 def creation_rate(url: str, sizes: Sizes, rounds: int) -> dict[str, Any]:
     """Tasks and steps per second through `submit_many`, chains of five, one transaction."""
-    db = Database(url, max_size=1)
+    db = Database(url, max_size=1, call_seconds=BULK_SECONDS)
     tasks.register_definition(db, flows.w1.definition)
     rates = []
     for _ in range(rounds):
@@ -38,12 +39,12 @@ def creation_rate(url: str, sizes: Sizes, rounds: int) -> dict[str, Any]:
 
 def claim_latency(url: str, sizes: Sizes) -> list[dict[str, Any]]:
     """Milliseconds of one durable claim of one step, with so many ready."""
-    db = Database(url, max_size=1)
+    db = Database(url, max_size=1, call_seconds=BULK_SECONDS)
     definition_id = tasks.register_definition(db, flows.single.definition)
     found = []
     for backlog in sizes.backlogs:
         _fill(db, definition_id, backlog)
-        with connect(url, options=leases.SESSION) as connection:
+        with connect(url, options=leases.SESSION, call_seconds=BULK_SECONDS) as connection:
             found.append({"ready": backlog} | _claims(connection, definition_id, sizes.claims))
         _empty(db)
     db.close()
@@ -54,10 +55,10 @@ def claim_latency(url: str, sizes: Sizes) -> list[dict[str, Any]]:
 def readiness(url: str, sizes: Sizes) -> list[dict[str, Any]]:
     """Milliseconds in the server, for tasks of so many steps: what is ready (in a half-done chain, in a fan with ten steps open), and
     to complete a step and hand over the one it unlocks."""
-    db = Database(url, max_size=1)
+    db = Database(url, max_size=1, call_seconds=BULK_SECONDS)
     found = []
     for steps in sizes.task_steps:
-        with connect(url, options=leases.SESSION) as connection:
+        with connect(url, options=leases.SESSION, call_seconds=BULK_SECONDS) as connection:
             found.append({"steps": steps} | _chain_times(db, connection, steps) | _fan_times(db, connection, steps))
         _empty(db)
     db.close()

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine import tasks
 from engine.bench import flows
+from engine.bench.place import BULK_SECONDS
 from engine.bench.sizes import Sizes
 from engine.db import Database
 from engine.errors import TaskerError
@@ -22,7 +23,7 @@ SOURCE = "engine.bench.flows"
 
 def measure_runner(url: str, runner: str, sizes: Sizes, rounds: int) -> dict[str, Any]:
     """W1, W2 and W3 in steps per second, hop and submit-to-claim as (p50, p99) in milliseconds; the engine starts outside the clock."""
-    db = Database(url, max_size=2)
+    db = Database(url, max_size=2, call_seconds=BULK_SECONDS)
     engine = Engine(url, _registry(), runner="threads" if runner == "threads" else "processes", sources=[SOURCE])
     engine.start()
     try:

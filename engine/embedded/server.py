@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from engine.db import connect
 from engine.embedded.binaries import find_binaries
 from engine.embedded.cluster import ADMIN
 from engine.embedded.place import (
@@ -149,9 +150,9 @@ def _is_alive(place: Place) -> bool:
 def _reach(place: Place, state: State) -> EmbeddedServer | None:
     admin_url = _url(state, ADMIN, state.admin_password, "postgres")
     try:
-        with psycopg.connect(admin_url, autocommit=True, connect_timeout=5) as conn:
+        with connect(admin_url) as conn:
             return _described(place, state, conn)
-    except psycopg.OperationalError:
+    except (psycopg.OperationalError, DatabaseUnavailable):
         return None
 
 
@@ -191,7 +192,7 @@ def _url(state: State, user: str, password: str, database: str) -> str:
 def _ensure_database(server: EmbeddedServer) -> None:
     """The owner and the database exist; also after a starter that was killed before it came to them."""
     password = conninfo_to_dict(server.url)["password"]
-    with psycopg.connect(server.admin_url, autocommit=True) as conn:
+    with connect(server.admin_url, call_seconds=START_SECONDS) as conn:
         if not conn.execute("select 1 from pg_roles where rolname = %s", [OWNER]).fetchone():
             create_role = sql.SQL("create role {} login password {}")
             conn.execute(create_role.format(sql.Identifier(OWNER), sql.Literal(password)))

@@ -85,3 +85,24 @@ def test_an_error_of_the_engine_itself_loses_no_step(start: Start, db: Database,
     ids = tasks.submit_many(db, [TaskRequest("flow", context={"result": n}) for n in range(20)])
     assert [(step["state"], step["attempts"], step["result"]) for step in ended(db, ids)] == [("completed", 1, n) for n in range(20)]
     until(lambda: engine.worker.running_count == 0, "nothing to be held any more")
+
+
+def test_an_engine_that_comes_back_after_its_lease_begins_nothing_that_is_being_taken_from_it(
+    database_url: str, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forbids: a claim's reply is lost and the lease runs out; connected again, the engine finds the step and begins it, while others rescue it."""
+    flow = Workflow("flow", namespace="late")
+    flow.define("work")
+    number = tasks.register_definition(db, flow.definition)
+    one = worker.Worker(database_url, threads.ThreadsRunner(1), {number: flow.definition}, name="late", runner_name="threads", concurrency=1)
+    one._registered().close()
+    tasks.submit(db, TaskRequest("flow", "late"))
+    claim = "select count(*) from tasker_claim_steps(%(worker)s, 1000, 1, %(definitions)s::int[])"
+    assert db.value(claim, {"worker": one.who.worker_id, "definitions": one._served}) == 1
+    db.rows("update tasker_worker set lease_until = tasker_clock() - interval '1 second' returning 1")
+    begun: list[object] = []
+    monkeypatch.setattr(one.runner, "submit", begun.extend)
+    one._unsure = True
+    one._flush_forever(0, None)
+    assert one.lease_lost.is_set()
+    assert begun == []

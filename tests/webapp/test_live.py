@@ -150,7 +150,7 @@ def test_any_number_of_streams_shares_one_connection(
     for messages in all_messages:
         assert messages.get(timeout=PATIENCE).startswith("event: changed")
     listening = conn.execute(
-        "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%%'"
+        "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'tasker live'"
     ).fetchone()
     assert listening == (1,)
 

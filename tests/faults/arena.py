@@ -1,0 +1,486 @@
+"""A whole installation that may be maltreated: a PostgreSQL of its own, engines and a dashboard as processes, each behind a proxy of its own, and a client.
+
+The client keeps a list of what was accepted. Whatever was asked with an uncertain outcome is asked again with the same key.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+from checker import FINAL, Evidence, Violation, check, read_records, summary
+from ledger import Ledger, Run
+from proxy import Proxy
+
+from engine import migrate, tasks
+from engine.db import Database
+from engine.embedded import EmbeddedServer, ensure_server, stop_server
+from engine.errors import TaskerError
+from engine.requests import TaskRequest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "sql"))
+
+from invariants import RULES  # noqa: E402
+
+SERVER = {"shared_buffers": "64MB", "max_connections": "120"}
+LEASE_SECONDS = 3
+GRACE_SECONDS = 5
+CONCURRENCY = 6
+POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 60.0
+HEARING_SECONDS = 45.0
+SAMPLE_SECONDS = 3.0
+CONNECTIONS_PER_ENGINE = 12
+CONNECTIONS_OF_THE_DASHBOARD = 24
+RESIDENT_MEGABYTES = 400
+
+T = TypeVar("T")
+
+
+def broken_rules(conn: psycopg.Connection[Any]) -> list[str]:
+    """The rules of tests/sql/invariants.py that do not hold now, each with the first rows that break it."""
+    found = ((rule, conn.execute(query.encode()).fetchmany(3)) for rule, query in RULES.items())
+    return [f"not so: {rule}: {rows}" for rule, rows in found if rows]
+
+
+def until(look: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS) -> T:
+    """The first true answer. Raises AssertionError when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while not (answer := look()):
+        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
+        time.sleep(0.02)
+    return answer
+
+
+@dataclass(slots=True)
+class FaultRecord:
+    """One fault that was injected, into one engine or all, and when it began and ended (monotonic)."""
+
+    kind: str
+    target: str
+    began: float
+    ended: float = 0.0
+
+    def hit(self, runs: Sequence[Run]) -> int:
+        """How many executions were under way where and while it lasted."""
+        there = (run for run in runs if self.target in (run.engine, "all"))
+        return sum(run.start <= self.ended and (run.end is None or run.end >= self.began) for run in there)
+
+    def as_json(self, since: float, runs: Sequence[Run]) -> dict[str, Any]:
+        times = {"at": round(self.began - since, 2), "seconds": round(self.ended - self.began, 2)}
+        return {"kind": self.kind, "target": self.target, "hit": self.hit(runs)} | times
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One request to the dashboard and what came of it; `outage` says whether the database may have been away."""
+
+    path: str
+    status: int
+    seconds: float
+    retry_after: bool
+    text: str
+    outage: bool
+
+    def problem(self) -> str | None:
+        if self.seconds > 6.0:
+            return f"{self.path} took {self.seconds:.1f} s"
+        if "Traceback" in self.text:
+            return f"{self.path} shows a traceback"
+        if self.status == 200 or self.status == 503 and self.retry_after and self.outage:
+            return None
+        return f"{self.path} answered {self.status}{' during' if self.outage else ' without'} an outage"
+
+
+class EngineProcess:
+    """`tasker engine` behind its own proxy; `label` goes into the ledger."""
+
+    def __init__(self, arena: Arena, label: str) -> None:
+        self.arena, self.label = arena, label
+        self.proxy = Proxy(("127.0.0.1", arena.server.port), seed=arena.seed)
+        self.log = arena.folder / f"{label}.log"
+        environment = arena.environment(self.proxy.url(arena.server.url)) | {"FAULTS_ENGINE": label}
+        starter = [str(HERE / "buggy.py"), arena.bug] if arena.bug else ["-m", "engine.cli"]
+        options = ["--lease", str(LEASE_SECONDS), "--grace", str(GRACE_SECONDS), "--concurrency", str(CONCURRENCY), "--runner", arena.runner]
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, *starter, "engine", *options], cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
+            )
+        self.pid = self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def workers(self) -> list[int]:
+        """The ids under which the database knows this process, by its name."""
+        return self.arena.workers_of(self.pid)
+
+    def send(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    def end(self) -> None:
+        """The process is gone, and its connections."""
+        if self.alive:
+            self.send(signal.SIGCONT)
+            self.process.kill()
+        self.process.wait()
+        self.proxy.close()
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+class Arena:
+    """The installation. `bug` names a mistake that the engines, or the database, are given on purpose."""
+
+    def __init__(self, folder: Path, *, seed: int = 1, bug: str = "", runner: str = "processes") -> None:
+        self.folder, self.seed, self.bug, self.runner = folder, seed, bug, runner
+        self.random = random.Random(seed)
+        self.grace = GRACE_SECONDS
+        self.ledger = Ledger(folder / "ledger")
+        self.run_id = f"{os.getpid()}-{time.monotonic_ns()}"
+        self.server: EmbeddedServer = ensure_server(folder / "data", options=SERVER)
+        migrate.upgrade(self.server.url)
+        self.engines: list[EngineProcess] = []
+        self.faults: list[FaultRecord] = []
+        self.accepted: dict[str, str] = {}
+        self.uncertain = 0
+        self.touched: dict[int, float] = {}
+        self.drained: dict[int, float] = {}
+        self.probes: list[Probe] = []
+        self.samples: list[str] = []
+        self.outages: list[tuple[float, float]] = []
+        self.client_proxy = Proxy(("127.0.0.1", self.server.port))
+        self.client = Database(self.client_proxy.url(self.server.url), max_size=2, application_name="faults client", call_seconds=5)
+        self.began = time.monotonic()
+        self._judged = 0
+        self._engine_number = 0
+        self._key_number = 0
+        self._web: subprocess.Popen[bytes] | None = None
+        self.web_proxy: Proxy | None = None
+        self._web_url = ""
+        self._ended = threading.Event()
+
+    # ---- the stage
+
+    def environment(self, url: str) -> dict[str, str]:
+        return {
+            **os.environ,
+            "TASKER_DATABASE_URL": url,
+            "TASKER_HANDLERS": str(HERE / "handlers"),
+            "TASKER_ENV": "development",
+            "FAULTS_LEDGER": str(self.ledger.file),
+            "FAULTS_RUN": self.run_id,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    def start_engines(self, count: int) -> None:
+        """So many engines run and have begun to claim."""
+        started = [self.start_engine() for _ in range(count - sum(engine.alive for engine in self.engines))]
+        for engine in started:
+            until(lambda engine=engine: engine.workers() or not engine.alive, f"{engine.label} to come up")
+            assert engine.alive, engine.said()
+
+    def start_engine(self) -> EngineProcess:
+        self._engine_number += 1
+        engine = EngineProcess(self, f"engine-{self._engine_number}")
+        self.engines.append(engine)
+        return engine
+
+    def living(self) -> list[EngineProcess]:
+        return [engine for engine in self.engines if engine.alive]
+
+    def engines_at_work(self) -> set[str]:
+        """The labels of engines on which something runs."""
+        return {run.engine for run in self.ledger.running()}
+
+    def workers_of(self, pid: int) -> list[int]:
+        with suppress(psycopg.Error), self.direct() as conn:
+            return [row[0] for row in conn.execute("select worker_id from tasker_worker where name like %s order by 1", [f"%:{pid}"]).fetchall()]
+        return []
+
+    @contextmanager
+    def direct(self) -> Iterator[psycopg.Connection[Any]]:
+        """A superuser's connection that no fault touches but the server's own death."""
+        with psycopg.connect(f"{self.server.admin_url.rpartition('/')[0]}/tasker", autocommit=True, connect_timeout=5) as conn:
+            yield conn
+
+    def start_web(self) -> None:
+        """The dashboard answers, and is asked something four times a second from now on."""
+        self.web_proxy = Proxy(("127.0.0.1", self.server.port))
+        log = self.folder / "web.log"
+        with log.open("ab") as output:
+            self._web = subprocess.Popen(
+                [sys.executable, "-m", "engine.cli", "web", "--port", "0"],
+                cwd=ROOT, env=self.environment(self.web_proxy.url(self.server.url)), stdout=subprocess.PIPE, stderr=output, start_new_session=True,
+            )  # fmt: skip
+        assert self._web.stdout is not None
+        line = self._web.stdout.readline().decode()
+        self._web_url = line.rpartition(" ")[2].strip()
+        assert self._web_url.startswith("http"), log.read_text()
+        threading.Thread(target=self._probe_forever, daemon=True).start()
+
+    def end(self) -> None:
+        """No process and no folder is left."""
+        self._ended.set()
+        for engine in self.engines:
+            engine.end()
+        if self._web is not None and self.web_proxy is not None:
+            self._web.kill()
+            self._web.wait()
+            self.web_proxy.close()
+        self.client.close()
+        self.client_proxy.close()
+        stop_server(self.folder / "data")
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
+
+    # ---- the load
+
+    def submit(self, name: str, count: int = 1, context: dict[str, Any] | None = None) -> list[str]:
+        """So many tasks are accepted; asked for in tens, each ten until there is an answer."""
+        keys = [self._new_key(name) for _ in range(count)]
+        for first in range(0, count, 10):
+            self._submit(name, keys[first : first + 10], context or {})
+        return keys
+
+    def run_load(self, faults: Sequence[Callable[[Arena], None]], *, trees: int, pause: float = 0.3, at_once: int = 60, patience: float = PATIENCE_SECONDS) -> None:
+        """The faults happen one after the other while the engines are kept busy; every task of at least `trees` has ended afterwards, or waited too long."""
+        over = threading.Event()
+        feeder = threading.Thread(target=self._feed, args=(trees, at_once, over), daemon=True)
+        feeder.start()
+        threading.Thread(target=self._sample, args=(over,), daemon=True).start()
+        until(self.ledger.running, "the load to run")
+        for fault in faults:
+            fault(self)
+            time.sleep(pause)
+        over.set()
+        feeder.join(patience)
+        self.settle(patience)
+
+    def settle(self, seconds: float = PATIENCE_SECONDS) -> None:
+        """Every accepted task has ended, or the patience has; which of the two, the checker finds out."""
+        with suppress(AssertionError):
+            until(lambda: not self.open_tasks(), "the tasks to end", seconds)
+
+    def open_tasks(self) -> int:
+        with suppress(psycopg.Error), self.direct() as conn:
+            row = conn.execute("select count(*) from tasker_task where finished_at is null").fetchone()
+            assert row is not None
+            return int(row[0])
+        return -1
+
+    def waits_of_idle_engines(self, count: int = 5) -> list[float]:
+        """How long a ready step waits when nothing else is to be done."""
+        keys = self.submit("slow", count, {"seconds": 0})
+        self.settle(20)
+        with self.direct() as conn:
+            rows = conn.execute(
+                "select extract(epoch from started_at - created_at)::float8 from tasker_task where task_id = any(%s::uuid[])",
+                [[self.accepted[key] for key in keys]],
+            ).fetchall()
+        return [row[0] if row[0] is not None else 99.0 for row in rows]
+
+    def _feed(self, trees: int, at_once: int, over: threading.Event) -> None:
+        given = 0
+        while given < trees or not over.is_set():
+            if self.open_tasks() < at_once:
+                self.submit("tree", 10)
+                given += 10
+            else:
+                time.sleep(0.05)
+
+    def _sample(self, over: threading.Event) -> None:
+        """What must hold at every commit is looked at in the middle of it all."""
+        while not over.wait(SAMPLE_SECONDS):
+            with suppress(psycopg.Error), self.direct() as conn:
+                self.samples += broken_rules(conn)
+
+    def _new_key(self, name: str) -> str:
+        self._key_number += 1
+        return f"{name}-{self._key_number}"
+
+    def _submit(self, name: str, keys: list[str], context: dict[str, Any]) -> None:
+        requests = [TaskRequest(name, "faults", context=context, idempotency_key=key, correlation_id=key) for key in keys]
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                ids = tasks.submit_many(self.client, requests)
+                break
+            except (TaskerError, psycopg.Error):
+                self.uncertain += 1
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+        self.accepted.update(zip(keys, ids, strict=True))
+
+    # ---- what is watched meanwhile
+
+    @contextmanager
+    def fault(self, kind: str, target: EngineProcess | None = None) -> Iterator[FaultRecord]:
+        """Writes the fault down; what it is aimed at may lose its steps from now on."""
+        record = FaultRecord(kind, target.label if target else "all", time.monotonic())
+        self.faults.append(record)
+        print(f"{record.began - self.began:8.1f} s  {kind} ({record.target})", flush=True)
+        began, aimed_at = time.time(), [target] if target else self.living()
+        self.touch(aimed_at, began)
+        yield record
+        self.touch(aimed_at, began)  # also those that signed on meanwhile
+        record.ended = time.monotonic()
+
+    def touch(self, engines: Sequence[EngineProcess], began: float) -> None:
+        for worker in [worker for engine in engines for worker in engine.workers()]:
+            self.touched.setdefault(worker, began)
+
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        """The dashboard may say that it has no database."""
+        began = time.monotonic()
+        self.outages.append((began, float("inf")))
+        place = len(self.outages) - 1
+        try:
+            yield
+        finally:
+            self.outages[place] = (began, time.monotonic() + 5.0)
+
+    def _in_outage(self, began: float, ended: float) -> bool:
+        return any(first <= ended and began <= last for first, last in self.outages)
+
+    def _probe_forever(self) -> None:
+        paths = ["/health/live", "/health/ready", "/", "/tasks"]
+        while not self._ended.wait(0.25):
+            path = paths[len(self.probes) % len(paths)]
+            self.probes.append(self._ask(path))
+
+    def _ask(self, path: str) -> Probe:
+        began = time.monotonic()
+        try:
+            with urllib.request.urlopen(self._web_url + path, timeout=15) as answer:
+                status, headers, text = answer.status, answer.headers, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            status, headers, text = error.code, error.headers, error.read().decode()
+        except OSError as error:
+            status, headers, text = 0, {}, str(error)
+        ended = time.monotonic()
+        return Probe(path, status, ended - began, "Retry-After" in headers, text, self._in_outage(began, ended))
+
+    # ---- the verdict
+
+    def evidence(self, waits: Sequence[float] = (), heard: Sequence[int] | None = None) -> Evidence:
+        with self.direct() as conn:
+            self.samples += broken_rules(conn)
+            records = read_records(conn, list(self.accepted.values()))
+            self.samples += self._oversize(conn)
+        runs = dict(self.ledger.by_place())
+        return Evidence(
+            runs, records, self.accepted, self.touched, self.drained, waits=waits, longest_wait=2 * POLL_SECONDS + 2.0, probes=tuple(self.probes[self._judged :]),
+            samples=tuple(self.samples), heard=heard,
+        )  # fmt: skip
+
+    def heard(self) -> list[int]:
+        """The ids of the events that the subscriber was told of, once it knows of all there are or has had the time to."""
+        behind = "select count(*) from tasker_subscription s where s.event_id < (select 2 * max(event_id) from tasker_history)"
+        with suppress(AssertionError), self.direct() as conn:
+            until(lambda: conn.execute(behind).fetchone() == (0,), "the subscriber to hear of everything", HEARING_SECONDS)
+        return [int(line.split(" ")[0]) for line in Path(f"{self.ledger.file}.heard").read_text().splitlines()]
+
+    def verdict(self, *, hearing: bool = False) -> list[Violation]:
+        """What the checker says of everything so far; of what the subscriber heard too, if there is the time to wait for it."""
+        waits = self.waits_of_idle_engines() if self.living() else []
+        return check(self.evidence(waits, self.heard() if hearing else None))
+
+    def assert_kept(self) -> None:
+        """Nothing was violated; else what was, with the logs' last lines."""
+        violations = self.verdict()
+        self._judged = len(self.probes)
+        self.samples.clear()
+        assert not violations, f"seed {self.seed}\n{summary(violations)}\n{self.last_words()}"
+
+    def last_words(self) -> str:
+        logs = [*(engine.log for engine in self.engines), self.folder / "web.log"]
+        return "\n".join(f"--- {log.stem}\n{log.read_text(errors='replace')[-800:]}" for log in logs if log.exists())
+
+    def report(self, violations: Sequence[Violation]) -> dict[str, Any]:
+        """The run in figures."""
+        runs = self.ledger.all()
+        with self.direct() as conn:
+            counts = conn.execute(
+                "select (select count(*) from tasker_task where state = any(%s)), (select count(*) from tasker_step where state = any(%s))", [list(FINAL), list(FINAL)]
+            ).fetchone()
+        assert counts is not None
+        hits = [fault for fault in self.faults if fault.hit(runs)]
+        return {
+            "seed": self.seed,
+            "seconds": round(time.monotonic() - self.began),
+            "tasks_accepted": len(self.accepted),
+            "tasks_ended": counts[0],
+            "steps_ended": counts[1],
+            "executions": len(runs),
+            "uncertain_requests": self.uncertain,
+            "faults": len(self.faults),
+            "kinds": len({fault.kind for fault in self.faults}),
+            "share_that_hit_running_work": round(len(hits) / max(1, len(self.faults)), 3),
+            "dashboard_requests": len(self.probes),
+            "violations": [f"{violation.invariant} {violation.text}" for violation in violations],
+            "schedule": [fault.as_json(self.began, runs) for fault in self.faults],
+        }
+
+    def _oversize(self, conn: psycopg.Connection[Any]) -> list[str]:
+        found = []
+        idle = conn.execute(
+            "select count(*) from pg_stat_activity where application_name like 'tasker%' and state like 'idle in transaction%'"
+            " and state_change < clock_timestamp() - interval '5 seconds'"
+        ).fetchone()
+        row = conn.execute("select count(*) from pg_stat_activity where application_name like 'tasker%'").fetchone()
+        assert idle is not None
+        assert row is not None
+        if idle[0]:
+            found.append(f"{idle[0]} sessions rest in a transaction")
+        allowed = CONNECTIONS_PER_ENGINE * len(self.living()) + (CONNECTIONS_OF_THE_DASHBOARD if self._web else 0)
+        if row[0] > allowed:
+            found.append(f"{row[0]} connections, {allowed} are configured")
+        return found + self._orphans() + self._fat()
+
+    def _orphans(self) -> list[str]:
+        """Processes of engines that have ended, a moment after their end."""
+        living = {engine.label for engine in self.living()}
+        deadline = time.monotonic() + 5
+        while (left := [label for label in self._labels_of_processes() if label not in living]) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return [f"processes of {label} outlived it" for label in sorted(set(left))]
+
+    def _labels_of_processes(self) -> list[str]:
+        labels = []
+        for place in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                words = dict(word.partition(b"=")[::2] for word in (place / "environ").read_bytes().split(b"\0"))
+                if words.get(b"FAULTS_RUN") == self.run_id.encode() and b"FAULTS_ENGINE" in words:
+                    labels.append(words[b"FAULTS_ENGINE"].decode())
+        return labels
+
+    def _fat(self) -> list[str]:
+        found = []
+        for engine in self.living():
+            with suppress(OSError, StopIteration):
+                line = next(line for line in Path(f"/proc/{engine.pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+                megabytes = int(line.split()[1]) // 1024
+                if megabytes > RESIDENT_MEGABYTES:
+                    found.append(f"{engine.label} holds {megabytes} MB")
+        return found

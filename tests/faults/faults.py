@@ -1,0 +1,335 @@
+"""What is done to the installation while it works. Each function is one fault, written down by the arena, and leaves nothing broken behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from arena import GRACE_SECONDS, LEASE_SECONDS, SERVER, Arena, EngineProcess, until
+
+from engine.embedded import ensure_server
+
+Fault = Callable[[Arena], None]
+ROLES = {"claims": "^tasker engine$", "duties": "^tasker engine duties$", "listener": "^tasker listener$", "dashboard": "^tasker (dashboard|live)$"}
+
+
+def busy_engine(arena: Arena) -> EngineProcess:
+    """One of the engines that run something, if there is one within a moment."""
+    deadline = time.monotonic() + 3
+    while True:
+        busy = [engine for engine in arena.living() if arena.ledger.running(engine.label)]
+        if busy or time.monotonic() > deadline:
+            return arena.random.choice(busy or arena.living())
+        time.sleep(0.01)
+
+
+# ---- F1, F2: engines
+
+
+def kill_engine(arena: Arena) -> None:
+    engine = busy_engine(arena)
+    with arena.fault("kill -9 of an engine", engine):
+        engine.end()
+        time.sleep(arena.random.uniform(0.2, 1.0))
+    arena.start_engine()
+
+
+def freeze_engine(arena: Arena) -> None:
+    engine = busy_engine(arena)
+    with arena.fault("an engine suspended for two leases", engine):
+        engine.send(signal.SIGSTOP)
+        time.sleep(2 * LEASE_SECONDS)
+        engine.send(signal.SIGCONT)
+
+
+def kill_children(arena: Arena) -> None:
+    """The handler processes of an engine, not the engine."""
+    engine = busy_engine(arena)
+    with arena.fault("kill -9 of handler processes", engine):
+        for pid in _below(engine.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.2)
+
+
+# ---- F4: replies
+
+
+def cut_replies(arena: Arena) -> None:
+    """The reply of every kind of report is lost once, after the server has carried it out; of creating tasks too."""
+    with arena.fault("the reply of a COMMIT lost"), ExitStack() as snares:
+        for engine in arena.living():
+            for pattern in ("tasker_complete_and_claim", "tasker_fail_steps", "tasker_heartbeat"):
+                snare = engine.proxy.set_snare(pattern, "at")
+                snares.callback(engine.proxy.release, snare)
+        snare = arena.client_proxy.set_snare("tasker_create_tasks", "at")
+        snares.callback(arena.client_proxy.release, snare)
+        time.sleep(1.0)
+
+
+def cut_reports(arena: Arena) -> None:
+    """Reports are lost on their way to the server, a few on each engine."""
+    with arena.fault("reports lost before the server had them"), ExitStack() as snares:
+        for engine in arena.living():
+            snare = engine.proxy.set_snare("tasker_complete_and_claim", "before", times=5)
+            snares.callback(engine.proxy.release, snare)
+        time.sleep(1.5)
+
+
+# ---- F5, F7, F8: the server
+
+
+def restart_server(arena: Arena) -> None:
+    """An immediate stop, a pause, and recovery."""
+    with arena.fault("PostgreSQL crashed and restarted"), arena.outage():
+        pid = ensure_server(arena.server.data_dir, options=SERVER).pid
+        os.kill(pid, signal.SIGQUIT)
+        until(lambda: not _is_alive(pid), "PostgreSQL to be gone")
+        time.sleep(arena.random.uniform(0, 2))
+        ensure_server(arena.server.data_dir, options=SERVER)
+
+
+def kill_backend(arena: Arena) -> None:
+    """kill -9 of one session's process: the server resets all of them."""
+    with arena.fault("kill -9 of a PostgreSQL backend"), arena.outage():
+        with arena.direct() as conn:
+            row = conn.execute("select pid from pg_stat_activity where application_name = 'tasker engine' order by random() limit 1").fetchone()
+        if row:
+            os.kill(row[0], signal.SIGKILL)
+        until(lambda: arena.open_tasks() >= 0, "PostgreSQL to be back")
+
+
+def terminate_sessions(arena: Arena) -> None:
+    """A random session of the product every quarter of a second, for three seconds."""
+    with arena.fault("sessions terminated by an administrator"), arena.outage():
+        for _ in range(12):
+            with suppress(psycopg.Error), arena.direct() as conn:
+                conn.execute("select pg_terminate_backend(pid) from (select pid from pg_stat_activity where application_name like 'tasker%' order by random() limit 1) x")
+            time.sleep(0.25)
+
+
+# ---- F9, F11, F12: the network
+
+
+def stall_role(role: str, seconds: float = 5.0) -> Fault:
+    """Nothing moves on the connections of one kind, and nobody is told."""
+
+    def stall(arena: Arena) -> None:
+        with arena.fault(f"the connections of {role} stalled"), arena.outage(), ExitStack() as proxies:
+            for engine in arena.living():
+                proxies.enter_context(engine.proxy.behaving("stall", ROLES[role]))
+            if arena.web_proxy is not None:
+                proxies.enter_context(arena.web_proxy.behaving("stall", ROLES[role]))
+            time.sleep(seconds)
+
+    stall.__name__ = f"stall_{role}"
+    return stall
+
+
+def deliver_late(arena: Arena) -> None:
+    """All that one engine says is held back for two leases, and then delivered."""
+    engine = busy_engine(arena)
+    with arena.fault("an engine cut off for two leases, its packets delivered late", engine), engine.proxy.behaving("stall"):
+        time.sleep(2 * LEASE_SECONDS)
+
+
+def deliver_late_to_slow_steps(arena: Arena) -> None:
+    """The same, with steps that end just after their engine was cut off, and run elsewhere when its report of them arrives."""
+    arena.submit("slow", 4 * len(arena.living()), {"seconds": 1, "again": 2 * LEASE_SECONDS})
+    until(lambda: any(run.step == "wait" for run in arena.ledger.running()), "slow steps to run")
+    engine = next(engine for engine in arena.living() if any(run.step == "wait" for run in arena.ledger.running(engine.label)))
+    with arena.fault("an engine cut off just before it reports, its packets delivered late", engine), engine.proxy.behaving("stall"):
+        time.sleep(2 * LEASE_SECONDS)
+
+
+def delay_all(arena: Arena) -> None:
+    with arena.fault("200 ms of delay on every connection"), arena.outage(), ExitStack() as proxies:
+        for engine in arena.living():
+            proxies.enter_context(engine.proxy.behaving("delay"))
+        time.sleep(5)
+
+
+def throttle_all(arena: Arena) -> None:
+    with arena.fault("64 KiB/s on every connection"), arena.outage(), ExitStack() as proxies:
+        for engine in arena.living():
+            proxies.enter_context(engine.proxy.behaving("throttle"))
+        time.sleep(5)
+
+
+def reset_all(arena: Arena) -> None:
+    """Every connection is reset, old and new."""
+    with arena.fault("every connection reset for three seconds"), arena.outage(), ExitStack() as proxies:
+        for engine in arena.living():
+            proxies.enter_context(engine.proxy.behaving("reset"))
+        if arena.web_proxy is not None:
+            proxies.enter_context(arena.web_proxy.behaving("reset"))
+        time.sleep(3)
+
+
+def refuse_one(arena: Arena) -> None:
+    """One engine alone finds nobody listening, for longer than its lease."""
+    engine = busy_engine(arena)
+    with arena.fault("an engine refused by the server for two leases", engine), engine.proxy.refusing():
+        time.sleep(2 * LEASE_SECONDS)
+
+
+def use_up_connections(arena: Arena) -> None:
+    """No connection is left for those who have lost theirs."""
+    with arena.fault("max_connections used up"), arena.outage(), ExitStack() as taken:
+        with suppress(psycopg.OperationalError):
+            while True:
+                taken.enter_context(psycopg.connect(arena.server.url, connect_timeout=3))
+        for engine in arena.living():
+            engine.proxy.tear()
+        time.sleep(2)
+
+
+# ---- F19: drains
+
+
+def drain_engine(arena: Arena) -> None:
+    """SIGTERM in the middle of work."""
+    engine = busy_engine(arena)
+    with arena.fault("SIGTERM to an engine", engine):
+        now = time.time()
+        arena.drained.update(dict.fromkeys(engine.workers(), now))
+        engine.send(signal.SIGTERM)
+        until(lambda: not engine.alive, f"{engine.label} to end:\n{engine.said()[-500:]}", 20)
+        engine.end()
+    arena.start_engine()
+
+
+def drain_engine_with_long_steps(arena: Arena) -> None:
+    """SIGTERM while steps run that do not end within the grace time."""
+    arena.submit("slow", 8, {"seconds": GRACE_SECONDS + 2})
+    drain_engine(arena)
+
+
+# ---- F21, F22: locks
+
+
+def hold_rows(arena: Arena) -> None:
+    """Another session holds the rows of running steps for some seconds."""
+    with arena.fault("rows of running steps locked"), arena.outage(), arena.direct() as conn, conn.transaction():
+        conn.execute("select from tasker_step where state = 2 limit 20 for update skip locked")
+        time.sleep(3)
+
+
+def lock_table(arena: Arena) -> None:
+    """Another session locks the whole table of steps, as careless maintenance does."""
+    with arena.fault("the table of steps locked"), arena.outage(), arena.direct() as conn, conn.transaction():
+        conn.execute("set local lock_timeout = '5s'")
+        with suppress(psycopg.errors.LockNotAvailable):
+            conn.execute("lock table tasker_step in access exclusive mode")
+            time.sleep(4)
+
+
+def deadlock_storm(arena: Arena) -> None:
+    """Rows are locked in the order opposite to the product's."""
+    with arena.fault("deadlocks provoked"), arena.outage():
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            with suppress(psycopg.Error), arena.direct() as conn, conn.transaction():
+                conn.execute("set local lock_timeout = '1s'")
+                conn.execute("select from tasker_task where finished_at is null order by task_no desc limit 20 for update")
+                conn.execute("select from tasker_step where state in (0, 2) order by task_no desc, step_no desc limit 40 for update")
+
+
+# ---- F28: notifications
+
+
+def deafen(arena: Arena) -> None:
+    """Every listener is dropped again and again, and others shout."""
+    with arena.fault("listeners dropped and flooded"):
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            for engine in arena.living():
+                engine.proxy.tear(ROLES["listener"])
+            with suppress(psycopg.Error), arena.direct() as conn:
+                conn.execute("select pg_notify('tasker_ready', n::text), pg_notify('tasker_news', n::text) from generate_series(1, 2000) n")
+            time.sleep(0.1)
+
+
+# ---- F27: migrations
+
+
+def change_schema(arena: Arena) -> None:
+    """The busiest tables get a column and an index, and lose them again, as migrations do."""
+    with arena.fault("tables changed under load"), arena.outage(), arena.direct() as conn:
+        conn.execute("set lock_timeout = '1s'")
+        for table in ("tasker_step", "tasker_task", "tasker_worker", "tasker_history"):
+            _in_the_end(conn, f"alter table {table} add column passing int default 1")
+            _in_the_end(conn, f"create index concurrently passing on {table} (passing)")
+            _in_the_end(conn, "drop index concurrently if exists passing")
+            _in_the_end(conn, f"alter table {table} drop column passing")
+
+
+def _in_the_end(conn: psycopg.Connection[Any], statement: str) -> None:
+    """A migration that waits for longer than a second gives way and tries again."""
+    for _ in range(20):
+        with suppress(psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            conn.execute(statement.encode())
+            return
+    raise AssertionError(f"never had its turn: {statement}")
+
+
+NIGHTLY: tuple[Fault, ...] = (
+    kill_engine,
+    freeze_engine,
+    kill_children,
+    cut_replies,
+    cut_reports,
+    restart_server,
+    kill_backend,
+    terminate_sessions,
+    stall_role("claims"),
+    stall_role("duties"),
+    stall_role("listener"),
+    stall_role("dashboard"),
+    deliver_late,
+    deliver_late_to_slow_steps,
+    delay_all,
+    throttle_all,
+    reset_all,
+    refuse_one,
+    use_up_connections,
+    drain_engine,
+    drain_engine_with_long_steps,
+    hold_rows,
+    lock_table,
+    deadlock_storm,
+    deafen,
+    change_schema,
+)
+BRIEF: tuple[Fault, ...] = (kill_engine, kill_children, cut_replies, restart_server, kill_backend, drain_engine, deafen)
+"""Those that are over in a second or two; a schedule takes them more often."""
+
+
+def schedule(arena: Arena, count: int) -> list[Fault]:
+    """Every fault once and then at random, brief ones more often, in an order that the arena's seed decides."""
+    chosen = [*NIGHTLY, *(arena.random.choice((*NIGHTLY, *BRIEF, *BRIEF)) for _ in range(max(0, count - len(NIGHTLY))))][:count]
+    arena.random.shuffle(chosen)
+    return chosen
+
+
+def _below(pid: int) -> list[int]:
+    try:
+        children = [int(child) for thread in Path(f"/proc/{pid}/task").iterdir() for child in (thread / "children").read_text().split()]
+    except OSError:
+        return []
+    return [*children, *(deep for child in children for deep in _below(child))]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+

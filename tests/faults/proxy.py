@@ -1,0 +1,324 @@
+"""A TCP proxy between the product and its PostgreSQL that can do to a connection what networks do, at a chosen statement if wanted.
+
+It understands as much of the protocol as it needs for that: who connects, which statement runs, when the answer is complete.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
+Mode = Literal["pass", "reset", "stall", "delay", "throttle"]
+Moment = Literal["before", "at", "after"]
+MOMENTS: tuple[Moment, ...] = ("before", "at", "after")
+"""Of a statement: not sent yet; carried out, its reply unread; its reply read."""
+
+LOOK_SECONDS = 0.02
+CHUNK = 65536
+_NO_ENCRYPTION = (80877103, 80877104)
+_CANCEL = 80877102
+
+
+@dataclass(slots=True)
+class Snare:
+    """What is to happen when a statement that matches comes by, `times` times."""
+
+    pattern: str
+    moment: Moment
+    spring: Callable[[Link], None]
+    times: int = 1
+    sprung: threading.Event = field(default_factory=threading.Event)
+    caught: int = 0
+
+    def takes(self, statement: str) -> bool:
+        return self.caught < self.times and re.search(self.pattern, statement) is not None
+
+
+class Link:
+    """One connection through the proxy, and the session it leads to."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket) -> None:
+        self.proxy, self.client = proxy, client
+        self.server: socket.socket
+        self.role = ""
+        self.snare: Snare | None = None
+        self._statements: dict[bytes, str] = {}
+        self._torn = threading.Lock()
+        self._ended = 0
+
+    def run(self) -> None:
+        try:
+            self.server = socket.create_connection(self.proxy.target, timeout=5)
+            self.server.settimeout(None)
+            self.server.sendall(self._greeting())
+        except (OSError, EOFError):
+            self.tear()
+            return
+        if self.proxy.mode_of(self) == "reset":
+            self.tear()
+            return
+        threading.Thread(target=self._pump, args=(self.server, self.client, self._answered), daemon=True).start()
+        self._pump(self.client, self.server, self._asked)
+
+    def tear(self) -> None:
+        """Both sides are told that the connection is reset."""
+        with self._torn:
+            for side in (self.client, getattr(self, "server", None)):
+                if side is not None:
+                    with suppress(OSError):
+                        side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        side.shutdown(socket.SHUT_RDWR)
+                    with suppress(OSError):
+                        side.close()
+        self.proxy.forget(self)
+
+    def _greeting(self) -> bytes:
+        """The start-up packet, after every wish for encryption was declined."""
+        while True:
+            head = _exactly(self.client, 8)
+            length, code = struct.unpack("!ii", head)
+            rest = _exactly(self.client, length - 8)
+            if code not in _NO_ENCRYPTION:
+                break
+            self.client.sendall(b"N")
+        if code != _CANCEL:
+            words = rest.split(b"\0")
+            self.role = dict(zip(words[::2], words[1::2], strict=False)).get(b"application_name", b"").decode()
+        return head + rest
+
+    def _pump(self, source: socket.socket, sink: socket.socket, look: Callable[[bytes, bytes], bool]) -> None:
+        pending = b""
+        try:
+            while data := source.recv(CHUNK):
+                messages, pending = _split(pending + data)
+                for kind, message in messages:
+                    self.proxy.hold(self, len(message))
+                    if not look(kind, message):
+                        self.tear()
+                        return
+                    # a snare that springs after the reply has to see it arrive
+                    sink.sendall(message)
+                    self._delivered(kind, source)
+        except OSError:
+            pass  # whoever closed with something unread; what it had sent before is delivered all the same
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+        self._part()
+
+    def _part(self) -> None:
+        """The second direction to end takes the link along."""
+        with self._torn:
+            self._ended += 1
+            over = self._ended == 2
+        if over:
+            self.tear()
+
+    def _asked(self, kind: bytes, message: bytes) -> bool:
+        statement = self._statement(kind, message)
+        if statement is None:
+            return True
+        snare = self.proxy.snare_for(self, statement)
+        if snare is None:
+            return True
+        if snare.moment == "before":
+            _spring(snare, self)
+            return False
+        self.snare = snare
+        return True
+
+    def _answered(self, kind: bytes, message: bytes) -> bool:
+        if kind == b"Z" and self.snare is not None and self.snare.moment == "at":
+            _spring(self.snare, self)
+            return False
+        return True
+
+    def _delivered(self, kind: bytes, source: socket.socket) -> None:
+        if kind == b"Z" and source is self.server and self.snare is not None:
+            snare, self.snare = self.snare, None
+            _spring(snare, self)
+
+    def _statement(self, kind: bytes, message: bytes) -> str | None:
+        """The text of a statement that starts to run with this message."""
+        if kind == b"Q":
+            return message[5:].rstrip(b"\0").decode(errors="replace")
+        if kind == b"P":
+            name, text, _ = message[5:].split(b"\0", 2)
+            self._statements[name] = text.decode(errors="replace")
+        if kind == b"B":
+            _, name, _ = message[5:].split(b"\0", 2)
+            return self._statements.get(name)
+        return None
+
+
+class Proxy:
+    """Listens on `port`; every connection made there ends at the target."""
+
+    def __init__(self, target: tuple[str, int], seed: int = 0) -> None:
+        self.target = target
+        self.accepted = 0
+        self._random = random.Random(seed)
+        self._mode: Mode = "pass"
+        self._roles = ""
+        self._links: set[Link] = set()
+        self._snares: list[Snare] = []
+        self._stalled: set[Link] = set()
+        self._book = threading.Lock()
+        self._until: float | None = None
+        self._listening: socket.socket | None = None
+        self.port = 0
+        self.accept()
+
+    def url(self, direct: str) -> str:
+        """The address of the target's database by way of the proxy."""
+        return re.sub(r"@[^/]+/", f"@127.0.0.1:{self.port}/", direct)
+
+    # ---- what can be done
+
+    @contextmanager
+    def behaving(self, mode: Mode, roles: str = "") -> Iterator[None]:
+        """For the length of the block the connections whose application name matches `roles` are treated so; `reset` tears them, now and anew."""
+        self._mode, self._roles = mode, roles
+        if mode == "reset":
+            self.tear(roles)
+        try:
+            yield
+        finally:
+            self._mode = "pass"
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Nobody listens, and what was connected is reset."""
+        self.refuse()
+        self.tear()
+        try:
+            yield
+        finally:
+            self.accept()
+
+    def tear(self, roles: str = "") -> int:
+        """The connections that match are reset; how many."""
+        with self._book:
+            links = [link for link in self._links if re.search(roles, link.role)]
+        for link in links:
+            link.tear()
+        return len(links)
+
+    def set_snare(self, pattern: str, moment: Moment, spring: Callable[[Link], None] = Link.tear, times: int = 1) -> Snare:
+        """The next statements that match are met at the moment; by default their connection is cut there."""
+        snare = Snare(pattern, moment, spring, times)
+        with self._book:
+            self._snares.append(snare)
+        return snare
+
+    def stall(self, link: Link) -> None:
+        """This connection alone is dead, and nobody is told; for a snare to call."""
+        with self._book:
+            self._stalled.add(link)
+        self.hold(link, 0)
+
+    def release(self, snare: Snare) -> None:
+        """The snare is gone."""
+        with self._book:
+            self._snares.remove(snare)
+
+    def refuse(self) -> None:
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            with suppress(OSError):
+                listening.shutdown(socket.SHUT_RDWR)
+            listening.close()
+
+    def accept(self) -> None:
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", self.port))
+        listening.listen(256)
+        self.port = listening.getsockname()[1]
+        self._listening = listening
+        threading.Thread(target=self._take, args=(listening,), daemon=True).start()
+
+    def close(self) -> None:
+        """No connection is left."""
+        self._mode = "pass"
+        self._stalled.clear()
+        self.refuse()
+        self.tear()
+
+    # ---- what links ask
+
+    def mode_of(self, link: Link) -> Mode:
+        if link in self._stalled:
+            return "stall"
+        return self._mode if re.search(self._roles, link.role) else "pass"
+
+    def hold(self, link: Link, size: int) -> None:
+        """Returns when so many bytes may go on."""
+        while self.mode_of(link) == "stall":
+            time.sleep(LOOK_SECONDS)
+        if self.mode_of(link) == "delay":
+            time.sleep(self._random.uniform(0.1, 0.3))
+        elif self.mode_of(link) == "throttle":
+            time.sleep(size / 65536)
+
+    def snare_for(self, link: Link, statement: str) -> Snare | None:
+        with self._book:
+            found = next((snare for snare in self._snares if snare.takes(statement)), None)
+            if found is not None:
+                found.caught += 1
+        return found
+
+    def forget(self, link: Link) -> None:
+        with self._book:
+            self._links.discard(link)
+            self._stalled.discard(link)
+
+    def _take(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listening.accept()
+            except OSError:
+                return
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            link = Link(self, client)
+            with self._book:
+                self.accepted += 1
+                self._links.add(link)
+            threading.Thread(target=link.run, daemon=True).start()
+
+
+def _spring(snare: Snare, link: Link) -> None:
+    try:
+        snare.spring(link)
+    finally:
+        snare.sprung.set()
+
+
+def _split(data: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The whole messages in `data` with their kinds, and what is left of it."""
+    messages: list[tuple[bytes, bytes]] = []
+    at = 0
+    while len(data) - at >= 5:
+        length = 1 + struct.unpack_from("!i", data, at + 1)[0]
+        if len(data) - at < length:
+            break
+        messages.append((data[at : at + 1], data[at : at + length]))
+        at += length
+    return messages, data[at:]
+
+
+def _exactly(source: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        part = source.recv(count - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data

@@ -1,0 +1,225 @@
+"""Calls on lines that went bad: each ends by its own deadline, says so in one line, and the next one succeeds when the line is good again."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from arena import until
+from pooler import TransactionPooler
+from proxy import Proxy
+
+from engine import Workflow, leases, migrate, tasks
+from engine.db import Database, OutageLog, connect
+from engine.errors import DatabaseUnavailable
+from engine.registry import HandlerRegistry
+from engine.runners.threads import ThreadsRunner
+from engine.worker import FLUSHERS, Worker
+from webapp import create_app
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 0.5
+REFUSED_SECONDS = 2.0
+MARGIN = 1.5
+"""What a busy machine may add."""
+
+
+@contextmanager
+def ending_within(seconds: float) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    assert time.monotonic() - begun < seconds + MARGIN
+
+
+# ---- a line on which nothing moves
+
+
+def test_a_call_on_a_stalled_line_ends_by_its_deadline(proxy: Proxy, proxied_url: str) -> None:
+    connection = connect(proxied_url, call_seconds=LIMIT)
+    with proxy.behaving("stall"), ending_within(LIMIT), pytest.raises(psycopg.OperationalError, match=r"no answer within 0\.5 s"):
+        connection.execute("select 1")
+    assert connection.closed
+
+
+def test_a_commit_on_a_stalled_line_ends_by_its_deadline(proxy: Proxy, proxied_url: str) -> None:
+    connection = connect(proxied_url, call_seconds=LIMIT, autocommit=False)
+    connection.execute("select 1")
+    with proxy.behaving("stall"), ending_within(LIMIT), pytest.raises(psycopg.OperationalError, match="no answer"):
+        connection.commit()
+
+
+def test_a_reply_that_only_trickles_in_ends_by_the_deadline_too(proxy: Proxy, proxied_url: str) -> None:
+    connection = connect(proxied_url, call_seconds=LIMIT)
+    with proxy.behaving("delay"), ending_within(LIMIT), pytest.raises(psycopg.OperationalError, match="no answer"):
+        connection.execute("select n from generate_series(1, 1000) n")
+
+
+def test_connecting_over_a_stalled_line_ends_by_its_deadline(proxy: Proxy, proxied_url: str) -> None:
+    with proxy.behaving("stall"), ending_within(2), pytest.raises(DatabaseUnavailable, match="timeout"):
+        connect(proxied_url, connect_seconds=2)
+
+
+def test_a_pooled_connection_that_stalled_while_it_lay_idle_delays_its_next_user_a_little_and_is_replaced(proxy: Proxy, proxied_url: str) -> None:
+    database = Database(proxied_url, call_seconds=LIMIT)
+    assert database.value("select 1") == 1
+    with proxy.behaving("stall"), ending_within(LIMIT + 4), pytest.raises(DatabaseUnavailable):
+        database.value("select 1")
+    proxy.tear()
+    assert database.value("select 1") == 1
+    database.close()
+
+
+def test_the_dashboards_lists_say_in_time_that_the_database_does_not_answer(proxy: Proxy, proxied_url: str) -> None:
+    app = create_app(database_url=proxied_url)
+    client = app.test_client()
+    assert client.get("/tasks").status_code == 200
+    with proxy.behaving("stall"), ending_within(5):
+        answer = client.get("/tasks")
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+
+
+def test_a_list_is_unavailable_and_not_broken_when_every_connection_dies_at_its_first_word(proxy: Proxy, proxied_url: str) -> None:
+    app = create_app(database_url=proxied_url)
+    client = app.test_client()
+    assert client.get("/tasks").status_code == 200
+    snare = proxy.set_snare("^$|rollback", "before", times=100)
+    answers = [client.get("/tasks") for _ in range(2)]
+    assert snare.caught
+    assert {answer.status_code for answer in answers} == {503}
+    proxy.release(snare)
+    assert client.get("/tasks").status_code == 200
+
+
+def test_a_line_that_dies_after_the_last_answer_spoils_no_page(proxy: Proxy, proxied_url: str) -> None:
+    client = create_app(database_url=proxied_url).test_client()
+    assert client.get("/tasks").status_code == 200
+    snare = proxy.set_snare("tasker_tasks", "after", times=100)
+    assert [client.get("/tasks").status_code for _ in range(3)] == [200] * 3
+    assert snare.caught >= 3
+
+
+def test_the_state_of_the_schema_is_asked_for_with_a_deadline(proxy: Proxy, proxied_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "CALL_SECONDS", LIMIT)
+    proxy.set_snare("tasker_schema_version", "before", lambda link: proxy.stall(link))
+    with ending_within(LIMIT), pytest.raises(DatabaseUnavailable, match="no answer"):
+        migrate.status(proxied_url)
+
+
+def test_a_call_of_an_engine_ends_early_enough_to_be_made_again_within_the_lease() -> None:
+    assert leases.call_seconds(timedelta(seconds=3)) == 1
+    assert leases.call_seconds(timedelta(seconds=30)) == leases.call_seconds(timedelta(hours=1)) == 10
+
+
+def test_every_connection_is_made_where_the_deadline_is() -> None:
+    """A call of psycopg.connect anywhere else would make one without a deadline."""
+    elsewhere = [
+        f"{file.relative_to(ROOT)}:{call.lineno}"
+        for folder in ("engine", "webapp", "migrations")
+        for file in (ROOT / folder).rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) in ("psycopg.connect", "psycopg.Connection.connect", "Connection.connect")
+    ]
+    assert elsewhere == []
+
+
+def test_an_engine_that_is_refused_asks_again_at_a_bounded_rate(
+    proxy: Proxy, proxied_url: str, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forbids: the bell that woke a flusher is still ringing when its call fails, so that it never waits before it connects again."""
+    monkeypatch.setattr(HandlerRegistry, "_instance", HandlerRegistry())
+    flow = Workflow("flow", namespace="refused")
+    flow.define("work")
+    number = tasks.register_definition(db, flow.definition)
+    engine = Worker(proxied_url, ThreadsRunner(1), {number: flow.definition}, name="refused", runner_name="threads", concurrency=1)
+    engine.start()
+    until(lambda: len(engine._idle) == FLUSHERS, "the flushers to rest")
+    with proxy.behaving("reset"):
+        asked = proxy.accepted
+        engine.wake()
+        engine.wake()
+        time.sleep(REFUSED_SECONDS)
+        asked = proxy.accepted - asked
+    engine.drain(0)
+    assert 1 <= asked <= FLUSHERS * (REFUSED_SECONDS + 6)
+
+
+# ---- servers that cannot be used
+
+
+def test_a_pool_leaves_a_server_that_has_become_read_only(database_url: str, conn: psycopg.Connection[Any]) -> None:
+    database = Database(database_url, max_size=1)
+    conn.execute("create table note (n int)")
+    with database.connection() as connection:
+        first = connection.info.backend_pid
+        connection.execute("set default_transaction_read_only = on")
+    with pytest.raises(DatabaseUnavailable, match="read-only"):
+        database.rows("insert into note values (1) returning n")
+    assert database.rows("insert into note values (2) returning n") == [(2,)]
+    assert database.value("select pg_backend_pid()") != first
+    database.close()
+
+
+@pytest.fixture
+def pooled_url(database_url: str) -> Iterator[str]:
+    """The test's database behind a pooler that gives each transaction the next free session."""
+    pooler = TransactionPooler(database_url)
+    yield pooler.url
+    pooler.close()
+
+
+def test_a_pooler_in_transaction_mode_is_noticed(pooled_url: str, database_url: str) -> None:
+    with connect(database_url) as straight, connect(pooled_url) as pooled:
+        assert leases.keeps_session(straight)
+        assert not leases.keeps_session(pooled)
+
+
+def test_a_pooler_that_refuses_session_settings_is_named_in_one_line_with_the_remedy(database_url: str) -> None:
+    pooler = TransactionPooler(database_url, refusing="options")
+    try:
+        with pytest.raises(DatabaseUnavailable) as refused:
+            connect(pooler.url)
+    finally:
+        pooler.close()
+    assert "connection pooler" in str(refused.value)
+    assert "session mode" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+# ---- what is said
+
+
+def test_an_outage_is_told_once_in_ten_seconds_and_its_end_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    outage = OutageLog(logging.getLogger("tasker.test"), "the engine has no database")
+    caplog.set_level(logging.INFO)
+    for _ in range(25):
+        outage.met(OSError("refused\nand more"))
+        now += 1
+    outage.over()
+    outage.over()
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["the engine has no database and tries again: refused"] * 3 + ["the database answers again, after 25.0 s"]
+
+
+def test_outages_shortly_after_another_are_told_by_the_same_measure(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    outage = OutageLog(logging.getLogger("tasker.test"), "the engine has no database")
+    caplog.set_level(logging.WARNING)
+    for _ in range(25):
+        outage.met(OSError("reset"))
+        outage.over()
+        now += 1
+    assert len(caplog.records) == 3
+
+

@@ -1,0 +1,487 @@
+"""Every statement with which the product writes is interrupted before it is sent, after it was carried out, and after its reply was read.
+
+Whoever sent it is gone then, and somebody else does what the product has others do: asks again, takes over, looks anew. Whatever had become
+of the statement, the outcome is the same. The statements are found in the code: one without a scenario here fails a test.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import writes
+from proxy import MOMENTS, Moment, Proxy
+
+from engine import (
+    EventSubscriber,
+    PermanentError,
+    RetryableError,
+    TaskRequest,
+    Workflow,
+    events,
+    leases,
+    schedules,
+    steps,
+    tasks,
+    timing,
+)
+from engine.db import Database, connect
+from engine.errors import NotFound, TaskerError, WrongState
+from engine.events import EventDelivery
+from engine.leases import WorkerIdentity
+from engine.registry import HandlerRegistry
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sql"))
+
+from invariants import assert_invariants
+
+LEASE = timedelta(seconds=30)
+ACTOR = "tests"
+PATIENCE_SECONDS = 10.0
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """`act` sends the statement and is interrupted at it; `after` is what others do then; `holds` must be true at last."""
+
+    act: Callable[[str], object]
+    after: Callable[[], object]
+    holds: Callable[[], bool]
+
+
+class World:
+    """The test's database: by the proxy for the one who is interrupted, straight for everybody else."""
+
+    def __init__(self, url: str, proxied: str, conn: psycopg.Connection[Any]) -> None:
+        self.url, self.proxied, self.conn = url, proxied, conn
+        self.db = Database(url, max_size=2)
+        self.pair = Workflow("pair", namespace="crash", version="1.0.0")
+        self.pair.define("first", retry_limit=3)
+        self.pair.define("second", depends_on_step="first", retry_limit=3)
+        self.definition_id = tasks.register_definition(self.db, self.pair.definition)
+        self.heard: list[tuple[int, str]] = []
+
+    def launch(self, key: str | None = None) -> str:
+        return tasks.submit(self.db, TaskRequest("pair", "crash", idempotency_key=key))
+
+    def worker(self, connection: psycopg.Connection[Any] | None = None) -> WorkerIdentity:
+        return leases.register_worker(
+            connection or self.conn, name="crash", runner="none", concurrency=8, definitions=[self.definition_id], lease=LEASE
+        )
+
+    def claim(self, who: WorkerIdentity, number: int = 1) -> list[leases.Held]:
+        rows = leases.complete_and_claim(self.conn, who, claim_no=number, done=(), want=8, definitions=f"{{{self.definition_id}}}")
+        return [(row[0], row[1], row[3]) for row in rows]
+
+    def fail_first(self) -> str:
+        """A task that has failed in its first step."""
+        task = self.launch()
+        who = self.worker()
+        held = self.claim(who)
+        leases.fail_steps(self.conn, who, [(*one, '{"type": "x", "message": "x", "code": null, "retryable": false, "delay": null}') for one in held])
+        return task
+
+    def finish(self) -> None:
+        """Every engine there was is dead; another one takes its steps over and does what is to be done."""
+        self.conn.execute("update tasker_worker set lease_until = tasker_clock() - interval '1 second'")
+        who = self.worker()
+        while leases.reap_workers(self.conn, who):
+            pass
+        self.conn.execute("update tasker_delayed set run_at = tasker_clock() - interval '1 second'")
+        held, number = self.claim(who), 1
+        while held:
+            number += 1
+            done = [(*one, '"done"') for one in sorted(held)]
+            rows = leases.complete_and_claim(self.conn, who, claim_no=number, done=done, want=8, definitions=f"{{{self.definition_id}}}")
+            held = [(row[0], row[1], row[3]) for row in rows]
+
+    def count(self, query: str, *parameters: Any) -> int:
+        row = self.conn.execute(query.encode(), parameters).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def all_completed_once(self, steps_of_task: int = 2) -> bool:
+        total = self.count("select count(*) from tasker_task")
+        completed = "select count(*) from tasker_history where to_state = 4 and step_no is "
+        return (
+            self.count("select count(*) from tasker_task where state = 4") == total
+            and self.count(completed + "not null") == total * steps_of_task
+            and self.count(completed + "null") == total
+        )
+
+    def ended_once(self, task: str, state: int) -> bool:
+        query = "select count(*) from tasker_history h join tasker_task t using (task_no) where t.task_id = %s and h.step_no is null and h.to_state = %s"
+        return self.count("select state from tasker_task where task_id = %s", task) == state and self.count(query, task, state) == 1
+
+    def move(self, name: str, task: str, step_no: int) -> int:
+        query = "select count(*) from tasker_history h join tasker_task t using (task_no) where t.task_id = %s and h.step_no = %s and h.actor is not null"
+        return self.count(query, task, step_no)
+
+
+@pytest.fixture(scope="module")
+def kept_url(admin: psycopg.Connection[Any], server: Any, template: str) -> Iterator[str]:
+    """One database for all points, emptied of all but definitions before each: cheaper than a new one."""
+    name = f"crash_{os.getpid()}"
+    admin.execute(f"create database {name} template {template} owner tasker".encode())
+    yield f"{server.url.rpartition('/')[0]}/{name}"
+    admin.execute(f"drop database {name} with (force)".encode())
+
+
+@pytest.fixture
+def database_url(kept_url: str) -> str:
+    with psycopg.connect(kept_url, autocommit=True) as connection:
+        tables = connection.execute("select string_agg(tablename, ', ') from pg_tables where tablename ~ '^tasker_' and tablename !~ 'schema_version|definition|template|namespace'").fetchone()
+        assert tables is not None
+        connection.execute(f"truncate {tables[0]}".encode())
+    return kept_url
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is defined here is registered with nobody else."""
+    monkeypatch.setattr(HandlerRegistry, "_instance", HandlerRegistry())
+
+
+@pytest.fixture
+def world(database_url: str, proxied_url: str, conn: psycopg.Connection[Any]) -> Iterator[World]:
+    stage = World(database_url, proxied_url, conn)
+    yield stage
+    stage.db.close()
+
+
+def in_pool(call: Callable[[Database], object]) -> Callable[[str], None]:
+    """The call by a process with a pool of its own."""
+
+    def act(url: str) -> None:
+        database = Database(url, max_size=1)
+        try:
+            call(database)
+        finally:
+            database.close()
+
+    return act
+
+
+def in_session(call: Callable[[psycopg.Connection[Any]], object]) -> Callable[[str], None]:
+    """The call by an engine's own connection."""
+
+    def act(url: str) -> None:
+        with connect(url, options=leases.SESSION) as connection:
+            call(connection)
+
+    return act
+
+
+def again(world: World, call: Callable[[Database], object]) -> Callable[[], None]:
+    """The same is asked once more; that it was done already is an answer."""
+
+    def after() -> None:
+        with suppress(WrongState, NotFound):
+            call(world.db)
+
+    return after
+
+
+# ---- what clients and operators ask for
+
+
+def create_tasks(world: World) -> Point:
+    def ask(db: Database) -> str:
+        return tasks.submit(db, TaskRequest("pair", "crash", idempotency_key="k"))
+
+    return Point(in_pool(ask), again(world, ask), lambda: world.count("select count(*) from tasker_task") == 1)
+
+
+def register_definition(world: World) -> Point:
+    fresh = Workflow(f"fresh_{next(_numbers)}", namespace="crash", version="1.0.0")
+    fresh.define("only")
+
+    def ask(db: Database) -> int:
+        return tasks.register_definition(db, fresh.definition)
+
+    counts = "select count(*) from tasker_definition d join tasker_template p using (definition_id) where d.name = %s"
+    return Point(in_pool(ask), again(world, ask), lambda: world.count(counts, fresh.name) == 1)
+
+
+def cancel_task(world: World) -> Point:
+    task = world.launch()
+
+    def ask(db: Database) -> object:
+        return tasks.cancel_task(db, task, actor=ACTOR)
+
+    return Point(in_pool(ask), again(world, ask), lambda: world.ended_once(task, 6))
+
+
+def retry_task(world: World) -> Point:
+    task = world.fail_first()
+
+    def ask(db: Database) -> object:
+        return tasks.retry_task(db, task, actor=ACTOR)
+
+    def after() -> None:
+        again(world, ask)()
+        world.finish()
+
+    return Point(in_pool(ask), after, lambda: world.ended_once(task, 4) and world.move("retry", task, 0) == 1)
+
+
+def step_action(ask: Callable[[Database, str], object], *, failed: bool, state: int) -> Callable[[World], Point]:
+    """An operator's action on the first step of a task."""
+
+    def scenario(world: World) -> Point:
+        task = world.fail_first() if failed else world.launch()
+
+        def after() -> None:
+            again(world, lambda db: ask(db, task))()
+            world.finish()
+
+        return Point(in_pool(lambda db: ask(db, task)), after, lambda: world.ended_once(task, state) and world.move("", task, 0) == 1)
+
+    return scenario
+
+
+def publish_event(world: World) -> Point:
+    """An event that is published again is another one: at least once is what is promised."""
+    task = world.launch()
+
+    def ask(db: Database) -> int:
+        return events.publish_event(db, "crash.happened", {"n": 1}, task=task)
+
+    return Point(in_pool(ask), again(world, ask), lambda: world.count("select count(*) from tasker_custom_event") in (1, 2))
+
+
+# ---- schedules
+
+
+def scheduled(world: World) -> int:
+    row = schedules.add_schedule(world.db, timing.every("1h"), name="pair", namespace="crash", actor=ACTOR)
+    world.conn.execute("update tasker_schedule set next_run_at = tasker_clock() - interval '1 second'")
+    return row.schedule_id
+
+
+def fire_due(world: World) -> Point:
+    """The engine that was firing is gone; when its lease is over another one makes the same task, or finds it made."""
+    scheduled(world)
+
+    def after() -> None:
+        world.conn.execute("update tasker_schedule set claimed_until = tasker_clock() where claimed_until is not null")
+        schedules.fire_due(world.db)
+
+    once = "select count(*) from tasker_task"
+    waits = "select count(*) from tasker_schedule where next_run_at > tasker_clock() and claimed_until is null"
+    return Point(in_pool(schedules.fire_due), after, lambda: world.count(once) == 1 and world.count(waits) == 1)
+
+
+def note_schedule_run(world: World) -> Point:
+    """The task an operator asked for is there; whether the schedule lists it is for display alone."""
+    schedule = scheduled(world)
+
+    def ask(db: Database) -> str:
+        return schedules.run_schedule(db, schedule, actor=ACTOR)
+
+    def holds() -> bool:
+        listed = world.count("select cardinality(recent_task_ids) from tasker_schedule")
+        return world.count("select count(*) from tasker_task") == 1 and listed in (0, 1)
+
+    return Point(in_pool(ask), lambda: None, holds)
+
+
+def add_schedule(world: World) -> Point:
+    """Nobody asks again by himself: the schedule is there once or not at all, and then whole."""
+
+    def ask(db: Database) -> object:
+        return schedules.add_schedule(db, timing.every("1h"), name="pair", namespace="crash", actor=ACTOR)
+
+    return Point(in_pool(ask), lambda: None, lambda: world.count("select count(*) from tasker_schedule") in (0, 1))
+
+
+def schedule_action(ask: Callable[[Database, int], object], holds: str) -> Callable[[World], Point]:
+    def scenario(world: World) -> Point:
+        schedule = scheduled(world)
+        if "not paused" in holds:
+            schedules.pause_schedule(world.db, schedule, actor=ACTOR)
+        return Point(in_pool(lambda db: ask(db, schedule)), again(world, lambda db: ask(db, schedule)), lambda: world.count(holds) == 1)
+
+    return scenario
+
+
+# ---- engines
+
+
+def register_worker(world: World) -> Point:
+    """An engine that was not told its id starts anew under another; the first holds nothing and is forgotten."""
+    task = world.launch()
+    return Point(in_session(lambda connection: world.worker(connection)), world.finish, lambda: world.ended_once(task, 4))
+
+
+def heartbeat(world: World) -> Point:
+    task = world.launch()
+    who = world.worker()
+    world.claim(who)
+    act = in_session(lambda connection: leases.heartbeat(connection, who, definitions=[world.definition_id], draining=False))
+    return Point(act, world.finish, lambda: world.ended_once(task, 4) and world.all_completed_once())
+
+
+def claim(world: World) -> Point:
+    world.launch()
+    who = world.worker()
+    act = in_session(lambda one: leases.complete_and_claim(one, who, claim_no=1, done=(), want=8, definitions=f"{{{world.definition_id}}}"))
+    return Point(act, world.finish, world.all_completed_once)
+
+
+def complete(count: int) -> Callable[[World], Point]:
+    """Reports of a few steps and of many take different ways."""
+
+    def scenario(world: World) -> Point:
+        for _ in range(count):
+            world.launch()
+        who = world.worker()
+        done = [(*one, '"done"') for one in sorted(world.claim(who))]
+        act = in_session(lambda one: leases.complete_and_claim(one, who, claim_no=2, done=done, want=8, definitions=f"{{{world.definition_id}}}"))
+        return Point(act, world.finish, world.all_completed_once)
+
+    return scenario
+
+
+def fail_steps(world: World) -> Point:
+    world.launch()
+    who = world.worker()
+    failed = [(*one, '{"type": "x", "message": "x", "code": null, "retryable": true, "delay": 0}') for one in world.claim(who)]
+    return Point(in_session(lambda one: leases.fail_steps(one, who, failed)), world.finish, world.all_completed_once)
+
+
+def release_steps(world: World) -> Point:
+    world.launch()
+    who = world.worker()
+    held = world.claim(who)
+    return Point(in_session(lambda one: leases.release_steps(one, who, held)), world.finish, world.all_completed_once)
+
+
+def reap_workers(world: World) -> Point:
+    """The rescuer dies in the rescue; the next one rescues."""
+    world.launch()
+    dead, rescuer = world.worker(), world.worker()
+    world.claim(dead)
+    world.conn.execute("update tasker_worker set lease_until = tasker_clock() where worker_id = %s", [dead.worker_id])
+    return Point(in_session(lambda one: leases.reap_workers(one, rescuer)), world.finish, world.all_completed_once)
+
+
+def retire_worker(world: World) -> Point:
+    world.launch()
+    who = world.worker()
+    world.claim(who)
+    return Point(in_session(lambda one: leases.retire_worker(one, who)), world.finish, world.all_completed_once)
+
+
+# ---- subscribers
+
+
+def delivery(world: World, refuse: Exception | None = None) -> Point:
+    """The engine that delivered is gone; another takes the subscription over and the event arrives, at least once."""
+    heard: list[int] = []
+    refusals = [refuse] if refuse else []
+
+    class Listener(EventSubscriber):
+        subscribe_to = ["task.completed"]
+        from_start = True
+
+        def handle_task_completed(self, event: dict[str, Any]) -> None:
+            if refusals:
+                raise refusals[0]
+            heard.append(event["event_id"])
+
+    registry = HandlerRegistry()
+    registry.add_subscriber(Listener)
+    task = world.launch()
+    world.finish()
+
+    def deliver(db: Database) -> None:
+        one = EventDelivery(db, registry)
+        one.subscribe()
+        one.deliver_due()
+        one.settle(PATIENCE_SECONDS)
+        one.stop(PATIENCE_SECONDS)
+
+    def after() -> None:
+        refusals.clear()
+        world.conn.execute("update tasker_subscription set lease_until = tasker_clock() where owner is not null")
+        world.conn.execute("update tasker_subscription set next_try_at = tasker_clock() where next_try_at is not null")
+        deliver(world.db)
+
+    def holds() -> bool:
+        laid_aside = world.count("select count(*) from tasker_undelivered")
+        return world.ended_once(task, 4) and len(set(heard)) + laid_aside >= 1
+
+    return Point(in_pool(deliver), after, holds)
+
+
+def refused(error: Exception) -> Callable[[World], Point]:
+    return lambda world: delivery(world, error)
+
+
+SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
+    "tasker_create_tasks": [create_tasks, fire_due],
+    "tasker_register_definition": [register_definition],
+    "tasker_cancel_task": [cancel_task],
+    "tasker_retry_task": [retry_task],
+    "tasker_cancel_step": [step_action(lambda db, task: steps.cancel_step(db, task, "first", actor=ACTOR), failed=False, state=6)],
+    "tasker_retry_step": [step_action(lambda db, task: steps.retry_step(db, task, "first", actor=ACTOR), failed=True, state=4)],
+    "tasker_skip_step": [step_action(lambda db, task: steps.skip_step(db, task, "first", actor=ACTOR), failed=True, state=4)],
+    "tasker_resolve_step": [step_action(lambda db, task: steps.resolve_step(db, task, "first", result=1, actor=ACTOR), failed=True, state=4)],
+    "tasker_publish_event": [publish_event],
+    "tasker_add_schedule": [add_schedule],
+    "tasker_pause_schedule": [
+        schedule_action(lambda db, one: schedules.pause_schedule(db, one, actor=ACTOR), "select count(*) from tasker_schedule where paused")
+    ],
+    "tasker_resume_schedule": [
+        schedule_action(lambda db, one: schedules.resume_schedule(db, one, actor=ACTOR), "select count(*) from tasker_schedule where not paused")
+    ],
+    "tasker_remove_schedule": [schedule_action(schedules.remove_schedule, "select 1 - count(*) from tasker_schedule")],
+    "tasker_claim_due_schedules": [fire_due],
+    "tasker_advance_schedule": [fire_due],
+    "tasker_note_schedule_run": [note_schedule_run],
+    "tasker_register_worker": [register_worker],
+    "tasker_heartbeat": [heartbeat],
+    "tasker_complete_and_claim": [claim, complete(1), complete(6)],
+    "tasker_fail_steps": [fail_steps],
+    "tasker_release_steps": [release_steps],
+    "tasker_reap_workers": [reap_workers],
+    "tasker_retire_worker": [retire_worker],
+    "tasker_subscribe": [delivery],
+    "tasker_take_subscription": [delivery],
+    "tasker_record_delivery": [delivery],
+    "tasker_postpone_event": [refused(RetryableError("not now"))],
+    "tasker_lay_aside_event": [refused(PermanentError("never"))],
+    "tasker_leave_subscriptions": [delivery],
+}
+POINTS = [(statement, number, moment) for statement, found in SCENARIOS.items() for number in range(len(found)) for moment in MOMENTS]
+
+
+def test_every_statement_that_writes_has_its_crash_points() -> None:
+    found = writes.statements()
+    assert set(found) == set(SCENARIOS), {name: found[name] for name in set(found) - set(SCENARIOS)}
+
+
+@pytest.mark.parametrize(("statement", "number", "moment"), POINTS)
+def test_whoever_dies_there_loses_and_doubles_nothing(
+    world: World, proxy: Proxy, conn: psycopg.Connection[Any], statement: str, number: int, moment: Moment
+) -> None:
+    point = SCENARIOS[statement][number](world)
+    snare = proxy.set_snare(rf"\b{statement}\b", moment)
+    with suppress(TaskerError, psycopg.Error):
+        point.act(world.proxied)
+    assert snare.sprung.wait(PATIENCE_SECONDS), "the statement never came by"
+    point.after()
+    assert point.holds()
+    assert_invariants(conn)

@@ -1,0 +1,96 @@
+"""Three engines and the dashboard at work, and one kind of fault after the other: whatever happens, the checker finds nothing.
+
+Those that are not marked run with every change; `make faults` runs all of them, and then a night's worth at random.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import faults
+import pytest
+from arena import Arena, until
+from checker import summary
+
+pytestmark = pytest.mark.timeout(300)
+
+SEED = 20_240
+TREES = 30
+FANS = 50
+OUTAGE_SECONDS = 12.0
+ATTEMPTS_PER_SECOND = 15
+NIGHTLY_ONLY = (
+    faults.cut_reports,
+    faults.deliver_late_to_slow_steps,
+    faults.delay_all,
+    faults.throttle_all,
+    faults.reset_all,
+    faults.refuse_one,
+    faults.use_up_connections,
+    faults.drain_engine_with_long_steps,
+    faults.hold_rows,
+    faults.lock_table,
+    faults.deadlock_storm,
+    faults.change_schema,
+)
+
+
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """One installation for all faults; each must leave it whole."""
+    installation = Arena(tmp_path_factory.mktemp("arena"), seed=SEED)
+    try:
+        installation.start_engines(3)
+        installation.start_web()
+        yield installation
+    finally:
+        installation.end()
+
+
+def marked(fault: faults.Fault) -> object:
+    return pytest.param(fault, id=fault.__name__, marks=[pytest.mark.nightly] if fault in NIGHTLY_ONLY else [])
+
+
+@pytest.mark.parametrize("fault", [marked(fault) for fault in faults.NIGHTLY])
+def test_nothing_is_lost_or_doubled_by(arena: Arena, fault: faults.Fault) -> None:
+    arena.start_engines(3)
+    arena.run_load([fault], trees=TREES)
+    arena.assert_kept()
+    assert arena.faults[-1].hit(arena.ledger.all()), "the fault met nothing that was running, so it proves nothing"
+
+
+def test_every_join_of_a_thousand_branches_runs_once(arena: Arena) -> None:
+    arena.start_engines(3)
+    arena.submit("fan", FANS)
+    arena.settle()
+    arena.assert_kept()
+
+
+def test_a_subscriber_heard_of_every_end_in_order(arena: Arena) -> None:
+    """Through all that was done before."""
+    arena.start_engines(3)
+    arena.submit("tree", 20)
+    arena.settle()
+    violations = arena.verdict(hearing=True)
+    assert not violations, summary(violations)
+
+
+def test_an_outage_is_borne_with_few_words_and_few_attempts(arena: Arena) -> None:
+    """The engine does not end, asks at a bounded rate, says so once in ten seconds, and works again when it may."""
+    arena.start_engines(3)
+    engine = arena.living()[0]
+    said, asked = len(engine.said()), engine.proxy.accepted
+    with arena.fault("an engine reset for longer than its lease", engine), engine.proxy.behaving("reset"):
+        time.sleep(OUTAGE_SECONDS)
+    attempts, words = engine.proxy.accepted - asked, engine.said()[said:]
+    assert engine.alive
+    assert attempts < OUTAGE_SECONDS * ATTEMPTS_PER_SECOND
+    assert 1 <= words.count("WARNING") <= 2, words
+    assert "Traceback" not in words
+    begun = time.monotonic()
+    until(lambda: set(engine.workers()) - set(arena.touched), "the engine to start anew")
+    arena.run_load([], trees=20)
+    arena.assert_kept()
+    assert "answers again" in engine.said()[said:], time.monotonic() - begun
+

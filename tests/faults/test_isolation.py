@@ -1,0 +1,130 @@
+"""Steps that harm their process, one of each kind twice, among forty trees on one engine: they end as failed with their cause, and nobody else notices."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from arena import LEASE_SECONDS, Arena, until
+from checker import RUNNING, check, summary
+
+pytestmark = pytest.mark.timeout(300)
+
+CAUSES = {
+    "exit": ("worker_crashed", "exit"),
+    "segfault": ("worker_crashed", "SIGSEGV"),
+    "kill": ("worker_crashed", "SIGKILL"),
+    "abort": ("worker_crashed", "SIGABRT"),
+    "memory": ("worker_crashed", "SIGKILL"),
+    "loop": ("timeout", ""),
+    "interpreter": ("timeout", ""),
+}
+ATTEMPTS = 2
+LIMIT_SECONDS = 1.5
+TIMEOUT_MARGIN_SECONDS = 2.0
+DRAIN_MARGIN_SECONDS = 1.0
+LOADED_SECONDS = 4.0
+"""What a machine that others use as well may add; the figures in docs/reliability.md are of an idle one."""
+
+
+class Heartbeats:
+    """The longest time that the engine's lease went without renewal, looked at from outside."""
+
+    def __init__(self, arena: Arena) -> None:
+        self.longest = 0.0
+        self._arena, self._over = arena, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> float:
+        self._over.set()
+        self._thread.join()
+        return self.longest
+
+    def _watch(self) -> None:
+        with self._arena.direct() as conn:
+            while not self._over.wait(0.1):
+                row = conn.execute("select extract(epoch from max(clock_timestamp() - seen_at))::float8 from tasker_worker").fetchone()
+                assert row is not None
+                self.longest = max(self.longest, row[0] or 0.0)
+
+
+def test_harmful_steps_end_failed_with_their_cause_and_harm_no_one(tmp_path: Path) -> None:
+    arena = Arena(tmp_path)
+    try:
+        arena.start_engines(1)
+        engine = arena.engines[0]
+        workers = engine.workers()
+        heartbeats = Heartbeats(arena)
+        trees = arena.submit("tree", 20)
+        harmful = {key: kind for kind in CAUSES for key in arena.submit("poison", 2, {"by": kind})}
+        trees += arena.submit("tree", 20)
+        until(lambda: not arena.open_tasks(), "every task to end", 90)
+        longest = heartbeats.stop()
+        violations = check(arena.evidence())
+        assert not violations, summary(violations)
+        assert engine.alive
+        assert engine.workers() == workers
+        assert longest < LEASE_SECONDS
+        for key, kind in harmful.items():
+            check_harmful(arena, arena.accepted[key], *CAUSES[kind])
+        check_neighbours(arena, [arena.accepted[key] for key in trees])
+    finally:
+        arena.end()
+
+
+def check_harmful(arena: Arena, task: str, cause: str, words: str) -> None:
+    """The step was tried as often as it may be, said why it ended each time, and nothing that waits for it began."""
+    with arena.direct() as conn:
+        rows = conn.execute(
+            """
+            select h.detail ->> 'type', h.detail ->> 'message',
+                   extract(epoch from h.at - lag(h.at) over (order by h.event_id))::float8 as seconds, h.to_state, h.from_state
+              from tasker_history h join tasker_task t using (task_no) where t.task_id = %s and h.step_no = 0 order by h.event_id
+            """,
+            [task],
+        ).fetchall()
+        states = conn.execute("select s.state, s.attempts from tasker_step s join tasker_task t using (task_no) where t.task_id = %s order by step_no", [task]).fetchall()
+    ended = [row for row in rows if row[4] == RUNNING]
+    assert [row[0] for row in ended] == [cause] * ATTEMPTS, (cause, words, ended)
+    assert all(words in row[1] for row in ended), ended
+    assert all(row[2] < LIMIT_SECONDS + TIMEOUT_MARGIN_SECONDS + LOADED_SECONDS for row in ended if cause == "timeout"), ended
+    assert states == [(5, ATTEMPTS), (0, 0)]
+
+
+def check_neighbours(arena: Arena, tasks: list[str]) -> None:
+    """No attempt of theirs was charged to them but the one that fails by itself."""
+    with arena.direct() as conn:
+        row = conn.execute(
+            """
+            select count(*) from tasker_history h join tasker_task t using (task_no)
+             where t.task_id = any(%s::uuid[]) and h.detail ->> 'type' in ('worker_crashed', 'timeout')
+            """,
+            [tasks],
+        ).fetchone()
+    assert row == (0,)
+
+
+def test_a_draining_engine_ends_within_its_grace_time_and_its_steps_go_on_at_once_uncharged(tmp_path: Path) -> None:
+    arena = Arena(tmp_path)
+    try:
+        arena.start_engines(2)
+        first = arena.engines[0]
+        keys = arena.submit("slow", 12, {"seconds": 8})
+        until(lambda: first.label in arena.engines_at_work(), "both engines to work")
+        begun = time.monotonic()
+        first.process.terminate()
+        first.process.wait(30)
+        seconds = time.monotonic() - begun
+        assert seconds < arena.grace + DRAIN_MARGIN_SECONDS + LOADED_SECONDS
+        arena.settle()
+        violations = check(arena.evidence())
+        assert not violations, summary(violations)
+        with arena.direct() as conn:
+            rows = conn.execute("select max(attempts) from tasker_step").fetchone()
+        assert rows == (1,)
+        assert len(keys) == 12
+    finally:
+        arena.end()
