@@ -16,7 +16,7 @@ from psycopg import Connection
 
 from engine import leases, retention, tasks
 from engine.bench import flows
-from engine.bench.place import throwaway_database
+from engine.bench.place import BULK_SECONDS, throwaway_database
 from engine.db import Database, connect
 from engine.requests import TaskRequest
 from engine.retention import BATCHES_PER_ROUND, STEPS_PER_BATCH, Dropped, Sweep
@@ -31,7 +31,7 @@ ALONE_SECONDS = 5.0
 def main() -> None:
     """Prints what was measured."""
     with throwaway_database(Settings.from_environ()) as url:
-        db = Database(url, max_size=2)
+        db = Database(url, max_size=2, call_seconds=BULK_SECONDS)
         try:
             _measure(db, url)
         finally:

@@ -29,6 +29,8 @@ from engine import (
     Workflow,
     events,
     leases,
+    presets,
+    retention,
     schedules,
     steps,
     tasks,
@@ -94,17 +96,38 @@ class World:
 
     def finish(self) -> None:
         """Every engine there was is dead; another one takes its steps over and does what is to be done."""
-        self.conn.execute("update tasker_worker set lease_until = tasker_clock() - interval '1 second'")
-        who = self.worker()
-        while leases.reap_workers(self.conn, who):
-            pass
-        self.conn.execute("update tasker_delayed set run_at = tasker_clock() - interval '1 second'")
+        who = self.take_over()
         held, number = self.claim(who), 1
         while held:
             number += 1
             done = [(*one, '"done"') for one in sorted(held)]
             rows = leases.complete_and_claim(self.conn, who, claim_no=number, done=done, want=8, definitions=f"{{{self.definition_id}}}")
             held = [(row[0], row[1], row[3]) for row in rows]
+
+    def launch_of(self, name: str, *, decision: bool) -> str:
+        """A task of another workflow, which is what is claimed from now on: a decision between left and right, or a fan over a list."""
+        flow = Workflow(name, namespace="crash", version="1.0.0")
+        flow.define("choose" if decision else "list", decision=decision, handler_class="flows.first")
+        if decision:
+            flow.define("left", depends_on_step="choose")
+            flow.define("right", depends_on_step="choose")
+        else:
+            flow.define("each", depends_on_step="list", for_each="list", handler_class="flows.work")
+        self.definition_id = tasks.register_definition(self.db, flow.definition)
+        return tasks.submit(self.db, TaskRequest(name, "crash"))
+
+    def take_over(self) -> WorkerIdentity:
+        """Every engine there was is dead; the steps they held may be claimed by the one that is returned."""
+        self.conn.execute("update tasker_worker set lease_until = tasker_clock() - interval '1 second'")
+        who = self.worker()
+        while leases.reap_workers(self.conn, who):
+            pass
+        self.conn.execute("update tasker_delayed set run_at = tasker_clock() - interval '1 second'")
+        return who
+
+    def notes(self, task: str) -> int:
+        query = "select count(*) from tasker_history h join tasker_task t using (task_no) where t.task_id = %s and h.step_no is null and h.from_state = h.to_state"
+        return self.count(query, task)
 
     def count(self, query: str, *parameters: Any) -> int:
         row = self.conn.execute(query.encode(), parameters).fetchone()
@@ -251,6 +274,91 @@ def step_action(ask: Callable[[Database, str], object], *, failed: bool, state: 
     return scenario
 
 
+def pause_task(world: World) -> Point:
+    task = world.launch()
+
+    def ask(db: Database) -> object:
+        return tasks.pause_task(db, task, actor=ACTOR)
+
+    return Point(in_pool(ask), again(world, ask), lambda: world.notes(task) == 1 and world.count("select count(*) from tasker_task where paused") == 1)
+
+
+def resume_task(world: World) -> Point:
+    task = world.launch()
+    tasks.pause_task(world.db, task, actor=ACTOR)
+
+    def ask(db: Database) -> object:
+        return tasks.resume_task(db, task, actor=ACTOR)
+
+    def after() -> None:
+        again(world, ask)()
+        world.finish()
+
+    return Point(in_pool(ask), after, lambda: world.ended_once(task, 4) and world.notes(task) == 2)
+
+
+def retry_downstream(world: World) -> Point:
+    task = world.launch()
+    world.finish()
+
+    def ask(db: Database) -> object:
+        return steps.retry_downstream(db, task, "first", actor=ACTOR)
+
+    def after() -> None:
+        again(world, ask)()
+        world.finish()
+
+    ends = "select count(*) from tasker_history where step_no is not null and to_state = 4"
+    return Point(in_pool(ask), after, lambda: world.count(ends) == 4 and world.count("select count(*) from tasker_task where state = 4") == 1)
+
+
+def note_task(world: World) -> Point:
+    """A note that is written again is another one."""
+    task = world.launch()
+
+    def ask(db: Database) -> None:
+        tasks.note_task(db, task, actor=ACTOR, note="see ticket 7")
+
+    return Point(in_pool(ask), again(world, ask), lambda: world.notes(task) in (1, 2))
+
+
+def setting(ask: Callable[[Database], object], holds: Callable[[Database], bool], *before: Callable[[Database], object]) -> Callable[[World], Point]:
+    """Something that is so afterwards however often it is asked for."""
+
+    def scenario(world: World) -> Point:
+        for prepare in before:
+            prepare(world.db)
+        return Point(in_pool(ask), again(world, ask), lambda: holds(world.db))
+
+    return scenario
+
+
+def keep_preset(db: Database) -> None:
+    presets.keep_preset(db, "crash", "pair", "usual", {"n": 1}, actor=ACTOR)
+
+
+def set_retention(db: Database) -> None:
+    retention.set_retention(db, "crash", timedelta(days=1), actor=ACTOR)
+
+
+def drop_tasks(world: World) -> Point:
+    """The engine that was dropping is gone; the next sweep drops what is left, and never what is open."""
+    world.launch()
+    world.finish()
+    world.conn.execute("update tasker_task set created_at = created_at - interval '9 days', finished_at = finished_at - interval '9 days'")
+    world.launch()
+    set_retention(world.db)
+
+    def sweep(db: Database) -> None:
+        retention.Sweep(db).finish()
+
+    def holds() -> bool:
+        retention.follow_default(world.db, "crash")
+        return world.count("select count(*) from tasker_task") == 1 and world.count("select count(*) from tasker_step") == 2
+
+    return Point(in_pool(sweep), again(world, sweep), holds)
+
+
 def publish_event(world: World) -> Point:
     """An event that is published again is another one: at least once is what is promised."""
     task = world.launch()
@@ -384,6 +492,49 @@ def retire_worker(world: World) -> Point:
     return Point(in_session(lambda one: leases.retire_worker(one, who)), world.finish, world.all_completed_once)
 
 
+def decide_steps(world: World) -> Point:
+    task, who = world.launch_of("choice", decision=True), world.worker()
+
+    def decide(connection: psycopg.Connection[Any], mine: WorkerIdentity, held: list[leases.Held]) -> None:
+        if decided := [(*one, '["left"]') for one in held if one[1] == 0]:
+            leases.decide_steps(connection, mine, decided)
+
+    held = world.claim(who)
+
+    def after() -> None:
+        other = world.take_over()
+        decide(world.conn, other, world.claim(other))
+        world.finish()
+
+    skipped = "select count(*) from tasker_history where to_state = 7"
+    return Point(in_session(lambda one: decide(one, who, held)), after, lambda: world.ended_once(task, 4) and world.count(skipped) == 1)
+
+
+def expand_step(world: World) -> Point:
+    task, who = world.launch_of("fan", decision=False), world.worker()
+    listed = [(*one, "[1, 2, 3]") for one in world.claim(who)]
+    rows = leases.complete_and_claim(world.conn, who, claim_no=2, done=listed, want=8, definitions=f"{{{world.definition_id}}}")
+    [due] = [(row[0], row[1], row[3]) for row in rows]
+
+    def after() -> None:
+        other = world.take_over()
+        number = 1
+        while held := world.claim(other, number):
+            number += 2
+            for one in [one for one in held if one[1] == 1]:
+                leases.expand_step(world.conn, other, one)
+            done = [(*one, "7") for one in sorted(held) if one[1] != 1]
+            leases.complete_and_claim(world.conn, other, claim_no=number - 1, done=done, want=0, definitions=None)
+
+    made = "select count(*) from tasker_step where item_no is not null"
+    joined = "select count(*) from tasker_step where result = '[7, 7, 7]'"
+    return Point(
+        in_session(lambda one: leases.expand_step(one, who, due)),
+        after,
+        lambda: world.ended_once(task, 4) and world.count(made) == 3 and world.count(joined) == 1,
+    )
+
+
 # ---- subscribers
 
 
@@ -435,6 +586,24 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     "tasker_register_definition": [register_definition],
     "tasker_cancel_task": [cancel_task],
     "tasker_retry_task": [retry_task],
+    "tasker_pause_task": [pause_task],
+    "tasker_resume_task": [resume_task],
+    "tasker_retry_downstream": [retry_downstream],
+    "tasker_note_task": [note_task],
+    "tasker_keep_preset": [setting(keep_preset, lambda db: presets.presets(db, "crash", "pair") == ["usual"])],
+    "tasker_remove_preset": [
+        setting(lambda db: presets.remove_preset(db, "crash", "pair", "usual"), lambda db: presets.presets(db, "crash", "pair") == [], keep_preset)
+    ],
+    "tasker_set_retention": [setting(set_retention, lambda db: retention.retention_of(db, "crash").retention == timedelta(days=1))],
+    "tasker_follow_retention": [
+        setting(lambda db: retention.follow_default(db, "crash"), lambda db: retention.retention_of(db, "crash").by_default, set_retention)
+    ],
+    "tasker_set_default_retention": [
+        setting(lambda db: retention.set_default(db, None, actor=ACTOR), lambda db: retention.default_retention(db) is None, set_retention)
+    ],
+    "tasker_drop_tasks": [drop_tasks],
+    "tasker_decide_steps": [decide_steps],
+    "tasker_expand_step": [expand_step],
     "tasker_cancel_step": [step_action(lambda db, task: steps.cancel_step(db, task, "first", actor=ACTOR), failed=False, state=6)],
     "tasker_retry_step": [step_action(lambda db, task: steps.retry_step(db, task, "first", actor=ACTOR), failed=True, state=4)],
     "tasker_skip_step": [step_action(lambda db, task: steps.skip_step(db, task, "first", actor=ACTOR), failed=True, state=4)],
