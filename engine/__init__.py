@@ -20,11 +20,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from engine.definition import Backoff, StepTemplate, TaskDefinition
 from engine.errors import DefinitionError, NotFound, PermanentError, RequestError, RetryableError, TaskerError
-from engine.handlers import EventSubscriber, StepHandler, TaskHandler, Workflow, register_handler
+from engine.handlers import ATTEMPT, EventSubscriber, StepHandler, TaskHandler, Workflow, register_handler
 from engine.registry import HandlerFactory, HandlerRegistry
 from engine.requests import TaskRequest
 
@@ -73,6 +74,8 @@ def __getattr__(name: str) -> Any:
 def submit(request: TaskRequest) -> str:
     """Create the task in the default database; returns its id, or the first task's for a repeated idempotency key.
 
+    In a handler it is a child of the handler's task and step, and carries the correlation id on: the task's, else the task's own id.
+    A handler may run twice, so it should give an idempotency key, such as `f"{task.task_id}:refund"`.
     Raises RequestError with every problem, NotFound for an unknown workflow, KeyReused, DatabaseUnavailable.
     """
     return submit_many([request])[0]
@@ -82,7 +85,7 @@ def submit_many(requests: Iterable[TaskRequest]) -> list[str]:
     """Create all tasks in one transaction, or none; returns their ids in order."""
     from engine import tasks
 
-    wanted = list(requests)
+    wanted = [_as_child(request) for request in requests]
     database = default_database()
     try:
         return tasks.submit_many(database, wanted)
@@ -130,6 +133,15 @@ def _default_url() -> str:
     if not embedded.status(settings.data_dir).running:
         raise DatabaseUnavailable("no database: set TASKER_DATABASE_URL, or start `tasker up`")
     return embedded.ensure_server(settings.data_dir).url
+
+
+def _as_child(request: TaskRequest) -> TaskRequest:
+    attempt = ATTEMPT.get()
+    if attempt is None or request.parent_task_id is not None:
+        return request
+    task, step = attempt
+    correlation_id = request.correlation_id or task.correlation_id or task.task_id
+    return replace(request, parent_task_id=task.task_id, parent_step=step.name, correlation_id=correlation_id)
 
 
 def _introduce(database: Database, requests: list[TaskRequest]) -> bool:

@@ -9,6 +9,7 @@ import copy
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, ClassVar, Protocol, TypeVar, overload
 
 from engine import json_text
@@ -376,6 +377,10 @@ class Step:
     def cancel_requested(self) -> bool:
         """Whether someone wants this step to stop; long work should look now and then."""
         return self._flag is not None and self._flag.is_set()
+
+
+ATTEMPT: ContextVar[tuple[Task, Step] | None] = ContextVar("tasker_attempt", default=None)
+"""The attempt whose handler runs here, so that what it submits is known as its child."""
 
 
 class Ancestor:

@@ -164,14 +164,25 @@ def task(db: Database, task_id: str, *, items: int | None = None, item: str | No
     With `items` only so many of each map step's items, failed and running ones before others, and the one named `item`.
     """
     found = db.rows(
-        f"select {_TASK_COLUMNS}, t.context, t.reason, t.source_system, t.cancel_requested_at, t.definition_id from tasker_tasks t where t.task_id = %(id)s",
+        f"select {_TASK_COLUMNS}, t.context, t.reason, t.source_system, t.cancel_requested_at, t.parent_task_id, t.parent_step, t.definition_id from tasker_tasks t where t.task_id = %(id)s",
         {"id": known_id(task_id)},
     )
     if not found:
         raise NotFound(_no_task(task_id))
     columns = found[0]
     steps = _steps(db, task_id, columns[-1], items=items, item=item)
-    return TaskDetail(*(_task_row(columns[:18]), *columns[18:], steps))
+    context, reason, source_system, cancel_requested_at, parent_id, parent_step, definition_id = columns[18:]
+    parent = (str(parent_id) if parent_id else None, parent_step)
+    return TaskDetail(_task_row(columns[:18]), context, reason, source_system, cancel_requested_at, definition_id, steps, *parent)
+
+
+def children(db: Database, task_id: str, *, limit: int = 50) -> tuple[TaskRow, ...]:
+    """The tasks that the task's steps have submitted, the oldest first."""
+    found = db.rows(
+        f"select {_TASK_COLUMNS} from tasker_tasks t where t.parent_task_id = %(id)s order by t.task_no limit %(limit)s",
+        {"id": known_id(task_id), "limit": limit},
+    )
+    return tuple(_task_row(row) for row in found)
 
 
 def task_row(db: Database, task_id: str) -> TaskRow:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from engine import json_text
 from engine.definition import head_problems, kind, nearest, shown
@@ -32,7 +33,8 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 class TaskRequest:
     """One task that is wanted. Without `version` it is the highest that is no pre-release; `run_at` without a zone is UTC.
 
-    Higher `priority` goes first. An `idempotency_key` makes a repetition answer the first task.
+    Higher `priority` goes first. An `idempotency_key` makes a repetition answer the first task. What a handler submits names
+    the handler's task and step as its parent by itself.
     Raises RequestError with everything that is wrong, save what only the workflow's definition can tell.
     """
 
@@ -49,6 +51,8 @@ class TaskRequest:
     correlation_id: str | None = None
     idempotency_key: str | None = None
     run_at: datetime | None = None
+    parent_task_id: str | None = None
+    parent_step: str | None = None
 
     def __post_init__(self) -> None:
         given = {one.name: getattr(self, one.name) for one in fields(self)}
@@ -174,6 +178,13 @@ def _entry_problems(path: str, item: Any, longest: int) -> list[Problem]:
     return found
 
 
+def _task_id(path: str, value: Any) -> Checked:
+    try:
+        return (None if value is None else str(UUID(value))), []
+    except (ValueError, AttributeError, TypeError):
+        return None, [Problem(path, "bad_id", f"{shown(value)} is no id of a task")]
+
+
 def _priority(path: str, value: Any) -> Checked:
     if isinstance(value, bool) or not isinstance(value, int):
         return 0, [Problem(path, "bad_type", f"must be an integer, not {kind(value)}")]
@@ -209,4 +220,6 @@ _CHECKS = {
     "correlation_id": _key,
     "idempotency_key": _key,
     "run_at": _moment,
+    "parent_task_id": _task_id,
+    "parent_step": _text,
 }

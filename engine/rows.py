@@ -173,6 +173,8 @@ class TaskDetail:
     cancel_requested_at: datetime | None
     definition_id: int
     steps: tuple[StepRow, ...]
+    parent_task_id: str | None = None
+    parent_step: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

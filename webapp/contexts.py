@@ -52,6 +52,7 @@ class TaskView:
     step_actions: dict[str, tuple[Action, ...]]
     more_items: dict[str, tuple[str, int]]
     step_urls: dict[str, str]
+    children: tuple[TaskRow, ...]
     is_open: bool
 
     @property
@@ -112,8 +113,10 @@ class StepView:
         return self.item_url(end) if end < self.step.item_count else None
 
 
-def task_view(detail: TaskDetail, activity: Sequence[ActivityRow], usual: UsualRow | None, now: datetime) -> TaskView:
-    """The view of a task as it is in `detail` at `now`, the database's time."""
+def task_view(
+    detail: TaskDetail, activity: Sequence[ActivityRow], usual: UsualRow | None, now: datetime, children: tuple[TaskRow, ...] = ()
+) -> TaskView:
+    """The view of a task as it is in `detail` at `now`, the database's time; `children` are the tasks that its steps submitted."""
     task = detail.task
     plain = [step for step in detail.steps if step.item_of is None]
     critical = telling_path(plain)
@@ -130,6 +133,7 @@ def task_view(detail: TaskDetail, activity: Sequence[ActivityRow], usual: UsualR
         step_actions={step.name: row_actions(task, step) for step in detail.steps},
         more_items=more_items(detail.steps),
         step_urls=step_urls(task.task_id, [step.name for step in detail.steps]),
+        children=children,
         is_open=task.state not in CLOSED_TASKS,
     )
 

@@ -28,7 +28,7 @@ from webapp.listing import list_tasks, read_filter, without
 from webapp.security import actor
 
 ACTIVITY_SHOWN = 100
-REGIONS = ("tasks/_state.html", "tasks/_graph.html", "tasks/_steps.html", "tasks/_activity.html")
+REGIONS = ("tasks/_state.html", "tasks/_graph.html", "tasks/_steps.html", "tasks/_children.html", "tasks/_activity.html")
 
 TIMELINE_REGIONS = ("tasks/_timeline.html",)
 
@@ -124,7 +124,8 @@ def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None, no
     """The page of a task, or its regions, as it is now."""
     detail = queries.task(database(), str(task_id), items=ITEMS_SHOWN)
     moves = queries.activity(database(), str(task_id), limit=ACTIVITY_SHOWN)
-    view = task_view(detail, moves, queries.usual(database(), detail.definition_id), queries.clock(database()))
+    usual, children = queries.usual(database(), detail.definition_id), queries.children(database(), str(task_id))
+    view = task_view(detail, moves, usual, queries.clock(database()), children)
     if asks_for_regions():
         return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view)
     return page("tasks/show.html", status=status, notice=notice, view=view, note=note)

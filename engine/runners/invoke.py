@@ -16,7 +16,7 @@ from engine import json_text
 from engine.binding import Binding, bindings
 from engine.definition import StepTemplate, TaskDefinition, chosen
 from engine.errors import DefinitionError, PermanentError, RetryableError
-from engine.handlers import Flag, Sequence, Step, Task
+from engine.handlers import ATTEMPT, Flag, Sequence, Step, Task
 from engine.runners import COMPLETED, DECIDED, FAILED, Item
 
 MAX_MESSAGE_BYTES = 8 << 10
@@ -60,11 +60,13 @@ def invoke(
         if binding.run is None:
             return COMPLETED, "null"
         template: StepTemplate = binding.template
-        result = binding.run(
-            Task(task_public_id, correlation_id, definition, context_json),
-            Sequence(definition, template.name, inputs, lookup),
-            Step(template, attempt, retry_limit, flag) if item is None else Step(template, attempt, retry_limit, flag, item.place, item.json),
-        )
+        task = Task(task_public_id, correlation_id, definition, context_json)
+        step = Step(template, attempt, retry_limit, flag) if item is None else Step(template, attempt, retry_limit, flag, item.place, item.json)
+        token = ATTEMPT.set((task, step))
+        try:
+            result = binding.run(task, Sequence(definition, template.name, inputs, lookup), step)
+        finally:
+            ATTEMPT.reset(token)
         if template.decision:
             return _decide(definition, binding, template_no, result)
         if result is None and binding.output is None:

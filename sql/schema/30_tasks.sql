@@ -18,6 +18,8 @@ create table tasker_task (
   source_system  text,
   reason         text,
   correlation_id text,
+  parent_task_id uuid,                      -- the task whose step submitted it, which may be gone since
+  parent_step    text,
   run_at         timestamptz,               -- not before; null starts at once
   created_at     timestamptz not null,
   started_at     timestamptz,
@@ -31,6 +33,7 @@ create index tasker_task_open on tasker_task (task_no) where finished_at is null
 create index tasker_task_failed on tasker_task (task_no) where failed_count > 0;
 create index tasker_task_of_definition on tasker_task (definition_id, task_no);
 create index tasker_task_correlation on tasker_task (correlation_id) where correlation_id is not null;
+create index tasker_task_parent on tasker_task (parent_task_id, task_no) where parent_task_id is not null;
 create index tasker_task_tags on tasker_task using gin (tags) where tags <> '{}';
 
 create table tasker_step (

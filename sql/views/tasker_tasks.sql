@@ -2,6 +2,6 @@
 create or replace view tasker_tasks as
 select t.task_id, t.task_no, d.namespace, d.name, d.version, tasker_state_name(t.state) as state, t.paused, t.priority, t.tags, t.initiator,
        t.reason, t.source_system, t.correlation_id, t.context, t.created_at, t.started_at, t.finished_at, t.run_at, t.cancel_requested_at,
-       d.step_count + t.item_count as step_count, t.failed_count, t.cancelled_count, t.definition_id, t.state as state_code
+       d.step_count + t.item_count as step_count, t.failed_count, t.cancelled_count, t.definition_id, t.state as state_code, t.parent_task_id, t.parent_step
   from tasker_task t
   join tasker_definition d using (definition_id);

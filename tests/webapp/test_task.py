@@ -85,9 +85,9 @@ def test_ids_that_name_nothing_are_not_found(client: FlaskClient) -> None:
 
 def test_htmx_gets_the_regions(client: FlaskClient, failed_task: str) -> None:
     regions = client.get(f"/tasks/{failed_task}", headers={"HX-Request": "true"}).text
-    for region in ("task-state", "task-graph", "task-steps", "task-activity"):
+    for region in ("task-state", "task-graph", "task-steps", "task-children", "task-activity"):
         assert f'id="{region}"' in regions
-    assert regions.count('hx-swap-oob="morph"') == 4
+    assert regions.count('hx-swap-oob="morph"') == 5
     assert "<html" not in regions
 
 

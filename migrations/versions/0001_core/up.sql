@@ -75,7 +75,7 @@ create table tasker_template (
 -- gladly walk all of a definition by an index of (definition_id, name) as find one step by the key
 create unique index tasker_template_name on tasker_template ((definition_id::text || ' ' || name));
 
--- source: schema/30_tasks.sql fe8b698b1502
+-- source: schema/30_tasks.sql 5f064126d901
 -- What runs: tasks, their steps, and the two queues a waiting step can stand in.
 -- No foreign keys here: rows are only made and removed by our functions, and the checks would halve the speed.
 
@@ -96,6 +96,8 @@ create table tasker_task (
   source_system  text,
   reason         text,
   correlation_id text,
+  parent_task_id uuid,                      -- the task whose step submitted it, which may be gone since
+  parent_step    text,
   run_at         timestamptz,               -- not before; null starts at once
   created_at     timestamptz not null,
   started_at     timestamptz,
@@ -109,6 +111,7 @@ create index tasker_task_open on tasker_task (task_no) where finished_at is null
 create index tasker_task_failed on tasker_task (task_no) where failed_count > 0;
 create index tasker_task_of_definition on tasker_task (definition_id, task_no);
 create index tasker_task_correlation on tasker_task (correlation_id) where correlation_id is not null;
+create index tasker_task_parent on tasker_task (parent_task_id, task_no) where parent_task_id is not null;
 create index tasker_task_tags on tasker_task using gin (tags) where tags <> '{}';
 
 create table tasker_step (
@@ -914,10 +917,10 @@ begin
 end
 $$;
 
--- source: functions/tasker_create_tasks.sql 2961b369f15e
+-- source: functions/tasker_create_tasks.sql c58c22d7adc2
 -- tasker_create_tasks: makes tasks with all their steps, in one statement per table whatever their number.
 --   p_requests  [{"definition_id", "context", "initiator", "source_system", "reason", "tags", "priority", "bypass_steps": [step names],
---                 "correlation_id", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
+--                 "correlation_id", "parent_task_id", "parent_step", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
 --   returns one row per request in its order; created is false when the idempotency key named an earlier task
 --   moves  roots -> ready (pending until run_at)     locks  idempotency keys, then definitions used for the first time, in order     events  none before the first claim
 --   raises WF005 when a key was used with another request, WF001 for an unknown definition
@@ -975,18 +978,19 @@ begin
     select element.place::int, nextval('tasker_task_no') as task_no, coalesce((v_ids ->> element.place::text)::uuid, gen_random_uuid()) as task_id,
            field.definition_id, coalesce(field.context, '{}') as context, field.initiator, field.source_system, field.reason,
            coalesce(field.tags, '{}') as tags, coalesce(field.priority, 0::smallint) as priority, field.bypass_steps, field.correlation_id,
+           field.parent_task_id, field.parent_step,
            case when field.run_at > v_now then field.run_at end as run_at
       from jsonb_array_elements(p_requests) with ordinality as element (value, place),
            jsonb_to_record(element.value) as field (definition_id int, context jsonb, initiator text, source_system text, reason text,
-             tags text[], priority smallint, bypass_steps text[], correlation_id text, run_at timestamptz)
+             tags text[], priority smallint, bypass_steps text[], correlation_id text, parent_task_id uuid, parent_step text, run_at timestamptz)
      where not v_earlier_ids ? element.place::text
   ),
   task as (
     insert into tasker_task (task_no, task_id, definition_id, remaining, priority, context, tags, initiator, source_system, reason,
-                             correlation_id, run_at, created_at)
+                             correlation_id, parent_task_id, parent_step, run_at, created_at)
     select r.task_no, r.task_id, r.definition_id,
            (select count(*) from tasker_template p where p.definition_id = r.definition_id and p.children = '{}'),
-           r.priority, r.context, r.tags, r.initiator, r.source_system, r.reason, r.correlation_id, r.run_at, v_now
+           r.priority, r.context, r.tags, r.initiator, r.source_system, r.reason, r.correlation_id, r.parent_task_id, r.parent_step, r.run_at, v_now
       from request r order by r.task_no
   ),
   step as (
@@ -3167,11 +3171,11 @@ select tasker_step_id(s.task_no, s.step_no) as step_id, t.task_id, s.task_no, s.
   join tasker_task t using (task_no)
   join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no);
 
--- source: views/tasker_tasks.sql b139d56c9a1c
+-- source: views/tasker_tasks.sql 96071b3df14b
 -- tasker_tasks: tasks in words, for people, lists and reports. One row per task; no counting of steps, so a page of it is cheap.
 create or replace view tasker_tasks as
 select t.task_id, t.task_no, d.namespace, d.name, d.version, tasker_state_name(t.state) as state, t.paused, t.priority, t.tags, t.initiator,
        t.reason, t.source_system, t.correlation_id, t.context, t.created_at, t.started_at, t.finished_at, t.run_at, t.cancel_requested_at,
-       d.step_count + t.item_count as step_count, t.failed_count, t.cancelled_count, t.definition_id, t.state as state_code
+       d.step_count + t.item_count as step_count, t.failed_count, t.cancelled_count, t.definition_id, t.state as state_code, t.parent_task_id, t.parent_step
   from tasker_task t
   join tasker_definition d using (definition_id);

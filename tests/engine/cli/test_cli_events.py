@@ -104,6 +104,32 @@ def test_the_engine_delivers_to_the_subscribers_of_its_handlers_and_one_can_see_
     assert "OrderMonitor" in shop.run("events", "--subscribers").out
 
 
+def test_what_a_handler_submits_from_its_own_process_is_a_child_of_its_task(terminal: Terminal) -> None:
+    terminal.write(
+        '''
+        from engine import TaskRequest, Workflow, submit
+
+        refund = Workflow("refund", namespace="shop")
+
+        @refund.step
+        def pay(task):
+            return task.correlation_id
+
+        returns = Workflow("take_back", namespace="shop")
+
+        @returns.step
+        def order_refund(task):
+            return submit(TaskRequest("refund", "shop", idempotency_key=f"{task.task_id}:refund"))
+        '''
+    )
+    terminal.environment["TASKER_HANDLERS"] = str(terminal.folder / "handlers")
+    terminal.start("engine", "--runner", "processes")
+    parent = terminal.run("launch", "shop/take_back", "--correlation-id", "req-9", "--wait", "--json").json()
+    child = parent["steps"]["order_refund"]["result"]
+    shown = until(lambda: (found := terminal.run("show", child, "--json").json())["state"] == "completed" and found, "the child to end", 30)
+    assert shown["steps"]["pay"]["result"] == "req-9"
+
+
 def test_a_handler_publishes_from_its_own_process(terminal: Terminal) -> None:
     terminal.write(
         '''

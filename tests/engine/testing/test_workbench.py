@@ -16,6 +16,7 @@ from engine import (
     TaskHandler,
     TaskRequest,
     Workflow,
+    queries,
     submit,
 )
 from engine.handlers import Sequence, Step, StepTemplates, Task
@@ -149,8 +150,23 @@ def test_bad_input_is_refused_as_in_production(tasker: Workbench) -> None:
 def test_a_task_that_a_handler_submits_runs_too(tasker: Workbench) -> None:
     tasker.stub("charge", lambda: {"charged": submit(TaskRequest("count", "kit", context={"x": 1}))})
     HandlerRegistry.instance().register(Counting())
+    parent = tasker.run(orders, {"order_id": 7}, correlation_id="req-7")
+    child = parent.result("charge")["charged"]
+    assert tasker.task(child).state == "completed"
+    detail = queries.task(tasker.db, child)
+    assert (detail.parent_task_id, detail.parent_step, detail.task.correlation_id) == (parent.task_id, "charge", "req-7")
+    assert [row.task_id for row in queries.children(tasker.db, parent.task_id)] == [child]
+
+
+def test_without_a_correlation_id_the_parents_own_id_serves(tasker: Workbench) -> None:
+    tasker.stub("charge", lambda: {"charged": submit(TaskRequest("count", "kit"))})
+    HandlerRegistry.instance().register(Counting())
     parent = tasker.run(orders, {"order_id": 7})
-    assert tasker.task(parent.result("charge")["charged"]).state == "completed"
+    assert queries.task(tasker.db, parent.result("charge")["charged"]).task.correlation_id == parent.task_id
+
+
+def test_what_no_handler_submits_has_no_parent(tasker: Workbench) -> None:
+    assert queries.task(tasker.db, tasker.run(Counting).task_id).parent_task_id is None
 
 
 returns = Workflow("take_back", namespace="kit", version="1.0.0")
