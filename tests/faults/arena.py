@@ -70,17 +70,18 @@ def until(look: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS) -
 
 @dataclass(slots=True)
 class FaultRecord:
-    """One fault that was injected, into one engine or all, and when it began and ended (monotonic)."""
+    """One fault that was injected, into one engine or all, when it began and ended (monotonic), and how many executions it found under way."""
 
     kind: str
     target: str
     began: float
+    found: int
     ended: float = 0.0
 
     def hit(self, runs: Sequence[Run]) -> int:
-        """How many executions were under way where and while it lasted."""
+        """How many executions were under way where it began, or were begun there while it lasted."""
         there = (run for run in runs if self.target in (run.engine, "all"))
-        return sum(run.start <= self.ended and (run.end is None or run.end >= self.began) for run in there)
+        return self.found + sum(self.began <= run.start <= self.ended for run in there)
 
     def as_json(self, since: float, runs: Sequence[Run]) -> dict[str, Any]:
         times = {"at": round(self.began - since, 2), "seconds": round(self.ended - self.began, 2)}
@@ -336,7 +337,8 @@ class Arena:
     @contextmanager
     def fault(self, kind: str, target: EngineProcess | None = None) -> Iterator[FaultRecord]:
         """Writes the fault down; what it is aimed at may lose its steps from now on."""
-        record = FaultRecord(kind, target.label if target else "all", time.monotonic())
+        found = len(self.ledger.running(target.label if target else None))
+        record = FaultRecord(kind, target.label if target else "all", time.monotonic(), found)
         self.faults.append(record)
         print(f"{record.began - self.began:8.1f} s  {kind} ({record.target})", flush=True)
         began, aimed_at = time.time(), [target] if target else self.living()

@@ -47,9 +47,10 @@ class Ledger:
         return self.runs
 
     def running(self, engine: str | None = None) -> list[Run]:
-        """The executions that have begun and not ended, on one engine or on all; those of the dead stay among them."""
+        """The executions that are under way, on one engine or on all: begun, not ended, and their process lives."""
         self._look()
-        return [run for run in map(self._all.__getitem__, sorted(self._open)) if engine in (None, run.engine)]
+        begun = [run for run in map(self._all.__getitem__, sorted(self._open)) if engine in (None, run.engine)]
+        return [run for run in begun if Path(f"/proc/{run.pid}").exists()]
 
     def _look(self) -> None:
         with self._book:
