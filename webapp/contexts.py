@@ -132,7 +132,7 @@ def task_view(
         actions=task_actions(task, stopping=detail.cancel_requested_at is not None),
         step_actions={step.name: row_actions(task, step) for step in detail.steps},
         more_items=more_items(detail.steps),
-        step_urls=step_urls(task.task_id, [step.name for step in detail.steps]),
+        step_urls=step_urls(task.task_id, [step.name for step in detail.steps] + [move.step_name for move in activity if move.step_name]),
         children=children,
         is_open=task.state not in CLOSED_TASKS,
     )

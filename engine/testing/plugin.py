@@ -20,11 +20,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def tasker_databases() -> Iterator[Databases]:
     """Copies of a migrated database on a throw-away PostgreSQL that all test processes share."""
-    import psycopg
-
+    from engine.db import connect
     from engine.testing.server import Databases, shared_server
 
-    with shared_server("workflows") as server, psycopg.connect(server.admin_url, autocommit=True) as admin:
+    with shared_server("workflows") as server, connect(server.admin_url, application_name="tasker test") as admin:
         yield Databases(server, admin)
 
 

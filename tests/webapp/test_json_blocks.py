@@ -32,7 +32,7 @@ def test_objects_and_lists_fold_and_say_how_much_they_hold() -> None:
         "x" * 1_048_576,
         ["y" * 100] * 10_000,
         {f"key {no}": no for no in range(50_000)},
-        json.loads("[" * 900 + "]" * 900),
+        json.loads("[" * 64 + "]" * 64),
         [[["z" * 1000] * 100] * 100] * 3,
     ],
     ids=["one text", "many texts", "many keys", "deep", "nested"],

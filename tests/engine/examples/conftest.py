@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from engine import testing
 from engine.examples.services import URL_VARIABLE, Services, start_services
+from engine.testing import one_step
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def same_task(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every `run_step` of the test runs a step of one and the same task, as a second attempt does."""
-    monkeypatch.setattr(testing, "uuid", SimpleNamespace(uuid4=lambda: "0f6d2c1e-0000-4000-8000-000000000001"))
+    monkeypatch.setattr(one_step, "uuid", SimpleNamespace(uuid4=lambda: "0f6d2c1e-0000-4000-8000-000000000001"))
 
 
 @pytest.fixture
