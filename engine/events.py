@@ -348,6 +348,11 @@ class EventDelivery:
         )
         self.subscriptions = tuple(one for one in known if one.types)
 
+    @property
+    def reached(self) -> int:
+        """The event id up to which what is due was looked at."""
+        return self._horizon.decided
+
     def subscribe(self) -> None:
         """Every subscriber has its place; what happens from now on reaches it."""
         for subscription in self.subscriptions:
