@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import select
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 POOL_TIMEOUT_SECONDS = 2
 CALL_SECONDS = 10.0
 CHECK_SECONDS = 2.0
+ASK_AGAIN_SECONDS = 1.0
 OUTAGE_LOG_SECONDS = 10.0
 NEWS_CHANNEL = "tasker_news"
 READY_CHANNEL = "tasker_ready"
@@ -73,6 +75,7 @@ class TimedConnection(Connection[tuple[Any, ...]]):
     """
 
     call_seconds = CALL_SECONDS
+    _answered_at = 0.0
 
     def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
         try:
@@ -82,10 +85,23 @@ class TimedConnection(Connection[tuple[Any, ...]]):
             raise psycopg.OperationalError(f"no answer within {self.call_seconds:g} s") from error
 
     def check(self) -> None:
-        """It answers, and soon: one that stalled while it lay in a pool must not cost its next user the whole limit. Raises OperationalError."""
+        """It answers, and soon: one that stalled while it lay in a pool must not cost its next user the whole limit. Raises OperationalError.
+
+        One that answered a moment ago is not asked again, unless it has something to say unasked: that it ends, most likely.
+        """
+        if time.monotonic() - self._answered_at < ASK_AGAIN_SECONDS and not _has_news(self.fileno()):
+            return
         limit, self.call_seconds = self.call_seconds, min(CHECK_SECONDS, self.call_seconds)
         ConnectionPool.check_connection(self)
         self.call_seconds = limit
+        self._answered_at = time.monotonic()
+
+
+def _has_news(descriptor: int) -> bool:
+    """Whether something has arrived there, be it the end."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _until(gen: PQGen[T], deadline: float) -> PQGen[T]:

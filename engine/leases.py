@@ -23,6 +23,10 @@ SESSION = "-c enable_seqscan=off -c plan_cache_mode=force_generic_plan"
 right only for a small table must never be made, and none is made anew for each call, which costs more than the call itself."""
 
 
+CUT_SECONDS = 1.0
+"""What is left of a lease when another engine sees that the lock of `lock_worker` is free: the default grace of tasker_reap_workers."""
+
+
 CALLS_PER_LEASE = 3
 """A call that stalls, and the same call made anew, must not cost the lease."""
 

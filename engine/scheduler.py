@@ -243,12 +243,13 @@ class Engine:
         self.worker.wake()
         self._ask_to_stop()
         while not self._stop.is_set():
-            for notification in connection.notifies(timeout=LISTEN_SECONDS, stop_after=1):
-                if notification.channel == CANCEL_CHANNEL:
-                    self._ask_to_stop()
-                else:
-                    self.worker.wake()
-            connection.execute("select 1")
+            heard = {notification.channel for notification in connection.notifies(timeout=LISTEN_SECONDS, stop_after=1)}
+            if CANCEL_CHANNEL in heard:
+                self._ask_to_stop()
+            if READY_CHANNEL in heard:
+                self.worker.claim()
+            if not heard:
+                connection.execute("select 1")
 
 
 def register_definitions(db: Database, registry: HandlerRegistry) -> dict[int, TaskDefinition]:

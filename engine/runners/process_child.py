@@ -95,6 +95,7 @@ class Child:
         self._cells, self._cell = board.cells, 2 * slot
         self._find = find
         self._inbox: deque[tuple[Any, ...]] = deque()
+        self._may_start_until = 0.0
         self._held: list[tuple[int, int, str, int]] = []
         self._sending = threading.Lock()
         self._idle = threading.Lock()
@@ -133,6 +134,9 @@ class Child:
             if call[9] and held:
                 self._flush()
             started = clock()
+            if started > self._may_start_until:
+                self._send((wire.RETURNED, [call[0]]))
+                continue
             cells[head + 1] = started
             cells[head] = call[0]
             kind, payload = run_one(call)
@@ -215,7 +219,8 @@ class Child:
     def _take(self, message: Message) -> None:
         kind = message[0]
         if kind == wire.RUN:
-            self._inbox.extend(message[1])
+            self._may_start_until = message[1]
+            self._inbox.extend(message[2])
             self._wake()
         elif kind == wire.RECALL:
             self._give_back()

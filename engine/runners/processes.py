@@ -84,6 +84,7 @@ class ProcessesRunner:
     def __init__(self, concurrency: int | None = None, *, sources: Sequence[str], grace: float = 30.0) -> None:
         self.concurrency = concurrency or max(2, os.cpu_count() or 2)
         self.grace = grace
+        self.may_start_until = math.inf
         self.problems: list[str] = []
         self._sources = list(sources)
         self._lock = threading.Lock()  # guards everything below
@@ -253,7 +254,7 @@ class ProcessesRunner:
     # ------------------------------------------------------------------ handing out
 
     def _dispatch(self) -> None:
-        if not self._waiting:
+        if not self._waiting or time.monotonic() > self.may_start_until:
             return
         free = [child for child in self._children.values() if child.takes_more(AHEAD_SECONDS)]
         if not free:
@@ -285,7 +286,7 @@ class ProcessesRunner:
             )  # fmt: skip
         if batch:
             self._moved_at = time.monotonic()
-            child.link.send((wire.RUN, batch))
+            child.link.send((wire.RUN, self.may_start_until * 1e9, batch))
 
     def _give_back(self, calls: list[StepCall]) -> None:
         """Calls that a child held but never started: they wait again, in front, as if nothing had happened."""

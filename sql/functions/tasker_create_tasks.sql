@@ -78,7 +78,8 @@ begin
     select r.task_no, p.step_no, r.definition_id, cardinality(p.parents),
            case when p.parents = '{}' and r.run_at is null and not (p.name = any(coalesce(r.bypass_steps, '{}'))) then 1 else 0 end,
            p.retry_limit, p.children = '{}', p.name = any(coalesce(r.bypass_steps, '{}')), nullif(p.children, '{}')
-      from request r join tasker_template p on p.definition_id = r.definition_id
+      from request r
+     cross join lateral (select * from tasker_template t where t.definition_id = r.definition_id offset 0) p   -- by key, however many definitions there are
      order by r.task_no, p.step_no
     returning tasker_step.task_no, tasker_step.step_no, tasker_step.definition_id, tasker_step.state, tasker_step.pending
   ),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 import tracemalloc
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -53,3 +55,21 @@ def test_a_join_over_ten_thousand_parents_reads_their_results_one_by_one(
         tracemalloc.stop()
     assert queries.results(db, task_id, ["join"]) == {"join": READ * CHARACTERS}
     assert peaks[0] < READ * CHARACTERS / 2
+
+
+def test_nothing_may_begin_once_the_lease_is_over(db: Database, conn: psycopg.Connection[Any], database_url: str) -> None:
+    definition = TaskDefinition("tests", "leased", version="1.0.0", steps=(StepTemplate("only", handler_class=lambda: None),))
+    runner = ThreadsRunner(1, grace=1)
+    worker = Worker(
+        database_url, runner, {tasks.register_definition(db, definition): definition}, name="test", runner_name="threads", concurrency=1, lease=timedelta(seconds=20)
+    )
+    worker.start()
+    try:
+        assert time.monotonic() + 15 < runner.may_start_until <= time.monotonic() + 20
+        conn.execute("update tasker_worker set lease_until = tasker_clock()")
+        worker.heartbeat(conn)
+        assert worker.lease_lost.is_set()
+        assert runner.may_start_until < time.monotonic()
+    finally:
+        worker.abandon()
+        runner.stop(0)

@@ -77,6 +77,14 @@ def test_a_pooled_connection_that_stalled_while_it_lay_idle_delays_its_next_user
     database.close()
 
 
+def test_a_pooled_connection_that_has_just_answered_is_replaced_when_it_was_closed_since(proxy: Proxy, proxied_url: str) -> None:
+    database = Database(proxied_url, call_seconds=LIMIT)
+    for _ in range(20):
+        assert database.value("select 1") == 1
+        proxy.tear()
+    database.close()
+
+
 def test_the_dashboards_lists_say_in_time_that_the_database_does_not_answer(proxy: Proxy, proxied_url: str) -> None:
     app = create_app(database_url=proxied_url)
     client = app.test_client()
@@ -87,7 +95,10 @@ def test_the_dashboards_lists_say_in_time_that_the_database_does_not_answer(prox
     assert answer.headers["Retry-After"]
 
 
-def test_a_list_is_unavailable_and_not_broken_when_every_connection_dies_at_its_first_word(proxy: Proxy, proxied_url: str) -> None:
+def test_a_list_is_unavailable_and_not_broken_when_every_connection_dies_at_its_first_word(
+    proxy: Proxy, proxied_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.db.ASK_AGAIN_SECONDS", 0.0)
     app = create_app(database_url=proxied_url)
     client = app.test_client()
     assert client.get("/tasks").status_code == 200

@@ -917,7 +917,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_create_tasks.sql c58c22d7adc2
+-- source: functions/tasker_create_tasks.sql 798f0a285a47
 -- tasker_create_tasks: makes tasks with all their steps, in one statement per table whatever their number.
 --   p_requests  [{"definition_id", "context", "initiator", "source_system", "reason", "tags", "priority", "bypass_steps": [step names],
 --                 "correlation_id", "parent_task_id", "parent_step", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
@@ -998,7 +998,8 @@ begin
     select r.task_no, p.step_no, r.definition_id, cardinality(p.parents),
            case when p.parents = '{}' and r.run_at is null and not (p.name = any(coalesce(r.bypass_steps, '{}'))) then 1 else 0 end,
            p.retry_limit, p.children = '{}', p.name = any(coalesce(r.bypass_steps, '{}')), nullif(p.children, '{}')
-      from request r join tasker_template p on p.definition_id = r.definition_id
+      from request r
+     cross join lateral (select * from tasker_template t where t.definition_id = r.definition_id offset 0) p   -- by key, however many definitions there are
      order by r.task_no, p.step_no
     returning tasker_step.task_no, tasker_step.step_no, tasker_step.definition_id, tasker_step.state, tasker_step.pending
   ),

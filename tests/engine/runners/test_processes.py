@@ -138,6 +138,39 @@ def test_calls_that_cannot_start_are_released_for_other_engines(start: Start, ca
     runner.stop(0)
 
 
+def test_nothing_begins_after_the_lease(start: Start, calls: Any, inbox: Any) -> None:
+    runner = start()
+    runner.may_start_until = time.monotonic() - 0.01
+    late = [calls("nothing") for _ in range(5)]
+    runner.submit(late)
+    assert {kind for kind, _ in inbox.wait(*late, seconds=2.5)} == {RELEASED}
+
+
+def test_what_a_child_holds_does_not_begin_after_the_lease_it_was_given_with(
+    start: Start, calls: Any, inbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine may be frozen and its children not: each of them looks for itself."""
+    monkeypatch.setattr("engine.runners.processes.RECALL_SECONDS", 60.0)
+    runner = start(1)
+    quick = [calls("sleep", seconds=0) for _ in range(50)]
+    runner.submit(quick)
+    inbox.wait(*quick)
+    runner.may_start_until = time.monotonic() + 0.2
+    longer, behind = calls("sleep", seconds=0.4), calls("sleep", seconds=0)
+    runner.submit([longer, behind])
+    assert inbox.wait(longer)[0] == COMPLETED
+    assert inbox.wait(behind, seconds=2.5)[0] == RELEASED
+
+
+def test_a_renewed_lease_lets_what_waited_begin(start: Start, calls: Any, inbox: Any) -> None:
+    runner = start()
+    runner.may_start_until = time.monotonic() - 0.01
+    call = calls("nothing")
+    runner.submit([call])
+    runner.may_start_until = time.monotonic() + 60
+    assert inbox.wait(call)[0] == COMPLETED
+
+
 def test_an_ancestors_result_is_looked_up(start: Start, calls: Any, inbox: Any) -> None:
     asked = []
 

@@ -142,6 +142,14 @@ def test_nothing_starts_after_a_stop(start: Start, calls: Any, inbox: Any) -> No
     assert runner.room() == 0
 
 
+def test_nothing_begins_after_the_lease(start: Start, calls: Any, inbox: Any) -> None:
+    runner = start()
+    runner.may_start_until = time.monotonic() - 0.01
+    call = calls("nothing")
+    runner.submit([call])
+    assert inbox.wait(call) == (RELEASED, None)
+
+
 def test_stop_and_submit_at_once_lose_nothing(start: Start, calls: Any, inbox: Any) -> None:
     # Forbids: a batch that enters between the release of the queue and the end of the threads.
     runner = start(4)
