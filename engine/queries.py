@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
+from engine import json_text
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
 from engine.rows import (
@@ -215,7 +216,7 @@ def outcome(db: Database, task_id: str) -> dict[str, Any]:
 
 def step(db: Database, task_id: str, step_name: str) -> StepDetail:
     """One step with input, parents' results, result and every attempt. Raises `NotFound`."""
-    detail = task(db, task_id, items=0, item=step_name)
+    detail = task(db, task_id, items=0, item=known_step(step_name))
     row = next((each for each in detail.steps if each.name == step_name), None)
     if row is None:
         raise NotFound(f'the task has no step "{step_name}"')
@@ -240,7 +241,7 @@ def items(db: Database, task_id: str, step_name: str, *, first: int = 0, limit: 
     found = db.rows("select t.definition_id from tasker_tasks t where t.task_id = %(id)s", {"id": known_id(task_id)})
     if not found:
         raise NotFound(f"there is no task {task_id}")
-    return _steps(db, task_id, found[0][0], items=limit, of=step_name, first=first)
+    return _steps(db, task_id, found[0][0], items=limit, of=known_step(step_name), first=first)
 
 
 def _item(db: Database, step_id: int) -> Any:
@@ -258,7 +259,7 @@ def downstream(db: Database, task_id: str, step_name: str) -> list[str]:
           join tasker_template p on p.definition_id = t.definition_id and p.step_no = again.step_no
          where t.task_id = %(task)s order by again.place
     """
-    return [row[0] for row in db.rows(query, {"task": known_id(task_id), "step": step_name})]
+    return [row[0] for row in db.rows(query, {"task": known_id(task_id), "step": known_step(step_name)})]
 
 
 def results(db: Database, task_id: str, names: list[str] | None = None) -> dict[str, Any]:
@@ -511,6 +512,13 @@ def known_id(task_id: str) -> str:
         return str(UUID(task_id))
     except (ValueError, AttributeError, TypeError):
         raise NotFound(f"there is no task {str(task_id)[:80]}") from None
+
+
+def known_step(step_name: str) -> str:
+    """The name as PostgreSQL reads it. Raises `NotFound` for text that it could not hold, so that no step is called so."""
+    if json_text.clean_text(step_name) != step_name:
+        raise NotFound(f"the task has no step {step_name[:80]!r}")
+    return step_name
 
 
 def _write_cursor(task_no: int) -> str:

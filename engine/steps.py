@@ -9,7 +9,7 @@ from engine import json_text
 from engine.db import Database
 from engine.definition import chosen
 from engine.errors import Problem, RequestError
-from engine.queries import definition, known_id, task_row
+from engine.queries import definition, known_id, known_step, task_row
 from engine.requests import TaskRequest, checked_context
 from engine.states import StepState
 
@@ -71,7 +71,7 @@ def resolve_step(db: Database, task_id: str, step_name: str, *, result: Any, act
 
 
 def _act(db: Database, query: Any, task_id: str, step_name: str, actor: str, reason: str | None, **more: Any) -> StepState:
-    return StepState(db.value(query, {"task": known_id(task_id), "step": step_name, "actor": actor, "reason": reason or None, **more}))
+    return StepState(db.value(query, {"task": known_id(task_id), "step": known_step(step_name), "actor": actor, "reason": reason or None, **more}))
 
 
 def _checked_fit(db: Database, task_id: str, step_name: str, result: Any) -> Any:
@@ -80,7 +80,7 @@ def _checked_fit(db: Database, task_id: str, step_name: str, result: Any) -> Any
           from tasker_tasks t join tasker_template p using (definition_id)
          where t.task_id = %(task)s and p.name = %(template)s
     """
-    found = db.rows(query, {"task": known_id(task_id), "template": step_name.partition("[")[0]})
+    found = db.rows(query, {"task": known_id(task_id), "template": known_step(step_name).partition("[")[0]})
     schema, decision, children = found[0] if found else (None, False, [])
     problems = _misfits(schema, result) if schema is not None else []
     if problems:

@@ -22,6 +22,7 @@ def init_app(app: Flask) -> None:
     app.config.setdefault("WTF_CSRF_TIME_LIMIT", None)
     app.config.setdefault("ALLOWED_HOSTS", allowed_hosts(os.environ.get("TASKER_ALLOWED_HOSTS", "")))
     app.before_request(refuse_unknown_host)
+    app.before_request(refuse_impossible_name)
     csrf.init_app(app)
     app.after_request(harden)
 
@@ -41,6 +42,12 @@ def refuse_unknown_host() -> None:
     allowed: tuple[str, ...] = current_app.config["ALLOWED_HOSTS"]
     if "*" not in allowed and _name(request.host) not in allowed:
         abort(400, "This dashboard does not answer for this host name. List it in TASKER_ALLOWED_HOSTS.")
+
+
+def refuse_impossible_name() -> None:
+    """PostgreSQL keeps no NUL, so nothing is called so, and asking it would be an error."""
+    if "\0" in request.path:
+        abort(404)
 
 
 def _name(host: str) -> str:

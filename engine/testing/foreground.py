@@ -24,6 +24,7 @@ class InlineRunner:
     """Runs every call at once, where it was submitted; a step's time limit is not watched, as nothing could end it."""
 
     may_wait = False
+    may_start_until = 0.0  # nobody else is there to whom a step could go meanwhile
 
     def __init__(self, stubs: Stubs) -> None:
         self._stubs = stubs

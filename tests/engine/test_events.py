@@ -20,7 +20,7 @@ from engine.events import EventDelivery, EventReader, Horizon, read_events
 from engine.registry import HandlerRegistry
 
 Conn = psycopg.Connection[Any]
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture

@@ -93,11 +93,11 @@ def test_what_is_no_expression_is_refused(expression: str) -> None:
 
 @pytest.mark.parametrize("expression", ["0 0 31 2 *", "0 0 30 2 *", "0 0 31 4,6,9,11 *", "0 0 */31 2 MON#5"])
 def test_a_time_that_never_comes_is_refused_at_once(expression: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(RequestError) as error:
         cron(expression)
     assert problems(error) == [("cron", "bad_cron")]
-    assert time.monotonic() - begun < 1
+    assert time.process_time() - begun < 5  # processor seconds: looking for it would take minutes
 
 
 def test_an_unknown_zone_is_refused_with_the_nearest_one() -> None:
@@ -177,10 +177,10 @@ def test_all_makes_up_for_each() -> None:
 
 @pytest.mark.parametrize("schedule", [cron("* * * * *", "Europe/Berlin"), every("1m")])
 def test_all_has_a_limit_and_keeps_the_newest(schedule: Timing) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     found, following = decided(schedule, "all", "2025-05-01T10:00", "2026-05-01T10:00:30")
     assert (len(found), found[-1], following) == (MAX_CATCH_UP, at("2026-05-01T10:00"), at("2026-05-01T10:01"))
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 5
 
 
 def test_an_interval_keeps_its_rhythm() -> None:

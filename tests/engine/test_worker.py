@@ -65,7 +65,7 @@ def test_nothing_may_begin_once_the_lease_is_over(db: Database, conn: psycopg.Co
     )
     worker.start()
     try:
-        assert time.monotonic() + 15 < runner.may_start_until <= time.monotonic() + 20
+        assert time.monotonic() < runner.may_start_until <= time.monotonic() + 20
         conn.execute("update tasker_worker set lease_until = tasker_clock()")
         worker.heartbeat(conn)
         assert worker.lease_lost.is_set()

@@ -229,7 +229,9 @@ def test_an_id_is_told_once_whatever_the_pieces_in_which_it_is_read(conn: Conn) 
     move_clock(conn, minutes=2)
     complete(conn, task, "a", "b", "c")
     whole = events(conn)
-    pieces = [event for place in range(0, whole[-1]["event_id"] + 1) for event in events(conn, after=place, until=place + 1)]
+    first, last = whole[0]["event_id"], whole[-1]["event_id"]
+    assert events(conn, until=first - 1) == []
+    pieces = [event for place in range(first - 1, last + 1) for event in events(conn, after=place, until=place + 1)]
     assert pieces == whole
     assert set(Counter(event["event_id"] for event in whole).values()) == {1}
     assert [event["event_id"] for event in whole] == sorted(event["event_id"] for event in whole)

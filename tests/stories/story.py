@@ -19,7 +19,7 @@ from engine.states import FINAL_TASK
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOK_SECONDS = 0.01
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 # What every handler file of a story begins with. A gate is a file: the test opens it, the handler waits for it.
 PRELUDE = '''

@@ -81,7 +81,7 @@ class Terminal:
         self._processes.append(process)
         return process
 
-    def finish(self, process: subprocess.Popen[str], seconds: float = 20) -> Ended:
+    def finish(self, process: subprocess.Popen[str], seconds: float = 60) -> Ended:
         """How a started command ended."""
         out, err = process.communicate(timeout=seconds)
         return Ended(process.returncode, out, err)
@@ -106,7 +106,7 @@ class Terminal:
                 del sys.modules[name]
 
 
-def until(look: Callable[[], Any], what: str, seconds: float = 15) -> Any:
+def until(look: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     """The first true answer."""
     deadline = time.monotonic() + seconds
     while not (answer := look()):

@@ -24,7 +24,7 @@ def desk(bare: Terminal, monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 def passes(folder: Path, *command: str) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("TASKER_", "PYTEST_", "COV_"))}
-    ended = subprocess.run([sys.executable, "-m", *command], cwd=folder, env={**clean, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=110, check=False)
+    ended = subprocess.run([sys.executable, "-m", *command], cwd=folder, env={**clean, "PYTHONPATH": str(ROOT), "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache")}, capture_output=True, text=True, timeout=110, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 

@@ -68,7 +68,7 @@ class Inbox:
                 self.order.append(call)
             self._news.notify_all()
 
-    def wait(self, *calls: StepCall, seconds: float = 10.0) -> Any:
+    def wait(self, *calls: StepCall, seconds: float = 30.0) -> Any:
         """The outcome of the call, or a list of outcomes, as soon as all are there."""
         with self._news:
             arrived = self._news.wait_for(lambda: all(call in self.outcomes for call in calls), seconds)
@@ -87,7 +87,7 @@ def inbox() -> Inbox:
 def eventually() -> Callable[..., bool]:
     """Waits for a condition that only another process can make true: `assert eventually(lambda: ...)`."""
 
-    def wait(condition: Callable[[], Any], seconds: float = 5.0) -> bool:
+    def wait(condition: Callable[[], Any], seconds: float = 30.0) -> bool:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
