@@ -4,7 +4,7 @@
 help:
 	@echo "make demo      start the example workflows, engine and dashboard (Ctrl-C stops everything)"
 	@echo "make test      run the whole test suite        ARGS='-k retry' narrows it"
-	@echo "make faults    the long fault runs: every kind of fault, seeded mistakes, a night's load (up to an hour)"
+	@echo "make faults    the long runs: every kind of fault, seeded mistakes, a night's load, damaged input (up to an hour)"
 	@echo "make faults-release   what only a release needs beside them"
 	@echo "make lint      ruff, mypy --strict, import contracts"
 	@echo "make revision NAME=what_changes   freeze sql/ into a migration"
@@ -23,7 +23,7 @@ test:
 # one after the other: they judge times, and want the machine to themselves
 faults:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
-	@exec .venv/bin/python -m pytest -m nightly tests/faults -s $(ARGS)
+	@exec .venv/bin/python -m pytest -m nightly tests/faults tests/fuzz tests/webapp/test_odd_requests.py -s $(ARGS)
 
 faults-release:
 	@sh .ci/python .ci/environment.py requirements-dev.lock

@@ -1,26 +1,27 @@
 """Brings a database to the schema that this version needs; called by `tasker db`, `tasker up` and the tests.
 
-The revisions are Alembic's. Their SQL is frozen beside them and runs on the driver's own connection.
+The revisions are Alembic's. Their SQL is frozen beside them and runs on the driver's own connection. Alembic takes a while to import,
+so it is only when there is something to do.
 """
+
+from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import psycopg
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, NullPool, create_engine
-from sqlalchemy.exc import DBAPIError
 
-from engine.db import CALL_SECONDS, connect, is_lost, unavailable
+from engine.db import CALL_SECONDS, connect, is_lost, translated, unavailable
 from engine.errors import DatabaseUnavailable, NotFound
 from engine.paths import migrations_folder
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection
 
 # An application that lives in the same database may have an `alembic_version` of its own.
 VERSION_TABLE = "tasker_schema_version"
@@ -41,6 +42,19 @@ class MigrationStatus:
     pending: tuple[str, ...]
 
 
+def is_current(url: str) -> bool:
+    """Whether the database is at the newest revision: one query, and no Alembic."""
+    newest = max(file.stem for file in (migrations_folder() / "versions").glob("[0-9]*.py"))
+    with connect(url, application_name="tasker migration") as connection:
+        try:
+            found = connection.execute(f"select version_num from {VERSION_TABLE}".encode()).fetchone()
+        except psycopg.errors.UndefinedTable:
+            return False
+        except psycopg.Error as error:
+            raise translated(error) from error
+    return found == (newest,)
+
+
 def upgrade(url: str, revision: str = "head", *, lock_timeout: timedelta = timedelta(seconds=5)) -> None:
     """Apply every revision up to `revision`, each one wholly or not at all.
 
@@ -48,12 +62,16 @@ def upgrade(url: str, revision: str = "head", *, lock_timeout: timedelta = timed
     for a table in use raises `DatabaseUnavailable`, as no connection does: a migration must not queue up the application.
     Raises `NotFound` when `revision`, or the one the database is at, is unknown to this version.
     """
+    from alembic import command
+
     with _only_migrator(url, lock_timeout) as config:
         command.upgrade(config, revision)
 
 
 def downgrade(url: str, revision: str, *, lock_timeout: timedelta = timedelta(seconds=5)) -> None:
     """Undo the revisions above `revision` (`base`: all of them, with their data); errors as for `upgrade`."""
+    from alembic import command
+
     with _only_migrator(url, lock_timeout) as config:
         command.downgrade(config, revision)
 
@@ -63,6 +81,9 @@ def status(url: str) -> MigrationStatus:
 
     A database ahead of this version has a `current` that is not among them; then nothing is pending.
     """
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     with _connection(url, CALL_SECONDS) as connection:
         current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
     script = ScriptDirectory.from_config(_config())
@@ -78,6 +99,8 @@ def _after(revisions: list[str], current: str | None) -> tuple[str, ...]:
 
 @contextmanager
 def _only_migrator(url: str, lock_timeout: timedelta) -> Iterator[Config]:
+    from alembic.util import CommandError
+
     with _connection(url, STATEMENT_SECONDS) as connection:
         try:
             _lock(connection, lock_timeout)
@@ -100,6 +123,9 @@ def _lock(connection: Connection, lock_timeout: timedelta) -> None:
 
 @contextmanager
 def _connection(url: str, call_seconds: float) -> Iterator[Connection]:
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.exc import DBAPIError
+
     # Opened by psycopg itself, so that whatever libpq takes as an address is taken here.
     def opened() -> psycopg.Connection:
         return connect(url, application_name="tasker migration", call_seconds=call_seconds, autocommit=False)
@@ -116,6 +142,8 @@ def _connection(url: str, call_seconds: float) -> Iterator[Connection]:
 
 
 def _config(connection: Connection | None = None) -> Config:
+    from alembic.config import Config
+
     config = Config(attributes={"connection": connection, "version_table": VERSION_TABLE})
     # The option is read by configparser, to which a lone % is the start of a reference.
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))

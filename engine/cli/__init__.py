@@ -7,25 +7,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import metadata
+from importlib import import_module
 
 import click
 
-from engine.cli.database import db
-from engine.cli.demonstration import demo
-from engine.cli.events import events
-from engine.cli.measure import bench
-from engine.cli.new import new
-from engine.cli.operate import cancel, pause, resolve, resume, retry, show, skip, tasks
-from engine.cli.retention import retention
-from engine.cli.schedules import schedule
-from engine.cli.serve import engine, up, web
-from engine.cli.workflows import check, graph, handlers, launch
 from engine.errors import TaskerError
 
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
+        from importlib import metadata
+
         try:
             click.echo(f"tasker {metadata.version('tasker-engine')}")
         except metadata.PackageNotFoundError:
@@ -33,7 +25,49 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
         context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+COMMANDS = {
+    "up": ("serve", "Database, engine and dashboard until Ctrl-C."),
+    "demo": ("demonstration", "Everything with example workflows, to look at and to play with."),
+    "engine": ("serve", "Run steps until SIGTERM or Ctrl-C; several engines may share a database."),
+    "web": ("serve", "Serve the dashboard until SIGTERM or Ctrl-C."),
+    "db": ("database", "Look after the database: its schema, and the embedded server."),
+    "new": ("new", "Write the first files of something new; nothing that exists is overwritten."),
+    "handlers": ("workflows", "List the workflows that handlers exist for."),
+    "check": ("workflows", "Check definitions without running them; exit 1 when one is not sound."),
+    "launch": ("workflows", "Create a task."),
+    "tasks": ("operate", "List tasks, newest first."),
+    "show": ("operate", "Show a task and what each of its steps waits for."),
+    "graph": ("workflows", "Print the steps of a task or workflow and what they wait for."),
+    "retry": ("operate", "Let a failed step, or every failed step of a task, try again."),
+    "cancel": ("operate", "Stop a task, or one step and what waits for it."),
+    "pause": ("operate", "Start nothing more of a task; running steps may end."),
+    "resume": ("operate", "Let a paused task go on."),
+    "resolve": ("operate", "Supply the outcome of a step by hand."),
+    "skip": ("operate", "Go on without a step."),
+    "schedule": ("schedules", "Run workflows again and again, at the times of a clock or after an interval."),
+    "retention": ("retention", "Say how long tasks are kept after their end."),
+    "events": ("events", "List the events there are, or follow them."),
+    "bench": ("measure", "Measure throughput, latency and readiness against the floors of this machine."),
+}
+"""Command -> its module in this package and what it does in a line. A module is imported when its command is called, as some take long."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(f"engine.cli.{COMMANDS[cmd_name][0]}"), cmd_name)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version and exit.")
 def tasker() -> None:
     """Run workflows of dependent steps on PostgreSQL, and see what they do.
@@ -43,13 +77,6 @@ def tasker() -> None:
     tasker up --handlers myflows                     everything, with yours
     tasker launch shop/process_order --context '{}'  start a task
     """
-
-
-for command in (
-    up, demo, engine, web, db, new, handlers, check, launch, tasks, show, graph, retry, cancel, pause, resume, resolve, skip,
-    schedule, retention, events, bench,
-):  # fmt: skip
-    tasker.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -68,13 +68,18 @@ def database_url(settings: Settings, *, upgrade: bool) -> str:
     """
     if settings.database_url is None:
         url = embedded.ensure_server(settings.data_dir).url
-        migrate.upgrade(url)
+        _upgraded(url)
         return url
     if upgrade:
-        migrate.upgrade(settings.database_url)
-    elif migrate.status(settings.database_url).pending:
+        _upgraded(settings.database_url)
+    elif not migrate.is_current(settings.database_url) and migrate.status(settings.database_url).pending:
         raise DatabaseUnavailable("the database has not the schema this version needs; run `tasker db upgrade`")
     return settings.database_url
+
+
+def _upgraded(url: str) -> None:
+    if not migrate.is_current(url):
+        migrate.upgrade(url)
 
 
 @contextmanager

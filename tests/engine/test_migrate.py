@@ -67,6 +67,18 @@ def test_status_leaves_an_empty_database_empty(empty_database_url: str) -> None:
         assert conn.execute("select to_regclass(%s)", [migrate.VERSION_TABLE]).fetchone() == (None,)
 
 
+def test_a_database_is_current_from_the_newest_revision_on(empty_database_url: str, broken_head: str) -> None:
+    migrate.upgrade(empty_database_url, broken_head)
+    assert not migrate.is_current(empty_database_url), "there is a newer one"
+
+
+def test_a_database_is_current_at_the_newest_revision_and_not_before(empty_database_url: str) -> None:
+    assert not migrate.is_current(empty_database_url)
+    migrate.upgrade(empty_database_url)
+    assert migrate.is_current(empty_database_url)
+    assert migrate.status(empty_database_url).pending == ()
+
+
 def test_a_second_upgrade_changes_nothing(empty_database_url: str) -> None:
     migrate.upgrade(empty_database_url)
     once = objects(empty_database_url)

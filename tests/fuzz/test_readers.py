@@ -47,7 +47,8 @@ FRAGMENTS = [
 ]  # fmt: skip
 VALUES: list[Any] = [
     None, True, False, 0, -1, 2**63, -(2**80), 1.0, float("nan"), float("-inf"), 1e308, "", "x" * 2_000, "\0", "\ud800", "\u202e", b"bytes", [], {}, [[]], {"a": {}}, {1: 2}, {None: 1}, set(), object(),
-    10**400, "http://127.0.0.1/", "#", "#/$defs/line", "(a+)+$", "(", "date-time", datetime.max, datetime(1, 1, 1, tzinfo=UTC), timedelta(days=9), Path("/"), "integer", ["integer", "null"], lambda: 1,
+    10**400, "http://127.0.0.1/", "#", "#/$defs/line", "(a+)+$", "(", "date-time", datetime.max,  # noqa: DTZ901
+    datetime(1, 1, 1, tzinfo=UTC), timedelta(days=9), Path("/"), "integer", ["integer", "null"], lambda: 1,
 ]  # fmt: skip
 
 Feed = Callable[[random.Random], object]
@@ -94,6 +95,11 @@ def is_storable(text: str) -> bool:
     return "\\u0000" not in plain.replace("\\\\", "") and bool(plain.encode())
 
 
+def refused_with_reasons(error: DefinitionError | RequestError) -> None:
+    assert error.problems
+    assert all(problem.code and problem.message for problem in error.problems)
+
+
 # ---- one door each
 
 
@@ -124,8 +130,7 @@ def read_workflow(chance: random.Random) -> None:
     try:
         load_text(damaged(WORKFLOW, chance)).definition.to_json()
     except DefinitionError as error:
-        assert 1 <= len(error.problems)
-        assert all(problem.code for problem in error.problems)
+        refused_with_reasons(error)
 
 
 def read_schema_and_request(chance: random.Random) -> None:
@@ -146,7 +151,7 @@ def read_request(chance: random.Random) -> None:
         try:
             TaskRequest.of(changed)
         except RequestError as error:
-            assert error.problems
+            refused_with_reasons(error)
 
 
 def read_timing(chance: random.Random) -> None:

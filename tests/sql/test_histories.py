@@ -609,7 +609,7 @@ class Histories(RuleBasedStateMachine):
 
 
 # one failing history takes minutes to shrink
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 def test_random_histories_go_as_the_model_says(conn: psycopg.Connection[Any]) -> None:
     machine = type("HistoriesHere", (Histories,), {"conn": conn})
     run_state_machine_as_test(
