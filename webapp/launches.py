@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import secrets
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +26,7 @@ from webapp.security import actor
 API_TASKS = "/api/v1/tasks"
 OPTIONS = ("reason", "tags", "priority", "correlation_id", "idempotency_key", "run_at")
 RESERVED = (*OPTIONS, "from_task", "preset", "mode")
+SHEET = re.compile(r"[\w-]{16,64}", re.ASCII)
 RAW = "context"  # the entry of webapp.forms that holds the whole context as JSON
 
 blueprint = Blueprint("launches", __name__)
@@ -40,6 +43,8 @@ class Launch:
     option_errors: dict[str, str] = field(default_factory=dict)
     errors: tuple[str, ...] = ()
     preset: str = ""
+    sheet: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    """The name of this one form: sent twice, by a double click or a reload, it makes one task."""
     key_holder: TaskRow | None = None
     commands: tuple[Command, ...] = ()
 
@@ -67,13 +72,18 @@ def launch(namespace: str, name: str, version: str) -> Response:
     wanted = request.form.get("_mode")
     if wanted and wanted != _mode():
         return _switched(definition, sent, wanted)
-    state = Launch(definition, sent, _mode(), _options(), preset=request.form.get("preset", "").strip())
+    state = _kept_sheet(Launch(definition, sent, _mode(), _options(), preset=request.form.get("preset", "").strip()))
     if sent.changed:
         return _page(state)
     pressed = next((answer for button, answer in BUTTONS.items() if button in request.form), None)
     if pressed:
         return pressed(state)
     return _made(state) if sent.validate() else _page(state, 422)
+
+
+def _kept_sheet(state: Launch) -> Launch:
+    sheet = request.form.get("sheet", "")
+    return replace(state, sheet=sheet) if SHEET.fullmatch(sheet) else state
 
 
 def _earlier_context(definition: DefinitionRow, options: dict[str, str]) -> dict[str, Any] | None:
@@ -125,10 +135,10 @@ def _raw_form(definition: DefinitionRow, context: dict[str, Any]) -> LaunchForm:
 def _switched(definition: DefinitionRow, sent: LaunchForm, mode: str) -> Response:
     """The other way of asking, holding what was entered; a text that is no JSON object has no fields to go into."""
     if mode == "fields" and not sent.validate() and not sent.context():
-        return _page(Launch(definition, sent, "json", _options()), 422)
+        return _page(_kept_sheet(Launch(definition, sent, "json", _options())), 422)
     context = sent.context()
     other = _raw_form(definition, context) if mode == "json" else launch_form(definition.schema, None, context)
-    return _page(Launch(definition, other, mode, _options()))
+    return _page(_kept_sheet(Launch(definition, other, mode, _options())))
 
 
 def _checked(state: Launch) -> Response:
@@ -181,15 +191,22 @@ BUTTONS = {"_check": _checked, "_show": _written, "_keep": _kept, "_remove_prese
 
 
 def _made(state: Launch) -> Response:
+    key = state.options["idempotency_key"]
     try:
-        [(task_id, is_new)] = tasks.create_tasks(database(), [_request(state)])
+        wanted = _request(state)
+        [(task_id, is_new)] = tasks.create_tasks(database(), [wanted if key else replace(wanted, idempotency_key=f"form:{state.sheet}")])
     except RequestError as error:
         return _page(_objected(state, error), 422)
     except KeyReused as error:
-        return _page(state, 409, Notice("refused", sentence(error)))
+        return _page(state, 409, Notice("refused", sentence(error))) if key else _changed_since(state)
     if not is_new:
-        flash("The idempotency key was used before: this is the task it made. Nothing new was launched.", "refused")
+        flash(f"{'The idempotency key was used' if key else 'This form was sent'} before: this is the task it made. Nothing new was launched.", "refused")
     return _go_to(url_for("tasks.show", task_id=task_id))
+
+
+def _changed_since(state: Launch) -> Response:
+    words = "This form has launched a task already, and holds something else now. Nothing new was launched: press Launch again for another task."
+    return _page(replace(state, sheet=secrets.token_urlsafe(16)), 409, Notice("refused", words))
 
 
 def _go_to(location: str) -> Response:
@@ -238,7 +255,7 @@ def _objected(state: Launch, error: RequestError) -> Launch:
             option_errors[option] = sentence(problem.message)
         else:
             errors.append(sentence(f"{problem.path} {problem.message}".strip()))
-    return Launch(state.definition, state.form, state.mode, state.options, option_errors, tuple(errors))
+    return replace(state, option_errors=option_errors, errors=tuple(errors))
 
 
 def _options() -> dict[str, str]:

@@ -178,7 +178,7 @@ class Arena:
         self._key_number = 0
         self._web: subprocess.Popen[bytes] | None = None
         self.web_proxy: Proxy | None = None
-        self._web_url = ""
+        self.web_url, self.web_pid = "", 0
         self._ended = threading.Event()
 
     # ---- the stage
@@ -225,8 +225,8 @@ class Arena:
         with psycopg.connect(f"{self.server.admin_url.rpartition('/')[0]}/tasker", autocommit=True, connect_timeout=5) as conn:
             yield conn
 
-    def start_web(self) -> None:
-        """The dashboard answers, and is asked something four times a second from now on."""
+    def start_web(self, *, watched: bool = True) -> None:
+        """The dashboard answers, and where it is watched is asked something four times a second from now on."""
         self.web_proxy = Proxy(("127.0.0.1", self.server.port))
         log = self.folder / "web.log"
         with log.open("ab") as output:
@@ -236,19 +236,25 @@ class Arena:
             )  # fmt: skip
         assert self._web.stdout is not None
         line = self._web.stdout.readline().decode()
-        self._web_url = line.rpartition(" ")[2].strip()
-        assert self._web_url.startswith("http"), log.read_text()
-        threading.Thread(target=self._probe_forever, daemon=True).start()
+        self.web_url, self.web_pid = line.rpartition(" ")[2].strip(), self._web.pid
+        assert self.web_url.startswith("http"), log.read_text()
+        if watched:
+            threading.Thread(target=self._probe_forever, daemon=True).start()
+
+    def kill_web(self) -> None:
+        """The dashboard's process is gone at once, and its way to the database."""
+        if self._web is not None and self.web_proxy is not None:
+            self._web.kill()
+            self._web.wait()
+            self.web_proxy.close()
+            self._web = self.web_proxy = None
 
     def end(self) -> None:
         """No process and no folder is left."""
         self._ended.set()
         for engine in self.engines:
             engine.end()
-        if self._web is not None and self.web_proxy is not None:
-            self._web.kill()
-            self._web.wait()
-            self.web_proxy.close()
+        self.kill_web()
         self.client.close()
         self.client_proxy.close()
         stop_server(self.folder / "data")
@@ -375,7 +381,7 @@ class Arena:
     def _ask(self, path: str) -> Probe:
         began = time.monotonic()
         try:
-            with urllib.request.urlopen(self._web_url + path, timeout=15) as answer:
+            with urllib.request.urlopen(self.web_url + path, timeout=15) as answer:
                 status, headers, text = answer.status, answer.headers, answer.read().decode()
         except urllib.error.HTTPError as error:
             status, headers, text = error.code, error.headers, error.read().decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from engine.requests import TaskRequest
 from webapp.commands import command_line, python_code
 
 PAGE = "/workflows/shop/process_order/1.0.0/launch"
+GIVEN = {"context/order_id": "12"}
 Post = Callable[..., TestResponse]
 
 pytestmark = pytest.mark.usefixtures("definition_id")
@@ -25,6 +27,12 @@ pytestmark = pytest.mark.usefixtures("definition_id")
 def launched(answer: TestResponse, db: Database) -> queries.TaskDetail:
     assert answer.status_code == 303, answer.text
     return queries.task(db, answer.headers["Location"].removeprefix("/tasks/"))
+
+
+def sheet_of(page: str) -> str:
+    found = re.search(r'name="sheet" value="([^"]+)"', page)
+    assert found
+    return found[1]
 
 
 def test_the_form_asks_for_every_field(client: FlaskClient) -> None:
@@ -93,6 +101,30 @@ def test_a_key_used_for_something_else_is_a_conflict(post: Post) -> None:
     answer = post(PAGE, **{"context/order_id": "13", "idempotency_key": "once"})
     assert answer.status_code == 409
     assert 'value="13"' in answer.text
+
+
+def test_a_form_that_is_sent_twice_makes_one_task(post: Post, client: FlaskClient, db: Database) -> None:
+    sheet = sheet_of(client.get(PAGE).text)
+    first, again = (post(PAGE, sheet=sheet, **GIVEN) for _ in range(2))
+    assert first.location == again.location
+    assert len(queries.tasks(db).items) == 1
+    assert "This form was sent before" in client.get(again.location).text
+
+
+def test_a_form_that_has_changed_since_it_was_sent_asks_again(post: Post, client: FlaskClient, db: Database) -> None:
+    sheet = sheet_of(client.get(PAGE).text)
+    post(PAGE, sheet=sheet, **GIVEN)
+    changed = post(PAGE, sheet=sheet, **GIVEN, reason="another one")
+    assert changed.status_code == 409
+    assert "press Launch again" in changed.text
+    assert len(queries.tasks(db).items) == 1
+    assert post(PAGE, sheet=sheet_of(changed.text), **GIVEN, reason="another one").status_code == 303
+    assert len(queries.tasks(db).items) == 2
+
+
+@pytest.mark.parametrize("sheet", ["", "short", "x" * 999, "\0" * 20])
+def test_a_form_without_a_name_of_its_own_launches_all_the_same(post: Post, sheet: str) -> None:
+    assert post(PAGE, sheet=sheet, **GIVEN).status_code == 303
 
 
 def test_a_button_of_the_form_adds_a_row_and_launches_nothing(post: Post, db: Database) -> None:
