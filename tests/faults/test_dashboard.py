@@ -8,7 +8,6 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 
 import psutil
 import pytest
