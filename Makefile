@@ -1,11 +1,12 @@
 # `make demo` and `make test` do all of their own set-up: .venv beside this file, from the first Python 3.11+ found.
-.PHONY: help demo test faults faults-release lint revision lock clean
+.PHONY: help demo test faults faults-release bench-web lint revision lock clean
 
 help:
 	@echo "make demo      start the example workflows, engine and dashboard (Ctrl-C stops everything)"
 	@echo "make test      run the whole test suite        ARGS='-k retry' narrows it"
 	@echo "make faults    the long runs: every kind of fault, seeded mistakes, a night's load, damaged input (up to an hour)"
 	@echo "make faults-release   what only a release needs beside them"
+	@echo "make bench-web  how fast the pages are with a million steps and a busy engine (some minutes, 3 GB)"
 	@echo "make lint      ruff, mypy --strict, import contracts"
 	@echo "make revision NAME=what_changes   freeze sql/ into a migration"
 	@echo "make lock      renew the lock files (needs uv)"
@@ -28,6 +29,10 @@ faults:
 faults-release:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
 	@exec .venv/bin/python -m pytest -m release tests/faults -s $(ARGS)
+
+bench-web:
+	@sh .ci/python .ci/environment.py requirements.lock
+	@exec .venv/bin/python -m engine.bench.pages
 
 lint:
 	@sh .ci/python .ci/environment.py requirements-dev.lock

@@ -16,6 +16,7 @@ from psycopg import Connection
 
 from engine import leases, retention, tasks
 from engine.bench import flows
+from engine.bench.past import end_all
 from engine.bench.place import BULK_SECONDS, throwaway_database
 from engine.db import Database, connect
 from engine.requests import TaskRequest
@@ -115,27 +116,7 @@ def _fill(db: Database) -> int:
     for definition, count in ((chain, TASKS), (single, READY)):
         for _ in range(count // 20_000):
             tasks.submit_many(db, [TaskRequest("chain_of_5" if definition == chain else "single", flows.NAMESPACE)] * 20_000)
-    with connect(db.url, options="-c statement_timeout=0") as connection:
-        known = {"chain": chain}
-        connection.execute("delete from tasker_ready where definition_id = %(chain)s", known)
-        connection.execute(
-            "update tasker_step set state = 4, pending = 0, attempts = 1, started_at = now() - interval '2 days', finished_at = now() - interval '2 days',"
-            ' result = \'{"ok": 1}\' where definition_id = %(chain)s', known
-        )
-        connection.execute(
-            "update tasker_task set state = 4, remaining = 0, created_at = now() - interval '2 days', started_at = now() - interval '2 days',"
-            " finished_at = now() - interval '2 days' where definition_id = %(chain)s", known
-        )
-        connection.execute(
-            "insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id)"
-            " select s.task_no, s.step_no, s.started_at, m.from_state, m.to_state, 1, 1"
-            "   from tasker_step s, (values (1, 2), (2, 4)) m (from_state, to_state) where s.definition_id = %(chain)s order by s.task_no, s.step_no", known
-        )
-        connection.execute(
-            "insert into tasker_history (task_no, at, from_state, to_state) select t.task_no, t.finished_at, m.from_state, m.to_state"
-            "   from tasker_task t, (values (0, 2), (2, 4)) m (from_state, to_state) where t.definition_id = %(chain)s", known
-        )
-        connection.execute("vacuum analyze")
+    end_all(db.url, chain, "interval '2 days'")
     retention.set_retention(db, flows.NAMESPACE, timedelta(days=1), actor="bench")
     return int(db.value("select count(*) from tasker_history"))
 

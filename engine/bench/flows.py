@@ -40,6 +40,7 @@ def _fan(name: str, width: int) -> Workflow:
 
 
 w1 = _chain("chain_of_5", 5)
+w10 = _chain("chain_of_10", 10)
 w2 = _diamond("diamond_of_4", 4)
 w3 = _fan("fan_of_1000", 1000)
 w4 = _chain("chain_of_20", 20)

@@ -1,0 +1,252 @@
+"""How fast the dashboard answers when there is much to show and much going on: `make bench-web`, apart from `tasker bench` because it fills gigabytes.
+
+100,000 ended tasks with 1,000,000 steps lie in the database, an engine works as fast as it can beside the dashboard's own process, and simulated
+users look at one page after the other, each resting a second between two. Then the same with 50 pages open that follow live.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+from engine import queries, tasks
+from engine.bench import flows
+from engine.bench.past import end_all
+from engine.bench.place import BULK_SECONDS, throwaway_database
+from engine.db import Database
+from engine.requests import TaskRequest
+from engine.settings import Settings
+
+TASKS, LENGTH = 100_000, 10
+USERS, STREAMS = 20, 50
+SECONDS = 30.0
+REST_SECONDS = (0.5, 1.5)
+OPEN_TASKS = 500
+EVENTS = 40
+WIDE_ROUNDS = 20
+
+Times = dict[str, list[float]]
+"""Milliseconds by page."""
+
+
+def main() -> None:
+    """Prints what was measured."""
+    with throwaway_database(Settings.from_environ()) as url:
+        db = Database(url, max_size=4, call_seconds=BULK_SECONDS)
+        try:
+            _measure(db)
+        finally:
+            db.close()
+
+
+def _measure(db: Database) -> None:
+    definition = tasks.register_definition(db, flows.w10.definition)
+    for _ in range(TASKS // 10_000):
+        tasks.submit_many(db, [TaskRequest("chain_of_10", flows.NAMESPACE)] * 10_000)
+    end_all(db.url, definition, "(t.task_no %% 43200) * interval '1 minute'")
+    print(f"{TASKS:,} ended tasks with {TASKS * LENGTH:,} steps; {USERS} users, each resting {statistics.mean(REST_SECONDS):g} s between two pages, {SECONDS:g} s")
+    with _process(db.url, "engine", "--handlers", "engine.bench.flows"), _dashboard(db.url) as address:
+        wide = tasks.submit(db, TaskRequest("fan_of_1000", flows.NAMESPACE))
+        pages = _pages(db)
+        with _busy(db):
+            alone = _visited(address, pages)
+            with _followed(address):
+                followed = _visited(address, pages)
+            _print_pages(alone, followed)
+            print(f"event to page: {_quantiles(_event_times(db, address))} ms")
+        _wait_for_end(db, wide)
+        print(f"task page of 1,001 steps: {_quantiles(_times(address, f'/tasks/{wide}', WIDE_ROUNDS))} ms in the server")
+        _print_weights(address, wide)
+
+
+# ---- what is going on
+
+
+@contextmanager
+def _process(url: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, "TASKER_DATABASE_URL": url, "TASKER_ENV": "production"}
+    process = subprocess.Popen([sys.executable, "-m", "engine.cli", *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def _dashboard(url: str) -> Iterator[str]:
+    with _process(url, "web", "--port", "0") as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().decode().rpartition(" ")[2].strip()
+
+
+@contextmanager
+def _busy(db: Database) -> Iterator[None]:
+    """The engine never runs out of work; says how much it did."""
+    over, begun, before = threading.Event(), time.monotonic(), _ended_steps(db)
+
+    def feed() -> None:
+        while not over.is_set():
+            if int(db.value("select count(*) from tasker_task where finished_at is null")) < OPEN_TASKS:
+                tasks.submit_many(db, [TaskRequest("chain_of_20", flows.NAMESPACE)] * OPEN_TASKS)
+            over.wait(0.05)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    try:
+        yield
+    finally:
+        over.set()
+        feeder.join()
+        print(f"meanwhile the engine ran {(_ended_steps(db) - before) / (time.monotonic() - begun):,.0f} steps/s")
+
+
+def _ended_steps(db: Database) -> int:
+    return int(db.value("select count(*) from tasker_history where step_no is not null and to_state = 4"))
+
+
+@contextmanager
+def _followed(address: str) -> Iterator[None]:
+    links = [_link(address) for _ in range(STREAMS)]
+    for link in links:
+        link.request("GET", "/live")
+    readers = [threading.Thread(target=_read_on, args=(link.getresponse(),), daemon=True) for link in links]
+    for reader in readers:
+        reader.start()
+    yield
+    for link in links:
+        link.close()
+
+
+def _read_on(stream: Any) -> None:
+    with suppress(OSError, ValueError, AttributeError):
+        while stream.readline():
+            pass
+
+
+# ---- users
+
+
+def _pages(db: Database) -> dict[str, str]:
+    """What users look at, by name."""
+    workflow = f"/workflows/{flows.NAMESPACE}/chain_of_10"
+    task = queries.tasks(db, name="chain_of_10", limit=1).items[0].task_id
+    return {
+        "overview": "/", "workflows": "/workflows", "namespace": f"/workflows/{flows.NAMESPACE}", "workflow": workflow, "version": f"{workflow}/1.0.0",
+        "launch form": f"{workflow}/1.0.0/launch", "tasks": "/tasks", "tasks, running": "/tasks?state=running", "tasks of a workflow": "/tasks?name=chain_of_10&namespace=bench",
+        "tasks, failed": "/tasks?state=failed", "task": f"/tasks/{task}", "step": f"/tasks/{task}/steps/step_3", "timeline": f"/tasks/{task}/timeline", "engines": "/engines", "schedules": "/schedules",
+    }  # fmt: skip
+
+
+def _visited(address: str, pages: dict[str, str]) -> Times:
+    found: Times = defaultdict(list)
+    _timed(address, "/", _link(address))
+    users = [threading.Thread(target=_visit, args=(address, pages, found, random.Random(number))) for number in range(USERS)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    return found
+
+
+def _visit(address: str, pages: dict[str, str], found: Times, chance: random.Random) -> None:
+    link, end = _link(address), time.monotonic() + SECONDS
+    time.sleep(chance.uniform(0, REST_SECONDS[1]))
+    while time.monotonic() < end:
+        name = chance.choice(list(pages))
+        found[name].append(_timed(address, pages[name], link))
+        time.sleep(chance.uniform(*REST_SECONDS))
+
+
+def _link(address: str) -> HTTPConnection:
+    parts = urlsplit(address)
+    return HTTPConnection(str(parts.hostname), parts.port, timeout=30)
+
+
+def _timed(address: str, path: str, link: HTTPConnection) -> float:
+    begun = time.perf_counter()
+    link.request("GET", path, headers={"Accept-Encoding": "gzip"})
+    answer = link.getresponse()
+    answer.read()
+    assert answer.status == 200, f"{path}: {answer.status}"
+    return (time.perf_counter() - begun) * 1000
+
+
+def _times(address: str, path: str, rounds: int) -> list[float]:
+    link = _link(address)
+    return [_timed(address, path, link) for _ in range(rounds + 1)][1:]
+
+
+# ---- from the database to the page
+
+
+def _event_times(db: Database, address: str) -> list[float]:
+    """Milliseconds from the commit of an operator's action to its message at a page that follows the task."""
+    return list(itertools.islice((_event_time(db, address) for _ in itertools.count()), EVENTS))
+
+
+def _event_time(db: Database, address: str) -> float:
+    task = tasks.submit(db, TaskRequest("single", flows.NAMESPACE, run_at=datetime.now(UTC) + timedelta(hours=1)))
+    link = _link(address)
+    link.request("GET", f"/live?task={task}")
+    stream = link.getresponse()
+    _until_message(stream)
+    tasks.cancel_task(db, task, actor="bench")
+    begun = time.perf_counter()
+    _until_message(stream)
+    link.close()
+    return (time.perf_counter() - begun) * 1000
+
+
+def _until_message(stream: Any) -> None:
+    while not stream.readline().startswith(b"event: changed"):
+        pass
+
+
+def _wait_for_end(db: Database, task: str) -> None:
+    while db.value("select finished_at is null from tasker_task where task_id = %(task)s", {"task": task}):
+        time.sleep(0.1)
+
+
+# ---- figures
+
+
+def _print_pages(alone: Times, followed: Times) -> None:
+    print(f"\n{'page':24} {'p50':>8} {'p99':>8}   with {STREAMS} live pages")
+    for name in alone:
+        print(f"{name:24} {_quantiles(alone[name])}   {_quantiles(followed[name])}")
+    everything, beside = (list(itertools.chain(*found.values())) for found in (alone, followed))
+    print(f"{'all':24} {_quantiles(everything)}   {_quantiles(beside)}   ({len(everything):,} and {len(beside):,} requests)\n")
+
+
+def _quantiles(times: Sequence[float]) -> str:
+    ordered = sorted(times)
+    return f"{statistics.median(ordered):8.1f} {ordered[int(0.99 * (len(ordered) - 1))]:8.1f}"
+
+
+def _print_weights(address: str, wide: str) -> None:
+    get: Callable[[str], str] = lambda path: urllib.request.urlopen(address + path, timeout=30).read().decode()  # noqa: E731
+    page = get("/tasks")
+    assets = sorted(set(re.findall(r'(?:href|src)="(/static/[^"]+\.(?:css|js|svg)[^"]*)"', page)))
+    weights = {path.partition("?")[0]: len(gzip.compress(get(path).encode())) for path in ["/tasks", *assets]}
+    print(f"weight of the list with all it loads: {sum(weights.values()) / 1024:.0f} KiB compressed; of the page of 1,001 steps: {len(gzip.compress(get(f'/tasks/{wide}').encode())) / 1024:.0f} KiB")
+
+
+if __name__ == "__main__":
+    main()
