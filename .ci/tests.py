@@ -120,13 +120,14 @@ def _pytest(chromium: str | None, arguments: list[str]) -> int:
     environment: Mapping[str, str] = {name: value for name, value in os.environ.items() if name not in OWN_SETTINGS}
     if chromium:
         environment = {**environment, "TASKER_CHROMIUM": chromium}
-    command = [sys.executable, "-m", "pytest", "-n", str(_cores()), "--dist", "worksteal", *arguments]
+    command = [sys.executable, "-m", "pytest", "-n", str(_workers()), "--dist", "worksteal", *arguments]
     return subprocess.call(command, env=environment)
 
 
-def _cores() -> int:
+def _workers() -> int:
+    """One more than there are cores: many tests wait for leases, limits and other processes."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(available, 8)
+    return min(available + 1, 8)
 
 
 def _closing_line(status: int, chromium: str | None, seconds: float) -> str:

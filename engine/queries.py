@@ -285,14 +285,14 @@ def activity(db: Database, task_id: str, *, limit: int = 200) -> list[ActivityRo
                          and exists (select from tasker_history e where e.task_no = h.task_no and e.step_no = h.step_no and e.event_id < h.event_id and e.to_state = 0)
                     then 'has all its items' else h.reason end,
                h.detail - 'result'
-          from tasker_history h
+          from (select * from tasker_history n where n.task_no = tasker_task_no(%(id)s::uuid) order by n.event_id + 0 desc limit %(limit)s) h
           join tasker_task t using (task_no)
           left join tasker_step s on s.task_no = h.task_no and s.step_no = h.step_no
           left join tasker_template p on p.definition_id = t.definition_id and p.step_no = coalesce(s.map_no, h.step_no)
           left join tasker_worker w on w.worker_id = h.worker_id
-         where h.task_no = tasker_task_no(%(id)s::uuid) order by h.event_id desc limit %(limit)s
+         order by h.event_id desc
         """,
-        {"id": known_id(task_id), "limit": limit},
+        {"id": known_id(task_id), "limit": limit},  # + 0: not by the index of all events, however few of them are this task's
     )
     return [ActivityRow(*row) for row in found]
 
@@ -305,7 +305,7 @@ def moves(db: Database, task_id: str) -> list[MoveRow]:
                coalesce(w.name, 'engine ' || nullif(m.worker_id, 0))
           from (select h.event_id, h.step_no, h.at, h.from_state, h.to_state, h.attempt, h.worker_id from tasker_history h
                  where h.task_no = tasker_task_no(%(id)s::uuid) and h.step_no is not null and h.from_state is distinct from h.to_state
-                 order by h.event_id desc limit %(limit)s) m
+                 order by h.event_id + 0 desc limit %(limit)s) m
           left join tasker_worker w on w.worker_id = m.worker_id
          order by m.event_id
         """,
