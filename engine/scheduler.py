@@ -40,6 +40,7 @@ BEATS_PER_LEASE = 4
 REAP_SECONDS = 0.25
 ANNOUNCE_SECONDS = 0.05
 CANCEL_SECONDS = 2.0
+JOURNAL_SECONDS = 0.5
 SCHEDULE_SECONDS = 0.5
 EVENTS_SECONDS = 0.25
 RETENTION_SECONDS = 10.0
@@ -169,6 +170,7 @@ class Engine:
             ("reap", self._duty(lambda connection: leases.reap_workers(connection, self.worker.who)), REAP_SECONDS),
             ("announce", self._announce, ANNOUNCE_SECONDS),
             ("cancel", self._ask_to_stop, CANCEL_SECONDS),
+            ("journal", self._keep_journal, JOURNAL_SECONDS),
             ("schedules", self._fire_due, SCHEDULE_SECONDS),
             ("retention", self._drop_old, RETENTION_SECONDS),
             *([("events", self._events.deliver_due, EVENTS_SECONDS)] if self._events.subscriptions else []),
@@ -182,6 +184,10 @@ class Engine:
 
     def _ask_to_stop(self) -> None:
         self._duty(lambda connection: self.worker.ask_to_stop(connection))()
+
+    def _keep_journal(self) -> None:
+        if self.worker.backlog:
+            self._duty(lambda connection: self.worker.keep_journal(connection))()
 
     def _fire_due(self) -> None:
         try:
@@ -260,7 +266,7 @@ def register_definitions(db: Database, registry: HandlerRegistry) -> dict[int, T
 
 
 def _scheduler() -> BackgroundScheduler:
-    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "schedules", "retention", "events")
+    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "retention", "events")
     scheduler = BackgroundScheduler(
         executors={name: ThreadPoolExecutor(1) for name in duties},
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
