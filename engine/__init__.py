@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from engine.definition import Backoff, StepTemplate, TaskDefinition
 from engine.errors import DefinitionError, NotFound, PermanentError, RequestError, RetryableError, TaskerError
 from engine.handlers import ATTEMPT, EventSubscriber, StepHandler, TaskHandler, Workflow, register_handler
+from engine.logs import AttemptFilter
 from engine.registry import HandlerFactory, HandlerRegistry
 from engine.requests import TaskRequest
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from engine.http import HttpStepHandler
 
 __all__ = [
+    "AttemptFilter",
     "Backoff",
     "DefinitionError",
     "EventSubscriber",
