@@ -186,8 +186,11 @@ class Engine:
         self._duty(lambda connection: self.worker.ask_to_stop(connection))()
 
     def _keep_journal(self) -> None:
+        """What attempts have said is written down, and told together with what became of them."""
         if self.worker.backlog:
             self._duty(lambda connection: self.worker.keep_journal(connection))()
+            self.worker.news = False
+            self._tell(NEWS_CHANNEL)
 
     def _fire_due(self) -> None:
         try:
@@ -211,11 +214,16 @@ class Engine:
     def _announce(self) -> None:
         """What changed since the last round is told once, by one small statement of its own: a NOTIFY in every report would queue up the commits."""
         worker = self.worker
-        if not (worker.news or worker.more_ready):
-            return
-        channels = [name for name, due in ((NEWS_CHANNEL, worker.news), (READY_CHANNEL, worker.more_ready)) if due]
-        worker.news = worker.more_ready = False
-        self._duty(lambda connection: connection.execute("select pg_notify(channel, '') from unnest(%s::text[]) channel", (channels,)))()
+        if worker.more_ready:
+            worker.more_ready = False
+            self._tell(READY_CHANNEL)
+        # a live page looks for the last time when it hears of a task's end; what the last attempts said must be there by then
+        if worker.news and not worker.backlog:
+            worker.news = False
+            self._tell(NEWS_CHANNEL)
+
+    def _tell(self, channel: str) -> None:
+        self._duty(lambda connection: connection.execute("select pg_notify(%s, '')", (channel,)))()
 
     def _duty(self, work: Callable[[Connection[Any]], object]) -> Callable[[], None]:
         """The work on a connection of the pool; a database that is away is left to the flushers to report."""
