@@ -480,17 +480,16 @@ def _templates(db: Database, definition_id: int, step_no: int | None = None) -> 
         """
         select p.step_no, p.name, p.description, p.handler, p.parents, p.children, p.retryable, p.retry_limit, p.timeout_ms,
                p.backoff_base, p.backoff_multiplier, p.backoff_cap, p.backoff_jitter, p.output_schema, p.handler_config, p.decision,
-               p.for_each, p.for_each_path
+               (select f.name from tasker_template f where f.definition_id = p.definition_id and f.step_no = p.for_each), p.for_each_path
           from tasker_template p where p.definition_id = %(id)s and (%(step)s::int is null or p.step_no = %(step)s) order by p.step_no
         """,
         {"id": definition_id, "step": step_no},
     )
-    names = [row[1] for row in found]
-    return tuple(_template_row(row, names) for row in found)
+    return tuple(_template_row(row) for row in found)
 
 
-def _template_row(row: tuple[Any, ...], names: Sequence[str]) -> TemplateRow:
-    source = None if row[16] is None else ".".join([names[row[16]], *row[17]])
+def _template_row(row: tuple[Any, ...]) -> TemplateRow:
+    source = None if row[16] is None else ".".join([row[16], *row[17]])
     backoff = dict(zip(("base", "multiplier", "cap", "jitter"), row[9:13], strict=True))
     return TemplateRow(*(*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], backoff, row[13], row[14] or {}, row[15], source))
 

@@ -133,9 +133,9 @@ class ProgressRow:
 
     @property
     def words(self) -> str:
-        """`1,200 of 5,000`, or `1,200` where the total is not known."""
+        """`1,200 of 5,000`, or `1,200 done` where the total is not known."""
         done = _number(self.done)
-        return done if self.total is None else f"{done} of {_number(self.total)}"
+        return f"{done} done" if self.total is None else f"{done} of {_number(self.total)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ def _until_changed(db: Database, cursor: int) -> tuple[int, set[str]]:
 
 
 @pytest.mark.parametrize(
-    ("done", "total", "words"), [(1200, 5000, "1,200 of 5,000"), (3, None, "3"), (0.5, 1, "0.50 of 1"), (2, 0, "2 of 0")]
+    ("done", "total", "words"), [(1200, 5000, "1,200 of 5,000"), (3, None, "3 done"), (0.5, 1, "0.50 of 1"), (2, 0, "2 of 0")]
 )
 def test_progress_reads_like_this(done: float, total: float | None, words: str) -> None:
     assert ProgressRow(done, total, None, datetime.now(UTC)).words == words

@@ -35,7 +35,7 @@ def say(conn: psycopg.Connection[Any], engine: Any) -> Say:
 
 
 def shown(page: str) -> list[str]:
-    return re.findall(r'<span class="message">(.*?)</span>', page, re.DOTALL)
+    return re.findall(r'<span class="message(?: block)?">(.*?)</span>', page, re.DOTALL)
 
 
 def test_a_running_step_shows_how_far_it_is(client: FlaskClient, launch: Launch, engine: Any, say: Say) -> None:
@@ -54,7 +54,7 @@ def test_without_a_total_there_are_words_and_no_bar(client: FlaskClient, launch:
     say(task_id, "validate", progress=(7, None, None))
     page = client.get(f"/tasks/{task_id}/steps/validate").text
     assert "<progress" not in page
-    assert "<span>7</span>" in page
+    assert "<span>7 done</span>" in page
 
 
 def test_the_table_shows_the_progress_of_running_steps_alone(client: FlaskClient, launch: Launch, engine: Any, say: Say) -> None:
