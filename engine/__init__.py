@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from engine.definition import Backoff, StepTemplate, TaskDefinition
 from engine.errors import DefinitionError, NotFound, PermanentError, RequestError, RetryableError, TaskerError
 from engine.handlers import ATTEMPT, EventSubscriber, StepHandler, TaskHandler, Workflow, register_handler
+from engine.logs import AttemptFilter
 from engine.registry import HandlerFactory, HandlerRegistry
 from engine.requests import TaskRequest
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from engine.http import HttpStepHandler
 
 __all__ = [
+    "AttemptFilter",
     "Backoff",
     "DefinitionError",
     "EventSubscriber",
@@ -71,21 +73,22 @@ def __getattr__(name: str) -> Any:
     return HttpStepHandler
 
 
-def submit(request: TaskRequest) -> str:
+def submit(request: TaskRequest, *, detached: bool = False) -> str:
     """Create the task in the default database; returns its id, or the first task's for a repeated idempotency key.
 
     In a handler it is a child of the handler's task and step, and carries the correlation id on: the task's, else the task's own id.
+    With `detached` it is nobody's child and carries on nothing that the request does not say.
     A handler may run twice, so it should give an idempotency key, such as `f"{task.task_id}:refund"`.
     Raises RequestError with every problem, NotFound for an unknown workflow, KeyReused, DatabaseUnavailable.
     """
-    return submit_many([request])[0]
+    return submit_many([request], detached=detached)[0]
 
 
-def submit_many(requests: Iterable[TaskRequest]) -> list[str]:
-    """Create all tasks in one transaction, or none; returns their ids in order."""
+def submit_many(requests: Iterable[TaskRequest], *, detached: bool = False) -> list[str]:
+    """Create all tasks in one transaction, or none; returns their ids in order. In a handler as `submit`."""
     from engine import tasks
 
-    wanted = [_as_child(request) for request in requests]
+    wanted = list(requests) if detached else [_as_child(request) for request in requests]
     database = default_database()
     try:
         return tasks.submit_many(database, wanted)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, ClassVar, Protocol, TypeVar, overload
@@ -15,12 +16,14 @@ from typing import Any, ClassVar, Protocol, TypeVar, overload
 from engine import json_text
 from engine.definition import DEFAULT_VERSION, StepTemplate, TaskDefinition, assemble, head_problems, nearest, shown
 from engine.errors import DefinitionError, NotFound, Problem
+from engine.journal import NOWHERE, Journal
 from engine.registry import HandlerRegistry, Registration
 
 _Handler = TypeVar("_Handler", bound="type[TaskHandler]")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _NOTES = "__tasker_registrations__"
 KEPT_VALUES = 1_000
+_OPENING = threading.Lock()
 
 
 # Defining a workflow as a class
@@ -64,12 +67,12 @@ class TaskHandler:
     def definition(self, definition: TaskDefinition) -> None:
         self._definition = definition
 
-    def run_task(self, context: Mapping[str, Any] | None = None, **request_fields: Any) -> str:
-        """Submit a task of this workflow and version to the default database; returns its id.
+    def run_task(self, context: Mapping[str, Any] | None = None, *, detached: bool = False, **request_fields: Any) -> str:
+        """Submit a task of this workflow and version to the default database, as `submit` does; returns its id.
 
         `request_fields` are those of TaskRequest. Raises RequestError when they or the context are wrong.
         """
-        return _run_task(self.definition, context, request_fields)
+        return _run_task(self.definition, context, request_fields, detached=detached)
 
     def __repr__(self) -> str:
         return f"<{type(self).__qualname__} {self.definition.key}>"
@@ -254,9 +257,9 @@ class Workflow:
             self._definition = assemble(self._options, **self._head)
         return self._definition
 
-    def run_task(self, context: Mapping[str, Any] | None = None, **request_fields: Any) -> str:
-        """Submit a task of this workflow and version to the default database; returns its id."""
-        return _run_task(self.definition, context, request_fields)
+    def run_task(self, context: Mapping[str, Any] | None = None, *, detached: bool = False, **request_fields: Any) -> str:
+        """Submit a task of this workflow and version to the default database, as `submit` does; returns its id."""
+        return _run_task(self.definition, context, request_fields, detached=detached)
 
     def __repr__(self) -> str:
         return f"<Workflow {self.namespace}/{self.name}@{self.version}>"
@@ -301,11 +304,15 @@ class EventSubscriber:
 # What a handler sees while it runs
 
 
-class Flag(Protocol):
-    """Anything that can be set from elsewhere, such as threading.Event."""
+class Contact(Protocol):
+    """An attempt's line to whoever runs it."""
 
     def is_set(self) -> bool:
-        """Whether it was set."""
+        """Whether the attempt was asked to stop."""
+        ...
+
+    def open_journal(self) -> Journal:
+        """Where the attempt's progress and lines go, asked for once and only by an attempt that says something."""
         ...
 
 
@@ -345,18 +352,20 @@ class Task:
 class Step:
     """The step itself: which attempt this is, of how many; for an item of a map step also what to work on."""
 
-    __slots__ = ("_template", "attempt", "retry_limit", "_flag", "index", "_item_json")
+    __slots__ = ("_template", "attempt", "retry_limit", "_contact", "index", "_item_json", "journal")
 
     def __init__(
-        self, template: StepTemplate, attempt: int, retry_limit: int, flag: Flag | None, index: int | None = None, item_json: str = "null"
+        self, template: StepTemplate, attempt: int, retry_limit: int, contact: Contact | None, index: int | None = None, item_json: str = "null"
     ) -> None:
         self._template = template
         self.attempt = attempt
         self.retry_limit = retry_limit
-        self._flag = flag
+        self._contact = contact
         self.index = index
         """The item's place in the list, from 0; None for a step that is no item."""
         self._item_json = item_json
+        self.journal: Journal | None = None
+        """The engine's own: where what it says goes, once it has said something."""
 
     @property
     def name(self) -> str:
@@ -376,7 +385,22 @@ class Step:
     @property
     def cancel_requested(self) -> bool:
         """Whether someone wants this step to stop; long work should look now and then."""
-        return self._flag is not None and self._flag.is_set()
+        return self._contact is not None and self._contact.is_set()
+
+    def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
+        """How far the attempt is: so much of so much, and what it is at. The newest counts, so it may be told as often as is convenient."""
+        (self.journal or self.open_journal()).progress(done, total, note)
+
+    def log(self, message: object, /, level: str | int = "info", **fields: Any) -> None:
+        """A line in the attempt's log, with fields that JSON can hold; `level` is debug, info, warning, error or critical."""
+        (self.journal or self.open_journal()).log(level, message, fields)
+
+    def open_journal(self) -> Journal:
+        """The engine's own: the attempt's journal, which there is from now on."""
+        with _OPENING:
+            if self.journal is None:
+                self.journal = NOWHERE if self._contact is None else self._contact.open_journal()
+            return self.journal
 
 
 ATTEMPT: ContextVar[tuple[Task, Step] | None] = ContextVar("tasker_attempt", default=None)
@@ -440,9 +464,9 @@ class Sequence:
         return self._lookup([name]).get(name, "null")
 
 
-def _run_task(definition: TaskDefinition, context: Mapping[str, Any] | None, fields: dict[str, Any]) -> str:
+def _run_task(definition: TaskDefinition, context: Mapping[str, Any] | None, fields: dict[str, Any], *, detached: bool) -> str:
     import engine  # the door is above this module; it is open by the time a task runs
     from engine.requests import TaskRequest
 
     named = {"name": definition.name, "namespace": definition.namespace, "version": definition.version}
-    return engine.submit(TaskRequest.of({**named, "context": {} if context is None else context, **fields}))
+    return engine.submit(TaskRequest.of({**named, "context": {} if context is None else context, **fields}), detached=detached)

@@ -173,6 +173,18 @@ def worker_steps(connection: Connection[Any], who: WorkerIdentity) -> Rows:
     return connection.execute(query, (who.worker_id,)).fetchall()
 
 
+def keep_journal(connection: Connection[Any], who: WorkerIdentity, batch: int, held: Sequence[Held], lines: str, progress: str) -> bool:
+    """Write down what attempts have said; `lines` and `progress` are JSON lists that name the attempts by their place in `held`, from 1.
+
+    False when this batch was taken before or the worker is gone: either way there is nothing more to do about it.
+    """
+    tasks, steps, attempts = zip(*held, strict=True)
+    query: LiteralString = "select tasker_keep_journal(%s, %s, %s::bigint[], %s::int[], %s::smallint[], %s::jsonb, %s::jsonb)"
+    parameters = (who.worker_id, batch, literal(tasks), literal(steps), literal(attempts), lines, progress)
+    found = connection.execute(query, parameters).fetchone()
+    return bool(found and found[0])
+
+
 def reap_workers(connection: Connection[Any], who: WorkerIdentity) -> int:
     """How many steps of dead engines were taken back."""
     found = connection.execute("select tasker_reap_workers(%s)", (who.worker_id,)).fetchone()

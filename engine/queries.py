@@ -12,14 +12,18 @@ from uuid import UUID
 from engine import json_text
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
+from engine.journal import level_number
 from engine.rows import (
     ActivityRow,
     AttemptRow,
     DefinitionRow,
     EngineRow,
+    LinePage,
+    LineRow,
     MoveRow,
     NamespaceRow,
     OverviewRow,
+    ProgressRow,
     StepDetail,
     StepRow,
     TaskDetail,
@@ -251,6 +255,67 @@ def _item(db: Database, step_id: int) -> Any:
     return db.value(query, {"step": step_id})
 
 
+def lines(
+    db: Database,
+    task_id: str,
+    step_name: str | None = None,
+    *,
+    attempt: int | None = None,
+    level: str | None = None,
+    after: int | None = None,
+    before: int | None = None,
+    limit: int = 200,
+) -> LinePage:
+    """What the attempts of a task, of one of its steps or one attempt have logged, in the order in which it was written down.
+
+    The newest `limit` lines, of this level and above; with `before` the newest before that `line_no`, with `after` the first behind it.
+    Raises `NotFound`, and `RequestError` for a level that does not exist.
+    """
+    found = db.rows(
+        f"""
+        select x.line_no, tasker_step_name(p.name, s.item_no), x.attempt, x.at, tasker_level_name(x.level), x.message, x.fields
+          from (select l.line_no, l.task_no, l.step_no, l.attempt, l.at, l.level, l.message, l.fields
+                  from (select n.task_no, case when %(step)s::text is not null then tasker_step_no(n.task_no, %(step)s) end as step_no
+                          from tasker_task_no(%(task)s::uuid) as n (task_no) offset 0) t
+                 cross join lateral (select k.* from tasker_log k
+                                      where k.task_no = t.task_no and (t.step_no is null or k.step_no = t.step_no)
+                                        and (%(attempt)s::int is null or k.attempt = %(attempt)s) and k.level >= %(level)s
+                                        and (%(after)s::bigint is null or k.line_no > %(after)s) and (%(before)s::bigint is null or k.line_no < %(before)s)
+                                      order by k.line_no {'' if after is not None else 'desc'} limit %(limit)s) l) x
+          join tasker_step s using (task_no, step_no)
+          join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
+         order by x.line_no
+        """,
+        {"task": known_id(task_id), "step": step_name, "attempt": attempt, "level": _level(level), "after": after, "before": before, "limit": limit + 1},
+    )
+    rows = [LineRow(*row) for row in found]
+    if after is not None:
+        return _line_page(rows[:limit], is_first=not after, is_last=len(rows) <= limit)
+    return _line_page(rows[-limit:], is_first=len(rows) <= limit, is_last=before is None)
+
+
+def _line_page(rows: list[LineRow], *, is_first: bool, is_last: bool) -> LinePage:
+    return LinePage(tuple(rows), rows[0].line_no if rows and not is_first else None, rows[-1].line_no if rows and not is_last else None)
+
+
+def _level(name: str | None) -> int:
+    try:
+        return level_number(name or "debug")
+    except ValueError as error:
+        raise RequestError([Problem("level", "bad_level", str(error))]) from None
+
+
+def line_counts(db: Database, task_id: str, step_name: str) -> dict[int, int]:
+    """How many lines each attempt of the step has written, by its number; without those that wrote none. Raises `NotFound`."""
+    query: LiteralString = """
+        select l.attempt, count(*)::int
+          from (select n.task_no, tasker_step_no(n.task_no, %(step)s) as step_no from tasker_task_no(%(task)s::uuid) as n (task_no) offset 0) t
+         cross join lateral (select k.attempt from tasker_log k where k.task_no = t.task_no and k.step_no = t.step_no) l
+         group by 1 order by 1
+    """
+    return dict(db.rows(query, {"task": known_id(task_id), "step": step_name}))
+
+
 def downstream(db: Database, task_id: str, step_name: str) -> list[str]:
     """What would run again if the step were retried with everything downstream, parents first. Raises `NotFound`."""
     query: LiteralString = """
@@ -386,8 +451,13 @@ def changes(db: Database, cursor: int | None) -> tuple[int, set[str]]:
         return newest, set()
     found = db.rows(
         """
-        select distinct t.task_id from tasker_history h join tasker_task t using (task_no)
-         where h.xid >= %(cursor)s and h.xid < %(newest)s limit 5000
+        select distinct t.task_id
+          from (select h.task_no from tasker_history h where h.xid >= %(cursor)s and h.xid < %(newest)s
+                union all
+                select l.task_no from tasker_log l where l.xid >= %(cursor)s and l.xid < %(newest)s
+                union all
+                select p.task_no from tasker_progress p where p.xid >= %(cursor)s and p.xid < %(newest)s) h
+          join tasker_task t using (task_no) limit 5000
         """,
         {"cursor": cursor, "newest": newest},
     )
@@ -411,17 +481,16 @@ def _templates(db: Database, definition_id: int, step_no: int | None = None) -> 
         """
         select p.step_no, p.name, p.description, p.handler, p.parents, p.children, p.retryable, p.retry_limit, p.timeout_ms,
                p.backoff_base, p.backoff_multiplier, p.backoff_cap, p.backoff_jitter, p.output_schema, p.handler_config, p.decision,
-               p.for_each, p.for_each_path
+               (select f.name from tasker_template f where f.definition_id = p.definition_id and f.step_no = p.for_each), p.for_each_path
           from tasker_template p where p.definition_id = %(id)s and (%(step)s::int is null or p.step_no = %(step)s) order by p.step_no
         """,
         {"id": definition_id, "step": step_no},
     )
-    names = [row[1] for row in found]
-    return tuple(_template_row(row, names) for row in found)
+    return tuple(_template_row(row) for row in found)
 
 
-def _template_row(row: tuple[Any, ...], names: Sequence[str]) -> TemplateRow:
-    source = None if row[16] is None else ".".join([names[row[16]], *row[17]])
+def _template_row(row: tuple[Any, ...]) -> TemplateRow:
+    source = None if row[16] is None else ".".join([row[16], *row[17]])
     backoff = dict(zip(("base", "multiplier", "cap", "jitter"), row[9:13], strict=True))
     return TemplateRow(*(*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], backoff, row[13], row[14] or {}, row[15], source))
 
@@ -456,11 +525,14 @@ def _steps(
                             where k.task_no = s.task_no and k.step_no between s.first_item and s.first_item + s.item_count - 1 group by 1) i) end,
                  s.map_no,
                  case when s.map_no is not null
-                      then row_number() over (partition by s.map_no order by array_position(array[5, 3, 2, 1], s.state::int), s.item_no) end as place
+                      then row_number() over (partition by s.map_no order by array_position(array[5, 3, 2, 1], s.state::int), s.item_no) end as place,
+                 g.done, g.total, g.note, g.at
             from tasker_step_readiness(%(id)s::uuid) r
            cross join lateral (select (r.step_id + 524288) >> 20 as task_no, (((r.step_id + 524288) & 1048575) - 524288)::int as step_no offset 0) own
            cross join lateral (select k.* from tasker_step k where k.task_no = own.task_no and k.step_no = own.step_no offset 0) s
             join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
+            left join lateral (select k.done, k.total, k.note, k.at from tasker_progress k
+                                where k.task_no = s.task_no and k.step_no = s.step_no and k.attempt = s.attempts and k.at >= s.started_at offset 0) g on true
             left join tasker_worker w on w.worker_id = s.worker_id) x
          where case when %(of)s::text is not null then x.item_of = %(of)s and x.item_no >= %(first)s and x.item_no < %(first)s + %(items)s
                     else x.place is null or %(items)s::int is null or x.place <= %(items)s or x.step_name = %(item)s end
@@ -473,7 +545,8 @@ def _steps(
 
 def _step_row(row: tuple[Any, ...], names: Sequence[str]) -> StepRow:
     parents, children = (tuple(names[no] for no in numbers) for numbers in row[6:8])
-    return StepRow(*(*row[:6], parents, children, *row[8:22]))
+    progress = None if row[24] is None else ProgressRow(*row[24:28])
+    return StepRow(*(*row[:6], parents, children, *row[8:22], progress))
 
 
 def _attempts(db: Database, step_id: int) -> list[AttemptRow]:

@@ -34,7 +34,7 @@ class TaskRequest:
     """One task that is wanted. Without `version` it is the highest that is no pre-release; `run_at` without a zone is UTC.
 
     Higher `priority` goes first. An `idempotency_key` makes a repetition answer the first task. What a handler submits names
-    the handler's task and step as its parent by itself.
+    the handler's task and step as its parent by itself, unless it is submitted with `detached=True`.
     Raises RequestError with everything that is wrong, save what only the workflow's definition can tell.
     """
 

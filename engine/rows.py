@@ -123,6 +123,44 @@ class TaskPage:
 
 
 @dataclass(frozen=True, slots=True)
+class ProgressRow:
+    """How far a step's present or latest attempt came: `done` of `total`, None where that is not known."""
+
+    done: float
+    total: float | None
+    note: str | None
+    at: datetime
+
+    @property
+    def words(self) -> str:
+        """`1,200 of 5,000`, or `1,200 done` where the total is not known."""
+        done = _number(self.done)
+        return f"{done} done" if self.total is None else f"{done} of {_number(self.total)}"
+
+
+@dataclass(frozen=True, slots=True)
+class LineRow:
+    """One line of an attempt's log; `level` is debug, info, warning, error or critical."""
+
+    line_no: int
+    step_name: str
+    attempt: int
+    at: datetime
+    level: str
+    message: str
+    fields: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class LinePage:
+    """Lines in the order in which they were written. There are others before `earlier` and after `later`, None at either end."""
+
+    items: tuple[LineRow, ...]
+    earlier: int | None
+    later: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class StepRow:
     """A step of a task with what it waits for; `waiting_for` is empty once it has ended. `kind` is decision, map, item or step.
 
@@ -152,6 +190,7 @@ class StepRow:
     item_of: str | None = None
     item_no: int | None = None
     item_states: dict[str, int] | None = None
+    progress: ProgressRow | None = None
 
     @property
     def item_count(self) -> int:
@@ -321,3 +360,7 @@ class ScheduleRow:
     def upcoming(self, count: int) -> list[datetime]:
         """Its next runs; none while it is paused."""
         return [] if self.paused or self.next_run_at is None else self.timing.upcoming(self.next_run_at, count)
+
+
+def _number(number: float) -> str:
+    return f"{number:,.0f}" if number == int(number) else f"{number:,.2f}"

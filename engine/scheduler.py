@@ -40,6 +40,7 @@ BEATS_PER_LEASE = 4
 REAP_SECONDS = 0.25
 ANNOUNCE_SECONDS = 0.05
 CANCEL_SECONDS = 2.0
+JOURNAL_SECONDS = 0.5
 SCHEDULE_SECONDS = 0.5
 EVENTS_SECONDS = 0.25
 RETENTION_SECONDS = 10.0
@@ -169,6 +170,7 @@ class Engine:
             ("reap", self._duty(lambda connection: leases.reap_workers(connection, self.worker.who)), REAP_SECONDS),
             ("announce", self._announce, ANNOUNCE_SECONDS),
             ("cancel", self._ask_to_stop, CANCEL_SECONDS),
+            ("journal", self._keep_journal, JOURNAL_SECONDS),
             ("schedules", self._fire_due, SCHEDULE_SECONDS),
             ("retention", self._drop_old, RETENTION_SECONDS),
             *([("events", self._events.deliver_due, EVENTS_SECONDS)] if self._events.subscriptions else []),
@@ -182,6 +184,13 @@ class Engine:
 
     def _ask_to_stop(self) -> None:
         self._duty(lambda connection: self.worker.ask_to_stop(connection))()
+
+    def _keep_journal(self) -> None:
+        """What attempts have said is written down, and told together with what became of them."""
+        if self.worker.backlog:
+            self._duty(lambda connection: self.worker.keep_journal(connection))()
+            self.worker.news = False
+            self._tell(NEWS_CHANNEL)
 
     def _fire_due(self) -> None:
         try:
@@ -205,11 +214,16 @@ class Engine:
     def _announce(self) -> None:
         """What changed since the last round is told once, by one small statement of its own: a NOTIFY in every report would queue up the commits."""
         worker = self.worker
-        if not (worker.news or worker.more_ready):
-            return
-        channels = [name for name, due in ((NEWS_CHANNEL, worker.news), (READY_CHANNEL, worker.more_ready)) if due]
-        worker.news = worker.more_ready = False
-        self._duty(lambda connection: connection.execute("select pg_notify(channel, '') from unnest(%s::text[]) channel", (channels,)))()
+        if worker.more_ready:
+            worker.more_ready = False
+            self._tell(READY_CHANNEL)
+        # a live page looks for the last time when it hears of a task's end; what the last attempts said must be there by then
+        if worker.news and not worker.backlog:
+            worker.news = False
+            self._tell(NEWS_CHANNEL)
+
+    def _tell(self, channel: str) -> None:
+        self._duty(lambda connection: connection.execute("select pg_notify(%s, '')", (channel,)))()
 
     def _duty(self, work: Callable[[Connection[Any]], object]) -> Callable[[], None]:
         """The work on a connection of the pool; a database that is away is left to the flushers to report."""
@@ -261,7 +275,7 @@ def register_definitions(db: Database, registry: HandlerRegistry) -> dict[int, T
 
 
 def _scheduler() -> BackgroundScheduler:
-    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "schedules", "retention", "events")
+    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "retention", "events")
     scheduler = BackgroundScheduler(
         executors={name: ThreadPoolExecutor(1) for name in duties},
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},

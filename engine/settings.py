@@ -21,6 +21,7 @@ class Settings:
     secret_key: str | None = field(default=None, repr=False)
     data_dir: Path = Path("tasker-data")
     env: str = "development"
+    step_log: str = "info"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -31,6 +32,7 @@ class Settings:
             secret_key=_text(environ, "TASKER_SECRET_KEY"),
             data_dir=_data_dir(environ),
             env=_text(environ, "TASKER_ENV") or "development",
+            step_log=(_text(environ, "TASKER_STEP_LOG") or "info").lower(),
         )
 
 

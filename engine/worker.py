@@ -20,6 +20,7 @@ import psycopg
 from psycopg import Connection
 
 from engine import leases
+from engine.backlog import Backlog
 from engine.db import Database, OutageLog, connect, is_conflict, is_lost, translated
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, LeaseLost, RetryableError
@@ -110,11 +111,12 @@ class Worker:
         self._call_seconds = leases.call_seconds(lease)
         self._results = Database(url, max_size=2, application_name="tasker look-up", call_seconds=self._call_seconds)
         self._outage = OutageLog(log, "the engine has no database")
+        self.backlog = Backlog()
 
     def start(self) -> None:
         """Registered, connected and claiming. Raises `DatabaseUnavailable`, or what keeps the runner from starting."""
         # first, as the lease runs from registration on and handlers may take their time to load
-        self.runner.start(self._deliver, self._look_up)
+        self.runner.start(self._deliver, self._look_up, self.backlog.hear)
         try:
             connection = self._registered()
         except BaseException:
@@ -196,6 +198,11 @@ class Worker:
                 if call is not None:
                     self._asked.add(key)
                     self.runner.cancel(call)
+
+    def keep_journal(self, connection: Connection[Any]) -> None:
+        """What the attempts have said so far is on record, and news."""
+        if not self.lease_lost.is_set() and self.backlog.write(connection, self.who):
+            self.news = True
 
     def drain(self, grace: float) -> None:
         """Nothing new starts; running steps end within `grace` seconds or are handed back, uncharged. Then the worker is gone."""
@@ -543,6 +550,7 @@ class Worker:
             return
         try:
             with self._connect() as connection:
+                self.keep_journal(connection)
                 leases.retire_worker(connection, self.who)
         except (psycopg.Error, DatabaseUnavailable) as error:
             log.warning("could not sign off: %s; the lease ends by itself", error)

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import url_for
 
-from engine.rows import ActivityRow, MoveRow, StepDetail, StepRow, TaskDetail, TaskRow, UsualRow
+from engine.rows import ActivityRow, LinePage, MoveRow, StepDetail, StepRow, TaskDetail, TaskRow, UsualRow
 from engine.states import FINAL_TASK, StepState, TaskState
 from webapp.critical_path import telling_path
 from webapp.drawing import Graph, step_urls, task_graph
@@ -75,8 +75,20 @@ class DownstreamRetry:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptLog:
+    """The newest lines of one attempt, of `count` that it has written."""
+
+    attempt: int
+    count: int
+    page: LinePage
+
+
+@dataclass(frozen=True, slots=True)
 class StepView:
-    """Everything the regions of a step's page need; relatives are steps of the same task, items those of a map step from one place on."""
+    """Everything the regions of a step's page need; relatives are steps of the same task, items those of a map step from one place on.
+
+    `logs` are those of the latest attempts that wrote lines, `earlier_logs` the numbers of the attempts before, with how many they wrote.
+    """
 
     detail: StepDetail
     step: StepRow
@@ -90,6 +102,8 @@ class StepView:
     is_open: bool
     items: tuple[StepRow, ...] = ()
     first_item: int = 0
+    logs: tuple[AttemptLog, ...] = ()
+    earlier_logs: tuple[tuple[int, int], ...] = ()
 
     @property
     def can_act(self) -> bool:
@@ -157,7 +171,13 @@ def timeline_view(detail: TaskDetail, moves: Sequence[MoveRow], now: datetime) -
     return TimelineView(task, drawn, why_task(detail), urls, task.state not in CLOSED_TASKS)
 
 
-def step_view(detail: StepDetail, items: tuple[StepRow, ...] = (), first_item: int = 0) -> StepView:
+def step_view(
+    detail: StepDetail,
+    items: tuple[StepRow, ...] = (),
+    first_item: int = 0,
+    logs: tuple[AttemptLog, ...] = (),
+    earlier_logs: tuple[tuple[int, int], ...] = (),
+) -> StepView:
     """The view of one step among the steps of its task."""
     step, task, steps = detail.row, detail.task, detail.steps
     return StepView(
@@ -173,6 +193,8 @@ def step_view(detail: StepDetail, items: tuple[StepRow, ...] = (), first_item: i
         is_open=task.state not in CLOSED_TASKS,
         items=items,
         first_item=first_item,
+        logs=logs,
+        earlier_logs=earlier_logs,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -26,7 +27,7 @@ LABELS = {
 
 def init_app(app: Flask) -> None:
     """Offer every filter under its own name."""
-    for offered in (label, moment, clock, ago, seconds, count, short, plural, sentence):
+    for offered in (label, moment, clock, stamp, field_text, ago, seconds, count, short, plural, sentence):
         app.add_template_filter(offered)
     app.context_processor(lambda: {"zone": reader_zone().key})
 
@@ -61,6 +62,17 @@ def moment(at: datetime | None) -> Markup | str:
 def clock(at: datetime | None) -> Markup | str:
     """A time to the second with its day, for the activity and details."""
     return _time(at, f"{at.astimezone(reader_zone()):%d %b %H:%M:%S}", "full") if at else moment(None)
+
+
+def stamp(at: datetime) -> Markup:
+    """A time to the millisecond, for lines that follow each other."""
+    local = at.astimezone(reader_zone())
+    return _time(at, f"{local:%H:%M:%S}.{local.microsecond // 1000:03}", "exact")
+
+
+def field_text(value: object) -> str:
+    """A field of a log line: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _time(at: datetime, text: str, form: str = "short") -> Markup:

@@ -12,6 +12,7 @@ from flask import Blueprint, Response, request, url_for
 
 from engine import queries, steps
 from engine.errors import NotFound, RequestError, WrongState
+from engine.journal import LEVELS
 from engine.json_text import read_input
 from engine.rows import StepDetail, StepRow
 from webapp.contexts import ITEMS_PER_PAGE, DownstreamRetry, plan_downstream_retry, step_view
@@ -30,9 +31,10 @@ from webapp.htmx import (
     regions,
 )
 from webapp.security import actor
+from webapp.step_logs import latest_logs, log_view
 from webapp.tasks import show_task
 
-REGIONS = ("steps/_state.html", "steps/_items.html", "steps/_outcome.html", "steps/_relatives.html")
+REGIONS = ("steps/_state.html", "steps/_items.html", "steps/_outcome.html", "steps/_log.html", "steps/_given.html", "steps/_relatives.html")
 
 MAX_PLACE = 1_000_000
 
@@ -52,6 +54,15 @@ def result(task_id: UUID, step_name: str) -> Response:
     if step_name not in found:
         raise NotFound(f'the task has no step "{step_name}" with a result')
     return json_file(found[step_name], f"{task_id}-result.json")
+
+
+@blueprint.get("/tasks/<uuid:task_id>/steps/<step_name>/log")
+def log(task_id: UUID, step_name: str) -> Response:
+    """What the step's attempts have logged, a page at a time; for htmx only the lines."""
+    view = log_view(queries.step(database(), str(task_id), step_name), request.args)
+    if asks_for_regions():
+        return regions(live_regions(("steps/_lines.html",), is_open=view.is_open), view=view)
+    return page("steps/log.html", view=view, levels=list(LEVELS))
 
 
 @blueprint.post("/tasks/<uuid:task_id>/steps/<step_name>/retry")
@@ -142,7 +153,8 @@ def show_step(task_id: UUID, step_name: str, status: int = 200, notice: Notice |
     """The page of a step, or its regions, as it is now."""
     detail = queries.step(database(), str(task_id), step_name)
     first = max(0, request.args.get("items_from", 0, type=int))
-    view = step_view(detail, _items(detail, first), first)
+    logs, earlier = latest_logs(detail)
+    view = step_view(detail, _items(detail, first), first, logs, earlier)
     if asks_for_regions():
         return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view, typed="")
     return page("steps/show.html", status=status, notice=notice, view=view, typed=request.form.get("result", ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from engine import queries, report, steps
 from engine import tasks as task_actions
 from engine.cli.output import print_json, print_table, short_error, short_time
 from engine.cli.setting import actor, json_option, open_database, read_context, reason_option
+from engine.db import Database
 from engine.errors import Problem, RequestError
+from engine.journal import LEVELS
 from engine.json_text import read_input
-from engine.rows import StepRow, TaskDetail, TaskRow
-from engine.states import FINAL_TASK, TaskState
+from engine.rows import LineRow, StepRow, TaskDetail, TaskRow
+from engine.states import FINAL_TASK, StepState, TaskState
 
 ITEMS_SHOWN = 20
+LINES_AT_ONCE = 1_000
 
 
 @click.command()
@@ -49,14 +53,20 @@ def tasks(
 @click.option("--report", "as_report", is_flag=True, help="A report on the task, as Markdown.")
 @click.option("--html", is_flag=True, help="With --report: as one HTML page.")
 @click.option("--output", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="With --report: write it to a file.")
-def show(task: str, as_json: bool, as_report: bool, html: bool, output: Path | None) -> None:
-    """Show a task and what each of its steps waits for. Example: tasker show 5d1c… --report --html --output task.html"""
+@click.option("--log", "log_of", metavar="[STEP]", is_flag=False, flag_value="", help="What its attempts have logged, or those of one step.")
+@click.option("--level", type=click.Choice(list(LEVELS)), help="With --log: lines of this level and above.")
+def show(task: str, as_json: bool, as_report: bool, html: bool, output: Path | None, log_of: str | None, level: str | None) -> None:
+    """Show a task and what each of its steps waits for. Example: tasker show 5d1c… --log charge"""
     if (html or output) and not as_report:
         raise click.UsageError("--html and --output go with --report")
-    if as_json and as_report:
-        raise click.UsageError("either --json or --report")
+    if as_report and (as_json or log_of is not None):
+        raise click.UsageError("--report goes without --json and --log")
+    if level and log_of is None:
+        raise click.UsageError("--level goes with --log")
     with open_database() as db:
-        if as_json:
+        if log_of is not None:
+            _print_log(_whole_log(db, task, log_of or None, level), as_json=as_json)
+        elif as_json:
             print_json(queries.outcome(db, task))
         elif as_report:
             _print_report(report.html_report(db, task) if html else report.markdown_report(db, task), output)
@@ -143,6 +153,8 @@ def print_task(detail: TaskDetail) -> None:
     paused = ", paused" if task.paused and task.state not in FINAL_TASK else ""
     click.echo(f"{task.namespace}/{task.name}@{task.version}  {task.task_id}  {task.state}{paused}")
     click.echo(f"context: {json.dumps(detail.context, ensure_ascii=False)}")
+    if detail.parent_task_id:
+        click.echo(f"submitted by: step {detail.parent_step} of task {detail.parent_task_id}")
     rows: list[tuple[str, ...]] = []
     for step, following in zip_longest(detail.steps, detail.steps[1:]):
         indent = "" if step.item_of is None else "  "
@@ -164,7 +176,30 @@ def step_standing(step: StepRow) -> str:
 
 
 def _said_of(step: StepRow) -> str:
+    if step.state == StepState.RUNNING and step.progress:
+        return " · ".join(filter(None, (step.progress.words, step.progress.note)))
     return "passed over" if step.passed_over else step.waiting_for or short_error(step.error)
+
+
+def _whole_log(db: Database, task: str, step: str | None, level: str | None) -> Iterator[LineRow]:
+    after: int | None = 0
+    while after is not None:
+        page = queries.lines(db, task, step, level=level, after=after, limit=LINES_AT_ONCE)
+        yield from page.items
+        after = page.later
+
+
+def _print_log(lines: Iterator[LineRow], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"lines": list(lines)})
+        return
+    for line in lines:
+        said = [line.message.replace("\n", "\n    "), *(f"{name}={_field(value)}" for name, value in (line.fields or {}).items())]
+        click.echo(f"{short_time(line.at)} {line.level:<8} {line.step_name} {line.attempt}  {'  '.join(said)}")
+
+
+def _field(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _print_report(text: str, output: Path | None) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
 from engine.definition import TaskDefinition
+from engine.journal import Said
 
 COMPLETED: Final = 0  # payload: the result as JSON
 FAILED: Final = 1  # payload: {"type", "message", "code", "retryable", "delay", "traceback"} as JSON
@@ -65,6 +66,11 @@ class StepCall:
 Outcome = tuple[StepCall, int, str]
 Deliver = Callable[[list[Outcome]], None]
 Lookup = Callable[[StepCall, list[str]], dict[str, str]]
+Hear = Callable[[StepCall, Said], None]
+
+
+def nobody(call: StepCall, said: Said) -> None:
+    """A listener that does not listen."""
 
 
 class Runner(Protocol):
@@ -78,8 +84,11 @@ class Runner(Protocol):
     may_wait: bool
     may_start_until: float
 
-    def start(self, deliver: Deliver, lookup: Lookup) -> None:
-        """Be ready for calls; outcomes go to `deliver`, results of farther ancestors come from `lookup`."""
+    def start(self, deliver: Deliver, lookup: Lookup, hear: Hear = nobody) -> None:
+        """Be ready for calls; outcomes go to `deliver`, results of farther ancestors come from `lookup`.
+
+        `hear` is told what attempts say while they run, from any thread and never after their outcome; it returns at once.
+        """
 
     def submit(self, calls: list[StepCall]) -> None:
         """Take the calls; returns before they are done."""

@@ -6,7 +6,6 @@ Nothing that a handler does gets past this function, save what ends the whole pr
 from __future__ import annotations
 
 import os
-import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType, TracebackType
@@ -16,10 +15,11 @@ from engine import json_text
 from engine.binding import Binding, bindings
 from engine.definition import StepTemplate, TaskDefinition, chosen
 from engine.errors import DefinitionError, PermanentError, RetryableError
-from engine.handlers import ATTEMPT, Flag, Sequence, Step, Task
+from engine.handlers import ATTEMPT, Contact, Sequence, Step, Task
+from engine.journal import NOWHERE
+from engine.masking import clean, clean_message, cut
 from engine.runners import COMPLETED, DECIDED, FAILED, Item
 
-MAX_MESSAGE_BYTES = 8 << 10
 MAX_TRACEBACK = 16 << 10
 MAX_FRAMES = 40
 MAX_CAUSES = 4
@@ -27,11 +27,6 @@ MAX_CAUSES = 4
 _RUNNERS = os.path.dirname(os.path.abspath(__file__))
 _ENGINE_FILES = [os.path.join(os.path.dirname(_RUNNERS), f"{name}.py") for name in ("binding", "handlers", "http", "json_text")]
 _NOT_THE_AUTHORS = (_RUNNERS, *_ENGINE_FILES, os.path.join(os.path.dirname(os.__file__), "asyncio", ""))
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_CONTROLS = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_SECRET = re.compile(r"""(?i)\b([\w-]*(?:password|passwd|secret|token|api[_-]?key)["']?\s*[=:]\s*["']?)(?:bearer\s+)?[^\s"',;&)}\]]+""")
-_BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
-_USERINFO = re.compile(r"(://[^\s:/@]*:)[^\s/@]+@")
 
 
 def invoke(
@@ -44,13 +39,13 @@ def invoke(
     correlation_id: str | None,
     inputs: Mapping[str, str],
     lookup: Callable[[list[str]], Mapping[str, str]],
-    flag: Flag | None = None,
+    contact: Contact | None = None,
     item: Item | None = None,
 ) -> tuple[int, str]:
     """Run the step's handler once: (COMPLETED or DECIDED, result as JSON) or (FAILED, error as JSON). Raises nothing.
 
     `inputs` are the parents' results as JSON text by name; `lookup` fetches those of farther ancestors.
-    `flag`, when set by the runner, shows as `step.cancel_requested`.
+    `contact` tells the handler whether it was asked to stop, and takes what it says while it runs.
     """
     try:
         binding: Binding = (definition.caches.get("bindings") or bindings(definition))[template_no]
@@ -61,12 +56,15 @@ def invoke(
             return COMPLETED, "null"
         template: StepTemplate = binding.template
         task = Task(task_public_id, correlation_id, definition, context_json)
-        step = Step(template, attempt, retry_limit, flag) if item is None else Step(template, attempt, retry_limit, flag, item.place, item.json)
+        step = Step(template, attempt, retry_limit, contact) if item is None else Step(template, attempt, retry_limit, contact, item.place, item.json)
         token = ATTEMPT.set((task, step))
         try:
             result = binding.run(task, Sequence(definition, template.name, inputs, lookup), step)
         finally:
             ATTEMPT.reset(token)
+            journal, step.journal = step.journal, NOWHERE  # what a thread that it left behind says is no longer its own
+            if journal is not None:
+                journal.close()
         if template.decision:
             return _decide(definition, binding, template_no, result)
         if result is None and binding.output is None:
@@ -84,11 +82,6 @@ def failure(
     """The JSON of a failed attempt."""
     fields = {"type": kind, "message": message, "code": code, "retryable": retryable, "delay": delay, "traceback": trace}
     return json_text.dump({**fields, "message": clean_message(message)})
-
-
-def clean_message(text: str) -> str:
-    """The text without terminal codes, NUL and half surrogates, likely secrets masked, in at most 8 KiB of UTF-8."""
-    return _cut(_clean(text[: 4 * MAX_MESSAGE_BYTES]), MAX_MESSAGE_BYTES)
 
 
 def _decide(definition: TaskDefinition, binding: Binding, template_no: int, result: Any) -> tuple[int, str]:
@@ -128,7 +121,7 @@ def _explain(error: BaseException, template: StepTemplate) -> str:
 
 
 def _type_name(error: BaseException) -> str:
-    return _clean(type(error).__name__)[:200]
+    return clean(type(error).__name__)[:200]
 
 
 def _message(error: BaseException) -> str:
@@ -143,7 +136,7 @@ def _trace(error: BaseException) -> str:
         text = "\n".join(_chapters(error))
     except Exception as second:
         return f"(no traceback: {type(second).__name__})"
-    return _cut(_clean(text), MAX_TRACEBACK)
+    return cut(clean(text), MAX_TRACEBACK)
 
 
 def _chapters(error: BaseException) -> Iterator[str]:
@@ -153,7 +146,7 @@ def _chapters(error: BaseException) -> Iterator[str]:
     while current is not None and id(current) not in seen and len(seen) < MAX_CAUSES:
         lead = "which came from\n" if seen else ""
         seen.add(id(current))
-        yield f"{lead}{''.join(_frames(current.__traceback__))}{_type_name(current)}: {_cut(_message(current)[:2000], 1000)}"
+        yield f"{lead}{''.join(_frames(current.__traceback__))}{_type_name(current)}: {cut(_message(current)[:2000], 1000)}"
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
 
 
@@ -170,13 +163,3 @@ def _frames(trace: TracebackType | None) -> Iterator[str]:
 
 def _formatted(frames: list[tuple[FrameType, int]]) -> list[str]:
     return traceback.StackSummary.extract(iter(frames)).format()
-
-
-def _clean(text: str) -> str:
-    text = _CONTROLS.sub("\ufffd", _ANSI.sub("", json_text.clean_text(text)))
-    return _USERINFO.sub(r"\1***@", _SECRET.sub(r"\1***", _BEARER.sub(r"\1 ***", text)))
-
-
-def _cut(text: str, limit: int) -> str:
-    raw = text.encode("utf-8", "replace")
-    return text if len(raw) <= limit else raw[: limit - 3].decode("utf-8", "ignore") + "\u2026"

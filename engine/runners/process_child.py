@@ -18,11 +18,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, NoReturn
 
+from engine import logs
 from engine.definition import TaskDefinition
 from engine.discovery import LoadReport
 from engine.errors import RetryableError, TaskerError
+from engine.journal import Journal, Line, Said
 from engine.registry import HandlerRegistry
 from engine.runners import CANCELLED, FAILED, Item, wire
 from engine.runners.invoke import failure, invoke
@@ -77,14 +80,17 @@ class Handlers:
         self.any_loaded = self.any_loaded or bool(report.loaded)
 
 
-class _Flag:
-    """Whether the call that runs now was asked to stop."""
+class _Contact:
+    """What the call that runs now hears from the engine, and says to it."""
 
     def __init__(self, child: Child) -> None:
         self._child = child
 
     def is_set(self) -> bool:
         return self._child.is_asked_to_stop()
+
+    def open_journal(self) -> Journal:
+        return self._child.open_journal()
 
 
 class Child:
@@ -102,7 +108,8 @@ class Child:
         self._idle.acquire()
         self._ending = self._is_fork = False
         self._cancelled: set[int] = set()
-        self._flag = _Flag(self)
+        self._contact = _Contact(self)
+        self._said: deque[tuple[int, bool, tuple[Any, ...]]] = deque()
         self._questions: dict[int, queue.SimpleQueue[tuple[dict[str, str] | None, str]]] = {}
         self._question_numbers = itertools.count()
         self._home = _out_of_the_way(os.open(".", os.O_RDONLY | os.O_CLOEXEC))
@@ -110,6 +117,7 @@ class Child:
     def run(self) -> None:
         """Runs calls until the engine says it was the last; ends the process when the engine is gone."""
         _prepare_for_the_worst()
+        logs.start_capture()
         os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_a_fork)
         threading.Thread(target=self._listen, name="tasker-listen", daemon=True).start()
         while not self._ending:
@@ -121,6 +129,28 @@ class Child:
     def is_asked_to_stop(self) -> bool:
         """Whether the engine wants the call that runs now to stop."""
         return bool(self._cancelled) and self._cells[self._cell] in self._cancelled
+
+    def open_journal(self) -> Journal:
+        """Where the call that runs now says what it has to say; it keeps to that call, whoever holds the journal."""
+        return Journal(partial(self._say, self._cells[self._cell]))
+
+    def _say(self, number: int, said: Said) -> None:
+        if not self._is_fork:
+            self._said.append((number, isinstance(said, Line), tuple(said)))
+            self._send_said()
+
+    def _send_said(self) -> None:
+        # Never waits: a signal's handler may log while this very thread sends. Whoever has the lock sends this along, or the next one does.
+        while self._said and self._sending.acquire(blocking=False):
+            try:
+                self._write_said()
+            finally:
+                self._sending.release()
+
+    def _write_said(self) -> None:
+        said = self._said
+        if entries := [said.popleft() for _ in range(len(said))]:
+            self._write((wire.SAID, entries))
 
     def _work(self) -> None:
         inbox, cells, head, clock = self._inbox, self._cells, self._cell, time.monotonic_ns
@@ -164,7 +194,7 @@ class Child:
             correlation_id,
             inputs,
             self._lookup,
-            self._flag,
+            self._contact,
             None if item is None else Item(*item),
         )
 
@@ -180,6 +210,8 @@ class Child:
 
     def _flush(self) -> None:
         with self._sending:
+            if self._said:  # before the outcome, after which nobody listens
+                self._write_said()
             held = self._held
             if ready := held[:]:
                 del held[: len(ready)]
@@ -188,6 +220,7 @@ class Child:
     def _send(self, message: Message) -> None:
         with self._sending:
             self._write(message)
+        self._send_said()
 
     def _write(self, message: Message) -> None:
         try:

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from engine.runners import CANCELLED, FAILED, RELEASED, Deliver, Lookup, Outcome, StepCall, wire
+from engine.journal import Line, Progress
+from engine.runners import CANCELLED, FAILED, RELEASED, Deliver, Hear, Lookup, Outcome, StepCall, nobody, wire
 from engine.runners.failures import crash_failure, describe_ending, timeout_failure
 from engine.runners.pace import Pace, Paces
 from engine.runners.process_link import HostProcess, Link, kill_group
@@ -103,13 +104,13 @@ class ProcessesRunner:
 
     # ------------------------------------------------------------------ the seam
 
-    def start(self, deliver: Deliver, lookup: Lookup) -> None:
+    def start(self, deliver: Deliver, lookup: Lookup, hear: Hear = nobody) -> None:
         """Loads the handlers and starts the children; returns when calls can be taken.
 
         A source that fails is logged with its cause, and kept in `problems`; the others load. Raises TaskerError when none
         loads or when one ends the process that loads it; then nothing is left running.
         """
-        self._deliver, self._lookup = deliver, lookup
+        self._deliver, self._lookup, self._hear = deliver, lookup, hear
         self._board = Board(4 * self.concurrency + 16)
         self._selector = selectors.DefaultSelector()
         self._host = self._loaded_host()
@@ -347,6 +348,10 @@ class ProcessesRunner:
                 self._questions.put((child, question, job[0], names))
             else:
                 child.link.send((wire.FOUND, question, None, "the step that asked is over"))
+        elif message[0] == wire.SAID:
+            for number, is_line, fields in message[1]:
+                if job := child.jobs.get(number):
+                    self._hear(job[0], Line(*fields) if is_line else Progress(*fields))
 
     def _take_results(self, child: _Child, results: list[tuple[int, int, str, int]]) -> None:
         jobs, load, outcomes, learnt, count = child.jobs, child.load, self._outcomes, 0, 0

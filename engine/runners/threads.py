@@ -12,7 +12,9 @@ import time
 from functools import partial
 from typing import Final
 
-from engine.runners import CANCELLED, FAILED, RELEASED, Deliver, Lookup, StepCall
+from engine import logs
+from engine.journal import Journal, Said
+from engine.runners import CANCELLED, FAILED, RELEASED, Deliver, Hear, Lookup, StepCall, nobody
 from engine.runners.failures import timeout_failure
 from engine.runners.invoke import invoke
 from engine.runners.pace import Paces
@@ -47,9 +49,10 @@ class ThreadsRunner:
         self._worker_gone = threading.Event()
         self._stopping = False
 
-    def start(self, deliver: Deliver, lookup: Lookup) -> None:
+    def start(self, deliver: Deliver, lookup: Lookup, hear: Hear = nobody) -> None:
         """Every thread waits for calls."""
-        self._deliver, self._lookup = deliver, lookup
+        self._deliver, self._lookup, self._hear = deliver, lookup, hear
+        logs.start_capture()
         for _ in range(self.concurrency):
             self._start_worker()
         threading.Thread(target=self._watch, name="tasker-watchdog", daemon=True).start()
@@ -83,6 +86,8 @@ class ThreadsRunner:
     def stop(self, grace: float) -> None:
         """Releases what never started and, after up to `grace` seconds, what is still running; its threads are abandoned."""
         with self._submitting:
+            if not self._stopping:
+                logs.stop_capture()
             self._stopping = True
         for call in list(self._queued):
             if self._queued.pop(call, False):
@@ -119,6 +124,11 @@ class ThreadsRunner:
         """Whether nobody waits for the call's result any more, or someone asked it to stop."""
         return call in self._cancelling or call not in self._running
 
+    def hear(self, call: StepCall, said: Said) -> None:
+        """What a call says counts until it is reported."""
+        if call in self._running:
+            self._hear(call, said)
+
     def _let_go(self, worker: threading.Thread) -> None:
         self._workers.discard(worker)
         self._worker_gone.set()
@@ -137,7 +147,7 @@ class ThreadsRunner:
             self._look_at(deadline)
         kind, payload = invoke(
             definition, call.template_no, call.attempt, call.retry_limit, task.public_id, task.context_json,
-            task.correlation_id, call.inputs, partial(self._lookup, call), _Flag(self, call), call.item,
+            task.correlation_id, call.inputs, partial(self._lookup, call), _Contact(self, call), call.item,
         )  # fmt: skip
         if running.pop(call, None) is None:
             return False  # reported long ago, and another thread is in this one's place
@@ -196,8 +206,8 @@ class ThreadsRunner:
             self._let_go(run[1])
 
 
-class _Flag:
-    """What a handler sees of a request to stop."""
+class _Contact:
+    """What an attempt hears from the runner, and says to it."""
 
     __slots__ = ("_call", "_runner")
 
@@ -206,3 +216,6 @@ class _Flag:
 
     def is_set(self) -> bool:
         return self._runner.is_asked_to_stop(self._call)
+
+    def open_journal(self) -> Journal:
+        return Journal(partial(self._runner.hear, self._call))

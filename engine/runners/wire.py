@@ -35,6 +35,7 @@ END: Final = 24  # (END,)
 DONE: Final = 30  # (DONE, [(number, kind, payload, nanoseconds)])
 RETURNED: Final = 31  # (RETURNED, [number])
 LOOKUP: Final = 32  # (LOOKUP, request, number, names)
+SAID: Final = 33  # (SAID, [(number, whether it is a line, the fields of Line or of Progress)])
 
 ROOT: Final = str(Path(__file__).absolute().parents[2])
 """Where the package is found by a process that starts with nothing."""

@@ -9,10 +9,11 @@ from typing import Any
 
 from psycopg import Connection
 
-from engine import leases
+from engine import leases, logs
 from engine.definition import TaskDefinition
-from engine.runners import CANCELLED, Deliver, Lookup, StepCall
+from engine.runners import CANCELLED, Deliver, Hear, Lookup, StepCall, nobody
 from engine.runners.invoke import invoke
+from engine.testing.said import Contact
 from engine.testing.stubs import Stubs
 from engine.worker import Worker, _Place
 
@@ -29,9 +30,9 @@ class InlineRunner:
     def __init__(self, stubs: Stubs) -> None:
         self._stubs = stubs
 
-    def start(self, deliver: Deliver, lookup: Lookup) -> None:
-        """Outcomes go to `deliver`, results of farther ancestors come from `lookup`."""
-        self._deliver, self._lookup = deliver, lookup
+    def start(self, deliver: Deliver, lookup: Lookup, hear: Hear = nobody) -> None:
+        """Outcomes go to `deliver`, results of farther ancestors come from `lookup`, `hear` is told what attempts say."""
+        self._deliver, self._lookup, self._hear = deliver, lookup, hear
 
     def submit(self, calls: list[StepCall]) -> None:
         """The calls are done, one after the other."""
@@ -51,10 +52,11 @@ class InlineRunner:
 
     def _run(self, call: StepCall) -> tuple[int, str]:
         task = call.task
-        with self._stubs.in_place(task.definition, call.template_no) as stub:
+        contact = Contact(lambda said: self._hear(call, said))
+        with self._stubs.in_place(task.definition, call.template_no) as stub, logs.captured():
             return stub or invoke(
                 task.definition, call.template_no, call.attempt, call.retry_limit, task.public_id, task.context_json,
-                task.correlation_id, call.inputs, partial(self._lookup, call), threading.Event(), call.item,
+                task.correlation_id, call.inputs, partial(self._lookup, call), contact, call.item,
             )  # fmt: skip
 
 
@@ -67,7 +69,7 @@ class ForegroundWorker(Worker):
 
     def start(self) -> None:
         """Registered and connected; nothing was claimed."""
-        self.runner.start(self._deliver, self._look_up)
+        self.runner.start(self._deliver, self._look_up, self.backlog.hear)
         self._own = _Place(0, threading.Event(), self._registered())
 
     @property
@@ -87,6 +89,7 @@ class ForegroundWorker(Worker):
         self.wake()
         while self._flush(self._own):
             pass
+        self.keep_journal(self.connection)
         return self._claim_no > before + 1  # the first call claims; another reports what came of it
 
     def close(self) -> None:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from engine import json_text
+from engine import json_text, logs
 from engine.binding import bindings
 from engine.definition import StepTemplate, TaskDefinition
 from engine.errors import PermanentError
-from engine.handlers import Flag, Sequence, Step, Task
+from engine.handlers import ATTEMPT, Sequence, Step, Task
 from engine.requests import TaskRequest
+from engine.testing.said import Contact, Said
 
 STEP_NAME = "step"
 _ITEMS = "items-under-test"
 _NOT_GIVEN: Any = object()
-
-
-class _Always:
-    def is_set(self) -> bool:
-        return True
 
 
 def run_step(
@@ -37,10 +34,11 @@ def run_step(
     cancel_requested: bool = False,
     item: Any = _NOT_GIVEN,
     index: int = 0,
+    said: Said | None = None,
 ) -> Any:
     """The handler's result as it would be stored; whatever the handler raises is raised.
 
-    `results` are those of the steps before it, by name; with `item` it runs as that item of a map step. A result that cannot be stored, or that does not match
+    `results` are those of the steps before it, by name; with `item` it runs as that item of a map step, and `said` takes its progress and log. A result that cannot be stored, or that does not match
     `output_schema`, raises PermanentError with the error type as its `error_code`.
     """
     earlier = {step: _stored(value) for step, value in (results or {}).items()}
@@ -58,10 +56,23 @@ def run_step(
         return None
     request = TaskRequest("run_step", context=context or {})
     task = Task(str(uuid.uuid4()), correlation_id, definition, json_text.dump(request.context))
-    flag: Flag | None = _Always() if cancel_requested else None
-    step = Step(own, attempt, retry_limit, flag) if item is _NOT_GIVEN else Step(own, attempt, retry_limit, flag, index, _stored(item))
-    result = binding.run(task, Sequence(definition, own.name, earlier, _nothing), step)
+    contact = Contact((said or Said()).hear, asked_to_stop=cancel_requested)
+    step = Step(own, attempt, retry_limit, contact) if item is _NOT_GIVEN else Step(own, attempt, retry_limit, contact, index, _stored(item))
+    with _as_attempt(task, step):
+        result = binding.run(task, Sequence(definition, own.name, earlier, _nothing), step)
     return _checked(binding.output, json_text.load(_stored(result)))
+
+
+@contextmanager
+def _as_attempt(task: Task, step: Step) -> Iterator[None]:
+    with logs.captured():
+        token = ATTEMPT.set((task, step))
+        try:
+            yield
+        finally:
+            ATTEMPT.reset(token)
+            if step.journal is not None:
+                step.journal.close()
 
 
 def _nothing(names: list[str]) -> dict[str, str]:

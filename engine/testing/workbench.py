@@ -14,22 +14,35 @@ from engine.definition import TaskDefinition
 from engine.errors import TaskerError
 from engine.registry import Handler, HandlerRegistry
 from engine.requests import TaskRequest
+from engine.rows import StepRow
 from engine.states import FINAL_TASK
 from engine.testing.foreground import ForegroundWorker
+from engine.testing.said import SaidLine, SaidProgress
 from engine.testing.stubs import Stub, Stubs
 
 ACTOR = "test"
+LINES_READ = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedStep:
-    """A step as it stands: `error` is None or {"type", "message", "code"}; `attempts` counts those that started."""
+    """A step as it stands: `error` is None or {"type", "message", "code"}; `attempts` counts those that started.
+
+    `lines` are what all its attempts logged, `progress` is how far the latest of them came.
+    """
 
     name: str
     state: str
     attempts: int
     result: Any
     error: dict[str, Any] | None
+    lines: tuple[SaidLine, ...] = ()
+    progress: SaidProgress | None = None
+
+    @property
+    def messages(self) -> list[str]:
+        """The texts of the lines."""
+        return [line.message for line in self.lines]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +126,12 @@ class Workbench:
     def task(self, task_id: str) -> FinishedTask:
         """How the task stands."""
         found = queries.outcome(self.db, task_id)
-        names = {name: FinishedStep(name, one["state"], one["attempts"], one["result"], one["error"]) for name, one in found["steps"].items()}
-        return FinishedTask(task_id, found["state"], found["context"], names)
+        said, progress = self._lines(task_id), {step.name: _progress(step) for step in queries.task(self.db, task_id).steps}
+        steps = {
+            name: FinishedStep(name, one["state"], one["attempts"], one["result"], one["error"], tuple(said.get(name, ())), progress[name])
+            for name, one in found["steps"].items()
+        }
+        return FinishedTask(task_id, found["state"], found["context"], steps)
 
     # ---- what a person would do
 
@@ -181,6 +198,12 @@ class Workbench:
 
     # ---- inside
 
+    def _lines(self, task_id: str) -> dict[str, list[SaidLine]]:
+        found: dict[str, list[SaidLine]] = {}
+        for line in queries.lines(self.db, task_id, limit=LINES_READ).items:
+            found.setdefault(line.step_name, []).append(SaidLine(line.level, line.message, line.fields or {}))
+        return found
+
     def _next_due(self, task_id: str) -> timedelta | None:
         if queries.task_row(self.db, task_id).state in FINAL_TASK:
             return None
@@ -214,6 +237,10 @@ class Workbench:
         for namespace, name, version in self.db.rows("select d.namespace, d.name, d.version from tasker_definition d where d.used"):
             if f"{namespace}/{name}@{version}" not in self._served:
                 self._serve(self._registry.get(name, namespace, version).definition)
+
+
+def _progress(step: StepRow) -> SaidProgress | None:
+    return None if step.progress is None else SaidProgress(step.progress.done, step.progress.total, step.progress.note)
 
 
 def _line(step: FinishedStep) -> str:

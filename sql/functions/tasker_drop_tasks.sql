@@ -35,6 +35,8 @@ begin
   delete from tasker_step s where s.task_no = any(v_task_nos);
   get diagnostics step_count = row_count;
   delete from tasker_history h where h.task_no = any(v_task_nos);
+  delete from tasker_log l where l.task_no = any(v_task_nos);
+  delete from tasker_progress p where p.task_no = any(v_task_nos);
   delete from tasker_custom_event c where c.task_no = any(v_task_nos);
   delete from tasker_undelivered u where u.event ->> 'task_id' = any(v_task_ids::text[]);
   delete from tasker_request_key k where k.task_id = any(v_task_ids);

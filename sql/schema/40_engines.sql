@@ -10,7 +10,8 @@ create table tasker_worker (
   seen_at       timestamptz not null,
   lease_until   timestamptz not null,       -- the one judge of life and death, by the database's clock
   server_started_at  timestamptz,           -- the advisory lock says something only within one life of the server; null: it holds none
-  draining      boolean not null default false
+  draining      boolean not null default false,
+  journal_no    bigint not null default 0   -- the last batch of what its attempts said that was taken, see tasker_keep_journal
 );
 
 -- which steps a claim call leased; how the steps of a dead engine are found without an index on running steps.

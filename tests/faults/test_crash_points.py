@@ -493,6 +493,22 @@ def retire_worker(world: World) -> Point:
     return Point(in_session(lambda one: leases.retire_worker(one, who)), world.finish, world.all_completed_once)
 
 
+def keep_journal(world: World) -> Point:
+    """The engine lives and asks again, with the same batch: each line is there once."""
+    task, who = world.launch(), world.worker()
+    [held] = world.claim(who)
+
+    def keep(connection: psycopg.Connection[Any]) -> None:
+        leases.keep_journal(connection, who, 1, [held], '[[1, 0, 20, "one", null], [1, 0, 20, "two", null]]', "[[1, 0, 3, 10, null]]")
+
+    def after() -> None:
+        keep(world.conn)
+        world.finish()
+
+    lines, progress = "select count(*) from tasker_log", "select count(*) from tasker_progress where done = 3"
+    return Point(in_session(keep), after, lambda: world.ended_once(task, 4) and world.count(lines) == 2 and world.count(progress) == 1)
+
+
 def decide_steps(world: World) -> Point:
     task, who = world.launch_of("choice", decision=True), world.worker()
 
@@ -629,6 +645,7 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     "tasker_heartbeat": [heartbeat],
     "tasker_complete_and_claim": [claim, complete(1), complete(6)],
     "tasker_fail_steps": [fail_steps],
+    "tasker_keep_journal": [keep_journal],
     "tasker_release_steps": [release_steps],
     "tasker_reap_workers": [reap_workers],
     "tasker_retire_worker": [retire_worker],

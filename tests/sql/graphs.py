@@ -20,7 +20,7 @@ from engine.definition import StepTemplate, TaskDefinition
 
 Conn = psycopg.Connection[Any]
 
-_TABLES = ("history", "claim", "worker", "request_key", "delayed", "ready", "step", "task", "template", "definition", "namespace")
+_TABLES = ("log", "progress", "history", "claim", "worker", "request_key", "delayed", "ready", "step", "task", "template", "definition", "namespace")
 
 _numbers = itertools.count(1)
 _own_workers: "WeakKeyDictionary[Conn, int]" = WeakKeyDictionary()

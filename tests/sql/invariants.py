@@ -113,6 +113,12 @@ RULES = {
       union all
       select t.task_no, null, t.item_count from tasker_task t
        where t.item_count <> (select count(*) from tasker_step i where i.task_no = t.task_no and i.map_no is not null and i.step_no >= -t.item_count)""",
+    "what an attempt has said belongs to a step that had this attempt; one that was handed back is not counted": """
+      select l.task_no, l.step_no, l.attempt from tasker_log l left join tasker_step s using (task_no, step_no)
+       where s.task_no is null or l.attempt not between 1 and s.attempts + 1
+      union all
+      select p.task_no, p.step_no, p.attempt from tasker_progress p left join tasker_step s using (task_no, step_no)
+       where s.task_no is null or p.attempt not between 1 and s.attempts + 1""",
     "a completed map step has a result per item": """
       select s.task_no, s.step_no from tasker_step s where s.state = 4 and s.first_item is not null and jsonb_array_length(s.result) <> s.item_count""",
 }

@@ -14,7 +14,7 @@ import pytest
 from story import Story, is_alive, until
 from test_sharing import DIAMONDS, check_ledger
 
-from engine import migrate
+from engine import migrate, queries
 from engine.db import Database
 from engine.embedded import EmbeddedServer, ensure_server, stop_server
 
@@ -151,3 +151,38 @@ def check_history(db: Database) -> None:
     begun = "select count(*) from (select from tasker_history where to_state = 2 and step_no is not null group by task_no, step_no, attempt having count(*) <> 1) x"
     assert db.value(begun) == 0
     assert db.value("select (select count(*) from tasker_step) - count(*) from tasker_history where to_state = 4 and step_no is not null") == 0
+
+
+TALKATIVE = """
+talkative = Workflow("talkative")
+
+@talkative.step()
+def work(step):
+    step.log("before")
+    note("begun")
+    wait_for("gate")
+    step.log("during")
+    note("said")
+    wait_for("second gate")
+"""
+
+
+def test_what_handlers_say_during_an_outage_is_written_after_it(own_server: EmbeddedServer, tmp_path: Path) -> None:
+    database = Database(own_server.url)
+    story = Story(own_server.url, database, tmp_path)
+    try:
+        story.write(TALKATIVE)
+        story.start(runner="processes")
+        task = story.launch("talkative")
+        until(lambda: queries.lines(database, task).items, "the first line")
+        crash(own_server)
+        story.open("gate")
+        story.noted("said")
+        ensure_server(own_server.data_dir, options=QUICK)
+        story.open("second gate")
+        assert story.ended(task, 30)["state"] == "completed"
+        until(lambda: len(queries.lines(database, task).items) == 2, "the line that was said meanwhile")
+        assert [line.message for line in queries.lines(database, task).items] == ["before", "during"]
+    finally:
+        story.end()
+        database.close()

@@ -54,6 +54,16 @@ def printing(db: Database, press: Any) -> Callable[[int], str]:
     return make
 
 
+def test_a_map_step_names_where_its_list_comes_from(client: FlaskClient, db: Database) -> None:
+    flow = Workflow("bind_books", namespace="press")
+    flow.define("begin")
+    flow.define("list_books", depends_on_step="begin", handler_class="press.list_books")
+    flow.define("bind", depends_on_step="list_books", for_each="list_books.books", handler_class="press.bind")
+    tasks.register_definition(db, flow.definition)
+    task_id = tasks.submit(db, TaskRequest("bind_books", "press"))
+    assert "<code>list_books.books</code>" in client.get(f"/tasks/{task_id}/steps/bind").text
+
+
 def test_a_map_step_is_one_node_with_the_count_of_its_items(client: FlaskClient, printing: Callable[[int], str], press: Any) -> None:
     task_id = printing(3)
     press.complete(task_id, "print_book[1]")

@@ -20,7 +20,8 @@
     const clock = `${pad(at.getHours())}:${pad(at.getMinutes())}`;
     const exact = `${clock}:${pad(at.getSeconds())}`;
     const now = new Date();
-    if (element.dataset.form === "full") element.textContent = `${day} ${exact}`;
+    if (element.dataset.form === "exact") element.textContent = `${exact}.${String(at.getMilliseconds()).padStart(3, "0")}`;
+    else if (element.dataset.form === "full") element.textContent = `${day} ${exact}`;
     else if (at.toDateString() === now.toDateString()) element.textContent = exact;
     else if (at.getFullYear() === now.getFullYear()) element.textContent = `${day} ${clock}`;
     else element.textContent = `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;

@@ -1,5 +1,6 @@
 """`compliance/dependency_audit` 1.0.0: one step lists the packages, 32 look at them side by side, the rest makes a report of it."""
 
+import logging
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -13,6 +14,8 @@ AUDITS = tuple(f"audit_{number:02d}" for number in range(1, 33))
 QUICK = {"base": 0.3, "multiplier": 2.0, "cap": 5.0, "jitter": 0.1}
 
 Result = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 @register_handler("dependency_audit", namespace_name="compliance", version="1.0.0")
@@ -107,6 +110,7 @@ class ListPackages(StepHandler):
 
     def process(self, task: Task, sequence: Sequence, step: Step) -> Result:
         names = packages.installed_names()
+        step.log("dealt the packages to the audit steps", packages=len(names), steps=len(AUDITS))
         dealt = packages.shares(names, len(AUDITS))
         return {"package_count": len(names), "shares": dict(zip(AUDITS, dealt, strict=True)), "listed_at": clock.now()}
 
@@ -116,7 +120,7 @@ class AuditShare(StepHandler):
 
     def process(self, task: Task, sequence: Sequence, step: Step) -> Result:
         names = self.step_results(sequence, "list_packages")["shares"][step.name]
-        found = [packages.inspect_package(name) for name in names]
+        found = [_inspect(name, at, len(names), step) for at, name in enumerate(names, 1)]
         return {"packages": [package for package in found if package], "removed_meanwhile": _missing(names, found)}
 
 
@@ -136,7 +140,11 @@ class ReviewLicences(StepHandler):
 
     def process(self, task: Task, sequence: Sequence, step: Step) -> Result:
         found = self.step_results(sequence, "merge_findings")["packages"]
-        return review_licences(found, refused=task.context.get("refused_licences") or [])
+        reviewed = review_licences(found, refused=task.context.get("refused_licences") or [])
+        for name in reviewed["refused"]:
+            step.log(f"{name} has a refused licence", "warning")
+        step.log("reviewed the licences", licences=len(reviewed["licences"]), without=len(reviewed["without_licence"]))
+        return reviewed
 
 
 class RankSizes(StepHandler):
@@ -166,12 +174,24 @@ class WriteReport(StepHandler):
             title, merged["packages"], licences=licences or {}, sizes=sizes or {}, dependencies=dependencies or {}, written_at=clock.now()
         )
         file = storage.write_file(storage.folder("reports") / f"dependency-audit-{task.task_id}.html", page)
+        log.info("wrote %s", file)
         return {
             "report_path": str(file),
             "report_bytes": file.stat().st_size,
             "package_count": len(merged["packages"]),
             "without_licence_count": len((licences or {}).get("without_licence", ())),
         }
+
+
+def _inspect(name: str, at: int, count: int, step: Step) -> Result | None:
+    step.progress(at - 1, count, f"inspecting {name}")
+    package = packages.inspect_package(name)
+    if package is None:
+        step.log(f"{name} was removed meanwhile", "warning")
+    else:
+        step.log(f"inspected {name} {package['version']}", licence=package["licence"], files=package["files"], bytes=package["bytes"])
+    step.progress(at, count)
+    return package
 
 
 def review_licences(found: list[Result], *, refused: list[str]) -> Result:

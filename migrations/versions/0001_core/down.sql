@@ -2,6 +2,8 @@ drop view if exists tasker_tasks;
 
 drop view if exists tasker_steps;
 
+drop view if exists tasker_logs;
+
 drop function if exists tasker_worker_steps;
 
 drop function if exists tasker_wake_due;
@@ -110,6 +112,8 @@ drop function if exists tasker_note_schedule_run;
 
 drop function if exists tasker_move_exists;
 
+drop function if exists tasker_level_name;
+
 drop function if exists tasker_leave_subscriptions;
 
 drop function if exists tasker_leave_queue;
@@ -121,6 +125,8 @@ drop function if exists tasker_read_events;
 drop function if exists tasker_last_event;
 
 drop function if exists tasker_keep_preset;
+
+drop function if exists tasker_keep_journal;
 
 drop function if exists tasker_is_passed_over;
 
@@ -179,6 +185,9 @@ drop function if exists tasker_advance_schedule;
 drop function if exists tasker_add_schedule;
 
 drop function if exists tasker_clock;
+
+drop table if exists tasker_progress;
+drop table if exists tasker_log;
 
 drop table if exists tasker_preset;
 

@@ -174,7 +174,7 @@ create table tasker_request_key (
 );
 create index tasker_request_key_task on tasker_request_key (task_id);   -- the key goes with its task
 
--- source: schema/40_engines.sql 76ce23c4f8b9
+-- source: schema/40_engines.sql 20fe8e7869a9
 -- Who runs: one row per engine process (a fresh worker_id at every start) and one row per claim call.
 
 create table tasker_worker (
@@ -187,7 +187,8 @@ create table tasker_worker (
   seen_at       timestamptz not null,
   lease_until   timestamptz not null,       -- the one judge of life and death, by the database's clock
   server_started_at  timestamptz,           -- the advisory lock says something only within one life of the server; null: it holds none
-  draining      boolean not null default false
+  draining      boolean not null default false,
+  journal_no    bigint not null default 0   -- the last batch of what its attempts said that was taken, see tasker_keep_journal
 );
 
 -- which steps a claim call leased; how the steps of a dead engine are found without an index on running steps.
@@ -305,6 +306,37 @@ create table tasker_preset (
   changed_at  timestamptz not null,
   primary key (namespace, name, preset)
 );
+
+-- source: schema/90_journal.sql 2eafa147d736
+-- What attempts say while they run: lines of log, kept as long as their task, and how far the newest attempt of a step is.
+
+create table tasker_log (
+  line_no   bigint generated always as identity,   -- in the order in which they were written down
+  xid       bigint not null default pg_current_xact_id()::text::bigint,   -- live pages follow it, see tasker_history
+  task_no   bigint not null,
+  step_no   int not null,
+  attempt   smallint not null,              -- one that was handed back uncharged comes again, and its lines follow on
+  at        timestamptz not null,
+  level     smallint not null check (level in (10, 20, 30, 40, 50)),   -- debug, info, warning, error, critical
+  message   text not null,
+  fields    jsonb check (jsonb_typeof(fields) = 'object'),
+  primary key (task_no, step_no, attempt, line_no)
+);
+create index tasker_log_order on tasker_log (task_no, line_no);
+create index tasker_log_xid on tasker_log using brin (xid) with (pages_per_range = 16, autosummarize = on);
+
+create table tasker_progress (
+  task_no   bigint not null,
+  step_no   int not null,
+  xid       bigint not null default pg_current_xact_id()::text::bigint,
+  attempt   smallint not null,
+  at        timestamptz not null,
+  done      float8 not null check (done >= 0),
+  total     float8 check (total >= 0),      -- null: not known
+  note      text,
+  primary key (task_no, step_no)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+create index tasker_progress_xid on tasker_progress (xid);
 
 -- source: functions/tasker_clock.sql 7e4fb1b06a3e
 -- tasker_clock: the one clock of the product. Tests move it for a session: set tasker.clock_offset = '1 hour'.
@@ -1109,7 +1141,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_drop_tasks.sql 706083eccac6
+-- source: functions/tasker_drop_tasks.sql b1a4de9a75b1
 -- tasker_drop_tasks: a batch of a definition's tasks that are older than their namespace keeps them is gone, with everything about them.
 --   p_after, p_limit, p_hold  as tasker_old_tasks has them
 --   moves  none: what has not ended, and what a subscriber has still to read, is left
@@ -1147,6 +1179,8 @@ begin
   delete from tasker_step s where s.task_no = any(v_task_nos);
   get diagnostics step_count = row_count;
   delete from tasker_history h where h.task_no = any(v_task_nos);
+  delete from tasker_log l where l.task_no = any(v_task_nos);
+  delete from tasker_progress p where p.task_no = any(v_task_nos);
   delete from tasker_custom_event c where c.task_no = any(v_task_nos);
   delete from tasker_undelivered u where u.event ->> 'task_id' = any(v_task_ids::text[]);
   delete from tasker_request_key k where k.task_id = any(v_task_ids);
@@ -1506,6 +1540,73 @@ as $$
                         where k.task_no = p_task_no and k.step_no = parent.step_no offset 0) o
 $$;
 
+-- source: functions/tasker_keep_journal.sql 9261459961dd
+-- tasker_keep_journal: an engine writes down what attempts have said: lines of log, and how far they are.
+--   p_batch     goes up with every batch of a worker; one that was taken already changes nothing, so that it may be sent again when its reply was lost
+--   p_task_nos, p_step_nos, p_attempts   the attempts that the batch is about; lines and progress name them by their place here, from 1
+--   p_lines     [[place, age in seconds, level, message, fields or null], ...] in their order
+--   p_progress  [[place, age in seconds, done, total or null, note or null], ...], one per attempt at most
+--   moves  nothing     locks  the worker's row, the tasks of attempts that are over, then progress by (task_no, step_no)
+--   fence  lines count for what this worker holds or held; progress of an attempt that is over only while no other has followed     events none
+--   returns whether the batch was taken; not so when it was before, or when the worker is gone
+create or replace function tasker_keep_journal
+  (p_worker int, p_batch bigint, p_task_nos bigint[], p_step_nos int[], p_attempts smallint[], p_lines jsonb, p_progress jsonb)
+  returns boolean
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: these few tasks are a small part of the tables
+as $$
+declare
+  v_now timestamptz := tasker_clock();
+  v_held boolean[];     -- by place: lines of it count
+  v_newest boolean[];   -- by place: its progress counts
+  v_over bigint[];
+begin
+  update tasker_worker w set journal_no = p_batch where w.worker_id = p_worker and w.journal_no < p_batch;
+  if not found then
+    return false;
+  end if;
+
+  select array_agg(coalesce(s.runs, false) order by h.place), array_agg(coalesce(s.runs or s.ended, false) order by h.place),
+         array_agg(distinct h.task_no) filter (where s.runs is distinct from true)
+    into v_held, v_newest, v_over
+    from unnest(p_task_nos, p_step_nos, p_attempts) with ordinality as h (task_no, step_no, attempt, place)
+    left join lateral (select k.state = 2 and k.worker_id = p_worker and k.attempts = h.attempt as runs, k.state <> 2 and k.attempts = h.attempt as ended
+                         from tasker_step k where k.task_no = h.task_no and k.step_no = h.step_no offset 0) s on true;
+
+  if v_over is not null then
+    -- what is dropped in this moment takes no more lines
+    perform from tasker_task t where t.task_no = any(v_over) order by t.task_no for key share;
+    -- an intersection reads each history once, however many attempts of its task there are
+    select array_agg(v_held[h.place] or past.task_no is not null order by h.place) into v_held
+      from unnest(p_task_nos, p_step_nos, p_attempts) with ordinality as h (task_no, step_no, attempt, place)
+      left join (select x.task_no, x.step_no, x.attempt from unnest(p_task_nos, p_step_nos, p_attempts) as x (task_no, step_no, attempt)
+                 intersect
+                 select k.task_no, k.step_no, k.attempt from tasker_history k
+                  where k.task_no = any(v_over) and k.to_state = 2 and k.worker_id = p_worker) past
+        on past.task_no = h.task_no and past.step_no = h.step_no and past.attempt = h.attempt;
+  end if;
+
+  insert into tasker_log (task_no, step_no, attempt, at, level, message, fields)
+  select p_task_nos[l.of], p_step_nos[l.of], p_attempts[l.of], v_now - l.age * interval '1 second', l.level, l.message, nullif(l.fields, 'null')
+    from jsonb_array_elements(p_lines) with ordinality as line (value, place)
+   cross join lateral (select (line.value ->> 0)::int as of, (line.value ->> 1)::float8 as age, (line.value ->> 2)::smallint as level,
+                              line.value ->> 3 as message, line.value -> 4 as fields) l
+   where v_held[l.of]
+   order by line.place;
+
+  insert into tasker_progress as p (task_no, step_no, attempt, at, done, total, note)
+  select p_task_nos[g.of], p_step_nos[g.of], p_attempts[g.of], v_now - g.age * interval '1 second', g.done, g.total, g.note
+    from jsonb_array_elements(p_progress) as told (value)
+   cross join lateral (select (told.value ->> 0)::int as of, (told.value ->> 1)::float8 as age, (told.value ->> 2)::float8 as done,
+                              (told.value ->> 3)::float8 as total, told.value ->> 4 as note) g
+   where v_held[g.of] and v_newest[g.of]
+   order by p_task_nos[g.of], p_step_nos[g.of]
+  on conflict (task_no, step_no) do update
+    set xid = excluded.xid, attempt = excluded.attempt, at = excluded.at, done = excluded.done, total = excluded.total, note = excluded.note;
+  return true;
+end
+$$;
+
 -- source: functions/tasker_keep_preset.sql e2d5bb6711cb
 -- tasker_keep_preset: a context is kept for later launches of a workflow; under the same name it takes the place of the earlier one.
 --   raises WF001 unknown workflow
@@ -1676,6 +1777,15 @@ create or replace function tasker_leave_subscriptions (p_owner uuid)
   language sql
 as $$
   update tasker_subscription s set owner = null, lease_until = null where s.owner = p_owner
+$$;
+
+-- source: functions/tasker_level_name.sql 8cb664cd3f71
+-- tasker_level_name: the word for a log line's level.
+create or replace function tasker_level_name (p_level smallint)
+  returns text
+  language sql immutable strict parallel safe
+as $$
+  select (array['debug', 'info', 'warning', 'error', 'critical'])[p_level / 10]
 $$;
 
 -- source: functions/tasker_move_exists.sql 68eebd4da685
@@ -3161,6 +3271,16 @@ as $$
    where c.worker_id = p_worker
    order by s.task_no, s.step_no, c.claim_no desc
 $$;
+
+-- source: views/tasker_logs.sql f38933742cb4
+-- tasker_logs: what attempts have logged, in words. One row per line; always ask for one task, in the order of line_no.
+create or replace view tasker_logs as
+select t.task_id, l.task_no, l.step_no, tasker_step_name(p.name, s.item_no) as step_name, l.attempt, l.line_no, l.at, tasker_level_name(l.level) as level,
+       l.message, l.fields, l.level as level_code
+  from tasker_log l
+  join tasker_task t using (task_no)
+  join tasker_step s using (task_no, step_no)
+  join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no);
 
 -- source: views/tasker_steps.sql 346349493460
 -- tasker_steps: steps in words. One row per step of every task; always ask for one task.

@@ -164,3 +164,64 @@ def test_a_task_is_drawn_with_its_states(shop: Terminal) -> None:
 
 def test_a_workflow_that_is_not_there_is_not_drawn(shop: Terminal) -> None:
     assert "shop/nothing" in refused(shop.run("graph", "shop/nothing"))
+
+
+TALKING = '''
+import logging
+
+from engine import TaskRequest, Workflow, submit
+
+talking = Workflow("talking", namespace="shop", version="1.0.0")
+
+@talking.step()
+def load(task, step):
+    step.log("page\\n3", "warning", page=3, who="ann")
+    logging.getLogger("shop").info("loaded")
+
+@talking.step(depends_on_step="load")
+def hand_on(task, step):
+    step.log("hands on")
+    return [submit(TaskRequest("quiet", "shop")), submit(TaskRequest("quiet", "shop"), detached=True)]
+
+quiet = Workflow("quiet", namespace="shop", version="1.0.0")
+quiet.define("only")
+'''
+
+
+@pytest.fixture
+def talked(terminal: Terminal) -> str:
+    """A task whose steps wrote three lines; an engine runs."""
+    terminal.environment["TASKER_HANDLERS"] = str(terminal.write(TALKING))
+    terminal.start("engine", "--runner", "threads")
+    ended = terminal.run("launch", "shop/talking", "--wait", "--json")
+    assert ended.status == 0, ended
+    task = str(ended.json()["task_id"])
+    until(lambda: len(terminal.run("show", task, "--log", "--json").json()["lines"]) == 3, "the lines")
+    return task
+
+
+def test_show_prints_what_attempts_have_logged(terminal: Terminal, talked: str) -> None:
+    lines = terminal.run("show", talked, "--log").out.splitlines()
+    assert [re.sub(r"^[-0-9]+ [:0-9]+ ", "", line) for line in lines] == [
+        "warning  load 1  page",
+        "    3  who=ann  page=3",
+        "info     load 1  loaded  logger=shop",
+        "info     hand_on 1  hands on",
+    ]
+    assert len(terminal.run("show", talked, "--log", "hand_on").out.splitlines()) == 1
+    [line] = terminal.run("show", talked, "--log", "load", "--level", "warning", "--json").json()["lines"]
+    assert (line["step_name"], line["attempt"], line["level"], line["message"]) == ("load", 1, "warning", "page\n3")
+    assert line["fields"] == {"page": 3, "who": "ann"}
+    assert "no step" in refused(terminal.run("show", talked, "--log", "nothing"))
+    assert "--level goes with --log" in refused_usage(terminal.run("show", talked, "--level", "error"))
+
+
+def test_show_names_the_task_that_submitted_it(terminal: Terminal, talked: str) -> None:
+    child, detached = terminal.run("show", talked, "--json").json()["steps"]["hand_on"]["result"]
+    assert f"submitted by: step hand_on of task {talked}" in terminal.run("show", child).out
+    assert "submitted by" not in terminal.run("show", detached).out
+
+
+def refused_usage(ended: Ended) -> str:
+    assert (ended.status, ended.out) == (2, "")
+    return ended.err

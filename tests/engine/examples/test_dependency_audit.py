@@ -23,7 +23,7 @@ from engine.examples.compliance.dependency_audit import (
 )
 from engine.examples.compliance.report import readable_size, render
 from engine.requests import checked_context
-from engine.testing import run_step
+from engine.testing import Said, SaidProgress, run_step
 
 DEFINITION = HandlerRegistry.instance().get("dependency_audit", "compliance").definition
 ALPHA = {"name": "alpha", "version": "1.0", "summary": "", "licence": "MIT", "licence_source": "field", "files": 2, "bytes": 30, "requires": ["beta", "gone"]}
@@ -262,3 +262,22 @@ def inspected(name: str) -> dict[str, Any]:
     found = packages.inspect_package(name)
     assert found is not None
     return found
+
+
+# What it says while it runs
+
+
+def test_an_audit_tells_which_packages_it_has_looked_at() -> None:
+    names = packages.installed_names()[:2]
+    said = Said()
+    run_step(AuditShare, results={"list_packages": {"shares": {"audit_01": [*names, "gone-meanwhile"]}}}, name="audit_01", said=said)
+    assert said.progress == SaidProgress(3.0, 3.0, None)
+    assert [line.level for line in said.lines] == ["info", "info", "warning"]
+    assert said.lines[0].message == f"inspected {names[0]} {distribution(names[0]).version}"
+    assert said.messages[2] == "gone-meanwhile was removed meanwhile"
+
+
+def test_refused_licences_are_warned_of() -> None:
+    said = Said()
+    run_step(ReviewLicences, context={"refused_licences": ["AGPL"]}, results=FOUND, said=said)
+    assert [(line.level, line.message) for line in said.lines] == [("warning", "gamma has a refused licence"), ("info", "reviewed the licences")]

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from engine.definition import TaskDefinition
+from engine.journal import Line, Progress, Said
 from engine.runners import Outcome, StepCall, TaskInfo
 
 HANDLERS = Path(__file__).parent / "handlers"
@@ -56,7 +57,22 @@ class Inbox:
         self.outcomes: dict[StepCall, tuple[int, Any]] = {}
         self.times: dict[StepCall, float] = {}
         self.order: list[StepCall] = []
+        self.said: dict[StepCall, list[Said]] = {}
         self._news = threading.Condition()
+
+    def hear(self, call: StepCall, said: Said) -> None:
+        """The runner's other side; nothing may be said after the outcome."""
+        with self._news:
+            assert call not in self.outcomes, "said after its end"
+            self.said.setdefault(call, []).append(said)
+
+    def lines(self, call: StepCall) -> list[str]:
+        """The texts of the call's lines so far."""
+        return [said.message for said in self.said.get(call, []) if isinstance(said, Line)]
+
+    def progress(self, call: StepCall) -> list[Progress]:
+        """What it reported of its progress."""
+        return [said for said in self.said.get(call, []) if isinstance(said, Progress)]
 
     def deliver(self, outcomes: list[Outcome]) -> None:
         """The runner's side."""

@@ -33,7 +33,7 @@ def start(inbox: Any) -> Iterator[Start]:
     def begin(concurrency: int = 2, lookup: Any = lambda call, names: {}, **options: Any) -> ProcessesRunner:
         runner = ProcessesRunner(concurrency, **{"sources": [str(HANDLERS)], **options})
         runners.append(runner)
-        runner.start(inbox.deliver, lookup)
+        runner.start(inbox.deliver, lookup, inbox.hear)
         return runner
 
     yield begin
@@ -486,3 +486,70 @@ def test_a_workflow_that_the_children_do_not_know_is_named(
     kind, error = inbox.wait(call)
     assert (kind, error["type"]) == (FAILED, "handler_missing")
     assert "tests/misbehaving@0.1.0" in error["message"]
+
+
+# ---- what attempts say
+
+
+def test_what_a_step_says_is_heard_before_its_outcome(start: Start, calls: Any, inbox: Any) -> None:
+    call = calls("talks")
+    start().submit([call])
+    inbox.wait(call)
+    assert inbox.lines(call) == ["begins", "page 1", "page 2", "page 3", "ends"]
+    assert inbox.progress(call)[-1][1:] == (3.0, 3.0, "page 3")
+
+
+def test_a_step_that_says_nothing_sends_no_message(start: Start, calls: Any, inbox: Any) -> None:
+    batch = [calls("nothing") for _ in range(200)]
+    start().submit(batch)
+    inbox.wait(*batch)
+    assert inbox.said == {}
+
+
+def test_lines_of_a_step_that_kills_its_process_are_kept(start: Start, calls: Any, inbox: Any) -> None:
+    call = calls("talks_and_vanishes")
+    start(1).submit([call])
+    assert inbox.wait(call)[1]["type"] == "worker_crashed"
+    assert inbox.lines(call) == ["calls the library"]
+
+
+def test_progress_is_handed_on_ten_times_a_second_however_often_it_is_reported(start: Start, calls: Any, inbox: Any) -> None:
+    call = calls("reports_without_end", seconds=0.35)
+    start(1).submit([call])
+    _, times = inbox.wait(call)
+    assert times > 100
+    assert 2 <= len(inbox.progress(call)) <= 8
+    assert inbox.progress(call)[-1].done == times
+
+
+def test_the_last_progress_is_heard_though_the_step_falls_silent(start: Start, calls: Any, inbox: Any, eventually: Eventually) -> None:
+    call = calls("reports_and_falls_silent")
+    runner = start(1)
+    runner.submit([call])
+    assert eventually(lambda: [said.done for said in inbox.progress(call)] == [1, 2])
+    runner.cancel(call)
+    inbox.wait(call)
+
+
+def test_a_copy_that_a_handler_makes_speaks_to_nobody_and_lives(start: Start, calls: Any, inbox: Any) -> None:
+    call = calls("talks_in_a_copy")
+    start(1).submit([call])
+    assert inbox.wait(call) == (COMPLETED, 0)
+    assert inbox.lines(call) == ["from the step"]
+
+
+def test_a_thread_left_behind_does_not_speak_for_the_next_step(start: Start, calls: Any, inbox: Any, tmp_path: Path) -> None:
+    gate, done = tmp_path / "gate", tmp_path / "done"
+    call, other = calls("leaves_a_thread_that_talks", gate=str(gate), done=str(done)), calls("opens_a_gate", gate=str(gate), done=str(done))
+    start(1).submit([call, other])
+    assert inbox.wait(other)[0] == COMPLETED
+    assert inbox.said == {}
+
+
+def test_a_signal_may_log_while_the_step_logs(start: Start, calls: Any, inbox: Any) -> None:
+    """Forbidden: the signal's handler waits for a lock that the very thread it interrupts holds."""
+    call = calls("logs_in_a_signal")
+    start(1).submit([call])
+    assert inbox.wait(call) == (COMPLETED, 300)
+    lines = inbox.lines(call)
+    assert [line for line in lines if line != "from the signal"] == [f"line {number}" for number in range(300)]

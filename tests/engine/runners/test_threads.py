@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ def start(inbox: Any) -> Iterator[Start]:
     def begin(concurrency: int = 2, lookup: Any = lambda call, names: {}, **options: Any) -> ThreadsRunner:
         runner = ThreadsRunner(concurrency, **options)
         runners.append(runner)
-        runner.start(inbox.deliver, lookup)
+        runner.start(inbox.deliver, lookup, inbox.hear)
         return runner
 
     yield begin
@@ -179,3 +180,40 @@ def test_an_ancestors_result_is_looked_up(start: Start, calls: Any, inbox: Any) 
     call = calls("asks", inputs={"middle": "null"})
     runner.submit([call])
     assert inbox.wait(call) == (COMPLETED, {"from": "afar"})
+
+
+# ---- what attempts say
+
+
+def test_what_a_step_says_is_heard_before_its_outcome(start: Start, calls: Any, inbox: Any) -> None:
+    call = calls("talks")
+    start().submit([call])
+    inbox.wait(call)
+    assert inbox.lines(call) == ["begins", "page 1", "page 2", "page 3", "ends"]
+    assert inbox.progress(call)[-1][1:] == (3.0, 3.0, "page 3")
+
+
+def test_a_step_that_says_nothing_is_not_heard(start: Start, calls: Any, inbox: Any) -> None:
+    call = calls("nothing")
+    start().submit([call])
+    inbox.wait(call)
+    assert inbox.said == {}
+
+
+def test_an_abandoned_thread_is_not_heard_any_more(start: Start, calls: Any, inbox: Any, tmp_path: Path) -> None:
+    """The inbox refuses what comes after an outcome."""
+    gate, done = tmp_path / "gate", tmp_path / "done"
+    call, other = calls("leaves_a_thread_that_talks", gate=str(gate), done=str(done)), calls("opens_a_gate", gate=str(gate), done=str(done))
+    start(1).submit([call, other])
+    assert inbox.wait(other)[0] == COMPLETED
+    assert inbox.said == {}
+
+
+def test_logging_is_as_it_was_when_the_runner_has_stopped(start: Start) -> None:
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
+    runner = start()
+    assert len(root.handlers) == len(before[1]) + 1
+    runner.stop(0)
+    runner.stop(0)
+    assert (root.level, root.handlers) == before

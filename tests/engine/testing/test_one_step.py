@@ -6,7 +6,7 @@ import pytest
 
 from engine import DefinitionError, PermanentError, RequestError, RetryableError, StepHandler
 from engine.handlers import Sequence, Step, Task
-from engine.testing import run_step
+from engine.testing import Said, SaidLine, SaidProgress, run_step
 
 
 class Reserve(StepHandler):
@@ -69,3 +69,27 @@ def test_a_handler_or_context_that_the_engine_would_refuse_is_refused() -> None:
 def test_a_handler_runs_as_an_item_of_a_map_step() -> None:
     assert run_step(lambda item, index, step: [item, index, step.name], item={"sku": 1}, index=3, name="pack") == [{"sku": 1}, 3, "pack[3]"]
     assert run_step(lambda item, prices: prices[item], item="a", results={"prices": {"a": 5}}) == 5
+
+
+def test_what_a_handler_says_can_be_looked_at() -> None:
+    def handler(step: Step) -> None:
+        for page in range(1, 4):
+            step.progress(page, 3, f"page {page}")
+        step.log("done, token=abc", pages=3)
+
+    said = Said()
+    run_step(handler, said=said)
+    assert said.progress == SaidProgress(3.0, 3.0, "page 3")
+    assert said.lines == [SaidLine("info", "done, token=***", {"pages": 3})]
+    run_step(handler)
+
+
+def test_what_it_said_is_there_though_it_failed() -> None:
+    def handler(step: Step) -> None:
+        step.log("about to fail", "error")
+        raise PermanentError("no")
+
+    said = Said()
+    with pytest.raises(PermanentError):
+        run_step(handler, said=said)
+    assert said.messages == ["about to fail"]

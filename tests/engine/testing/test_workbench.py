@@ -18,9 +18,10 @@ from engine import (
     Workflow,
     queries,
     submit,
+    submit_many,
 )
 from engine.handlers import Sequence, Step, StepTemplates, Task
-from engine.testing import TimedOut, Workbench
+from engine.testing import SaidLine, SaidProgress, TimedOut, Workbench
 
 orders = Workflow("process_order", namespace="kit", version="1.0.0", schema={"type": "object", "required": ["order_id"]})
 
@@ -167,6 +168,35 @@ def test_without_a_correlation_id_the_parents_own_id_serves(tasker: Workbench) -
 
 def test_what_no_handler_submits_has_no_parent(tasker: Workbench) -> None:
     assert queries.task(tasker.db, tasker.run(Counting).task_id).parent_task_id is None
+
+
+def test_a_task_that_a_handler_submits_detached_has_no_parent(tasker: Workbench) -> None:
+    def answers(step: Step) -> dict[str, str]:
+        requests = [TaskRequest("count", "kit"), TaskRequest("count", "kit", correlation_id="own")]
+        first, second = submit_many(requests, detached=True)
+        return {"one": submit(TaskRequest("count", "kit"), detached=True), "two": first, "three": second, "four": Counting().run_task({}, detached=True)}
+
+    tasker.stub("charge", answers)
+    HandlerRegistry.instance().register(Counting())
+    submitted = tasker.run(orders, {"order_id": 7}, correlation_id="req-7").result("charge")
+    for name, correlation_id in (("one", None), ("two", None), ("three", "own"), ("four", None)):
+        detail = queries.task(tasker.db, submitted[name])
+        assert (detail.parent_task_id, detail.parent_step, detail.task.correlation_id) == (None, None, correlation_id)
+
+
+def test_a_finished_step_has_what_it_said(tasker: Workbench) -> None:
+    def talks(step: Step) -> dict[str, int]:
+        step.progress(step.attempt, 2, "calls the card service")
+        step.log(f"attempt {step.attempt}", amount=40)
+        if step.attempt == 1:
+            raise RetryableError("busy")
+        return {"charged": 40}
+
+    tasker.stub("charge", talks)
+    charge = tasker.run(orders, {"order_id": 7}).steps["charge"]
+    assert charge.messages == ["attempt 1", "attempt 2"]
+    assert charge.lines[0] == SaidLine("info", "attempt 1", {"amount": 40})
+    assert charge.progress == SaidProgress(2.0, 2.0, "calls the card service")
 
 
 returns = Workflow("take_back", namespace="kit", version="1.0.0")

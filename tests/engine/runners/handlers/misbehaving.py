@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -150,3 +152,81 @@ def middle(task: Task) -> None:
 @step(depends_on_step="middle")
 def asks(task: Task, sequence: Sequence) -> Any:
     return sequence.find_step_by_name("nothing").results
+
+
+log = logging.getLogger("shop.imports")
+
+
+@step
+def talks(task: Task, step: Step) -> None:
+    step.log("begins", pages=3)
+    for page in range(1, 4):
+        step.progress(page, 3, f"page {page}")
+        log.info("page %d", page, extra={"page": page})
+    step.log("ends", "warning")
+
+
+@step
+def reports_without_end(task: Task, step: Step) -> int:
+    until, times = time.monotonic() + task.context["seconds"], 0
+    while time.monotonic() < until:
+        times += 1
+        step.progress(times)
+    return times
+
+
+@step
+def reports_and_falls_silent(task: Task, step: Step) -> None:
+    step.progress(1, 10)
+    step.progress(2, 10, "the last of it")
+    while not step.cancel_requested:
+        time.sleep(0.005)
+
+
+@step
+def talks_and_vanishes(task: Task, step: Step) -> None:
+    step.log("calls the library")
+    os._exit(7)
+
+
+@step
+def talks_in_a_copy(task: Task, step: Step) -> int | None:
+    def work() -> None:
+        step.log("from the copy")
+        log.warning("from the copy")
+        step.progress(1)
+
+    copy = multiprocessing.get_context("fork").Process(target=work)
+    copy.start()
+    copy.join(5)
+    step.log("from the step")
+    return copy.exitcode
+
+
+@step
+def leaves_a_thread_that_talks(task: Task, step: Step) -> None:
+    def talk() -> None:
+        while not Path(task.context["gate"]).exists():
+            time.sleep(0.002)
+        step.log("too late")
+        step.progress(9)
+        Path(task.context["done"]).touch()
+
+    threading.Thread(target=talk, daemon=True).start()
+
+
+@step
+def opens_a_gate(task: Task, step: Step) -> None:
+    Path(task.context["gate"]).touch()
+    while not Path(task.context["done"]).exists():
+        time.sleep(0.002)
+
+
+@step
+def logs_in_a_signal(task: Task, step: Step) -> int:
+    signal.signal(signal.SIGALRM, lambda *_: step.log("from the signal"))
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    for number in range(300):
+        step.log(f"line {number}")
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return 300

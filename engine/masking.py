@@ -1,0 +1,38 @@
+"""Text that people will read on pages and terminals: without what harms those, and with likely secrets masked. Errors and log lines pass through here."""
+
+from __future__ import annotations
+
+import re
+
+from engine import json_text
+
+MAX_MESSAGE_BYTES = 8 << 10
+
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_CONTROLS = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_SECRET = re.compile(r"""(?i)\b([\w-]*(?:password|passwd|secret|token|api[_-]?key)["']?\s*[=:]\s*["']?)(?:bearer\s+)?[^\s"',;&)}\]]+""")
+_SECRET_NAME = re.compile(r"(?i)(?:password|passwd|secret|token|api[_-]?key|authorization)\Z")
+_BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
+_USERINFO = re.compile(r"(://[^\s:/@]*:)[^\s/@]+@")
+
+
+def clean_message(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
+    """The text without terminal codes, NUL and half surrogates, likely secrets masked, in at most `limit` bytes of UTF-8: 8 KiB."""
+    return cut(clean(text[: 4 * limit]), limit)
+
+
+def clean(text: str) -> str:
+    """The same at any length."""
+    text = _CONTROLS.sub("\ufffd", _ANSI.sub("", json_text.clean_text(text)))
+    return _USERINFO.sub(r"\1***@", _SECRET.sub(r"\1***", _BEARER.sub(r"\1 ***", text)))
+
+
+def cut(text: str, limit: int) -> str:
+    """Its beginning, in at most `limit` bytes of UTF-8; an ellipsis says that there was more."""
+    raw = text.encode("utf-8", "replace")
+    return text if len(raw) <= limit else raw[: limit - 3].decode("utf-8", "ignore") + "\u2026"
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a value of that name is likely a secret."""
+    return _SECRET_NAME.search(name) is not None
