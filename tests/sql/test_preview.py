@@ -1,0 +1,383 @@
+"""`tasker_preview` and `tasker_act`: what an action would do is told before, and then it does that or nothing."""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from graphs import (
+    Conn,
+    Effect,
+    Task,
+    act,
+    cancel_step,
+    claim,
+    complete,
+    expand,
+    fail,
+    given_task,
+    pause_task,
+    preview,
+    refused,
+    retry_downstream,
+    retry_step,
+    start,
+    states,
+    value,
+)
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from invariants import assert_invariants, stale_rows
+from test_histories import Histories, Model
+
+ACTIONS = [("retry", False), ("cancel", False), ("pause", False), ("resume", False)] + [
+    (action, True) for action in ("retry", "retry_downstream", "cancel", "skip", "resolve")
+]
+
+
+def effects(conn: Conn, task: Task, action: str, name: str | None = None, given: Any = None) -> dict[str, str]:
+    """The steps that change, by the effect on them."""
+    found, _ = preview(conn, task, action, name, given)
+    return {step: row.effect for step, row in found.items() if step is not None and row.effect != "kept"}
+
+
+def task_effect(conn: Conn, task: Task, action: str, name: str | None = None) -> Effect:
+    return preview(conn, task, action, name)[0][None]
+
+
+# ---- what each action shows
+
+
+def test_a_retry_resets_the_step_and_unblocks_what_waits_behind_it(conn: Conn) -> None:
+    task = given_task(conn, "a -> b -> c, a -> d", retry_limit=1)
+    complete(conn, task, "a", "d")
+    fail(conn, task, "b")
+    found, _ = preview(conn, task, "retry", "b")
+    assert found == {
+        "a": Effect("kept", "completed", "completed"),
+        "b": Effect("reset", "failed", "ready"),
+        "c": Effect("unblocked", "pending", "pending"),
+        "d": Effect("kept", "completed", "completed"),
+        None: Effect("reopened", "failed", "running"),
+    }
+
+
+def test_a_retry_of_the_task_resets_every_failed_step(conn: Conn) -> None:
+    task = given_task(conn, "a, b, c", retry_limit=1)
+    fail(conn, task, "a")
+    fail(conn, task, "b")
+    assert effects(conn, task, "retry") == {"a": "reset", "b": "reset"}
+
+
+def test_a_downstream_retry_resets_the_step_and_what_has_ended_below(conn: Conn) -> None:
+    task = given_task(conn, "a -> b -> d, a -> c -> d")
+    complete(conn, task, "a", "b", "c", "d")
+    assert effects(conn, task, "retry_downstream", "b") == {"b": "reset", "d": "reset"}
+    assert task_effect(conn, task, "retry_downstream", "b") == Effect("reopened", "completed", "running")
+
+
+def test_a_downstream_retry_says_which_items_are_made_anew(conn: Conn) -> None:
+    task = given_task(conn, "list -> each -> end", steps={"each": {"for_each": "list", "handler_class": "flows.work"}})
+    complete(conn, task, "list", result=[1, 2])
+    expand(conn, task, "each")
+    complete(conn, task, "each[0]")
+    assert effects(conn, task, "retry_downstream", "list") == {"list": "reset", "each[0]": "replaced", "each[1]": "replaced"}
+
+
+def test_items_of_before_are_not_told_of_again(conn: Conn) -> None:
+    task = given_task(conn, "list -> each", steps={"each": {"for_each": "list", "handler_class": "flows.work"}})
+    complete(conn, task, "list", result=[1, 2])
+    expand(conn, task, "each")
+    retry_downstream(conn, task, "list")
+    assert set(preview(conn, task, "cancel")[0]) == {"list", "each", None}
+
+
+def test_a_cancelled_step_takes_along_what_waits_for_it(conn: Conn) -> None:
+    task = given_task(conn, "a -> b -> c, d")
+    assert effects(conn, task, "cancel", "b") == {"b": "cancelled", "c": "cancelled"}
+    assert task_effect(conn, task, "cancel", "b") == Effect("kept", "pending", "pending")
+
+
+def test_what_runs_is_asked_to_stop(conn: Conn) -> None:
+    task = given_task(conn, "a -> b, c")
+    start(conn, task, "a")
+    assert effects(conn, task, "cancel", "a") == {"a": "stopping"}
+    assert effects(conn, task, "cancel") == {"a": "stopping", "b": "cancelled", "c": "cancelled"}
+    assert task_effect(conn, task, "cancel") == Effect("stopping", "running", "running")
+
+
+def test_the_last_step_that_is_cancelled_ends_the_task(conn: Conn) -> None:
+    task = given_task(conn, "a")
+    assert task_effect(conn, task, "cancel", "a") == Effect("ended", "pending", "cancelled")
+
+
+def test_a_skipped_step_unblocks_its_children_and_a_pending_one_is_marked(conn: Conn) -> None:
+    task = given_task(conn, "a -> b -> c")
+    assert effects(conn, task, "skip", "a") == {"a": "skipped", "b": "unblocked"}
+    assert effects(conn, task, "skip", "b") == {"b": "bypassed"}
+
+
+def test_a_resolved_decision_skips_what_it_does_not_choose(conn: Conn) -> None:
+    task = given_task(conn, "a -> b -> d, a -> c", steps={"a": {"decision": True, "handler_class": "flows.decide"}})
+    assert effects(conn, task, "resolve", "a", ["c"]) == {"a": "resolved", "b": "skipped", "c": "unblocked", "d": "skipped"}
+    assert effects(conn, task, "resolve", "a", ["b"]) == {"a": "resolved", "b": "unblocked", "c": "skipped"}
+
+
+def test_a_pause_holds_what_has_not_started_and_a_resumption_releases_it(conn: Conn) -> None:
+    task = given_task(conn, "a -> b, c")
+    start(conn, task, "a")
+    assert effects(conn, task, "pause") == {"b": "held", "c": "held"}
+    pause_task(conn, task)
+    assert effects(conn, task, "resume") == {"b": "released", "c": "released"}
+    assert task_effect(conn, task, "resume") == Effect("released", "running", "running")
+
+
+# ---- it changes nothing, and refuses as the action does
+
+
+def test_a_preview_changes_nothing_and_wakes_nobody(conn: Conn, connect: Callable[..., Conn]) -> None:
+    task = given_task(conn, "a -> b, c", retry_limit=1)
+    fail(conn, task, "a")
+    listener = connect()
+    listener.execute("listen tasker_ready; listen tasker_news; listen tasker_cancel")
+    with unchanged(conn):
+        for action, name in (("retry", None), ("cancel", None), ("skip", "a"), ("resolve", "a"), ("cancel", "c")):
+            preview(conn, task, action, name)
+    assert list(listener.notifies(timeout=0.05)) == []
+    assert len(claim(conn)) == 1
+
+
+def test_it_refuses_what_the_action_refuses(conn: Conn) -> None:
+    task = given_task(conn, "a -> b")
+    complete(conn, task, "a")
+    for sqlstate, action, name in (("WF002", "skip", "a"), ("WF002", "retry", None), ("WF001", "skip", "z"), ("22023", "nonsense", None), ("22023", "skip", None)):
+        with refused(sqlstate):
+            preview(conn, task, action, name)
+        with refused(sqlstate):
+            act(conn, task, action, name)
+    with refused("WF001"):
+        conn.execute("select * from tasker_preview(gen_random_uuid(), 'cancel')")
+
+
+# ---- the token
+
+
+def test_what_was_seen_is_done_and_stands_in_the_history(conn: Conn) -> None:
+    task = given_task(conn, "a -> b", retry_limit=1)
+    fail(conn, task, "a")
+    _, seen = preview(conn, task, "skip", "a")
+    assert act(conn, task, "skip", "a", seen=seen) == "skipped"
+    assert states(conn, task) == {"a": "skipped", "b": "ready"}
+    assert value(conn, "select reason from tasker_history where task_no = %s and to_state = 7", task.no) == "as shown"
+
+
+def test_a_step_that_ran_again_meanwhile_is_another_one(conn: Conn) -> None:
+    task = given_task(conn, "a -> b", retry_limit=1)
+    fail(conn, task, "a")
+    _, seen = preview(conn, task, "resolve", "a")
+    retry_step(conn, task, "a")
+    fail(conn, task, "a")
+    assert_stale(conn, task, "resolve", "a", seen)
+
+
+def test_a_consequence_that_is_another_one_makes_it_stale(conn: Conn) -> None:
+    task = given_task(conn, "a -> c, b -> c", retry_limit=1)
+    fail(conn, task, "a")
+    _, seen = preview(conn, task, "skip", "a")
+    complete(conn, task, "b")
+    assert_stale(conn, task, "skip", "a", seen)
+
+
+def test_what_the_action_leaves_alone_may_change(conn: Conn) -> None:
+    task = given_task(conn, "a -> b, c -> d, e", retry_limit=1)
+    fail(conn, task, "a")
+    _, seen = preview(conn, task, "retry", "a")
+    complete(conn, task, "c")
+    assert act(conn, task, "retry", "a", seen=seen) == "ready"
+
+
+def test_a_pause_makes_it_stale(conn: Conn) -> None:
+    task = given_task(conn, "a, b", retry_limit=1)
+    fail(conn, task, "a")
+    _, seen = preview(conn, task, "retry", "a")
+    pause_task(conn, task)
+    assert_stale(conn, task, "retry", "a", seen)
+
+
+def test_another_context_makes_it_stale(conn: Conn) -> None:
+    task = given_task(conn, "a, b")
+    complete(conn, task, "a", "b")
+    _, seen = preview(conn, task, "retry_downstream", "a")
+    retry_downstream(conn, task, "b", {"order_id": 2})
+    complete(conn, task, "b")
+    assert_stale(conn, task, "retry_downstream", "a", seen)
+
+
+def test_a_context_of_its_own_does_not(conn: Conn) -> None:
+    task = given_task(conn, "a")
+    complete(conn, task, "a")
+    _, seen = preview(conn, task, "retry_downstream", "a")
+    assert act(conn, task, "retry_downstream", "a", {"order_id": 3}, seen) == "ready"
+
+
+def test_whoever_comes_second_is_told(conn: Conn, connect: Callable[..., Conn]) -> None:
+    """Both have seen the same; the second waits for the first's locks and must not act on what was true before."""
+    task = given_task(conn, "a -> c, b -> c", retry_limit=1)
+    other = connect()
+    fail(conn, task, "a")
+    _, seen = preview(conn, task, "skip", "a")
+    with other.transaction():
+        cancel_step(other, task, "b")
+        conn.execute("set lock_timeout = '20ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            act(conn, task, "skip", "a", seen=seen)
+    conn.execute("reset lock_timeout")
+    assert_stale(conn, task, "skip", "a", seen)
+
+
+def test_the_token_is_the_same_in_every_session(conn: Conn, connect: Callable[..., Conn]) -> None:
+    task = given_task(conn, "a")
+    complete(conn, task, "a")
+    tokens = {preview(session, task, "retry_downstream", "a")[1] for session in (conn, connect("-c timezone=Asia/Tokyo -c datestyle=german"))}
+    assert len(tokens) == 1
+
+
+def assert_stale(conn: Conn, task: Task, action: str, name: str | None, seen: str) -> None:
+    with unchanged(conn), refused("WF006"):
+        act(conn, task, action, name, 1 if action == "resolve" else None, seen)
+
+
+# ---- at any time, for every action: what is shown is what happens
+
+
+class Previews(Histories):
+    """Histories whose end is looked at: every action on every task is shown, done, compared and undone."""
+
+    counts: Counter[str]
+    rotation: Iterator[int]
+
+    def _compare(self) -> None:
+        """The histories' own test does that."""
+
+    def teardown(self) -> None:
+        for model in self.models:
+            self.counts["tasks"] += 1
+            for action, of_step in ACTIONS:
+                self._look(model, action, self._step_for(model, action) if of_step else None)
+
+    def _step_for(self, model: Model, action: str) -> str:
+        """A step that the action is likely to take, another one each time."""
+        wanted = {"retry": ("failed", "retrying"), "retry_downstream": ("completed", "failed", "skipped", "resolved", "cancelled")}
+        fitting = [step.name for step in model.steps.values() if step.state in wanted.get(action, ("pending", "ready", "retrying", "failed", "running"))]
+        names = fitting or list(model.steps)
+        return names[next(self.rotation) % len(names)]
+
+    def _look(self, model: Model, action: str, name: str | None) -> None:
+        conn, task = self.conn, model.task
+        given = ["x"] if action == "resolve" else None
+        if action == "resolve" and name is not None and model.steps[name].decision:
+            given = [child.name for child in model.children(name)][:1]
+        before, token = _standing(conn, task), "unseen"
+        try:
+            with unchanged(conn):
+                shown, token = preview(conn, task, action, name, given)
+        except psycopg.Error as refusal:
+            with refused(str(refusal.sqlstate)), conn.transaction(force_rollback=True):
+                act(conn, task, action, name, given)
+            return
+        with unchanged(conn), refused("WF006"):
+            act(conn, task, action, name, given, token[::-1] + "x")
+        with conn.transaction(force_rollback=True):
+            act(conn, task, action, name, given, token)
+            after = _standing(conn, task)
+            assert_invariants(conn)
+            assert stale_rows(conn) == 0
+        assert {step: row[1:] for step, row in shown.items()} == {step: (before[step][0], after[step][0]) for step in shown}
+        assert {step: row.effect for step, row in shown.items()} == {step: _effect(step, before[step], after[step]) for step in shown}
+        assert set(shown) == {step for step in before if before[step][-1]}
+        self.counts[f"{action} {'step' if name else 'task'}"] += 1
+
+
+def _standing(conn: Conn, task: Task) -> dict[str | None, tuple[Any, ...]]:
+    """Name -> state, asked to stop, to be skipped, paused, blocked, present; read without the functions under test."""
+    rows = conn.execute(
+        """
+        with recursive blocked (step_no) as (
+          select c.step_no from tasker_step s, unnest(s.children) as c (step_no) where s.task_no = %(task)s and s.state = 5
+          union
+          select c.step_no from blocked b join tasker_step s on s.task_no = %(task)s and s.step_no = b.step_no and s.state = 0, unnest(s.children) as c (step_no)
+        )
+        select v.name || case when present.yes then '' else ' of before ' || s.step_no end, v.state, s.cancel_requested, s.bypass,
+               s.paused, s.state = 0 and s.step_no in (table blocked), present.yes
+          from tasker_step s join tasker_steps v using (task_no, step_no)
+          left join tasker_step m on m.task_no = s.task_no and m.step_no = s.map_no
+         cross join lateral (select coalesce(s.map_no is null or s.step_no >= m.first_item and s.step_no < m.first_item + m.item_count, false)) present (yes)
+         where s.task_no = %(task)s
+        """,
+        {"task": task.no},
+    ).fetchall()
+    about = conn.execute("select tasker_state_name(state), cancel_requested_at is not null, false, paused, false, true from tasker_task where task_no = %s", [task.no]).fetchone()
+    assert about is not None
+    found: dict[str | None, tuple[Any, ...]] = {row[0]: row[1:] for row in rows}
+    return _with_lost_names({**found, None: about})
+
+
+def _with_lost_names(found: dict[str | None, tuple[Any, ...]]) -> dict[str | None, tuple[Any, ...]]:
+    """An item that is no longer present is still found by the name it had, unless a newer one bears it."""
+    lost = {name.partition(" of before")[0]: row for name, row in found.items() if name and " of before" in name}
+    return {**lost, **found}
+
+
+def _effect(name: str | None, before: tuple[Any, ...], after: tuple[Any, ...]) -> str:
+    """The effect by its definition, from what the tables say before and after."""
+    (was, stopping, bypass, paused, blocked, _), (state, to_stopping, to_bypass, to_paused, to_blocked, present) = before, after
+    if not present:
+        return "replaced"
+    if state != was:
+        if name is None:
+            return "reopened" if state in ("pending", "running") else "ended"
+        return state if state in ("skipped", "resolved", "cancelled") else "unblocked" if was == "pending" else "reset"
+    if to_stopping and not stopping:
+        return "stopping"
+    if to_bypass and not bypass:
+        return "bypassed"
+    if blocked and not to_blocked:
+        return "unblocked"
+    if paused != to_paused and (name is None or state in ("pending", "ready", "retrying")):
+        return "held" if to_paused else "released"
+    return "kept"
+
+
+@contextmanager
+def unchanged(conn: Conn) -> Iterator[None]:
+    """Whatever the block does or is refused leaves every table as it was."""
+    before = _contents(conn)
+    try:
+        yield
+    finally:
+        assert _contents(conn) == before
+
+
+def _contents(conn: Conn) -> Any:
+    tables = ("task", "step", "ready", "delayed", "history", "claim")
+    query = " union all ".join(f"select '{table}', jsonb_agg(to_jsonb(t) order by t) from tasker_{table} t" for table in tables)
+    return conn.execute(query.encode()).fetchall()
+
+
+@pytest.mark.timeout(600)
+def test_what_is_shown_is_what_happens(conn: Conn) -> None:
+    counts: Counter[str] = Counter()
+    machine = type("PreviewsHere", (Previews,), {"conn": conn, "counts": counts, "rotation": itertools.count()})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=60, derandomize=True, stateful_step_count=14, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
+        ),
+    )
+    print(json.dumps(counts))
+    assert counts["tasks"] >= 100
+    assert {f"{action} {'step' if of_step else 'task'}" for action, of_step in ACTIONS} < set(counts)
