@@ -63,11 +63,6 @@ class TaskView:
         """Whether any button is on the page."""
         return bool(self.actions) or any(self.step_actions.values())
 
-    @property
-    def asks_reason(self) -> bool:
-        """Whether any button acts at once; the others ask for the reason on the page of their preview."""
-        return any(action.preview_url for actions in (self.actions, *self.step_actions.values()) for action in actions)
-
 
 @dataclass(frozen=True, slots=True)
 class StepView:
@@ -84,11 +79,6 @@ class StepView:
     is_open: bool
     items: tuple[StepRow, ...] = ()
     first_item: int = 0
-
-    @property
-    def asks_reason(self) -> bool:
-        """Whether any button acts at once."""
-        return any(action.preview_url for action in self.actions)
 
     @property
     def item_url(self) -> Callable[[int], str]:

@@ -153,12 +153,6 @@ def test_only_a_retry_acts_at_once_and_its_preview_is_a_link(client: FlaskClient
     assert f'formaction="/tasks/{failed_task}/steps/charge/preview/skip"' in task
 
 
-def test_a_page_that_only_leads_to_previews_asks_for_no_reason(client: FlaskClient, launch: Launch) -> None:
-    page = client.get(f"/tasks/{launch()}").text
-    assert ">Cancel</button>" in page
-    assert 'name="reason"' not in page
-
-
 def test_a_reason_typed_before_is_on_the_page(post: Post, db: Database, failed_task: str) -> None:
     page = post(f"/tasks/{failed_task}/steps/charge/preview/skip", reason="no <address>").text
     assert 'value="no &lt;address&gt;"' in page
