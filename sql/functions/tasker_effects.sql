@@ -10,7 +10,7 @@
 --           held       will not start until the task is resumed        released  may start again
 --           reopened   the task goes on        ended  the task has come to its end
 create or replace function tasker_effects (p_before tasker_standing[], p_after tasker_standing[])
-  returns table (step_no int, map_no int, item_no int, from_state smallint, to_state smallint, effect text, attempts smallint, finished_at timestamptz)
+  returns table (step_no int, map_no int, item_no int, from_state smallint, to_state smallint, effect text, attempts smallint, to_attempts smallint, finished_at timestamptz)
   language sql immutable
 as $$
   select s.step_no, s.map_no, s.item_no, s.state, s.to_state,
@@ -26,7 +26,7 @@ as $$
            when s.to_paused <> s.paused and (s.step_no is null or s.state in (0, 1, 3)) then case when s.paused then 'released' else 'held' end
            else 'kept'
          end,
-         s.attempts, s.finished_at
+         s.attempts, s.to_attempts, s.finished_at
     from unnest(p_before, p_after) as s (step_no, map_no, item_no, state, attempts, finished_at, paused, stopping, bypass, blocked, live, context,
                                          to_step_no, to_map_no, to_item_no, to_state, to_attempts, to_finished_at, to_paused, to_stopping, to_bypass, to_blocked, to_live, to_context)
    where s.live

@@ -1,6 +1,7 @@
 -- tasker_preview: what an operator's action would do now. The action itself is carried out, looked at and undone, so it cannot say anything else.
 --   p_action, p_step_name, p_given  as for tasker_act
---   moves   nothing     locks  what the action locks, until it returns     events none     raises what the action raises
+--   moves   nothing     locks  what the action locks, until it returns     events none
+--   raises  what the action raises; 40001 when a map step made its items in this moment, and the caller starts again
 --   returns a row per step by number, as tasker_effects says, and last one for the task (step_no null) with the token that tasker_act takes as p_seen
 create or replace function tasker_preview (p_task_id uuid, p_action text, p_step_name text default null, p_given jsonb default null)
   returns table (step_no int, step_name text, from_state text, to_state text, effect text, seen text)
@@ -19,6 +20,9 @@ begin
     v_before := tasker_stand(v_task_no);
     perform tasker_act(p_task_id, p_action, p_step_name, p_given, null, null);
     v_after := tasker_stand(v_task_no);
+    if cardinality(v_before) <> cardinality(v_after) then
+      raise exception 'a map step made its items while the task was being looked at' using errcode = '40001';
+    end if;
     raise exception using errcode = 'WF999';   -- undoes all of this, its notifications too, and lets go of the locks; the variables stay
   exception when sqlstate 'WF999' then   -- not WF000, which would stand for all that begin with WF
     null;

@@ -1,10 +1,10 @@
 """`tasker_preview` and `tasker_act`: what an action would do is told before, and then it does that or nothing."""
 
 import itertools
-import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -226,19 +226,21 @@ def test_a_context_of_its_own_does_not(conn: Conn) -> None:
     assert act(conn, task, "retry_downstream", "a", {"order_id": 3}, seen) == "ready"
 
 
-def test_whoever_comes_second_is_told(conn: Conn, connect: Callable[..., Conn]) -> None:
-    """Both have seen the same; the second waits for the first's locks and must not act on what was true before."""
+def test_what_moves_between_the_first_look_and_the_locks_is_noticed(conn: Conn, connect: Callable[..., Conn]) -> None:
+    """The second looks while the first has not committed, waits for its locks, and must not act on what was true before."""
     task = given_task(conn, "a -> c, b -> c", retry_limit=1)
-    other = connect()
     fail(conn, task, "a")
     _, seen = preview(conn, task, "skip", "a")
-    with other.transaction():
-        cancel_step(other, task, "b")
-        conn.execute("set lock_timeout = '20ms'")
-        with pytest.raises(psycopg.errors.LockNotAvailable):
-            act(conn, task, "skip", "a", seen=seen)
-    conn.execute("reset lock_timeout")
-    assert_stale(conn, task, "skip", "a", seen)
+    other, watcher = connect(), connect()
+    with ThreadPoolExecutor(1) as second:
+        with other.transaction():
+            cancel_step(other, task, "b")
+            late = second.submit(act, conn, task, "skip", "a", None, seen)
+            while not late.done() and not value(watcher, "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s", conn.info.backend_pid):
+                pass
+        with refused("WF006"):
+            late.result()
+    assert states(conn, task) == {"a": "failed", "b": "cancelled", "c": "cancelled"}
 
 
 def test_the_token_is_the_same_in_every_session(conn: Conn, connect: Callable[..., Conn]) -> None:
@@ -336,13 +338,12 @@ def _standing(conn: Conn, task: Task) -> dict[str | None, tuple[Any, ...]]:
           left join tasker_step m on m.task_no = s.task_no and m.step_no = s.map_no
          cross join lateral (select coalesce(s.map_no is null or s.step_no >= m.first_item and s.step_no < m.first_item + m.item_count, false)) present (yes)
          where s.task_no = %(task)s
+        union all
+        select null, tasker_state_name(t.state), t.cancel_requested_at is not null, false, t.paused, false, true from tasker_task t where t.task_no = %(task)s
         """,
         {"task": task.no},
     ).fetchall()
-    about = conn.execute("select tasker_state_name(state), cancel_requested_at is not null, false, paused, false, true from tasker_task where task_no = %s", [task.no]).fetchone()
-    assert about is not None
-    found: dict[str | None, tuple[Any, ...]] = {row[0]: row[1:] for row in rows}
-    return _with_lost_names({**found, None: about})
+    return _with_lost_names({row[0]: row[1:] for row in rows})
 
 
 def _with_lost_names(found: dict[str | None, tuple[Any, ...]]) -> dict[str | None, tuple[Any, ...]]:

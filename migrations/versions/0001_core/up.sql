@@ -1218,7 +1218,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_effects.sql e398c043192a
+-- source: functions/tasker_effects.sql 809bbc58570b
 -- tasker_effects: what became of each step, and of the task (step_no null), between two standings of it. Items of before, which a map step has made
 --   anew since, are left out.
 --   effect  kept       is as it was
@@ -1231,7 +1231,7 @@ $$;
 --           held       will not start until the task is resumed        released  may start again
 --           reopened   the task goes on        ended  the task has come to its end
 create or replace function tasker_effects (p_before tasker_standing[], p_after tasker_standing[])
-  returns table (step_no int, map_no int, item_no int, from_state smallint, to_state smallint, effect text, attempts smallint, finished_at timestamptz)
+  returns table (step_no int, map_no int, item_no int, from_state smallint, to_state smallint, effect text, attempts smallint, to_attempts smallint, finished_at timestamptz)
   language sql immutable
 as $$
   select s.step_no, s.map_no, s.item_no, s.state, s.to_state,
@@ -1247,7 +1247,7 @@ as $$
            when s.to_paused <> s.paused and (s.step_no is null or s.state in (0, 1, 3)) then case when s.paused then 'released' else 'held' end
            else 'kept'
          end,
-         s.attempts, s.finished_at
+         s.attempts, s.to_attempts, s.finished_at
     from unnest(p_before, p_after) as s (step_no, map_no, item_no, state, attempts, finished_at, paused, stopping, bypass, blocked, live, context,
                                          to_step_no, to_map_no, to_item_no, to_state, to_attempts, to_finished_at, to_paused, to_stopping, to_bypass, to_blocked, to_live, to_context)
    where s.live
@@ -1963,10 +1963,11 @@ as $$
   select exists (select from postponed)
 $$;
 
--- source: functions/tasker_preview.sql 33a36a93e023
+-- source: functions/tasker_preview.sql 3db28e306232
 -- tasker_preview: what an operator's action would do now. The action itself is carried out, looked at and undone, so it cannot say anything else.
 --   p_action, p_step_name, p_given  as for tasker_act
---   moves   nothing     locks  what the action locks, until it returns     events none     raises what the action raises
+--   moves   nothing     locks  what the action locks, until it returns     events none
+--   raises  what the action raises; 40001 when a map step made its items in this moment, and the caller starts again
 --   returns a row per step by number, as tasker_effects says, and last one for the task (step_no null) with the token that tasker_act takes as p_seen
 create or replace function tasker_preview (p_task_id uuid, p_action text, p_step_name text default null, p_given jsonb default null)
   returns table (step_no int, step_name text, from_state text, to_state text, effect text, seen text)
@@ -1985,6 +1986,9 @@ begin
     v_before := tasker_stand(v_task_no);
     perform tasker_act(p_task_id, p_action, p_step_name, p_given, null, null);
     v_after := tasker_stand(v_task_no);
+    if cardinality(v_before) <> cardinality(v_after) then
+      raise exception 'a map step made its items while the task was being looked at' using errcode = '40001';
+    end if;
     raise exception using errcode = 'WF999';   -- undoes all of this, its notifications too, and lets go of the locks; the variables stay
   exception when sqlstate 'WF999' then   -- not WF000, which would stand for all that begin with WF
     null;
@@ -2775,7 +2779,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_seen.sql bc9c6946522a
+-- source: functions/tasker_seen.sql 739d6ecb4241
 -- tasker_seen: the token of a preview: the same again exactly when the action still does the same to the same steps, none of which has run or
 --   ended meanwhile, and the task's context is the same. What the action leaves as it is may change as it likes.
 create or replace function tasker_seen (p_before tasker_standing[], p_after tasker_standing[])
@@ -2783,7 +2787,7 @@ create or replace function tasker_seen (p_before tasker_standing[], p_after task
   language sql immutable
 as $$
   select left(encode(sha256(convert_to(
-           string_agg(concat_ws(' ', coalesce(e.step_no::text, 'task'), e.from_state, e.to_state, e.effect, e.attempts, extract(epoch from e.finished_at)), ','
+           string_agg(concat_ws(' ', coalesce(e.step_no::text, 'task'), e.from_state, e.to_state, e.effect, e.attempts, e.to_attempts, extract(epoch from e.finished_at)), ','
                       order by e.step_no)
            || (select concat_ws(' ', t.paused, t.context) from unnest(p_before) t where t.step_no is null), 'UTF8')), 'hex'), 32)
     from tasker_effects(p_before, p_after) e
