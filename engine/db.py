@@ -16,6 +16,7 @@ from psycopg.abc import PQGen
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from engine.errors import (
+    ChangedSince,
     DatabaseUnavailable,
     DefinitionConflict,
     KeyReused,
@@ -44,6 +45,7 @@ _BY_SQLSTATE: dict[str, type[TaskerError]] = {
     "WF003": LeaseLost,
     "WF004": DefinitionConflict,
     "WF005": KeyReused,
+    "WF006": ChangedSince,
 }
 
 

@@ -39,6 +39,10 @@ class WrongState(TaskerError):
     """The task or step is not in a state that allows this move."""
 
 
+class ChangedSince(WrongState):
+    """The action would do something else now than what was looked at; nothing was done."""
+
+
 class LeaseLost(TaskerError):
     """Another worker holds the step now; what we know of it no longer counts."""
 

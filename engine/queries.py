@@ -316,17 +316,6 @@ def line_counts(db: Database, task_id: str, step_name: str) -> dict[int, int]:
     return dict(db.rows(query, {"task": known_id(task_id), "step": step_name}))
 
 
-def downstream(db: Database, task_id: str, step_name: str) -> list[str]:
-    """What would run again if the step were retried with everything downstream, parents first. Raises `NotFound`."""
-    query: LiteralString = """
-        select p.name from tasker_task t
-          cross join unnest(tasker_downstream(t.task_no, tasker_step_no(t.task_no, %(step)s))) with ordinality as again (step_no, place)
-          join tasker_template p on p.definition_id = t.definition_id and p.step_no = again.step_no
-         where t.task_id = %(task)s order by again.place
-    """
-    return [row[0] for row in db.rows(query, {"task": known_id(task_id), "step": known_step(step_name)})]
-
-
 def results(db: Database, task_id: str, names: list[str] | None = None) -> dict[str, Any]:
     """Results by step name, of the steps that have one; all of them when no names are given."""
     found = db.rows(

@@ -265,6 +265,27 @@ class ActivityRow:
 
 
 @dataclass(frozen=True, slots=True)
+class EffectRow:
+    """What an operator's action would do to one step, or to the task itself (name None): its states now and then, and the effect in one word."""
+
+    name: str | None
+    from_state: str
+    to_state: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an action would do: to the task and to each of its steps, in their order; `seen` lets it be done only if it still does this."""
+
+    action: str
+    step_name: str | None
+    task: EffectRow
+    steps: tuple[EffectRow, ...]
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
 class MoveRow:
     """One move of a step, as the timeline needs it; without errors and reasons."""
 

@@ -1,29 +1,56 @@
-"""What an operator can do to one step. Each function calls the SQL function of the same name and tells the state the step is in afterwards."""
+"""What an operator can do to one step, and what that would do. Each function tells the state the step is in afterwards.
+
+With `seen`, the token of a preview, it is done only if it does what the preview showed; else it raises `ChangedSince` and nothing was done.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, LiteralString
+from typing import Any, Final, Literal, LiteralString
 
-from engine import json_text
+from engine import actions, json_text
 from engine.db import Database
 from engine.definition import chosen
 from engine.errors import Problem, RequestError
 from engine.queries import definition, known_id, known_step, task_row
 from engine.requests import TaskRequest, checked_context
+from engine.rows import Preview
 from engine.states import StepState
 
+StepAction = Literal["retry", "retry_downstream", "cancel", "skip", "resolve"]
+NOT_GIVEN: Final = object()
 
-def retry_step(db: Database, task_id: str, step_name: str, *, actor: str, reason: str | None = None) -> StepState:
+
+def preview(
+    db: Database, action: StepAction, task_id: str, step_name: str, *, result: Any = NOT_GIVEN, context: Mapping[str, Any] | None = None
+) -> Preview:
+    """What the action would do now, with the result or the context if one is given; nothing is done.
+
+    Raises what the action raises: `NotFound`, `WrongState` when it cannot be done, `RequestError` for a result or context that does not fit.
+    """
+    given = _context_text(db, task_id, context) if result is NOT_GIVEN else _result_text(db, task_id, step_name, result)
+    return actions.preview(db, action, task_id, step_name, given=given)
+
+
+def retry_step(
+    db: Database, task_id: str, step_name: str, *, actor: str, reason: str | None = None, seen: str | None = None
+) -> StepState:
     """A failed step runs again, with its template's attempts anew; a back-off ends early.
 
     Raises `NotFound`, and `WrongState` when the step is neither failed nor retrying or its task was cancelled.
     """
-    return _act(db, "select tasker_retry_step(%(task)s, %(step)s, %(actor)s, %(reason)s)", task_id, step_name, actor, reason)
+    return StepState(actions.act(db, "retry", task_id, step_name, actor=actor, reason=reason, seen=seen))
 
 
 def retry_downstream(
-    db: Database, task_id: str, step_name: str, *, context: Mapping[str, Any] | None = None, actor: str, reason: str | None = None
+    db: Database,
+    task_id: str,
+    step_name: str,
+    *,
+    context: Mapping[str, Any] | None = None,
+    actor: str,
+    reason: str | None = None,
+    seen: str | None = None,
 ) -> StepState:
     """A step that has ended and everything below it run again, with attempts anew; with `context` in place of the task's, when it is given.
 
@@ -31,47 +58,53 @@ def retry_downstream(
     Raises `NotFound`, `RequestError` when the context does not fit the schema, and `WrongState` when the step has not ended, when
     anything of the task is running, or when the task was cancelled.
     """
-    text = None if context is None else json_text.dump(_fitting(db, task_id, context))
-    query = "select tasker_retry_downstream(%(task)s, %(step)s, %(context)s::jsonb, %(actor)s, %(reason)s)"
-    return _act(db, query, task_id, step_name, actor, reason, context=text)
+    text = _context_text(db, task_id, context)
+    return StepState(actions.act(db, "retry_downstream", task_id, step_name, actor=actor, reason=reason, given=text, seen=seen))
 
 
-def _fitting(db: Database, task_id: str, context: Mapping[str, Any]) -> dict[str, Any]:
-    about = task_row(db, task_id)
-    request = TaskRequest(about.name, about.namespace, about.version, context=context)
-    return checked_context(request, definition(db, about.namespace, about.name, about.version).schema)
-
-
-def cancel_step(db: Database, task_id: str, step_name: str, *, actor: str, reason: str | None = None) -> StepState:
+def cancel_step(
+    db: Database, task_id: str, step_name: str, *, actor: str, reason: str | None = None, seen: str | None = None
+) -> StepState:
     """The step and what waits for it are cancelled; a running step is asked to stop and is still `running` in the answer.
 
     Raises `NotFound`, and `WrongState` when the step has ended.
     """
-    return _act(db, "select tasker_cancel_step(%(task)s, %(step)s, %(actor)s, %(reason)s)", task_id, step_name, actor, reason)
+    return StepState(actions.act(db, "cancel", task_id, step_name, actor=actor, reason=reason, seen=seen))
 
 
-def skip_step(db: Database, task_id: str, step_name: str, *, actor: str, reason: str | None = None) -> StepState:
+def skip_step(
+    db: Database, task_id: str, step_name: str, *, actor: str, reason: str | None = None, seen: str | None = None
+) -> StepState:
     """The step is skipped and its children go on; a pending step stays `pending` and is skipped when its parents are done.
 
     Raises `NotFound`, and `WrongState` when the step is running or has ended well.
     """
-    return _act(db, "select tasker_skip_step(%(task)s, %(step)s, %(actor)s, %(reason)s)", task_id, step_name, actor, reason)
+    return StepState(actions.act(db, "skip", task_id, step_name, actor=actor, reason=reason, seen=seen))
 
 
-def resolve_step(db: Database, task_id: str, step_name: str, *, result: Any, actor: str, reason: str | None = None) -> StepState:
+def resolve_step(
+    db: Database, task_id: str, step_name: str, *, result: Any, actor: str, reason: str | None = None, seen: str | None = None
+) -> StepState:
     """The step counts as completed with `result` (anything JSON can hold), and its children go on with it.
 
     The result of a decision names the children that go on, and is kept as a list of names.
     Raises `NotFound`, `RequestError` when the result is not JSON, does not fit the step's output schema or names no child of a decision,
     and `WrongState` when the step is running or has ended well.
     """
-    result = _checked_fit(db, task_id, step_name, result)
-    query = "select tasker_resolve_step(%(task)s, %(step)s, %(result)s::jsonb, %(actor)s, %(reason)s)"
-    return _act(db, query, task_id, step_name, actor, reason, result=_checked(result))
+    text = _result_text(db, task_id, step_name, result)
+    return StepState(actions.act(db, "resolve", task_id, step_name, actor=actor, reason=reason, given=text, seen=seen))
 
 
-def _act(db: Database, query: Any, task_id: str, step_name: str, actor: str, reason: str | None, **more: Any) -> StepState:
-    return StepState(db.value(query, {"task": known_id(task_id), "step": known_step(step_name), "actor": actor, "reason": reason or None, **more}))
+def _context_text(db: Database, task_id: str, context: Mapping[str, Any] | None) -> str | None:
+    if context is None:
+        return None
+    about = task_row(db, task_id)
+    request = TaskRequest(about.name, about.namespace, about.version, context=context)
+    return json_text.dump(checked_context(request, definition(db, about.namespace, about.name, about.version).schema))
+
+
+def _result_text(db: Database, task_id: str, step_name: str, result: Any) -> str:
+    return _checked(_checked_fit(db, task_id, step_name, result))
 
 
 def _checked_fit(db: Database, task_id: str, step_name: str, result: Any) -> Any:

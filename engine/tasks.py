@@ -1,4 +1,4 @@
-"""What can be done with a whole task: create, cancel, retry, note. Each function calls the SQL function of the same name."""
+"""What can be done with a whole task: create, cancel, retry, pause, note; and what that would do."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import hashlib
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
-from engine import json_text, queries
+from engine import actions, json_text, queries
 from engine.db import Database
 from engine.definition import TaskDefinition
 from engine.errors import DefinitionConflict, NotFound, Problem, RequestError
 from engine.requests import TaskRequest, checked_context
-from engine.rows import DefinitionRow
+from engine.rows import DefinitionRow, Preview
 from engine.states import TaskState
 
+TaskAction = Literal["retry", "cancel", "pause", "resume"]
 LATEST_SECONDS = 1.0
 
 
@@ -42,33 +43,39 @@ def create_tasks(db: Database, requests: Sequence[TaskRequest]) -> list[tuple[st
     return [(str(task_id), created) for task_id, created in found]
 
 
-def cancel_task(db: Database, task_id: str, *, actor: str, reason: str | None = None) -> TaskState:
+def preview(db: Database, action: TaskAction, task_id: str) -> Preview:
+    """What the action would do now; nothing is done. Raises what the action raises."""
+    return actions.preview(db, action, task_id)
+
+
+def cancel_task(db: Database, task_id: str, *, actor: str, reason: str | None = None, seen: str | None = None) -> TaskState:
     """Nothing of the task starts any more; `cancelled`, or still `running` while its running steps are asked to stop.
 
-    Raises `NotFound`, and `WrongState` when it has ended.
+    Raises `NotFound`, `WrongState` when it has ended, and as all actions do `ChangedSince` when it would not do what the preview with the
+    token `seen` showed.
     """
-    return TaskState(db.value("select tasker_cancel_task(%(task)s, %(actor)s, %(reason)s)", _action(task_id, actor, reason)))
+    return TaskState(actions.act(db, "cancel", task_id, actor=actor, reason=reason, seen=seen))
 
 
-def retry_task(db: Database, task_id: str, *, actor: str, reason: str | None = None) -> TaskState:
+def retry_task(db: Database, task_id: str, *, actor: str, reason: str | None = None, seen: str | None = None) -> TaskState:
     """Every failed step of the task runs again with its attempts anew.
 
     Raises `NotFound`, and `WrongState` when no step of it is failed or it was cancelled.
     """
-    return TaskState(db.value("select tasker_retry_task(%(task)s, %(actor)s, %(reason)s)", _action(task_id, actor, reason)))
+    return TaskState(actions.act(db, "retry", task_id, actor=actor, reason=reason, seen=seen))
 
 
-def pause_task(db: Database, task_id: str, *, actor: str, reason: str | None = None) -> TaskState:
+def pause_task(db: Database, task_id: str, *, actor: str, reason: str | None = None, seen: str | None = None) -> TaskState:
     """Running steps may end, nothing else of the task starts until it is resumed; its state stays what it is.
 
     Raises `NotFound`, and `WrongState` when it has ended, is paused already or is asked to stop.
     """
-    return TaskState(db.value("select tasker_pause_task(%(task)s, %(actor)s, %(reason)s)", _action(task_id, actor, reason)))
+    return TaskState(actions.act(db, "pause", task_id, actor=actor, reason=reason, seen=seen))
 
 
-def resume_task(db: Database, task_id: str, *, actor: str, reason: str | None = None) -> TaskState:
+def resume_task(db: Database, task_id: str, *, actor: str, reason: str | None = None, seen: str | None = None) -> TaskState:
     """A paused task goes on where it stands. Raises `NotFound`, and `WrongState` when it is not paused."""
-    return TaskState(db.value("select tasker_resume_task(%(task)s, %(actor)s, %(reason)s)", _action(task_id, actor, reason)))
+    return TaskState(actions.act(db, "resume", task_id, actor=actor, reason=reason, seen=seen))
 
 
 def note_task(db: Database, task_id: str, *, actor: str, note: str) -> None:
@@ -78,7 +85,8 @@ def note_task(db: Database, task_id: str, *, actor: str, note: str) -> None:
     """
     if not note.strip():
         raise RequestError([Problem("note", "missing", "a note needs some words")])
-    db.value("select tasker_note_task(%(task)s, %(actor)s, %(reason)s)", _action(task_id, actor, note.strip()))
+    known = {"task": queries.known_id(task_id), "actor": actor, "note": note.strip()}
+    db.value("select tasker_note_task(%(task)s, %(actor)s, %(note)s)", known)
 
 
 def register_definition(db: Database, definition: TaskDefinition) -> int:
@@ -93,10 +101,6 @@ def register_definition(db: Database, definition: TaskDefinition) -> int:
         return int(db.value("select tasker_register_definition(%(definition)s::jsonb)", {"definition": json_text.dump(payload)}))
     except DefinitionConflict as error:
         raise DefinitionConflict(_explained(db, definition, error)) from None
-
-
-def _action(task_id: str, actor: str, reason: str | None) -> dict[str, Any]:
-    return {"task": queries.known_id(task_id), "actor": actor, "reason": reason or None}
 
 
 def _payload(db: Database, request: TaskRequest) -> dict[str, Any]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from flask import url_for
 
@@ -16,7 +15,7 @@ from webapp.drawing import Graph, step_urls, task_graph
 from webapp.expected import Expected, expected_end
 from webapp.filters import plural
 from webapp.timeline import Timeline, timeline
-from webapp.why import listed, why_step, why_task
+from webapp.why import why_step, why_task
 
 CLOSED_TASKS = FINAL_TASK - {TaskState.FAILED}
 TABLE_ONLY_ABOVE = 2_000
@@ -29,11 +28,15 @@ CANCELLABLE = frozenset({StepState.PENDING, StepState.READY, StepState.RUNNING, 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A button: its verb, and the noun that its form is sent to."""
+    """A button: its verb, and where its form is sent; that is the page with its preview, unless one press is enough.
+
+    Then `preview_url` leads to the preview.
+    """
 
     verb: str
     url: str
     hint: str
+    preview_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +60,8 @@ class TaskView:
 
     @property
     def can_act(self) -> bool:
-        """Whether any button is on the page, and so a reason can be given."""
+        """Whether any button is on the page."""
         return bool(self.actions) or any(self.step_actions.values())
-
-
-@dataclass(frozen=True, slots=True)
-class DownstreamRetry:
-    """What a retry of a step with everything downstream would do: `again` runs again, `kept` stays as it is; `refused` says why it cannot be done now."""
-
-    task: TaskRow
-    step: StepRow
-    context: dict[str, Any]
-    again: tuple[StepRow, ...]
-    kept: tuple[StepRow, ...]
-    refused: str
-    seen: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +87,12 @@ class StepView:
     children: tuple[StepRow, ...]
     why: str
     actions: tuple[Action, ...]
-    can_resolve: bool
     can_retry_downstream: bool
     is_open: bool
     items: tuple[StepRow, ...] = ()
     first_item: int = 0
     logs: tuple[AttemptLog, ...] = ()
     earlier_logs: tuple[tuple[int, int], ...] = ()
-
-    @property
-    def can_act(self) -> bool:
-        """Whether any button is on the page."""
-        return bool(self.actions) or self.can_resolve
 
     @property
     def item_url(self) -> Callable[[int], str]:
@@ -188,7 +172,6 @@ def step_view(
         children=tuple(each for each in steps if each.name in step.children),
         why=why_step(step),
         actions=step_actions(task, step),
-        can_resolve=_may(task, step, RESOLVABLE),
         can_retry_downstream=step.state not in CANCELLABLE and step.item_of is None and task.state != TaskState.CANCELLED,
         is_open=task.state not in CLOSED_TASKS,
         items=items,
@@ -196,39 +179,6 @@ def step_view(
         logs=logs,
         earlier_logs=earlier_logs,
     )
-
-
-def plan_downstream_retry(detail: TaskDetail, step_name: str, downstream: Collection[str]) -> DownstreamRetry | None:
-    """What a retry of the step with everything downstream would do as the task is now, `downstream` being what would run again.
-
-    None when the task has no such step.
-    """
-    steps = tuple(each for each in detail.steps if each.item_of is None)
-    step = next((each for each in steps if each.name == step_name), None)
-    if step is None:
-        return None
-    again = tuple(each for each in steps if each.name in downstream)
-    seen = max((one.isoformat() for each in detail.steps for one in (each.started_at, each.finished_at) if one), default="")
-    return DownstreamRetry(
-        task=detail.task,
-        step=step,
-        context=detail.context,
-        again=again,
-        kept=tuple(each for each in steps if each not in again),
-        refused=_why_no_downstream_retry(detail, step, again),
-        seen=f"{detail.task.state} {seen}",
-    )
-
-
-def _why_no_downstream_retry(detail: TaskDetail, step: StepRow, again: tuple[StepRow, ...]) -> str:
-    running = [each.name for each in detail.steps if each.state == StepState.RUNNING]
-    if detail.task.state == TaskState.CANCELLED or detail.cancel_requested_at:
-        return "The task was cancelled."
-    if step.state in CANCELLABLE:
-        return f"{step.name} has not ended."
-    if running:
-        return f"Wait until {listed(running)} {'has' if len(running) == 1 else 'have'} ended, or cancel the task."
-    return "" if again else "A step that it waits for was cancelled or did not choose it; retry that one."
 
 
 def more_items(steps: Sequence[StepRow]) -> dict[str, tuple[str, int]]:
@@ -248,29 +198,35 @@ def task_actions(task: TaskRow, *, stopping: bool) -> tuple[Action, ...]:
     actions = []
     if task.failed_count and task.state not in CLOSED_TASKS:
         hint = f"Run {plural(task.failed_count, 'failed step')} again; what is done stays done"
-        actions.append(Action("Retry", url_for("tasks.retry", task_id=task.task_id), hint))
+        actions.append(Action("Retry", url_for("tasks.retry", task_id=task.task_id), hint, _preview_url(task, "retry")))
     if task.state not in FINAL_TASK and task.paused:
-        actions.append(Action("Resume", url_for("tasks.resumption", task_id=task.task_id), "Let the task go on where it stands"))
+        actions.append(Action("Resume", _preview_url(task, "resumption"), "Let the task go on where it stands"))
     elif task.state not in FINAL_TASK and not stopping:
-        actions.append(Action("Pause", url_for("tasks.pause", task_id=task.task_id), "Running steps may end, nothing else starts"))
+        actions.append(Action("Pause", _preview_url(task, "pause"), "Running steps may end, nothing else starts"))
     if task.state not in FINAL_TASK:
-        hint = "Stop the task; running steps are asked to end"
-        actions.append(Action("Cancel", url_for("tasks.cancellation", task_id=task.task_id), hint))
+        actions.append(Action("Cancel", _preview_url(task, "cancellation"), "Stop the task; running steps are asked to end"))
     return tuple(actions)
 
 
 def step_actions(task: TaskRow, step: StepRow) -> tuple[Action, ...]:
-    """What can be done to one step now, but for a resolution, which needs a result."""
+    """What can be done to one step now."""
+    actions = []
+    if _may(task, step, RETRYABLE):
+        url = url_for("steps.retry", task_id=task.task_id, step_name=step.name)
+        actions.append(Action("Retry", url, "Run this step again, now", _preview_url(task, "retry", step)))
     offered = (
-        ("Retry", "steps.retry", RETRYABLE, "Run this step again, now"),
-        ("Skip", "steps.skip", RESOLVABLE, "Go on without this step"),
-        ("Cancel", "steps.cancellation", CANCELLABLE, "Stop this step and what waits for it"),
+        ("Skip", "skip", RESOLVABLE, "Go on without this step"),
+        ("Resolve", "resolution", RESOLVABLE, "Go on with a result that you supply"),
+        ("Cancel", "cancellation", CANCELLABLE, "Stop this step and what waits for it"),
     )
-    return tuple(
-        Action(verb, url_for(endpoint, task_id=task.task_id, step_name=step.name), hint)
-        for verb, endpoint, states, hint in offered
-        if _may(task, step, states)
-    )
+    actions += [Action(verb, _preview_url(task, noun, step), hint) for verb, noun, states, hint in offered if _may(task, step, states)]
+    return tuple(actions)
+
+
+def _preview_url(task: TaskRow, noun: str, step: StepRow | None = None) -> str:
+    if step is None:
+        return url_for("previews.of_task", task_id=task.task_id, noun=noun)
+    return url_for("previews.of_step", task_id=task.task_id, step_name=step.name, noun=noun)
 
 
 def row_actions(task: TaskRow, step: StepRow) -> tuple[Action, ...]:

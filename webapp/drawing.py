@@ -6,17 +6,20 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import ceil
 from urllib.parse import quote
 
 from flask import url_for
 from markupsafe import Markup
 
-from engine.rows import DefinitionRow, StepRow, TaskRow, TemplateRow
+from engine.rows import DefinitionRow, EffectRow, StepRow, TaskRow, TemplateRow
 from engine.states import SATISFYING
 from webapp import graph
 from webapp.filters import label, plural
 
 MAP_LETTERS = 16
+WORD_TO_NAME = 0.85  # how wide a letter of the second line is, in letters of the name
+MARKS = {"stopping": "asked to stop", "bypassed": "to be skipped"}
 # A collapsed box takes the state that most needs to be seen.
 LOUDEST_FIRST = ("failed", "retrying", "running", "ready", "cancelled", "pending", "resolved", "skipped", "completed")
 PASSED = frozenset(str(state) for state in SATISFYING)
@@ -26,7 +29,7 @@ PASSED = frozenset(str(state) for state in SATISFYING)
 class GraphNode:
     """A box of the graph: a link to its step, or for a collapsed group to the first of its rows in the table; `kind` is step, decision or map.
 
-    `detail` tells of the items of a map step by state.
+    `detail` tells of the items of a map step by state, `effect` in a preview what an action would do to it.
     """
 
     name: str
@@ -42,6 +45,7 @@ class GraphNode:
     is_critical: bool
     kind: str = "step"
     detail: str = ""
+    effect: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +68,44 @@ class Graph:
     summary: str
 
 
-def task_graph(task: TaskRow, steps: Sequence[StepRow], critical: Sequence[str] = ()) -> Graph:
-    """The graph of a task, each box in the state of its step; the steps of the `critical` path and their edges are marked."""
+def task_graph(
+    task: TaskRow, steps: Sequence[StepRow], critical: Sequence[str] = (), effects: Mapping[str, EffectRow] | None = None
+) -> Graph:
+    """The graph of a task, each box in the state of its step; the steps of the `critical` path and their edges are marked.
+
+    With `effects`, those of an action that is only thought of, each box tells what would become of its step.
+    """
     steps = [step for step in steps if step.item_of is None]
     number = {step.name: step.step_no for step in steps}
     parents = tuple(tuple(number[name] for name in step.parents) for step in steps)
     states = [step.state for step in steps]
     urls = list(step_urls(task.task_id, [step.name for step in steps]).values())
-    picture = graph.picture(_measured(steps), parents)
+    words = {name: effect_words(row) for name, row in (effects or {}).items() if row.effect != "kept"}
+    picture = graph.picture(_measured(steps, words), parents)
     passed_over = frozenset(step.step_no for step in steps if step.passed_over)
     marked = [number[name] for name in critical]
     drawn = _draw(picture, urls, states, f"{plural(len(steps), 'step')}: {tally(states)}", marked, passed_over)
-    return replace(drawn, nodes=_with_kinds(drawn.nodes, {step.name: step for step in steps}))
+    nodes = _with_kinds(drawn.nodes, {step.name: step for step in steps})
+    if effects is not None:
+        touched = [[steps[no].name for no in node.members if steps[no].name in words] for node in picture.nodes]
+        nodes = tuple(_with_effect(node, names, words, effects) for node, names in zip(nodes, touched, strict=True))
+    return replace(drawn, nodes=nodes)
+
+
+def effect_words(row: EffectRow) -> str:
+    """`Failed → Ready`, or the effect where the state stays what it is: `Pending, unblocked`."""
+    if row.from_state != row.to_state:
+        return f"{label(row.from_state)} → {label(row.to_state)}"
+    return f"{label(row.to_state)}, {MARKS.get(row.effect, row.effect)}"
+
+
+def _with_effect(
+    node: GraphNode, touched: Sequence[str], words: Mapping[str, str], effects: Mapping[str, EffectRow]
+) -> GraphNode:
+    if not touched:
+        return replace(node, effect="kept")
+    word = f"{len(touched)} of {node.label} change" if node.is_group else words[touched[0]]
+    return replace(node, effect=effects[touched[0]].effect, word=word)
 
 
 def step_urls(task_id: str, names: Sequence[str]) -> dict[str, str]:
@@ -93,9 +123,10 @@ def definition_graph(definition: DefinitionRow) -> Graph:
     return replace(drawn, nodes=_with_kinds(drawn.nodes, {step.name: step for step in steps}))
 
 
-def _measured(steps: Sequence[StepRow | TemplateRow]) -> tuple[str, ...]:
-    """The names as the layout measures them: a map step needs room for the count of its items."""
-    return tuple(step.name.ljust(MAP_LETTERS) if step.kind == "map" else step.name for step in steps)
+def _measured(steps: Sequence[StepRow | TemplateRow], words: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The names as the layout measures them: a map step needs room for the count of its items, a preview for what would become of a step."""
+    least = {name: ceil(len(word) * WORD_TO_NAME) for name, word in (words or {}).items()}
+    return tuple(step.name.ljust(max(least.get(step.name, 0), MAP_LETTERS if step.kind == "map" else 0)) for step in steps)
 
 
 def _with_kinds(nodes: Sequence[GraphNode], steps: Mapping[str, StepRow | TemplateRow]) -> tuple[GraphNode, ...]:

@@ -25,6 +25,7 @@ from webapp.htmx import (
     regions,
 )
 from webapp.listing import list_tasks, read_filter, without
+from webapp.previews import Asked, confirm, is_confirmed
 from webapp.security import actor
 
 ACTIVITY_SHOWN = 100
@@ -67,25 +68,25 @@ def report(task_id: UUID) -> Response:
 @blueprint.post("/tasks/<uuid:task_id>/cancellation")
 def cancellation(task_id: UUID) -> Response:
     """Stop the task."""
-    return _act(task_id, tasks.cancel_task, "The task was told to stop.")
+    return _act(Asked("cancellation", task_id), tasks.cancel_task, "The task was told to stop.")
 
 
 @blueprint.post("/tasks/<uuid:task_id>/retry")
 def retry(task_id: UUID) -> Response:
     """Run every failed step of the task again."""
-    return _act(task_id, tasks.retry_task, "The failed steps run again.")
+    return _act(Asked("retry", task_id), tasks.retry_task, "The failed steps run again.")
 
 
 @blueprint.post("/tasks/<uuid:task_id>/pause")
 def pause(task_id: UUID) -> Response:
     """Start nothing more of the task; running steps may end."""
-    return _act(task_id, tasks.pause_task, "The task is paused.")
+    return _act(Asked("pause", task_id), tasks.pause_task, "The task is paused.")
 
 
 @blueprint.post("/tasks/<uuid:task_id>/resumption")
 def resumption(task_id: UUID) -> Response:
     """Let a paused task go on."""
-    return _act(task_id, tasks.resume_task, "The task goes on.")
+    return _act(Asked("resumption", task_id), tasks.resume_task, "The task goes on.")
 
 
 @blueprint.post("/tasks/<uuid:task_id>/notes")
@@ -131,10 +132,13 @@ def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None, no
     return page("tasks/show.html", status=status, notice=notice, view=view, note=note)
 
 
-def _act(task_id: UUID, command: Callable[..., object], said: str) -> Response:
+def _act(asked: Asked, command: Callable[..., object], said: str) -> Response:
+    location = url_for("tasks.show", task_id=asked.task_id)
+    if is_confirmed():
+        return confirm(asked, command, said, location)
     return answer(
-        partial(command, database(), str(task_id), actor=actor(), reason=given_reason()),
+        partial(command, database(), str(asked.task_id), actor=actor(), reason=given_reason()),
         said=said,
-        location=url_for("tasks.show", task_id=task_id),
-        show=partial(show_task, task_id),
+        location=location,
+        show=partial(show_task, asked.task_id),
     )

@@ -11,16 +11,18 @@ import click
 
 from engine import queries, report, steps
 from engine import tasks as task_actions
+from engine.actions import EFFECTS
 from engine.cli.output import print_json, print_table, short_error, short_time
-from engine.cli.setting import actor, json_option, open_database, read_context, reason_option
+from engine.cli.setting import actor, json_option, open_database, preview_options, read_context, reason_option
 from engine.db import Database
 from engine.errors import Problem, RequestError
 from engine.journal import LEVELS
 from engine.json_text import read_input
-from engine.rows import LineRow, StepRow, TaskDetail, TaskRow
+from engine.rows import LineRow, Preview, StepRow, TaskDetail, TaskRow
 from engine.states import FINAL_TASK, StepState, TaskState
 
 ITEMS_SHOWN = 20
+EFFECTS_SHOWN = 200
 LINES_AT_ONCE = 1_000
 
 
@@ -80,49 +82,67 @@ def show(task: str, as_json: bool, as_report: bool, html: bool, output: Path | N
 @click.option("--downstream", is_flag=True, help="Run a step that has ended and everything below it again; their results are cleared.")
 @click.option("--context", metavar="JSON|@FILE", help="With --downstream: the context from now on.")
 @reason_option
-def retry(task: str, step: str | None, downstream: bool, context: str | None, reason: str | None) -> None:
+@preview_options
+def retry(
+    task: str, step: str | None, downstream: bool, context: str | None, reason: str | None, dry_run: bool, as_json: bool, seen: str | None
+) -> None:
     """Let a failed step, or every failed step of a task, try again. Example: tasker retry 5d1c… charge --reason "gateway is back" """
     if (downstream and not step) or (context is not None and not downstream):
         raise click.UsageError("--downstream goes with a STEP, and --context with --downstream")
     changed = None if context is None else read_context(context)
     with open_database() as db:
-        if step and downstream:
-            click.echo(steps.retry_downstream(db, task, step, context=changed, actor=actor(), reason=reason))
+        if dry_run and step:
+            print_preview(steps.preview(db, "retry_downstream" if downstream else "retry", task, step, context=changed), as_json)
+        elif dry_run:
+            print_preview(task_actions.preview(db, "retry", task), as_json)
+        elif step and downstream:
+            click.echo(steps.retry_downstream(db, task, step, context=changed, actor=actor(), reason=reason, seen=seen))
         elif step:
-            click.echo(steps.retry_step(db, task, step, actor=actor(), reason=reason))
+            click.echo(steps.retry_step(db, task, step, actor=actor(), reason=reason, seen=seen))
         else:
-            click.echo(task_actions.retry_task(db, task, actor=actor(), reason=reason))
+            click.echo(task_actions.retry_task(db, task, actor=actor(), reason=reason, seen=seen))
 
 
 @click.command()
 @click.argument("task")
 @click.argument("step", required=False)
 @reason_option
-def cancel(task: str, step: str | None, reason: str | None) -> None:
+@preview_options
+def cancel(task: str, step: str | None, reason: str | None, dry_run: bool, as_json: bool, seen: str | None) -> None:
     """Stop a task, or one step and what waits for it. Example: tasker cancel 5d1c… --reason "ordered twice" """
     with open_database() as db:
-        if step:
-            click.echo(steps.cancel_step(db, task, step, actor=actor(), reason=reason))
+        if dry_run:
+            print_preview(steps.preview(db, "cancel", task, step) if step else task_actions.preview(db, "cancel", task), as_json)
+        elif step:
+            click.echo(steps.cancel_step(db, task, step, actor=actor(), reason=reason, seen=seen))
         else:
-            click.echo(task_actions.cancel_task(db, task, actor=actor(), reason=reason))
+            click.echo(task_actions.cancel_task(db, task, actor=actor(), reason=reason, seen=seen))
 
 
 @click.command()
 @click.argument("task")
 @reason_option
-def pause(task: str, reason: str | None) -> None:
+@preview_options
+def pause(task: str, reason: str | None, dry_run: bool, as_json: bool, seen: str | None) -> None:
     """Start nothing more of a task; running steps may end. Example: tasker pause 5d1c… --reason "bank holiday" """
     with open_database() as db:
-        click.echo(f"{task_actions.pause_task(db, task, actor=actor(), reason=reason)}, paused")
+        if dry_run:
+            print_preview(task_actions.preview(db, "pause", task), as_json)
+        else:
+            click.echo(f"{task_actions.pause_task(db, task, actor=actor(), reason=reason, seen=seen)}, paused")
 
 
 @click.command()
 @click.argument("task")
 @reason_option
-def resume(task: str, reason: str | None) -> None:
+@preview_options
+def resume(task: str, reason: str | None, dry_run: bool, as_json: bool, seen: str | None) -> None:
     """Let a paused task go on. Example: tasker resume 5d1c…"""
     with open_database() as db:
-        click.echo(task_actions.resume_task(db, task, actor=actor(), reason=reason))
+        if dry_run:
+            print_preview(task_actions.preview(db, "resume", task), as_json)
+        else:
+            click.echo(task_actions.resume_task(db, task, actor=actor(), reason=reason, seen=seen))
 
 
 @click.command()
@@ -130,21 +150,47 @@ def resume(task: str, reason: str | None) -> None:
 @click.argument("step")
 @click.option("--result", required=True, metavar="JSON", help="What the step's children receive as its result.")
 @reason_option
-def resolve(task: str, step: str, result: str, reason: str | None) -> None:
+@preview_options
+def resolve(task: str, step: str, result: str, reason: str | None, dry_run: bool, as_json: bool, seen: str | None) -> None:
     """Supply the outcome of a step by hand. Example: tasker resolve 5d1c… charge --result '{"payment_id": "p1"}'"""
     value = _json(result)
     with open_database() as db:
-        click.echo(steps.resolve_step(db, task, step, result=value, actor=actor(), reason=reason))
+        if dry_run:
+            print_preview(steps.preview(db, "resolve", task, step, result=value), as_json)
+        else:
+            click.echo(steps.resolve_step(db, task, step, result=value, actor=actor(), reason=reason, seen=seen))
 
 
 @click.command()
 @click.argument("task")
 @click.argument("step")
 @reason_option
-def skip(task: str, step: str, reason: str | None) -> None:
+@preview_options
+def skip(task: str, step: str, reason: str | None, dry_run: bool, as_json: bool, seen: str | None) -> None:
     """Go on without a step. Example: tasker skip 5d1c… send_mail --reason "no address" """
     with open_database() as db:
-        click.echo(steps.skip_step(db, task, step, actor=actor(), reason=reason))
+        if dry_run:
+            print_preview(steps.preview(db, "skip", task, step), as_json)
+        else:
+            click.echo(steps.skip_step(db, task, step, actor=actor(), reason=reason, seen=seen))
+
+
+def print_preview(preview: Preview, as_json: bool) -> None:
+    """What an action would do: the steps it changes and how many it leaves, or all of it as one JSON document."""
+    if as_json:
+        print_json(preview)
+        return
+    changed = [row for row in preview.steps if row.effect != "kept"]
+    print_table(
+        ("step", "now", "then", "effect"), [(row.name, row.from_state, row.to_state, EFFECTS[row.effect]) for row in changed[:EFFECTS_SHOWN]]
+    )
+    if len(changed) > EFFECTS_SHOWN:
+        click.echo(f"{len(changed) - EFFECTS_SHOWN:,} more; all of them: --dry-run --json")
+    task = preview.task
+    then = f"stays {task.to_state}" if task.from_state == task.to_state else f"{task.from_state} -> {task.to_state}"
+    click.echo(f"steps left as they are: {len(preview.steps) - len(changed):,}")
+    click.echo(f"task: {then}{'' if task.effect in ('kept', 'reopened', 'ended') else ', ' + EFFECTS[task.effect]}")
+    click.echo("Nothing was done.")
 
 
 def print_task(detail: TaskDetail) -> None:

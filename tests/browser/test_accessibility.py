@@ -54,6 +54,8 @@ def paths(failed_task: str, db: Database) -> list[str]:
         f"/tasks/{failed_task}/timeline",
         f"/tasks/{failed_task}/steps/charge",
         f"/tasks/{failed_task}/steps/validate",
+        f"/tasks/{failed_task}/preview/cancellation",
+        f"/tasks/{failed_task}/steps/charge/preview/resolution",
         "/workflows",
         "/workflows/shop",
         "/workflows/shop/process_order",

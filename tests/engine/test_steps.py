@@ -6,7 +6,7 @@ import pytest
 
 from engine import StepHandler, TaskRequest, Workflow, queries, steps, tasks
 from engine.db import Database
-from engine.errors import NotFound, RequestError, WrongState
+from engine.errors import ChangedSince, NotFound, RequestError, WrongState
 
 PAYMENT = {"type": "object", "required": ["payment_id"], "properties": {"payment_id": {"type": "string"}}}
 
@@ -85,6 +85,31 @@ def test_a_task_is_paused_and_resumed(db: Database, task_id: str) -> None:
     assert not queries.task_row(db, task_id).paused
     with pytest.raises(NotFound):
         tasks.pause_task(db, "nonsense", actor="ada")
+
+
+def test_a_preview_tells_what_an_action_would_do_and_its_token_lets_it_happen(db: Database, task_id: str) -> None:
+    shown = steps.preview(db, "skip", task_id, "charge")
+    assert [(row.name, row.from_state, row.to_state, row.effect) for row in shown.steps] == [
+        ("charge", "ready", "skipped", "skipped"),
+        ("ship", "pending", "ready", "unblocked"),
+    ]
+    assert (shown.task.from_state, shown.task.to_state) == ("pending", "pending")
+    assert state(db, task_id, "charge") == "ready"
+    assert steps.skip_step(db, task_id, "charge", actor="ada", seen=shown.seen) == "skipped"
+
+
+def test_what_has_changed_since_it_was_seen_is_not_done(db: Database, task_id: str) -> None:
+    seen = tasks.preview(db, "cancel", task_id).seen
+    steps.skip_step(db, task_id, "charge", actor="ada")
+    with pytest.raises(ChangedSince, match="changed since you looked"):
+        tasks.cancel_task(db, task_id, actor="ada", seen=seen)
+    assert (state(db, task_id, "charge"), state(db, task_id, "ship")) == ("skipped", "ready")
+
+
+def test_the_preview_of_a_result_or_context_that_does_not_fit_is_refused(db: Database, task_id: str) -> None:
+    with pytest.raises(RequestError, match="payment_id"):
+        steps.preview(db, "resolve", task_id, "charge", result={"payment_id": 7})
+    assert steps.preview(db, "resolve", task_id, "charge").steps[0].effect == "resolved"
 
 
 def test_an_unknown_task_or_step_is_not_found(db: Database, task_id: str) -> None:

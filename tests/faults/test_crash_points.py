@@ -313,6 +313,27 @@ def retry_downstream(world: World) -> Point:
     return Point(in_pool(ask), after, lambda: world.count(ends) == 4 and world.count("select count(*) from tasker_task where state = 4") == 1)
 
 
+def cancel_as_seen(world: World) -> Point:
+    """Whoever asks again with what he saw is told that it has changed, or does it now."""
+    task = world.launch()
+    seen = tasks.preview(world.db, "cancel", task).seen
+
+    def ask(db: Database) -> object:
+        return tasks.cancel_task(db, task, actor=ACTOR, seen=seen)
+
+    return Point(in_pool(ask), again(world, ask), lambda: world.ended_once(task, 6))
+
+
+def preview(world: World) -> Point:
+    """What was only looked at goes on as if nobody had."""
+    task = world.launch()
+
+    def ask(db: Database) -> object:
+        return tasks.preview(db, "cancel", task)
+
+    return Point(in_pool(ask), world.finish, lambda: world.ended_once(task, 4) and world.move("", task, 0) == 0)
+
+
 def note_task(world: World) -> Point:
     """A note that is written again is another one."""
     task = world.launch()
@@ -605,11 +626,19 @@ def refused(error: Exception) -> Callable[[World], Point]:
 SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     "tasker_create_tasks": [create_tasks, fire_due],
     "tasker_register_definition": [register_definition],
-    "tasker_cancel_task": [cancel_task],
-    "tasker_retry_task": [retry_task],
-    "tasker_pause_task": [pause_task],
-    "tasker_resume_task": [resume_task],
-    "tasker_retry_downstream": [retry_downstream],
+    "tasker_act": [
+        cancel_task,
+        retry_task,
+        pause_task,
+        resume_task,
+        retry_downstream,
+        step_action(lambda db, task: steps.cancel_step(db, task, "first", actor=ACTOR), failed=False, state=6),
+        step_action(lambda db, task: steps.retry_step(db, task, "first", actor=ACTOR), failed=True, state=4),
+        step_action(lambda db, task: steps.skip_step(db, task, "first", actor=ACTOR), failed=True, state=4),
+        step_action(lambda db, task: steps.resolve_step(db, task, "first", result=1, actor=ACTOR), failed=True, state=4),
+        cancel_as_seen,
+    ],
+    "tasker_preview": [preview],
     "tasker_note_task": [note_task],
     "tasker_keep_preset": [setting(keep_preset, lambda db: presets.presets(db, "crash", "pair") == ["usual"])],
     "tasker_remove_preset": [
@@ -625,10 +654,6 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     "tasker_drop_tasks": [drop_tasks],
     "tasker_decide_steps": [decide_steps],
     "tasker_expand_step": [expand_step],
-    "tasker_cancel_step": [step_action(lambda db, task: steps.cancel_step(db, task, "first", actor=ACTOR), failed=False, state=6)],
-    "tasker_retry_step": [step_action(lambda db, task: steps.retry_step(db, task, "first", actor=ACTOR), failed=True, state=4)],
-    "tasker_skip_step": [step_action(lambda db, task: steps.skip_step(db, task, "first", actor=ACTOR), failed=True, state=4)],
-    "tasker_resolve_step": [step_action(lambda db, task: steps.resolve_step(db, task, "first", result=1, actor=ACTOR), failed=True, state=4)],
     "tasker_publish_event": [publish_event],
     "tasker_add_schedule": [add_schedule],
     "tasker_pause_schedule": [

@@ -260,6 +260,27 @@ def resolve_step(conn: Conn, task: Task, name: str, result: Any = None) -> str:
     return str(value(conn, "select tasker_resolve_step(%s, %s, %s::jsonb, 'ann', 'by hand')", task.id, name, json.dumps(result)))
 
 
+class Effect(NamedTuple):
+    """What a preview says of a step, or of the task."""
+
+    effect: str
+    from_state: str
+    to_state: str
+
+
+def preview(conn: Conn, task: Task, action: str, name: str | None = None, given: Any = None) -> tuple[dict[str | None, Effect], str]:
+    """What the action would do to each step, and to the task by the name None; and the token of that."""
+    query = "select step_name, effect, from_state, to_state, seen from tasker_preview(%s, %s, %s, %s::jsonb)"
+    rows = conn.execute(query, [task.id, action, name, None if given is None else json.dumps(given)]).fetchall()
+    return {row[0]: Effect(*row[1:4]) for row in rows}, rows[-1][4]
+
+
+def act(conn: Conn, task: Task, action: str, name: str | None = None, given: Any = None, seen: str | None = None) -> str:
+    """The action by its name, if it does what was seen."""
+    query = "select tasker_act(%s, %s, %s, %s::jsonb, 'ann', 'as shown', %s)"
+    return str(value(conn, query, task.id, action, name, None if given is None else json.dumps(given), seen))
+
+
 def update_status(conn: Conn, task: Task, name: str, from_state: str, to_state: str) -> bool:
     return bool(value(conn, "select tasker_update_step_status(%s, %s, %s)", task.step_id(name), from_state, to_state))
 

@@ -38,11 +38,15 @@ drop function if exists tasker_state_name;
 
 drop function if exists tasker_state_code;
 
+drop function if exists tasker_stand;
+
 drop function if exists tasker_skip_step;
 
 drop function if exists tasker_set_retention;
 
 drop function if exists tasker_set_default_retention;
+
+drop function if exists tasker_seen;
 
 drop function if exists tasker_satisfy_step;
 
@@ -95,6 +99,8 @@ drop function if exists tasker_read_results;
 drop function if exists tasker_read_items;
 
 drop function if exists tasker_publish_event;
+
+drop function if exists tasker_preview;
 
 drop function if exists tasker_postpone_event;
 
@@ -150,6 +156,8 @@ drop function if exists tasker_expand_step;
 
 drop function if exists tasker_event_horizon;
 
+drop function if exists tasker_effects;
+
 drop function if exists tasker_drop_tasks;
 
 drop function if exists tasker_downstream;
@@ -185,6 +193,10 @@ drop function if exists tasker_advance_schedule;
 drop function if exists tasker_add_schedule;
 
 drop function if exists tasker_clock;
+
+drop function if exists tasker_act;
+
+drop type if exists tasker_standing;
 
 drop table if exists tasker_progress;
 drop table if exists tasker_log;

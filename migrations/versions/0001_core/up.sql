@@ -338,6 +338,69 @@ create table tasker_progress (
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 create index tasker_progress_xid on tasker_progress (xid);
 
+-- source: schema/90_standings.sql ad90c903580a
+-- How a step, or the task itself (step_no null), stands in what an operator's action can change: what a preview compares.
+create type tasker_standing as (
+  step_no      int,
+  map_no       int,                         -- of an item: its map step
+  item_no      int,
+  state        smallint,
+  attempts     smallint,
+  finished_at  timestamptz,
+  paused       boolean,
+  stopping     boolean,                     -- asked to stop
+  bypass       boolean,
+  blocked      boolean,                     -- waits behind a failed step
+  live         boolean,                     -- false for an item of before, whose map step has made others since
+  context      jsonb                        -- of the task
+);
+
+-- source: functions/tasker_act.sql 88d6b503dde3
+-- tasker_act: an operator's action by its name, and only if it does what a preview has shown.
+--   p_action     retry, cancel, pause, resume of a task; retry, retry_downstream, cancel, skip, resolve of the step p_step_name
+--   p_given      the result for resolve, the new context for retry_downstream or null
+--   p_seen       what tasker_preview said to it; null asks for nothing
+--   moves, events  those of the function of that name, whose answer it returns: the state of the step or of the task
+--   locks        as that function
+--   raises       what that function raises; WF006 when it would do something else than was seen, 22023 when there is no such action; then nothing has changed
+create or replace function tasker_act (p_task_id uuid, p_action text, p_step_name text, p_given jsonb, p_actor text, p_reason text, p_seen text default null)
+  returns text
+  language plpgsql
+as $$
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+  v_before tasker_standing[];
+  v_state text;
+begin
+  -- taken before the action holds anything: what moves in between shows as a difference that was not seen
+  v_before := case when p_seen is not null then tasker_stand(v_task_no) end;
+  v_state := case
+    when p_step_name is null then
+      case p_action
+        when 'retry' then tasker_retry_task(p_task_id, p_actor, p_reason)
+        when 'cancel' then tasker_cancel_task(p_task_id, p_actor, p_reason)
+        when 'pause' then tasker_pause_task(p_task_id, p_actor, p_reason)
+        when 'resume' then tasker_resume_task(p_task_id, p_actor, p_reason)
+      end
+    else
+      case p_action
+        when 'retry' then tasker_retry_step(p_task_id, p_step_name, p_actor, p_reason)
+        when 'retry_downstream' then tasker_retry_downstream(p_task_id, p_step_name, p_given, p_actor, p_reason)
+        when 'cancel' then tasker_cancel_step(p_task_id, p_step_name, p_actor, p_reason)
+        when 'skip' then tasker_skip_step(p_task_id, p_step_name, p_actor, p_reason)
+        when 'resolve' then tasker_resolve_step(p_task_id, p_step_name, p_given, p_actor, p_reason)
+      end
+    end;
+  if v_state is null then
+    raise exception 'there is no action "%" on a %', p_action, case when p_step_name is null then 'task' else 'step' end using errcode = '22023';
+  end if;
+  if v_before is not null and tasker_seen(v_before, tasker_stand(v_task_no)) <> p_seen then
+    raise exception 'the task has changed since you looked' using errcode = 'WF006';
+  end if;
+  return v_state;
+end
+$$;
+
 -- source: functions/tasker_clock.sql 7e4fb1b06a3e
 -- tasker_clock: the one clock of the product. Tests move it for a session: set tasker.clock_offset = '1 hour'.
 --   returns the time now, even inside a long transaction
@@ -1190,6 +1253,41 @@ begin
 end
 $$;
 
+-- source: functions/tasker_effects.sql 809bbc58570b
+-- tasker_effects: what became of each step, and of the task (step_no null), between two standings of it. Items of before, which a map step has made
+--   anew since, are left out.
+--   effect  kept       is as it was
+--           reset      runs again: ready, or pending while it waits for others
+--           unblocked  ready, or pending as before but no longer behind a failed step
+--           skipped, resolved, cancelled
+--           bypassed   will be skipped when its parents are done
+--           stopping   runs, and was asked to stop
+--           replaced   an item of a map step that makes its items anew
+--           held       will not start until the task is resumed        released  may start again
+--           reopened   the task goes on        ended  the task has come to its end
+create or replace function tasker_effects (p_before tasker_standing[], p_after tasker_standing[])
+  returns table (step_no int, map_no int, item_no int, from_state smallint, to_state smallint, effect text, attempts smallint, to_attempts smallint, finished_at timestamptz)
+  language sql immutable
+as $$
+  select s.step_no, s.map_no, s.item_no, s.state, s.to_state,
+         case
+           when s.live and not s.to_live then 'replaced'
+           when s.to_state <> s.state then
+             case when s.step_no is null then case when s.to_state in (0, 2) then 'reopened' else 'ended' end
+                  when s.to_state = 6 then 'cancelled' when s.to_state = 7 then 'skipped' when s.to_state = 8 then 'resolved'
+                  when s.state = 0 then 'unblocked' else 'reset' end
+           when s.to_stopping and not s.stopping then 'stopping'
+           when s.to_bypass and not s.bypass then 'bypassed'
+           when s.blocked and not s.to_blocked then 'unblocked'
+           when s.to_paused <> s.paused and (s.step_no is null or s.state in (0, 1, 3)) then case when s.paused then 'released' else 'held' end
+           else 'kept'
+         end,
+         s.attempts, s.to_attempts, s.finished_at
+    from unnest(p_before, p_after) as s (step_no, map_no, item_no, state, attempts, finished_at, paused, stopping, bypass, blocked, live, context,
+                                         to_step_no, to_map_no, to_item_no, to_state, to_attempts, to_finished_at, to_paused, to_stopping, to_bypass, to_blocked, to_live, to_context)
+   where s.live
+$$;
+
 -- source: functions/tasker_event_horizon.sql 0ec7df764a13
 -- tasker_event_horizon: the newest event there may be, and which transactions may still hold back older ones.
 --   p_decided  the caller knows already that nothing up to here is yet to appear; while nothing is newer, it costs no transaction number
@@ -1976,6 +2074,44 @@ as $$
   select exists (select from postponed)
 $$;
 
+-- source: functions/tasker_preview.sql 3db28e306232
+-- tasker_preview: what an operator's action would do now. The action itself is carried out, looked at and undone, so it cannot say anything else.
+--   p_action, p_step_name, p_given  as for tasker_act
+--   moves   nothing     locks  what the action locks, until it returns     events none
+--   raises  what the action raises; 40001 when a map step made its items in this moment, and the caller starts again
+--   returns a row per step by number, as tasker_effects says, and last one for the task (step_no null) with the token that tasker_act takes as p_seen
+create or replace function tasker_preview (p_task_id uuid, p_action text, p_step_name text default null, p_given jsonb default null)
+  returns table (step_no int, step_name text, from_state text, to_state text, effect text, seen text)
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+#variable_conflict use_column
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+  v_definition_id int := (select t.definition_id from tasker_task t where t.task_no = v_task_no);
+  v_words text[] := array(select tasker_state_name(code::smallint) from generate_series(0, 8) as code order by code);   -- not asked for once a row
+  v_before tasker_standing[];
+  v_after tasker_standing[];
+begin
+  begin
+    v_before := tasker_stand(v_task_no);
+    perform tasker_act(p_task_id, p_action, p_step_name, p_given, null, null);
+    v_after := tasker_stand(v_task_no);
+    if cardinality(v_before) <> cardinality(v_after) then
+      raise exception 'a map step made its items while the task was being looked at' using errcode = '40001';
+    end if;
+    raise exception using errcode = 'WF999';   -- undoes all of this, its notifications too, and lets go of the locks; the variables stay
+  exception when sqlstate 'WF999' then   -- not WF000, which would stand for all that begin with WF
+    null;
+  end;
+  return query
+  select e.step_no, tasker_step_name(p.name, e.item_no), v_words[e.from_state + 1], v_words[e.to_state + 1], e.effect,
+         case when e.step_no is null then tasker_seen(v_before, v_after) end
+    from tasker_effects(v_before, v_after) e
+    left join lateral (select k.name from tasker_template k where k.definition_id = v_definition_id and k.step_no = coalesce(e.map_no, e.step_no) offset 0) p on true;
+end
+$$;
+
 -- source: functions/tasker_publish_event.sql 158c01c65974
 -- tasker_publish_event: a handler tells of something in its task; subscribers receive it among the task's own events.
 --   returns the event's id     raises WF001 unknown task or step
@@ -2754,6 +2890,21 @@ begin
 end
 $$;
 
+-- source: functions/tasker_seen.sql 739d6ecb4241
+-- tasker_seen: the token of a preview: the same again exactly when the action still does the same to the same steps, none of which has run or
+--   ended meanwhile, and the task's context is the same. What the action leaves as it is may change as it likes.
+create or replace function tasker_seen (p_before tasker_standing[], p_after tasker_standing[])
+  returns text
+  language sql immutable
+as $$
+  select left(encode(sha256(convert_to(
+           string_agg(concat_ws(' ', coalesce(e.step_no::text, 'task'), e.from_state, e.to_state, e.effect, e.attempts, e.to_attempts, extract(epoch from e.finished_at)), ','
+                      order by e.step_no)
+           || (select concat_ws(' ', t.paused, t.context) from unnest(p_before) t where t.step_no is null), 'UTF8')), 'hex'), 32)
+    from tasker_effects(p_before, p_after) e
+   where e.effect <> 'kept' or e.step_no is null
+$$;
+
 -- source: functions/tasker_set_default_retention.sql 1f3e866a1d51
 -- tasker_set_default_retention: what every namespace follows that has no retention of its own; null: tasks are kept for ever.
 create or replace function tasker_set_default_retention (p_retention interval, p_actor text)
@@ -2810,6 +2961,26 @@ begin
   perform pg_notify('tasker_news', '');
   return 'pending';
 end
+$$;
+
+-- source: functions/tasker_stand.sql f791d7c9dfa5
+-- tasker_stand: how each step of a task stands, by number, and last the task itself.
+--   returns the same steps in the same order before and after an operator's action: none makes or removes one
+create or replace function tasker_stand (p_task_no bigint)
+  returns tasker_standing[]
+  language sql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+  select array_agg(row(s.step_no, s.map_no, s.item_no, s.state, s.attempts, s.finished_at, s.paused, s.cancel_requested, s.bypass,
+                       -- once something is lost, every step that can still move is counted
+                       s.state = 0 and not s.counted and t.failed_count + t.cancelled_count > 0,
+                       coalesce(s.map_no is null or s.step_no between m.first_item and m.first_item + m.item_count - 1, false), null)::tasker_standing order by s.step_no)
+         || (select row(null, null, null, k.state, null, k.finished_at, k.paused, k.cancel_requested_at is not null, false, false, true, k.context)::tasker_standing
+               from tasker_task k where k.task_no = p_task_no)
+    from tasker_step s
+   cross join (select k.failed_count, k.cancelled_count from tasker_task k where k.task_no = p_task_no offset 0) t
+    left join tasker_step m on m.task_no = p_task_no and m.first_item is not null and m.step_no = s.map_no
+   where s.task_no = p_task_no
 $$;
 
 -- source: functions/tasker_state_code.sql e78ea86caa6a

@@ -110,6 +110,66 @@ def test_a_step_and_everything_downstream_run_again_with_another_context(shop: T
     assert (steps["charge"]["result"], steps["ship"]["result"], steps["charge"]["attempts"], steps["ship"]["attempts"]) == ({"paid": 5}, 6, 2, 2)
 
 
+@pytest.fixture
+def ready_task(shop: Terminal) -> str:
+    """A task that no engine has taken."""
+    return shop.run("launch", "shop/process_order", "--context", '{"order_id": 1}').out.strip()
+
+
+def test_a_dry_run_prints_what_would_happen_and_changes_nothing(shop: Terminal, ready_task: str) -> None:
+    shown = shop.run("cancel", ready_task, "charge", "--dry-run")
+    assert shown.status == 0
+    assert re.search(r"charge +ready +cancelled +cancelled", shown.out)
+    assert re.search(r"ship +pending +cancelled +cancelled", shown.out)
+    assert "task: pending -> cancelled" in shown.out
+    assert "Nothing was done." in shown.out
+    assert shop.run("show", ready_task, "--json").json()["state"] == "pending"
+
+
+@pytest.mark.parametrize(
+    ("command", "effects", "task"),
+    [
+        (["cancel"], {"charge": "cancelled", "ship": "cancelled"}, ("pending", "cancelled", "ended")),
+        (["skip", "charge"], {"charge": "skipped", "ship": "unblocked"}, ("pending", "pending", "kept")),
+        (["skip", "ship"], {"charge": "kept", "ship": "bypassed"}, ("pending", "pending", "kept")),
+        (["resolve", "charge", "--result", '{"paid": 1}'], {"charge": "resolved", "ship": "unblocked"}, ("pending", "pending", "kept")),
+        (["pause"], {"charge": "held", "ship": "held"}, ("pending", "pending", "held")),
+    ],
+)
+def test_a_dry_run_is_printed_as_one_document(
+    shop: Terminal, ready_task: str, command: list[str], effects: dict[str, str], task: tuple[str, ...]
+) -> None:
+    name, *more = command
+    shown = shop.run(name, ready_task, *more, "--dry-run", "--json").json()
+    assert {step["name"]: step["effect"] for step in shown["steps"]} == effects
+    assert tuple(shown["task"][key] for key in ("from_state", "to_state", "effect")) == task
+
+
+def test_dry_runs_of_retries_and_of_a_resumption(shop: Terminal, ready_task: str) -> None:
+    for command in (["skip", "charge"], ["skip", "ship"]):
+        shop.run(command[0], ready_task, command[1])
+    shown = shop.run("retry", ready_task, "charge", "--downstream", "--context", '{"order_id": 2}', "--dry-run", "--json").json()
+    assert {step["name"]: step["effect"] for step in shown["steps"]} == {"charge": "reset", "ship": "reset"}
+    assert shop.run("show", ready_task, "--json").json()["context"]["order_id"] == 1
+    assert "no step" in refused(shop.run("retry", ready_task, "--dry-run"))
+    assert "not paused" in refused(shop.run("resume", ready_task, "--dry-run"))
+
+
+def test_what_a_dry_run_showed_is_done_or_nothing(shop: Terminal, ready_task: str) -> None:
+    seen = shop.run("skip", ready_task, "charge", "--dry-run", "--json").json()["seen"]
+    assert shop.run("skip", ready_task, "charge", "--seen", seen).out.strip() == "skipped"
+    seen = shop.run("cancel", ready_task, "--dry-run", "--json").json()["seen"]
+    shop.run("skip", ready_task, "ship")
+    stale = shop.run("retry", ready_task, "ship", "--downstream", "--seen", seen)
+    assert "changed since you looked" in refused(stale)
+    assert shop.run("show", ready_task, "--json").json()["state"] == "completed"
+
+
+def test_json_goes_with_a_dry_run(shop: Terminal, ready_task: str) -> None:
+    assert "--json goes with --dry-run" in shop.run("cancel", ready_task, "--json").err
+    assert shop.run("show", ready_task, "--json").json()["state"] == "pending"
+
+
 def test_downstream_needs_a_step_and_a_fitting_context(shop: Terminal, failed: str) -> None:
     assert "--downstream goes with a STEP" in shop.run("retry", failed, "--downstream").err
     assert "--context with --downstream" in shop.run("retry", failed, "charge", "--context", "{}").err
