@@ -38,6 +38,9 @@ def failed_task(db: Database, conn: psycopg.Connection[Any], registry: HandlerRe
     conn.execute("select * from tasker_claim_steps(%s, 1, 9, %s)", [found[0], known])
     conn.execute("select * from tasker_complete_batch(%s, 2, %s, '{0}', '{1}', '[{}]', 9)", [found[0], [task_no[0]]])
     conn.execute("select tasker_fail_steps(%s, %s, '{1}', '{1}', %s)", [found[0], [task_no[0]], ERROR])
+    lines = '[[1, 0, 20, "asks the gateway", {"amount": 40}], [1, 0, 40, "no answer", null]]'
+    keep = "select tasker_keep_journal(%s, 1, %s, '{1,2}', '{1,1}', %s::jsonb, '[[2, 0, 1200, 5000, \"page 3\"]]')"
+    conn.execute(keep.encode(), [found[0], [task_no[0], task_no[0]], lines])
     assert {step.state for step in queries.task(db, task_id).steps} == {"completed", "failed", "running", "pending"}
     return task_id
 
@@ -53,6 +56,8 @@ def paths(failed_task: str, db: Database) -> list[str]:
         f"/tasks/{failed_task}",
         f"/tasks/{failed_task}/timeline",
         f"/tasks/{failed_task}/steps/charge",
+        f"/tasks/{failed_task}/steps/charge/log",
+        f"/tasks/{failed_task}/steps/pack",
         f"/tasks/{failed_task}/steps/validate",
         f"/tasks/{failed_task}/preview/cancellation",
         f"/tasks/{failed_task}/steps/charge/preview/resolution",

@@ -101,6 +101,10 @@ def untrusted(db: Database, conn: psycopg.Connection[Any], registry: HandlerRegi
     conn.execute("select * from tasker_complete_batch(%s, 2, %s, '{0}', '{1}', %s::jsonb, 9)", [worker, [task_no], result])
     error = json.dumps([{"type": PAYLOADS[0], "message": one, "code": PAYLOADS[15], "traceback": "\n".join(PAYLOADS), "retryable": False}])
     conn.execute("select tasker_fail_steps(%s, %s, '{1}', '{1}', %s)", [worker, [task_no], error])
+    lines = json.dumps([[1, 0, 30, payload, {payload[:90]: payload}] for payload in PAYLOADS])
+    progress = json.dumps([[2, 0, 1, 2, one[:400]]])
+    keep = "select tasker_keep_journal(%s, 1, %s, '{1,2}', '{1,1}', %s::jsonb, %s::jsonb)"
+    assert value(conn, keep, worker, [task_no, task_no], lines, progress)
     for payload in PAYLOADS:
         tasks.note_task(db, task_id, actor=payload[:60], note=payload)
     presets.keep_preset(db, "shop", "process_order", "<img src=x onerror=boom()>", {"order_id": 1, **everything}, actor="ana")
@@ -145,6 +149,9 @@ def test_sixty_payloads_in_every_stored_field_are_text(guarded: Any, untrusted: 
     assert [payload for payload in shown if payload not in result] == []
     failed = look(guarded, f"{step}/charge")
     assert [payload for payload in PAYLOADS if payload not in failed] == []
+    log = look(guarded, f"{step}/charge/log")
+    assert [payload for payload in PAYLOADS if payload not in log] == []
+    assert PAYLOADS[0] in look(guarded, f"{step}/pack")
     for path in (*PLACES, VERSION, f"/tasks/{untrusted}/timeline"):
         look(guarded, path)
 
