@@ -30,6 +30,7 @@ from webapp import (
     steps,
     tasks,
     tracebacks,
+    waiting,
     why,
     workflows,
 )
@@ -47,6 +48,7 @@ BLUEPRINTS = (
     steps.blueprint,
     schedules.blueprint,
     engines.blueprint,
+    waiting.blueprint,
     live.blueprint,
     appearance.blueprint,
     health.blueprint,

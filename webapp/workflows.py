@@ -9,10 +9,12 @@ from engine.rows import NamespaceRow, WorkflowRow
 from webapp.database import database
 from webapp.drawing import definition_graph
 from webapp.htmx import page
-from webapp.listing import TaskFilter, list_tasks
+from webapp.listing import recent_tasks
+from webapp.paces import paces
 from webapp.schema_table import schema_fields
 
 NAMESPACES_OPENED = 20
+RECENT_TASKS = 10
 
 blueprint = Blueprint("workflows", __name__)
 
@@ -38,8 +40,8 @@ def show(namespace: str, name: str) -> Response:
     """One workflow: its versions and its latest tasks."""
     found = _workflow(namespace, name)
     definition = queries.definition(database(), namespace, name, found.versions[0])
-    recent = list_tasks(TaskFilter(namespace=namespace, name=name))
-    return page("workflows/show.html", workflow=found, definition=definition, tasks=recent.items[:10])
+    recent = recent_tasks(namespace, name, RECENT_TASKS)
+    return page("workflows/show.html", workflow=found, definition=definition, tasks=recent, paces=paces(recent))
 
 
 @blueprint.get("/workflows/<namespace>/<name>/<version>")
