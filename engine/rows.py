@@ -326,8 +326,9 @@ class RecordRow:
 
     @property
     def success_rate(self) -> float | None:
-        """The share of the ended tasks that completed; None while none has ended."""
-        return self.completed_count / self.ended_count if self.ended_count else None
+        """The share that completed of those that completed or failed; None while there are none."""
+        judged = self.completed_count + self.failed_count
+        return self.completed_count / judged if judged else None
 
 
 @dataclass(frozen=True, slots=True)

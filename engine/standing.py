@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, LiteralString
 
 from engine.db import Database
-from engine.queries import FEWEST_RUNS, USUAL_RUNS
+from engine.queries import FEWEST_RUNS, TALLIES, USUAL_RUNS
 from engine.rows import EndedTask, QueueRow, RecordRow, StandingStep, UsualRow
 
 OPEN_LOOKED_AT = 10_000
@@ -114,20 +114,22 @@ def usuals(db: Database, versions: Iterable[tuple[str, str, str]]) -> dict[tuple
             "fewest": FEWEST_RUNS,
         },
     )
-    return {row[:3]: UsualRow(*row[3:]) for row in found}  # type: ignore[misc]
+    return {row[:3]: UsualRow(*row[3:]) for row in found}
 
 
-def records(db: Database, namespace: str, name: str | None = None, *, runs: int = RECORD_RUNS) -> list[RecordRow]:
-    """How the versions of a workflow, or of all workflows of a namespace, fared: the newest version of each name first.
+def records(db: Database, *, namespace: str | None = None, name: str | None = None, runs: int = RECORD_RUNS) -> list[RecordRow]:
+    """How versions fared, by namespace and name, the newest version first: every one of the workflow `name`, or the one of each workflow that a launch takes.
 
-    Over the newest `runs` ended tasks of each version, looked for among twice as many tasks; open and failed tasks are counted up to 10,001.
+    Over the newest `runs` ended tasks of each, looked for among twice as many tasks; open and failed tasks are counted up to 100,001 in all.
     """
     found = db.rows(
-        """
-        select d.name, d.version, d.step_count, d.created_at, d.description, ended.number, ended.completed, ended.failed, ended.median, ended.p95, ended.first_at, ended.strip,
-               (select count(*) from (select from tasker_task t where t.definition_id = d.definition_id and t.finished_at is null limit 10001) x),
-               (select count(*) from (select from tasker_task t where t.definition_id = d.definition_id and t.failed_count > 0 and t.state = 5 limit 10001) x)
-          from tasker_definition d
+        f"""
+        with {TALLIES}
+        select d.namespace, d.name, d.version, d.step_count, d.created_at, d.description, ended.number, ended.completed, ended.failed, ended.median, ended.p95,
+               ended.first_at, ended.strip, coalesce(open.number, 0)::int, coalesce(failed.number, 0)::int
+          from (select k.*, row_number() over (partition by k.namespace, k.name order by k.prerelease, k.version_rank collate "C" desc) as place from tasker_definition k
+                 where (%(namespace)s::text is null or k.namespace = %(namespace)s) and (%(name)s::text is null or k.name = %(name)s)) d
+          left join open using (definition_id) left join failed using (definition_id)
          cross join lateral (
            select count(*)::int as number, (count(*) filter (where e.state in (4, 8)))::int as completed, (count(*) filter (where e.state = 5))::int as failed,
                   (percentile_cont(0.5) within group (order by e.took) filter (where e.state = 4))::float8 as median,
@@ -135,18 +137,17 @@ def records(db: Database, namespace: str, name: str | None = None, *, runs: int 
                   min(e.created_at) as first_at,
                   (array_agg(array[e.task_id::text, tasker_state_name(e.state), e.took::text] order by e.task_no desc))[1:%(strip)s] as strip
              from (select l.* from tasker_latest_tasks(d.definition_id, %(looked)s) l where l.finished_at is not null order by l.task_no desc limit %(runs)s) e) ended
-         where d.namespace = %(namespace)s and (%(name)s::text is null or d.name = %(name)s)
-         order by d.name collate "C", d.version_rank collate "C" desc
+         where %(name)s::text is not null or d.place = 1
+         order by d.namespace collate "C", d.name collate "C", d.version_rank collate "C" desc
         """,
         {"namespace": namespace, "name": name, "strip": STRIP_RUNS, "runs": runs, "looked": 2 * runs},
     )
-    return [_record(namespace, row) for row in found]
+    return [_record(row) for row in found]
 
 
-def _record(namespace: str, row: tuple[object, ...]) -> RecordRow:
-    strip: list[list[str | None]] = row[11] or []  # type: ignore[assignment]
-    marks = tuple(EndedTask(task_id or "", state or "", float(took) if took else None) for task_id, state, took in strip)
-    return RecordRow(namespace, *row[:11], marks, *row[12:])  # type: ignore[arg-type]
+def _record(row: tuple[Any, ...]) -> RecordRow:
+    marks = tuple(EndedTask(task_id, state, float(took) if took else None) for task_id, state, took in row[12] or ())
+    return RecordRow(*(*row[:12], marks, *row[13:]))
 
 
 def queues(db: Database) -> list[QueueRow]:

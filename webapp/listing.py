@@ -127,7 +127,8 @@ class _Search:
 
     def _floor(self) -> int | None:
         last = self._of_definitions(self._served, 1, self.looked_at - 1).subquery()
-        return db.session.scalar(select(func.max(last.c.task_no)))
+        lowest: int | None = db.session.scalar(select(func.max(last.c.task_no)))
+        return lowest
 
     def _found(self, conditions: list[ColumnElement[bool]], limit: int) -> list[int]:
         found = self._of_definitions(conditions, limit, 0).subquery()
@@ -188,7 +189,8 @@ def _times(chosen: TaskFilter) -> list[ColumnElement[bool]]:
 
 
 def _number_at(at: datetime) -> int | None:
-    return db.session.scalar(select(func.tasker_task_no_at(at)))
+    found: int | None = db.session.scalar(select(func.tasker_task_no_at(at)))
+    return found
 
 
 def _stuck_numbers(reason: str) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, Response, make_response, request, url_for
@@ -47,7 +48,7 @@ def index() -> Response:
         found = renewed(asked, shown) if shown else list_tasks(asked)
         return regions(["tasks/_list.html"], found=found, paces=paces(found.items))
     found = list_tasks(asked)
-    known = {"states": list(TaskState), "stuck_words": {"any": "For any reason", **STUCK_WORDS}, "namespaces": queries.namespace_names(database())}
+    known: dict[str, Any] = {"states": list(TaskState), "stuck_words": {"any": "For any reason", **STUCK_WORDS}, "namespaces": queries.namespace_names(database())}
     return page("tasks/index.html", found=found, paces=paces(found.items), without=without, **known)
 
 

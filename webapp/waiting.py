@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from flask import Blueprint, Response, request
 
@@ -48,5 +49,5 @@ def index() -> Response:
     urls = {(step.task_id, step.step_name): step_urls(step.task_id, [step.step_name])[step.step_name] for step in steps}
     now = queries.overview(database()) if len(steps) == SHOWN else None
     total = queue.count(now) if now else len(steps)
-    seen = {"queue": queue, "queues": QUEUES.values(), "steps": steps, "urls": urls, "total": total}
+    seen: dict[str, Any] = {"queue": queue, "queues": QUEUES.values(), "steps": steps, "urls": urls, "total": total}
     return regions(["waiting/_steps.html"], **seen) if asks_for_regions() else page("waiting/index.html", **seen)
