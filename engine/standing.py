@@ -212,6 +212,18 @@ def running_steps(db: Database, *, limit: int, per_engine: int | None = None) ->
     return [StandingStep(str(row[0]), *row[1:]) for row in found]
 
 
+def running_counts(db: Database) -> dict[int, int]:
+    """How many steps each engine has in hand, by its number."""
+    query: LiteralString = """
+        select c.worker_id, count(*)::int
+          from (select distinct w.worker_id, held.task_no, held.step_no from tasker_claim w, unnest(w.task_nos, w.step_nos) as held (task_no, step_no)) c
+         cross join lateral (select from tasker_step k
+                              where k.task_no = c.task_no and k.step_no = c.step_no and k.state = 2 and k.worker_id = c.worker_id offset 0) s
+         group by 1
+    """
+    return dict(db.rows(query))
+
+
 def ready_steps(db: Database, *, limit: int) -> list[StandingStep]:
     """The steps that wait for an engine, the first in line first; `served` tells whether any engine has their handler."""
     found = db.rows(
