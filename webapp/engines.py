@@ -49,8 +49,8 @@ class NamespaceQueue:
     def total(self) -> QueueRow:
         """All of it as one row, which is served when every row with ready steps is."""
         heads = [row.first_ready_at for row in self.rows if row.first_ready_at]
-        sums = [sum(getattr(row, key) for row in self.rows) for key in ("ready_count", "delayed_count", "running_count")]
-        return QueueRow(self.name, "", "", sums[0], min(heads, default=None), *sums[1:], min(row.engine_count for row in self.rows))
+        ready, delayed, running = (sum(getattr(row, key) for row in self.rows) for key in ("ready_count", "delayed_count", "running_count"))
+        return QueueRow(self.name, "", "", ready, min(heads, default=None), delayed, running, min(row.engine_count for row in self.rows))
 
 
 @blueprint.get("/engines")
