@@ -21,7 +21,7 @@ STRIP_RUNS = 20
 
 STUCK = ("blocked", "unserved", "late", "retrying", "paused")
 """Why a task is stuck, the most pressing first: a failed step holds a branch, no engine has the handler, it runs longer than 95 of 100 did,
-nothing of it goes on before a retry is due, or somebody paused it."""
+nothing of it goes on before a retry is due, or somebody paused it, which comes before all but the first where several apply."""
 
 
 _TOOK: LiteralString = """
@@ -32,7 +32,7 @@ _TOOK: LiteralString = """
 
 
 def stuck_tasks(db: Database) -> dict[str, list[int]]:
-    """The numbers of the open tasks that are stuck, the oldest first, by the first reason of `STUCK` that applies."""
+    """The numbers of the open tasks that are stuck, the oldest first, each under one reason of `STUCK`."""
     # put together here and not by the planner, which cannot know how many there are of each and would compare every one with every other
     looked, unserved, waiting = _open_tasks(db), _unserved_tasks(db), _waiting_tasks(db)
     late_after = _late_after(db, {definition for _, definition, *_, running_for in looked if running_for is not None})
