@@ -136,8 +136,8 @@ def test_a_time_range_finds_what_the_tables_say(client: FlaskClient, launch: Lau
     for hour, task_id in enumerate(made):
         conn.execute("update tasker_task set created_at = '2026-01-01T00:00Z'::timestamptz + %s * interval '1 hour' where task_id = %s", [hour, task_id])
     conn.execute("delete from tasker_task where task_id = any(%s)", [[made[3], made[5]]])
-    for begin in range(-1, 11):
-        for end in range(begin, 11):
+    for begin in (-1, 0, 2, 3, 6, 9):
+        for end in (0, 4, 6, 10):
             query = "select task_id from tasker_task where created_at >= %s and created_at < %s order by task_no desc"
             at = [f"2026-01-01T{hour:02}:00" if hour >= 0 else "2025-12-31T23:00" for hour in (begin, end)]
             expected = [str(row[0]) for row in conn.execute(query, [f"{each}Z" for each in at]).fetchall()]
