@@ -50,38 +50,51 @@ _TASK_COLUMNS: LiteralString = """
 """
 
 
+# one walk through the open and one through the failed tasks for everybody: each is short, and no plan can count them by definition in less
+TALLIES: LiteralString = """
+  open as materialized (
+    select o.definition_id, count(*) as number from (select t.definition_id from tasker_task t where t.finished_at is null limit 100001) o group by 1
+  ),
+  failed as materialized (
+    select f.definition_id, count(*) as number from (select t.definition_id from tasker_task t where t.failed_count > 0 and t.state = 5 limit 100001) f group by 1
+  )
+"""
+
+
 def namespaces(db: Database) -> list[NamespaceRow]:
-    """Every namespace by name, with counts; task counts stop at 10,001."""
-    found = db.rows("""
-        select n.namespace, n.description, count(distinct d.name), count(d.definition_id),
-               (select count(*) from (select from tasker_task t join tasker_definition o using (definition_id)
-                                       where o.namespace = n.namespace and t.finished_at is null limit 10001) x),
-               (select count(*) from (select from tasker_task t join tasker_definition o using (definition_id)
-                                       where o.namespace = n.namespace and t.failed_count > 0 and t.state = 5 limit 10001) x),
+    """Every namespace by name, with counts; open and failed tasks are counted up to 100,001 in all."""
+    found = db.rows(f"""
+        with {TALLIES}
+        select n.namespace, n.description, count(distinct d.name), count(d.definition_id), coalesce(sum(open.number), 0)::int, coalesce(sum(failed.number), 0)::int,
                (select r.retention from tasker_retentions r where r.namespace = n.namespace)
-          from tasker_namespace n left join tasker_definition d using (namespace)
+          from tasker_namespace n left join tasker_definition d using (namespace) left join open using (definition_id) left join failed using (definition_id)
          group by n.namespace, n.description order by n.namespace collate "C"
     """)
     return [NamespaceRow(*row) for row in found]
 
 
+def namespace_names(db: Database) -> list[str]:
+    """The name of every namespace, in order."""
+    return [row[0] for row in db.rows('select n.namespace from tasker_namespace n order by n.namespace collate "C"')]
+
+
 def workflows(db: Database, namespace: str) -> list[WorkflowRow]:
-    """The workflows of a namespace by name; task counts stop at 10,001.
+    """The workflows of a namespace by name; the tasks of each version are counted up to 10,001, open and failed ones up to 100,001 in all.
 
     Raises `NotFound` for an unknown namespace.
     """
     found = db.rows(
-        """
+        f"""
+        with {TALLIES}
         select d.namespace, d.name, (array_agg(d.description order by d.prerelease, d.version_rank collate "C" desc))[1],
                array_agg(d.version order by d.version_rank collate "C" desc),
-               (select count(*) from (select from tasker_task t where t.definition_id = any(array_agg(d.definition_id)) limit 10001) x),
-               (select count(*) from (select from tasker_task t
-                                       where t.definition_id = any(array_agg(d.definition_id)) and t.finished_at is null limit 10001) x),
-               (select count(*) from (select from tasker_task t
-                                       where t.definition_id = any(array_agg(d.definition_id)) and t.failed_count > 0 and t.state = 5 limit 10001) x),
-               (select max(latest.created_at) from unnest(array_agg(d.definition_id)) as o (definition_id),
-                       lateral (select t.created_at from tasker_task t where t.definition_id = o.definition_id order by t.task_no desc limit 1) latest)
-          from tasker_definition d where d.namespace = %(namespace)s
+               sum(made.number)::int, coalesce(sum(open.number), 0)::int, coalesce(sum(failed.number), 0)::int, max(latest.created_at)
+          from tasker_definition d left join open using (definition_id) left join failed using (definition_id)
+         -- a range, as an equality is planned as a walk through the tasks of all
+         cross join lateral (select count(*) as number from (select from tasker_task t where t.definition_id >= d.definition_id and t.definition_id <= d.definition_id
+                                                              limit 10001) x) made
+          left join lateral tasker_latest_tasks(d.definition_id, 1) latest on true
+         where d.namespace = %(namespace)s
          group by d.namespace, d.name order by d.name collate "C"
         """,
         {"namespace": namespace},
@@ -373,8 +386,7 @@ def usual(db: Database, definition_id: int) -> UsualRow | None:
     found = db.rows(
         """
         select count(*)::int, percentile_cont(0.5) within group (order by r.took)::float8, percentile_cont(0.95) within group (order by r.took)::float8
-          from (select t.state, extract(epoch from t.finished_at - t.started_at) as took
-                  from tasker_task t where t.definition_id = %(id)s order by t.task_no desc limit %(limit)s) r
+          from tasker_latest_tasks(%(id)s, %(limit)s) r
          where r.state = 4 and r.took is not null
         """,
         {"id": definition_id, "limit": USUAL_RUNS},
@@ -417,17 +429,24 @@ def overview(db: Database) -> OverviewRow:
         select 'failed', count(*) from (select from tasker_task t where t.failed_count > 0 and t.state = 5 limit 10001) f
         union all
         select tasker_state_name(f.state), count(*)
-          from (select t.state from tasker_task t where t.finished_at is not null and t.state <> 5 order by t.task_no desc limit 10001) f group by 1
+          from (select t.state, t.finished_at from tasker_task t order by t.task_no desc limit 10001) f
+         where f.finished_at is not null and f.state <> 5 group by 1
+        union all
+        select 'looked at', count(*) from (select from tasker_task limit 10001) f
     """))
+    is_large = counts.pop("looked at") == COUNT_CAP
     queues = db.rows("""
         select (select count(*) from (select from tasker_ready where definition_id > 0 limit 10001) r), (select count(*) from (select from tasker_delayed limit 10001) d),
-               (select count(*) from (select from tasker_claim c, unnest(c.task_nos, c.step_nos) as held (task_no, step_no)
-                  join tasker_step s using (task_no, step_no) where s.state = 2 and s.worker_id = c.worker_id limit 10001) r),
-               (select min(r.rank) from tasker_ready r where r.definition_id > 0),
+               (select count(*) from (select distinct c.worker_id, held.task_no, held.step_no from tasker_claim c, unnest(c.task_nos, c.step_nos) as held (task_no, step_no)
+                                       limit 10001) c
+                 cross join lateral (select from tasker_step k
+                                      where k.task_no = c.task_no and k.step_no = c.step_no and k.state = 2 and k.worker_id = c.worker_id offset 0) s),
+               (select r.rank + t.priority * interval '1 minute' from (select q.rank, q.task_no from tasker_ready q where q.definition_id > 0 order by q.rank limit 1) r
+                  join tasker_task t using (task_no)),
                (select count(*) from tasker_worker w where w.lease_until > tasker_clock())
     """)[0]
     lists = (tasks(db, state="running", limit=10).items, tasks(db, state="failed", limit=10).items, tasks(db, limit=10).items)
-    return OverviewRow(*(counts, *queues, *lists))
+    return OverviewRow(*(counts, *queues, *lists, is_large))
 
 
 def changes(db: Database, cursor: int | None) -> tuple[int, set[str]]:

@@ -320,8 +320,82 @@ class EngineRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StandingStep:
+    """A step that runs or waits, with its task: `since` when it runs or is ready, `until` which time it waits for; `served` unless no engine has its handler."""
+
+    task_id: str
+    namespace: str
+    name: str
+    version: str
+    step_name: str
+    state: str
+    attempts: int
+    retry_limit: int
+    since: datetime | None
+    until: datetime | None
+    worker_id: int | None
+    engine: str | None
+    served: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """What of one version waits and runs; `first_ready_at` is since when the first in line is ready, `engine_count` how many engines take its steps."""
+
+    namespace: str
+    name: str
+    version: str
+    ready_count: int
+    first_ready_at: datetime | None
+    delayed_count: int
+    running_count: int
+    engine_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndedTask:
+    """A mark in the strip of a version's latest tasks."""
+
+    task_id: str
+    state: str
+    took_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRow:
+    """How one version fared over its newest `ended_count` ended tasks, the first of which was made at `first_at`.
+
+    `median` and `p95` are seconds from the first step to the end of those that completed; `strip` has the latest of them, newest first.
+    """
+
+    namespace: str
+    name: str
+    version: str
+    step_count: int
+    known_since: datetime
+    description: str
+    ended_count: int
+    completed_count: int
+    failed_count: int
+    median: float | None
+    p95: float | None
+    first_at: datetime | None
+    strip: tuple[EndedTask, ...]
+    open_task_count: int
+    failed_task_count: int
+
+    @property
+    def success_rate(self) -> float | None:
+        """The share that completed of those that completed or failed; None while there are none."""
+        judged = self.completed_count + self.failed_count
+        return self.completed_count / judged if judged else None
+
+
+@dataclass(frozen=True, slots=True)
 class OverviewRow:
-    """The state of the whole installation; finished counts stop at 10,001."""
+    """The state of the whole installation. Counts stop at 10,001; ended tasks other than failed ones are counted among the newest 10,001 tasks,
+    and `is_large` tells that there are more.
+    """
 
     task_counts: dict[str, int]
     ready_count: int
@@ -332,6 +406,7 @@ class OverviewRow:
     running: tuple[TaskRow, ...]
     failed: tuple[TaskRow, ...]
     recent: tuple[TaskRow, ...]
+    is_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)

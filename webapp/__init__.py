@@ -24,6 +24,7 @@ from webapp import (
     live,
     models,
     overview,
+    patterns,
     previews,
     problems,
     schedules,
@@ -31,6 +32,7 @@ from webapp import (
     steps,
     tasks,
     tracebacks,
+    waiting,
     why,
     workflows,
 )
@@ -49,9 +51,11 @@ BLUEPRINTS = (
     previews.blueprint,
     schedules.blueprint,
     engines.blueprint,
+    waiting.blueprint,
     live.blueprint,
     appearance.blueprint,
     health.blueprint,
+    patterns.blueprint,
 )
 
 
@@ -81,6 +85,7 @@ def _configure(app: Flask, settings: Settings, database_url: str | None) -> None
     app.config.from_mapping(
         DATABASE_URL=database_url,
         DATA_DIR=settings.data_dir,
+        TASKER_ENV=settings.env,
         SECRET_KEY=settings.secret_key,
         MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES,
         MAX_FORM_MEMORY_SIZE=MAX_REQUEST_BYTES,

@@ -1,20 +1,82 @@
-"""`/engines`: the companion processes that execute steps, and what each of them can run."""
+"""`/engines`: the companion processes that execute steps, what each of them runs now and can run, and what waits for them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
 from flask import Blueprint, Response
 
-from engine import queries
+from engine import queries, standing
+from engine.rows import EngineRow, QueueRow, StandingStep
 from webapp.database import database
+from webapp.drawing import step_urls
 from webapp.htmx import asks_for_regions, page, regions
+
+STEPS_SHOWN = 6
+"""Of each engine, the longest running; the list of running steps has them all."""
+STEPS_READ = 1_000
 
 blueprint = Blueprint("engines", __name__)
 
 
+@dataclass(frozen=True, slots=True)
+class EngineView:
+    """One engine with the steps it has had in hand longest, each with its address, and how many it has."""
+
+    row: EngineRow
+    running: tuple[tuple[StandingStep, str], ...]
+    running_count: int
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Its state as a word, and the state of a step that has the same look."""
+        if not self.row.alive:
+            return "Gone", "cancelled"
+        return ("Draining", "retrying") if self.row.draining else ("Alive", "completed")
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceQueue:
+    """What waits and runs of one namespace, by version."""
+
+    name: str
+    rows: tuple[QueueRow, ...]
+
+    @property
+    def total(self) -> QueueRow:
+        """All of it as one row, which is served when every row with ready steps is."""
+        heads = [row.first_ready_at for row in self.rows if row.first_ready_at]
+        ready, delayed, running = (sum(getattr(row, key) for row in self.rows) for key in ("ready_count", "delayed_count", "running_count"))
+        return QueueRow(self.name, "", "", ready, min(heads, default=None), delayed, running, min(row.engine_count for row in self.rows))
+
+
 @blueprint.get("/engines")
 def index() -> Response:
-    """Every engine that has been seen lately, the living first."""
-    engines = queries.engines(database())
+    """Every engine that has been seen lately, the living first, and the queues; for htmx the region of them."""
     if asks_for_regions():
-        return regions(["engines/_list.html"], engines=engines)
-    return page("engines/index.html", engines=engines)
+        return regions(["engines/_list.html"], **_seen())
+    return page("engines/index.html", **_seen())
+
+
+def _seen() -> dict[str, Any]:
+    rows = standing.queues(database())
+    return {"engines": _engines(), "queues": _by_namespace(rows), "unserved": [row for row in rows if row.ready_count and not row.engine_count]}
+
+
+def _engines() -> list[EngineView]:
+    counts = standing.running_counts(database())
+    steps = standing.running_steps(database(), limit=STEPS_READ, per_engine=STEPS_SHOWN)
+    return [EngineView(row, _with_urls(steps, row.worker_id), counts.get(row.worker_id, 0)) for row in queries.engines(database())]
+
+
+def _with_urls(steps: Sequence[StandingStep], worker_id: int) -> tuple[tuple[StandingStep, str], ...]:
+    mine = [step for step in steps if step.worker_id == worker_id]
+    return tuple((step, step_urls(step.task_id, [step.step_name])[step.step_name]) for step in mine)
+
+
+def _by_namespace(rows: Sequence[QueueRow]) -> list[NamespaceQueue]:
+    ordered = sorted(rows, key=lambda row: row.namespace)
+    return [NamespaceQueue(name, tuple(found)) for name, found in groupby(ordered, key=lambda row: row.namespace)]

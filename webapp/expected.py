@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from engine.rows import TaskRow, UsualRow
 from engine.states import FINAL_TASK
 
+WORTH_SAYING = 1.5
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:
@@ -33,3 +35,29 @@ def expected_end(task: TaskRow, usual: UsualRow | None, now: datetime) -> Expect
 def _took_long(task: TaskRow, usual: UsualRow) -> bool:
     took = task.finished_at - task.started_at if task.finished_at and task.started_at else None
     return took is not None and took.total_seconds() > usual.p95
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a task has run or took, in seconds, and how many times the usual that is where it is beyond 95 of 100."""
+
+    length: float
+    times: float | None
+    is_open: bool
+
+    @property
+    def words(self) -> str:
+        """`3× the usual`, `longer than usual`; empty where it is not."""
+        if self.times is None:
+            return ""
+        return f"{self.times:.2g}× the usual" if WORTH_SAYING <= self.times < 100 else "over 99× the usual" if self.times >= 100 else "longer than usual"
+
+
+def pace(task: TaskRow, usual: UsualRow | None, now: datetime) -> Pace | None:
+    """None for a task that never started."""
+    if task.started_at is None:
+        return None
+    is_open = task.state not in FINAL_TASK
+    length = max(0.0, ((task.finished_at or now) - task.started_at).total_seconds())
+    beyond = usual is not None and length > usual.p95 and not task.paused
+    return Pace(length, length / max(usual.median, 0.001) if usual and beyond else None, is_open)

@@ -27,7 +27,7 @@ LABELS = {
 
 def init_app(app: Flask) -> None:
     """Offer every filter under its own name."""
-    for offered in (label, moment, clock, stamp, field_text, ago, seconds, count, short, plural, sentence):
+    for offered in (label, moment, clock, stamp, field_text, ago, seconds, count, percent, short, plural, sentence):
         app.add_template_filter(offered)
     app.context_processor(lambda: {"zone": reader_zone().key})
 
@@ -117,6 +117,14 @@ def _in_two_units(span: int) -> str:
 def count(number: int, cap: int = 10_000) -> str:
     """A count with thin spaces between thousands; above `cap` it was not counted to the end."""
     return f"{cap:,}+".replace(",", "\u202f") if number > cap else f"{number:,}".replace(",", "\u202f")
+
+
+def percent(share: float) -> str:
+    """`97 %`; never 100 % where something is missing, nor 0 % where there is something."""
+    rounded = round(share * 100)
+    if 0 < share < 1:
+        rounded = min(max(rounded, 1), 99)
+    return f"{rounded}\u202f%"
 
 
 def plural(number: int, word: str) -> str:

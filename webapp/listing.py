@@ -1,128 +1,235 @@
-"""The filtered list of tasks: what the query parameters ask for, and the page of tasks that answers. `/tasks` shows it."""
+"""The page of tasks that answers a filter, newest first. `/tasks` shows it.
+
+Parts of a filter that an index serves are looked up in all tasks. The others (a text, an initiator, a value of the context, a state that most tasks
+end in) are looked for among the newest LOOKED_AT tasks that the rest of the filter leaves, and the list says so and leads on to older ones.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, literal_column, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, cast, func, literal_column, or_, select, true
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from engine import standing
 from engine.rows import TaskRow
-from engine.states import SATISFYING, TaskState
-from webapp.models import Step, Task, db
+from engine.states import SATISFYING, TASK_CODES, TaskState
+from webapp.database import database
+from webapp.models import Definition, Step, StoredTask, Task, db
+from webapp.task_filter import MAX_TASK_NO, AskedFilter, ContextValue, TaskFilter
 
 PAGE_SIZE = 50
-MAX_TEXT = 200
-MAX_TASK_NO = 2**63 - 1
+LOOKED_AT = 100_000
+CONTEXTS_LOOKED_AT = 20_000
+NEW_COUNTED = 1_000
+HITS = 1_000
 COUNTED_STEPS = 2_000  # the progress of a larger task is told on its own page
 OPEN = (TaskState.PENDING, TaskState.RUNNING)
-
-
-@dataclass(frozen=True, slots=True)
-class TaskFilter:
-    """What a list is narrowed to; None or empty where it is not. `cursor` is the number of the last task already shown."""
-
-    namespace: str | None = None
-    name: str | None = None
-    version: str | None = None
-    state: str | None = None
-    tag: str | None = None
-    q: str | None = None
-    created_from: datetime | None = None
-    created_to: datetime | None = None
-    cursor: int | None = None
-
-    def parameters(self) -> dict[str, str]:
-        """The query parameters that make this filter, without the cursor."""
-        return {name: text for name, text in self.texts().items() if text}
-
-    def texts(self) -> dict[str, str]:
-        """Every part as the filter form shows it, empty where the list is not narrowed."""
-        return {field.name: _written(getattr(self, field.name)) for field in fields(self) if field.name != "cursor"}
+NUMBER_SLACK = 1_000
+"""How many tasks may have been numbered out of the order of their times: those of transactions that were under way together."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskList:
-    """One page of tasks, newest first; `older` is the cursor of the next page."""
+    """One page of tasks, newest first; `older` is the cursor of the next page.
 
-    filter: TaskFilter
+    `looked_at` tasks, back to `looked_back_to`, were searched when that may not be all of them. A live list has `new_count` tasks to show that it does not, and
+    `left_count` that it shows but which no longer match.
+    """
+
+    asked: AskedFilter
     items: tuple[TaskRow, ...]
+    numbers: tuple[int, ...]
     older: int | None
-    problems: tuple[str, ...] = ()
+    looked_at: int | None = None
+    looked_back_to: datetime | None = None
+    new_count: int = 0
+    left_count: int = 0
+
+    @property
+    def filter(self) -> TaskFilter:
+        """What the list is narrowed to."""
+        return self.asked.chosen
+
+    @property
+    def shown(self) -> str | None:
+        """The numbers of its tasks as `read_shown` reads them."""
+        return ",".join(map(str, self.numbers)) or None
 
 
-def read_filter(arguments: Mapping[str, str]) -> tuple[TaskFilter, tuple[str, ...]]:
-    """The filter that query parameters ask for, and a sentence for each value that had to be left out."""
-    problems: list[str] = []
-    texts = {name: _text(arguments.get(name)) for name in ("namespace", "name", "version", "tag", "q")}
-    chosen = TaskFilter(
-        **texts,
-        state=_state(arguments.get("state"), problems),
-        created_from=_time(arguments.get("created_from"), "created_from", problems),
-        created_to=_time(arguments.get("created_to"), "created_to", problems),
-        cursor=_cursor(arguments.get("cursor"), problems),
-    )
-    return chosen, tuple(problems)
+def with_known_names(asked: AskedFilter) -> AskedFilter:
+    """The same, with a word beside a namespace, workflow or version that the database does not know."""
+    problems = dict(asked.problems)
+    for key, word in (("namespace", "namespace"), ("name", "workflow"), ("version", "version")):
+        wanted = getattr(asked.chosen, key)
+        if wanted and not db.session.scalar(select(Definition.definition_id).where(getattr(Definition, key) == wanted).limit(1)):
+            problems[key] = f"No {word} is called “{wanted}”."
+    return replace(asked, problems=problems)
 
 
-def list_tasks(chosen: TaskFilter, problems: Sequence[str] = ()) -> TaskList:
-    """The tasks that match every part of the filter, newest first, at most PAGE_SIZE of them."""
-    found = db.session.scalars(_query(chosen).limit(PAGE_SIZE + 1)).all()
+def list_tasks(asked: AskedFilter) -> TaskList:
+    """The tasks that match every part of the filter, at most PAGE_SIZE of them."""
+    search = _Search(asked.chosen)
+    found = search.numbers(PAGE_SIZE + 1)
     shown = found[:PAGE_SIZE]
-    done = _done_counts(shown)
-    older = shown[-1].task_no if len(found) > PAGE_SIZE else None
-    return TaskList(chosen, tuple(_row(task, done) for task in shown), older, tuple(problems))
+    older = shown[-1] if len(found) > PAGE_SIZE else search.floor
+    rows = _rows(shown)
+    looked_at = search.looked_at if search.floor and len(found) <= PAGE_SIZE else None
+    return TaskList(asked, tuple(rows.values()), tuple(rows), older, looked_at, search.floor_at() if looked_at else None)
 
 
-def _query(chosen: TaskFilter) -> Select[Task]:
-    return select(Task).where(*_conditions(chosen)).order_by(Task.task_no.desc())
+def renewed(asked: AskedFilter, shown: Sequence[int]) -> TaskList:
+    """The same tasks in the same places as they are now, with a count of those that a new list would have more or fewer: nothing moves under the reader."""
+    rows = _rows(shown)
+    search = _Search(asked.chosen)
+    is_full = len(shown) >= PAGE_SIZE
+    newer = search.numbers(NEW_COUNTED + len(shown), StoredTask.task_no >= min(shown)) if is_full else search.numbers(NEW_COUNTED + len(shown))
+    still = search.numbers(len(shown), StoredTask.task_no.in_(shown))
+    older = shown[-1] if is_full else search.floor
+    left = len(rows.keys() - set(still))
+    return TaskList(asked, tuple(rows.values()), tuple(rows), older, new_count=len(set(newer) - rows.keys()), left_count=left)
 
 
-def _conditions(chosen: TaskFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    for column in (Task.namespace, Task.name, Task.version, Task.state):
-        if (wanted := getattr(chosen, column.key)) is not None:
-            conditions.append(column == wanted)
-    return [*conditions, *_index_hints(chosen), *_ranges(chosen), *_searched(chosen.q)]
+def recent_tasks(namespace: str, name: str, limit: int) -> tuple[TaskRow, ...]:
+    """The newest tasks of a workflow."""
+    return tuple(_rows(_Search(TaskFilter(namespace=namespace, name=name)).numbers(limit)).values())
 
 
-def _index_hints(chosen: TaskFilter) -> list[ColumnElement[bool]]:
-    # True of every task in that state; said aloud, and in literals, because the partial indexes are on these columns.
-    if chosen.state in OPEN:
-        return [Task.finished_at.is_(None)]
-    return [Task.failed_count > literal_column("0")] if chosen.state == TaskState.FAILED else []
+class _Search:
+    """One filter on its way to the numbers of its tasks; `floor` is the lowest number looked at when the search had to stop somewhere."""
+
+    def __init__(self, chosen: TaskFilter) -> None:
+        self._chosen = chosen
+        self._served = _served_conditions(chosen)
+        self._searched = _searched_conditions(chosen)
+        self.looked_at = CONTEXTS_LOOKED_AT if chosen.context else LOOKED_AT
+        self.floor = self._floor() if self._searched or chosen.q else None
+
+    def numbers(self, limit: int, *more: ColumnElement[bool]) -> list[int]:
+        """The numbers of the tasks that match, highest first, at most `limit`."""
+        conditions = [*self._served, *self._searched, *more]
+        if self.floor is not None:
+            conditions.append(StoredTask.task_no >= self.floor)
+        if self._chosen.q is None:
+            return self._found(conditions, limit)
+        named = self._found([*conditions, _contains(self._chosen.q)], limit)
+        hits = _hits(self._chosen.q)
+        exact = self._found([*self._served, *self._searched, *more, StoredTask.task_no.in_(hits)], limit) if hits else []
+        return sorted({*named, *exact}, reverse=True)[:limit]
+
+    def floor_at(self) -> datetime | None:
+        """When the lowest task that was looked at was made."""
+        return db.session.scalar(select(StoredTask.created_at).where(StoredTask.task_no == self.floor))
+
+    def _floor(self) -> int | None:
+        last = self._of_definitions(self._served, 1, self.looked_at - 1).subquery()
+        lowest: int | None = db.session.scalar(select(func.max(last.c.task_no)))
+        return lowest
+
+    def _found(self, conditions: list[ColumnElement[bool]], limit: int) -> list[int]:
+        found = self._of_definitions(conditions, limit, 0).subquery()
+        return list(db.session.scalars(select(found.c.task_no).order_by(found.c.task_no.desc()).limit(limit)))
+
+    def _of_definitions(self, conditions: list[ColumnElement[bool]], limit: int, offset: int) -> Select[Any]:
+        """The newest tasks; where the filter names a workflow, those of each of its versions, which one index has in order."""
+        newest = select(StoredTask.task_no).where(*conditions).order_by(StoredTask.task_no.desc()).limit(limit).offset(offset)
+        named = [getattr(Definition, key) == wanted for key in ("namespace", "name", "version") if (wanted := getattr(self._chosen, key))]
+        if not named:
+            return newest
+        definitions = select(Definition.definition_id).where(*named).subquery()
+        each = newest.where(StoredTask.definition_id == definitions.c.definition_id).lateral()
+        return select(each.c.task_no).select_from(definitions.join(each, true()))
 
 
-def _ranges(chosen: TaskFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if chosen.created_from:
-        conditions.append(Task.created_at >= chosen.created_from)
-    if chosen.created_to:
-        conditions.append(Task.created_at < chosen.created_to)
+def _served_conditions(chosen: TaskFilter) -> list[ColumnElement[bool]]:
+    """Those that an index serves, or that its order makes cheap."""
+    conditions = [*_state_conditions(chosen.state), *_times(chosen)]
     if chosen.cursor is not None:
-        conditions.append(Task.task_no < chosen.cursor)
+        conditions.append(StoredTask.task_no < chosen.cursor)
     if chosen.tag is not None:
-        conditions += [Task.tags != literal_column("'{}'"), Task.tags.contains([chosen.tag])]
+        conditions += [StoredTask.tags != literal_column("'{}'"), StoredTask.tags.contains([chosen.tag])]
+    if chosen.stuck is not None:
+        conditions.append(StoredTask.task_no == func.any(cast(_stuck_numbers(chosen.stuck), ARRAY(BigInteger))))
     return conditions
 
 
-def _searched(q: str | None) -> list[ColumnElement[bool]]:
-    if q is None:
-        return []
-    if (whole := _uuid(q)) is not None:
-        return [or_(Task.task_id == whole, Task.correlation_id == q)]
-    named = [Task.correlation_id == q, Task.initiator == q]
-    return [or_(*named, *_id_begins_with(q))]
+def _searched_conditions(chosen: TaskFilter) -> list[ColumnElement[bool]]:
+    """Those for which tasks have to be looked through."""
+    conditions: list[ColumnElement[bool]] = []
+    if chosen.state is not None and not _state_conditions(chosen.state):
+        conditions.append(StoredTask.state == TASK_CODES[TaskState(chosen.state)])
+    if chosen.initiator is not None:
+        conditions.append(StoredTask.initiator == chosen.initiator)
+    if chosen.context is not None:
+        conditions.append(_holds(chosen.context))
+    return conditions
 
 
-def _id_begins_with(text: str) -> list[ColumnElement[bool]]:
+def _state_conditions(state: str | None) -> list[ColumnElement[bool]]:
+    # True of every task in that state; said aloud, and in literals, because the partial indexes are on these columns.
+    if state in OPEN:
+        return [StoredTask.state == TASK_CODES[TaskState(state)], StoredTask.finished_at.is_(None)]
+    return [StoredTask.state == TASK_CODES[TaskState.FAILED], StoredTask.failed_count > literal_column("0")] if state == TaskState.FAILED else []
+
+
+def _times(chosen: TaskFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if chosen.created_from:
+        first = _number_at(chosen.created_from)
+        conditions += [StoredTask.created_at >= chosen.created_from, StoredTask.task_no >= (MAX_TASK_NO if first is None else first) - NUMBER_SLACK]
+    if chosen.created_to:
+        conditions.append(StoredTask.created_at < chosen.created_to)
+        if (end := _number_at(chosen.created_to)) is not None:
+            conditions.append(StoredTask.task_no < end + NUMBER_SLACK)
+    return conditions
+
+
+def _number_at(at: datetime) -> int | None:
+    found: int | None = db.session.scalar(select(func.tasker_task_no_at(at)))
+    return found
+
+
+def _stuck_numbers(reason: str) -> list[int]:
+    found = standing.stuck_tasks(database())
+    return [number for each, numbers in found.items() if reason in ("any", each) for number in numbers]
+
+
+def _holds(wanted: ContextValue) -> ColumnElement[bool]:
+    return or_(*(StoredTask.context.contains(cast(document, JSONB)) for document in wanted.documents))
+
+
+def _contains(text: str) -> ColumnElement[bool]:
+    columns = (StoredTask.correlation_id, StoredTask.initiator, StoredTask.source_system, StoredTask.reason)
+    return or_(*(column.icontains(text, autoescape=True) for column in columns))
+
+
+def _hits(text: str) -> list[int]:
+    """The tasks that a text names by their id, its beginning, or their correlation id, however old they are."""
+    named = select(StoredTask.task_no).where(StoredTask.correlation_id == text).limit(HITS)
+    found = set(db.session.scalars(named))
+    if (ids := _ids_from(text)) is not None:
+        found.update(db.session.scalars(select(StoredTask.task_no).where(StoredTask.task_id.between(*ids)).limit(HITS)))
+    return sorted(found)
+
+
+def _ids_from(text: str) -> tuple[UUID, UUID] | None:
     digits = text.replace("-", "").lower()
     if not 4 <= len(digits) <= 32 or set(digits) - set("0123456789abcdef"):
-        return []
-    return [Task.task_id.between(UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f")))]
+        return None
+    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+
+
+def _rows(numbers: Sequence[int]) -> dict[int, TaskRow]:
+    """The tasks of these numbers in this order; one that is gone is left out."""
+    if not numbers:
+        return {}
+    found = {task.task_no: task for task in db.session.scalars(select(Task).where(Task.task_no.in_(numbers)))}
+    done = _done_counts(list(found.values()))
+    return {number: _row(found[number], done) for number in numbers if number in found}
 
 
 def _done_counts(tasks: Sequence[Task]) -> dict[int, int]:
@@ -165,54 +272,3 @@ def _row(task: Task, done: Mapping[int, int]) -> TaskRow:
         done_count=done.get(task.task_no, task.step_count if _all_done(task) else 0),
         failed_count=task.failed_count,
     )
-
-
-def _text(given: str | None) -> str | None:
-    # PostgreSQL refuses NUL in a text; no stored name holds one, so a search for it may simply find less.
-    return (given or "").replace("\x00", "").strip()[:MAX_TEXT] or None
-
-
-def _state(given: str | None, problems: list[str]) -> str | None:
-    wanted = _text(given)
-    if wanted is None or wanted in set(TaskState):
-        return wanted
-    problems.append(f"There is no task state “{wanted}”; the list is not narrowed by it.")
-    return None
-
-
-def _time(given: str | None, name: str, problems: list[str]) -> datetime | None:
-    wanted = _text(given)
-    if wanted is None:
-        return None
-    try:
-        read = datetime.fromisoformat(wanted)
-        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        problems.append(f"“{wanted}” is no time; {name} reads like 2026-01-31T08:30.")
-        return None
-
-
-def _cursor(given: str | None, problems: list[str]) -> int | None:
-    wanted = _text(given)
-    if wanted is None:
-        return None
-    if wanted.isascii() and wanted.isdigit():
-        return min(int(wanted), MAX_TASK_NO)
-    problems.append("This link to older tasks is damaged; the list begins at the newest.")
-    return None
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
-def _written(value: Any) -> str:
-    return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M}" if isinstance(value, datetime) else value or ""
-
-
-def without(chosen: TaskFilter, name: str) -> dict[str, str]:
-    """The query parameters of the same filter with one part left out, for the link that removes it."""
-    return replace(chosen, **{name: None}).parameters()

@@ -55,6 +55,37 @@ class Task(View):
     cancelled_count: Mapped[int]
 
 
+class StoredTask(View):
+    """One row of `tasker_task` itself, by which lists find the numbers of their tasks; `state` is a code."""
+
+    __tablename__ = "tasker_task"
+
+    task_no: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    task_id: Mapped[UUID]
+    definition_id: Mapped[int]
+    state: Mapped[int]
+    failed_count: Mapped[int]
+    context: Mapped[Any] = mapped_column(JSONB)
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    initiator: Mapped[str | None]
+    source_system: Mapped[str | None]
+    reason: Mapped[str | None]
+    correlation_id: Mapped[str | None]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class Definition(View):
+    """One row of `tasker_definition`: a version of a workflow."""
+
+    __tablename__ = "tasker_definition"
+
+    definition_id: Mapped[int] = mapped_column(primary_key=True)
+    namespace: Mapped[str]
+    name: Mapped[str]
+    version: Mapped[str]
+
+
 class Step(View):
     """One row of `tasker_steps`; always asked for with its task."""
 

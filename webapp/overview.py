@@ -1,20 +1,80 @@
-"""`/`: what runs, what waits and what needs somebody, at one glance."""
+"""`/`: what runs, what is stuck and why, and what failed, at one glance."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from flask import Blueprint, Response
 
-from engine import queries
+from engine import queries, standing
+from engine.errors import NotFound
+from engine.rows import TaskRow
 from webapp.database import database
 from webapp.htmx import asks_for_regions, page, regions
+from webapp.paces import paces
+from webapp.why import STUCK_WORDS, why_task
+
+STUCK_SHOWN = 8
+ITEMS_LOOKED_AT = 3
 
 blueprint = Blueprint("overview", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StuckTask:
+    """A task that does not go on as it should: in two words and in a sentence."""
+
+    task: TaskRow
+    words: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """How many tasks are stuck for which reason, and the most pressing of them."""
+
+    counts: dict[str, int]
+    shown: tuple[StuckTask, ...]
+
+    @property
+    def total(self) -> int:
+        """All of them; of more open tasks than are looked at, only the oldest count."""
+        return sum(self.counts.values())
 
 
 @blueprint.get("/")
 def index() -> Response:
     """The overview; its live region alone for htmx."""
-    overview = queries.overview(database())
     if asks_for_regions():
-        return regions(["overview/_now.html"], overview=overview)
-    return page("overview/index.html", overview=overview)
+        return regions(["overview/_now.html"], **_seen())
+    return page("overview/index.html", **_seen())
+
+
+def _seen() -> dict[str, Any]:
+    overview, stuck = queries.overview(database()), find_stuck()
+    known = paces(overview.running, overview.failed, overview.recent, (each.task for each in stuck.shown))
+    return {"overview": overview, "stuck": stuck, "stuck_words": STUCK_WORDS, "paces": known}
+
+
+def find_stuck() -> Stuck:
+    """What is stuck now; the first of each reason are shown, so that a long backlog does not hide a single failure."""
+    found = standing.stuck_tasks(database())
+    chosen = _fairly(found)
+    ids = dict(zip(chosen, standing.task_ids(database(), list(chosen)), strict=False))
+    shown = [_stuck_task(task_id, chosen[number]) for number, task_id in ids.items()]
+    return Stuck({reason: len(numbers) for reason, numbers in found.items()}, tuple(each for each in shown if each))
+
+
+def _fairly(found: dict[str, list[int]]) -> dict[int, str]:
+    """The numbers to show with their reasons, most pressing first: every reason gets a place before one gets a second."""
+    ranked = [(place, order, number, reason) for order, (reason, numbers) in enumerate(found.items()) for place, number in enumerate(numbers[:STUCK_SHOWN])]
+    return {number: reason for _, number, reason in sorted((order, number, reason) for _, order, number, reason in sorted(ranked)[:STUCK_SHOWN])}
+
+
+def _stuck_task(task_id: str, reason: str) -> StuckTask | None:
+    try:
+        detail = queries.task(database(), task_id, items=ITEMS_LOOKED_AT)
+    except NotFound:  # dropped since the numbers were read
+        return None
+    return StuckTask(detail.task, STUCK_WORDS[reason], why_task(detail))

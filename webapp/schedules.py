@@ -18,7 +18,7 @@ from webapp.filters import sentence
 from webapp.htmx import Notice, answer, asks_for_regions, given_reason, page, regions
 from webapp.security import actor
 
-RUNS_SHOWN = 5
+RUNS_SHOWN = 10
 POLICIES = {"skip": "left out", "one": "one task for all", "all": "one task each"}
 
 blueprint = Blueprint("schedules", __name__)

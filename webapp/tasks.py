@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, Response, make_response, request, url_for
@@ -24,9 +25,12 @@ from webapp.htmx import (
     page,
     regions,
 )
-from webapp.listing import list_tasks, read_filter, without
+from webapp.listing import list_tasks, renewed, with_known_names
+from webapp.paces import paces
 from webapp.previews import Asked, confirm, is_confirmed
 from webapp.security import actor
+from webapp.task_filter import read_filter, read_shown, without
+from webapp.why import STUCK_WORDS
 
 ACTIVITY_SHOWN = 100
 REGIONS = ("tasks/_state.html", "tasks/_graph.html", "tasks/_steps.html", "tasks/_children.html", "tasks/_activity.html")
@@ -38,12 +42,15 @@ blueprint = Blueprint("tasks", __name__)
 
 @blueprint.get("/tasks")
 def index() -> Response:
-    """The list that the query parameters ask for; for htmx only the region of its rows."""
-    found = list_tasks(*read_filter(request.args))
+    """The list that the query parameters ask for; for htmx its region, with the tasks it was `shown` with in their places."""
+    asked = with_known_names(read_filter(request.args))
+    shown = read_shown(request.args.get("shown"))
     if asks_for_regions():
-        return regions(["tasks/_list.html"], found=found)
-    namespaces = [each.name for each in queries.namespaces(database())]
-    return page("tasks/index.html", found=found, states=list(TaskState), namespaces=namespaces, without=without)
+        found = renewed(asked, shown) if shown else list_tasks(asked)
+        return regions(["tasks/_list.html"], found=found, paces=paces(found.items))
+    found = list_tasks(asked)
+    known: dict[str, Any] = {"states": list(TaskState), "stuck_words": {"any": "For any reason", **STUCK_WORDS}, "namespaces": queries.namespace_names(database())}
+    return page("tasks/index.html", found=found, paces=paces(found.items), without=without, **known)
 
 
 @blueprint.get("/tasks/<uuid:task_id>")

@@ -8,16 +8,25 @@ from typing import Any
 
 from flask import Flask
 
-from engine.rows import ActivityRow, StepRow, TaskDetail, TaskRow, TemplateRow
+from engine.rows import ActivityRow, StandingStep, StepRow, TaskDetail, TaskRow, TemplateRow
 from engine.states import FINAL_TASK, StepState, TaskState
 from webapp.filters import ago, label, plural, seconds, sentence
 
 NAMES_SHOWN = 3
+STUCK_WORDS = {
+    "blocked": "Held by a failure",
+    "unserved": "No engine for it",
+    "late": "Longer than usual",
+    "retrying": "Before a retry",
+    "paused": "Paused",
+}
+"""Why a task is stuck, in two or three words, by the reasons of `engine.standing`."""
 
 
 def init_app(app: Flask) -> None:
     """Offer templates the words for a waiting step, a move, an error and a retry policy."""
     app.add_template_filter(waits_for)
+    app.add_template_filter(standing_words)
     app.add_template_filter(move_words)
     app.add_template_filter(retry_policy)
     app.add_template_filter(error_line)
@@ -69,6 +78,15 @@ def waits_for(step: StepRow) -> str:
     if words.startswith("blocked"):
         return sentence(words)
     return f"Skips once {words} let it." if step.bypass else f"Waits for {words}."
+
+
+def standing_words(step: StandingStep) -> str:
+    """Where a step of a queue runs, or what it waits for, in a few words."""
+    if step.engine:
+        return step.engine
+    if step.until is None:
+        return "a free place in an engine" if step.served else "an engine that has its handler; none is running now"
+    return f"attempt {step.attempts + 1} of {step.retry_limit}" if step.state == StepState.RETRYING else "the time its task was launched for"
 
 
 def _until(at: datetime) -> str:

@@ -1,18 +1,27 @@
-"""`/workflows`: namespaces, the workflows in them, and each version as it is defined."""
+"""`/workflows`: namespaces, the workflows in them, each version as it is defined and how it fared, and what differs between two of them."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from typing import Any
 
-from engine import queries
-from engine.rows import NamespaceRow, WorkflowRow
+from flask import Blueprint, Response, request
+
+from engine import queries, standing
+from engine.errors import NotFound
+from engine.rows import DefinitionRow, NamespaceRow, RecordRow, WorkflowRow
 from webapp.database import database
+from webapp.diff_drawing import diff_graph
 from webapp.drawing import definition_graph
 from webapp.htmx import page
-from webapp.listing import TaskFilter, list_tasks
+from webapp.listing import recent_tasks
+from webapp.paces import paces
 from webapp.schema_table import schema_fields
+from webapp.version_diff import version_diff
 
 NAMESPACES_OPENED = 20
+RECENT_TASKS = 10
+CATALOGUE_RUNS = 100
+"""Over how many ended tasks the catalogue takes the record of a workflow; its own page looks at `standing.RECORD_RUNS`."""
 
 blueprint = Blueprint("workflows", __name__)
 
@@ -23,36 +32,64 @@ def index() -> Response:
     namespaces = queries.namespaces(database())
     opened = namespaces if len(namespaces) <= NAMESPACES_OPENED else []
     found = {each.name: queries.workflows(database(), each.name) for each in opened}
-    return page("workflows/index.html", namespaces=namespaces, workflows=found)
+    known = _newest_records(standing.records(database(), runs=CATALOGUE_RUNS)) if opened else {}
+    return page("workflows/index.html", namespaces=namespaces, workflows=found, records=known, runs=CATALOGUE_RUNS)
 
 
 @blueprint.get("/workflows/<namespace>")
 def namespace(namespace: str) -> Response:
     """The workflows of one namespace."""
     found = queries.workflows(database(), namespace)
-    return page("workflows/namespace.html", namespace=_described(namespace), workflows=found)
+    known = _newest_records(standing.records(database(), namespace=namespace, runs=CATALOGUE_RUNS))
+    return page("workflows/namespace.html", namespace=_described(namespace), workflows=found, records=known, runs=CATALOGUE_RUNS)
 
 
 @blueprint.get("/workflows/<namespace>/<name>")
 def show(namespace: str, name: str) -> Response:
-    """One workflow: its versions and its latest tasks."""
+    """One workflow: its versions side by side, and its latest tasks."""
     found = _workflow(namespace, name)
-    definition = queries.definition(database(), namespace, name, found.versions[0])
-    recent = list_tasks(TaskFilter(namespace=namespace, name=name))
-    return page("workflows/show.html", workflow=found, definition=definition, tasks=recent.items[:10])
+    known = standing.records(database(), namespace=namespace, name=name)
+    recent = recent_tasks(namespace, name, RECENT_TASKS)
+    return page("workflows/show.html", workflow=found, records=known, tasks=recent, paces=paces(recent), runs=standing.RECORD_RUNS)
+
+
+@blueprint.get("/workflows/<namespace>/<name>/diff")
+def diff(namespace: str, name: str) -> Response:
+    """What differs between the versions `from` and `to`; without them between the two newest. An unknown one is told beside its field."""
+    found = _workflow(namespace, name)
+    newest, before = found.versions[0], found.versions[min(1, len(found.versions) - 1)]
+    asked = {"from": request.args.get("from") or before, "to": request.args.get("to") or newest}
+    problems = {key: f"There is no version {version}." for key, version in asked.items() if version not in found.versions}
+    known = [each for each in standing.records(database(), namespace=namespace, name=name) if each.version in asked.values()]
+    seen: dict[str, Any] = {"workflow": found, "asked": asked, "problems": problems, "records": known, "runs": standing.RECORD_RUNS}
+    if problems:
+        return page("workflows/diff.html", status=404, diff=None, graph=None, **seen)
+    compared = version_diff(*(queries.definition(database(), namespace, name, asked[key]) for key in ("from", "to")))
+    return page("workflows/diff.html", diff=compared, graph=diff_graph(compared), **seen)
 
 
 @blueprint.get("/workflows/<namespace>/<name>/<version>")
 def version(namespace: str, name: str, version: str) -> Response:
-    """One version: its graph, the settings of its steps and the input it takes."""
+    """One version: its graph, how it fared, the settings of its steps and the input it takes."""
     definition = queries.definition(database(), namespace, name, version)
     return page(
         "workflows/version.html",
         definition=definition,
         workflow=_workflow(namespace, name),
+        record=_record_of(definition),
         graph=definition_graph(definition),
         fields=schema_fields(definition.schema),
+        runs=standing.RECORD_RUNS,
     )
+
+
+def _newest_records(records: list[RecordRow]) -> dict[tuple[str, str], RecordRow]:
+    return {(each.namespace, each.name): each for each in records}
+
+
+def _record_of(definition: DefinitionRow) -> RecordRow:
+    known = standing.records(database(), namespace=definition.namespace, name=definition.name)
+    return next(each for each in known if each.version == definition.version)
 
 
 def _described(namespace: str) -> NamespaceRow:
@@ -63,6 +100,4 @@ def _workflow(namespace: str, name: str) -> WorkflowRow:
     for each in queries.workflows(database(), namespace):
         if each.name == name:
             return each
-    # Asking for the definition words the error, with the versions there are.
-    queries.definition(database(), namespace, name)
-    raise LookupError(name)
+    raise NotFound(f"there is no workflow {namespace}/{name}")

@@ -12,6 +12,7 @@ pytest.importorskip("playwright.sync_api")
 
 from engine import queries, tasks
 from engine.db import Database
+from engine.handlers import Workflow
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest
 from engine.schedules import add_schedule, run_schedule
@@ -47,12 +48,20 @@ def failed_task(db: Database, conn: psycopg.Connection[Any], registry: HandlerRe
 
 @pytest.fixture
 def paths(failed_task: str, db: Database) -> list[str]:
+    other = Workflow("process_order", namespace="shop", version="2.0.0", description="From payment to courier.")
+    other.step(name="validate")(lambda task: None)
+    other.step(name="ship", depends_on_step="validate", retry_limit=7)(lambda task: None)
+    tasks.register_definition(db, other.definition)
     schedule = add_schedule(db, cron("30 2 * * *"), name="process_order", namespace="shop", context={"order_id": 1})
     run_schedule(db, schedule.schedule_id, actor="ana")
     return [
         "/",
         "/tasks",
         "/tasks?state=failed&cursor=nonsense",
+        "/tasks?state=sleeping&context=nonsense&created_from=soon&namespace=nowhere",
+        "/tasks?stuck=any",
+        "/steps",
+        "/steps?queue=ready",
         f"/tasks/{failed_task}",
         f"/tasks/{failed_task}/timeline",
         f"/tasks/{failed_task}/steps/charge",
@@ -65,6 +74,7 @@ def paths(failed_task: str, db: Database) -> list[str]:
         "/workflows/shop",
         "/workflows/shop/process_order",
         "/workflows/shop/process_order/1.0.0",
+        "/workflows/shop/process_order/diff",
         LAUNCH,
         f"{LAUNCH}?mode=json",
         "/schedules",
@@ -72,18 +82,18 @@ def paths(failed_task: str, db: Database) -> list[str]:
     ]
 
 
-def violations(page: Any) -> list[str]:
+def violations(page: Any, impacts: tuple[str, ...] = ("moderate", "serious", "critical")) -> list[str]:
     page.evaluate(AXE)
     found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
     return [
         f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}"
         for one in found
-        if one["impact"] in ("serious", "critical")
+        if one["impact"] in impacts
     ]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_page_has_a_serious_violation(page: Any, paths: list[str], theme: str) -> None:
+def test_no_page_has_a_violation(page: Any, paths: list[str], theme: str) -> None:
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     found = {}
     for path in paths:
@@ -92,15 +102,16 @@ def test_no_page_has_a_serious_violation(page: Any, paths: list[str], theme: str
     assert not {path: problems for path, problems in found.items() if problems}
 
 
-def test_a_page_that_says_no_has_no_serious_violation_either(browser: Any, site: str) -> None:
+@pytest.mark.parametrize("path", ["/nothing-here", "/workflows/shop/process_order/diff?from=9.9.9"])
+def test_a_page_that_says_no_has_no_violation_either(browser: Any, site: str, paths: list[str], path: str) -> None:
     context = browser.new_context(base_url=site)
     page = context.new_page()
-    page.goto("/nothing-here")
+    page.goto(path)
     assert not violations(page)
     context.close()
 
 
-def test_the_form_with_its_errors_has_no_serious_violation(browser: Any, site: str, failed_task: str) -> None:
+def test_the_form_with_its_errors_has_no_violation(browser: Any, site: str, failed_task: str) -> None:
     context = browser.new_context(base_url=site)
     page = context.new_page()
     page.goto(LAUNCH)
@@ -108,6 +119,16 @@ def test_the_form_with_its_errors_has_no_serious_violation(browser: Any, site: s
     page.locator("[aria-invalid=true]").first.wait_for()
     assert not violations(page)
     context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_component_has_a_serious_violation_in_any_state(page: Any, theme: str) -> None:
+    # A region stands there more than once, so its landmarks do too.
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    page.goto("/patterns")
+    assert not violations(page, ("serious", "critical"))
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
 @pytest.mark.parametrize("width", [390, 768, 1024, 1440])

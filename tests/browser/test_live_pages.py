@@ -75,3 +75,15 @@ def test_a_page_that_nobody_looks_at_gives_its_stream_back(
     with page.expect_request(lambda request: "/live" in request.url):
         page.evaluate(look, False)
     expect(page.locator("#task-state .state-big")).to_have_text("Cancelled")
+
+
+def test_new_tasks_are_offered_and_move_no_row(page: Any, task_id: str, db: Database) -> None:
+    page.goto("/tasks")
+    rows = page.locator("table.tasks tbody tr")
+    expect(rows).to_have_count(1)
+    newer = tasks.submit(db, TaskRequest("process_order", "shop", context={"order_id": 2}))
+    expect(page.get_by_role("link", name="1 new, show")).to_be_visible()
+    expect(rows).to_have_count(1)
+    page.get_by_role("link", name="1 new, show").click()
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text(newer[:8])

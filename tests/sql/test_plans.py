@@ -212,3 +212,30 @@ def test_what_an_operator_does_reads_one_task(setup: Setup, before: int) -> None
     task = graphs.task_of(operator, known, names)
     found = {number: rows_read(operator, lambda act=act: act(operator, task)) for number, act in enumerate(OPERATORS)}
     assert {number: rows for number, rows in found.items() if max(rows.values()) > 2 * TIMES * LENGTH} == {}
+
+
+LISTS: dict[str, tuple[str, int]] = {
+    "the newest of a definition": ("select * from tasker_latest_tasks({known}, 50)", 50),
+    "the newest of a rare definition": ("select * from tasker_latest_tasks({rare}, 50)", 50),
+    "further back in a definition": ("select * from tasker_latest_tasks({known}, 50, {middle})", 50),
+    "the tasks made at a time": ("select tasker_task_no_at(now() - interval '1 second')", 64),
+}
+
+
+@pytest.mark.parametrize("analysed", ["never", "empty", "full"])
+def test_a_list_reads_no_more_than_it_shows(setup: Setup, analysed: str) -> None:
+    conn, session, known = setup
+    rare = register(conn, definition("rare"))
+    if analysed == "empty":
+        conn.execute("analyze")
+    fill(conn, rare, 3)
+    fill(conn, known)
+    if analysed == "full":
+        conn.execute("analyze")
+    middle = graphs.value(conn, "select max(task_no) - 500 from tasker_task")
+    reader, found = session(""), {}
+    for name, (query, size) in LISTS.items():
+        text = query.format(known=known, rare=rare, middle=middle).encode()
+        rows = rows_read(reader, lambda text=text: reader.execute(text) and None)
+        found[name] = (rows, size)
+    assert {name: rows for name, (rows, size) in found.items() if max(rows.values(), default=0) > 2 * size} == {}

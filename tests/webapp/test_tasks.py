@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from html import unescape
 from typing import Any
 
+import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from webapp.listing import PAGE_SIZE, TaskFilter, read_filter
+from engine import tasks
+from engine.db import Database
+from engine.definition import TaskDefinition
+from engine.requests import TaskRequest
+from webapp import listing
+from webapp.listing import PAGE_SIZE
+from webapp.task_filter import TaskFilter, read_filter
 
 Launch = Callable[..., str]
+Conn = psycopg.Connection[Any]
 
 
 def shown(client: FlaskClient, **parameters: str) -> list[str]:
@@ -74,10 +83,109 @@ def test_no_value_of_a_filter_breaks_the_list(client: FlaskClient, launch: Launc
     shown(client, **parameters)
 
 
-def test_a_value_that_was_left_out_is_said() -> None:
-    chosen, problems = read_filter({"state": "sleeping", "created_from": "soon", "cursor": "abc", "tag": "vip"})
-    assert chosen == TaskFilter(tag="vip")
-    assert len(problems) == 3
+def test_a_value_that_cannot_be_read_is_kept_and_told_beside_its_field(client: FlaskClient, launch: Launch) -> None:
+    asked = read_filter({"state": "sleeping", "created_from": "soon", "context": "abc", "cursor": "abc", "tag": "vip"})
+    assert asked.chosen == TaskFilter(tag="vip")
+    assert set(asked.problems) == {"state", "created_from", "context", "cursor"}
+
+    launch()
+    page = client.get("/tasks", query_string={"created_from": "soon", "context": "abc", "initiator": "ana"}).text
+    for name, value in (("created_from", "soon"), ("context", "abc"), ("initiator", "ana")):
+        assert f'name="{name}" type="text" value="{value}"' in page
+    assert 'aria-describedby="f-context-error"' in page
+    assert 'id="f-context-error">It reads like customer.id=42' in page
+    assert "f-initiator-error" not in page
+    assert shown(client, state="sleeping", tag="none") == []
+
+
+def test_a_name_that_nothing_bears_is_told_beside_its_field(client: FlaskClient, launch: Launch) -> None:
+    launch()
+    page = client.get("/tasks", query_string={"namespace": "bank", "name": "process_order"}).text
+    assert "No namespace is called “bank”." in page
+    assert "f-name-error" not in page
+
+
+def test_a_value_of_the_context_narrows_the_list(client: FlaskClient, db: Database, definition_id: int) -> None:
+    def launch(**context: Any) -> str:
+        return tasks.submit(db, TaskRequest("process_order", "shop", context={"order_id": 1, **context}))
+
+    one = launch(customer={"id": 42, "name": "Ana = B."})
+    two = launch(customer={"id": "42"}, lines=[{"sku": "A1"}, {"sku": "B2"}])
+    three = launch(customer={"id": 421}, express=True)
+    assert shown(client, context="customer.id=42") == [two, one]
+    assert shown(client, context='customer.id="42"') == [two]
+    assert shown(client, context="customer.name=Ana = B.") == [one]
+    assert shown(client, context="lines[].sku=B2") == [two]
+    assert shown(client, context="express=true") == [three]
+    assert shown(client, context="order_id=1") == [three, two, one]
+    assert shown(client, context="id=42") == shown(client, context="customer=") == []
+
+
+def test_a_text_is_found_in_names_and_reasons(client: FlaskClient, launch: Launch) -> None:
+    task_id = launch(initiator="ana.b@shop", reason="the courier 100%_lost it", correlation_id="ORD-77")
+    launch()
+    for text in ("ana.b", "COURIER", "100%_", "ord-7"):
+        assert shown(client, q=text) == [task_id], text
+    assert shown(client, initiator="ana.b@shop") == [task_id]
+    assert shown(client, initiator="ana.b") == shown(client, q="100_") == []
+
+
+def test_a_time_range_finds_what_the_tables_say(client: FlaskClient, launch: Launch, conn: Conn, monkeypatch: Any) -> None:
+    monkeypatch.setattr(listing, "NUMBER_SLACK", 0)
+    made = [launch() for _ in range(9)]
+    for hour, task_id in enumerate(made):
+        conn.execute("update tasker_task set created_at = '2026-01-01T00:00Z'::timestamptz + %s * interval '1 hour' where task_id = %s", [hour, task_id])
+    conn.execute("delete from tasker_task where task_id = any(%s)", [[made[3], made[5]]])
+    for begin in (-1, 0, 2, 3, 6, 9):
+        for end in (0, 4, 6, 10):
+            query = "select task_id from tasker_task where created_at >= %s and created_at < %s order by task_no desc"
+            at = [f"2026-01-01T{hour:02}:00" if hour >= 0 else "2025-12-31T23:00" for hour in (begin, end)]
+            expected = [str(row[0]) for row in conn.execute(query, [f"{each}Z" for each in at]).fetchall()]
+            assert shown(client, created_from=at[0], created_to=at[1]) == expected
+
+
+def test_a_search_that_stops_somewhere_says_so_and_goes_on(client: FlaskClient, launch: Launch, monkeypatch: Any) -> None:
+    monkeypatch.setattr(listing, "LOOKED_AT", 3)
+    old = launch(initiator="ana")
+    for _ in range(4):
+        launch(initiator="ben")
+    page = client.get("/tasks", query_string={"initiator": "ana"}).text
+    assert "Looked through 3 tasks, back to" in page
+    assert "None of the tasks that were looked at matches." in page
+    further = re.search(r'rel="next" href="([^"]+)">Look further back', page)
+    assert further
+    assert old in client.get(unescape(further[1])).text
+    assert shown(client, q=old) == [old]
+
+
+def test_a_search_through_everything_claims_no_end(client: FlaskClient, launch: Launch) -> None:
+    launch()
+    assert "Looked through" not in client.get("/tasks", query_string={"initiator": "nobody"}).text
+
+
+def test_each_reason_to_be_stuck_narrows_the_list(client: FlaskClient, launch: Launch, engine: Any, conn: Conn) -> None:
+    blocked, paused, unserved = launch(), launch(), launch()
+    engine.complete(blocked, "validate")
+    engine.claim()
+    engine.fail(blocked, "charge")
+    conn.execute("select tasker_pause_task(%s, 'ana', null)", [paused])
+    engine.fail(unserved, "validate", retryable=True, delay=0)
+    conn.execute("select tasker_wake_due(9)")
+    conn.execute("update tasker_worker set lease_until = now() - interval '1 minute'")
+    assert shown(client, stuck="blocked") == [blocked]
+    assert shown(client, stuck="paused") == [paused]
+    assert shown(client, stuck="unserved") == [unserved]
+    assert shown(client, stuck="late") == []
+    assert shown(client, stuck="any", namespace="shop") == [unserved, paused, blocked]
+
+
+def test_the_tasks_of_all_versions_of_a_workflow_are_in_one_order(
+    client: FlaskClient, db: Database, launch: Launch, order_workflow: Callable[[str], TaskDefinition]
+) -> None:
+    tasks.register_definition(db, order_workflow("2.0.0"))
+    made = [launch(version=version) for version in ("1.0.0", "2.0.0", "1.0.0", "2.0.0")]
+    assert shown(client, name="process_order") == shown(client, namespace="shop") == made[::-1]
+    assert shown(client, version="2.0.0") == [made[3], made[1]]
 
 
 def test_a_text_from_outside_stays_a_text(client: FlaskClient, launch: Launch) -> None:
@@ -90,6 +198,76 @@ def test_htmx_gets_the_rows_alone(client: FlaskClient, launch: Launch) -> None:
     region = client.get("/tasks", headers={"HX-Request": "true"}).text
     assert 'id="task-list"' in region
     assert "<form" not in region
+
+
+def live(client: FlaskClient, page: str) -> str:
+    """What the live element of a list page gets when something has changed."""
+    address = re.search(r'hx-get="([^"]+)"', page)
+    assert address
+    return client.get(unescape(address[1]), headers={"HX-Request": "true"}).text
+
+
+def test_new_tasks_are_counted_and_move_nothing(client: FlaskClient, launch: Launch, engine: Any) -> None:
+    first = launch()
+    page = client.get("/tasks").text
+    assert "new, show" not in live(client, page)
+    others = [launch(), launch()]
+    engine.complete(first, "validate")
+    region = live(client, page)
+    assert '<a href="/tasks">2 new, show</a>' in region
+    assert first in region
+    assert '1<span class="of">/4' in region
+    assert not any(other in region for other in others)
+    assert shown(client) == [*others[::-1], first]
+
+
+def test_a_row_that_no_longer_matches_stays_in_its_place(client: FlaskClient, launch: Launch, engine: Any) -> None:
+    task_id = launch()
+    engine.claim()
+    page = client.get("/tasks?state=running").text
+    engine.complete(task_id, "validate", "charge", "reserve", "ship")
+    region = live(client, page)
+    assert '<a href="/tasks?state=running">1 no longer matches, renew</a>' in region
+    assert task_id in region
+    assert "Completed" in region
+
+
+def test_an_older_task_that_comes_to_match_counts_as_new(client: FlaskClient, launch: Launch, engine: Any) -> None:
+    older, newer = launch(), launch()
+    engine.complete(older, "validate", "reserve")
+    engine.complete(newer, "validate", "reserve")
+    engine.fail(newer, "charge")
+    page = client.get("/tasks?state=failed").text
+    engine.fail(older, "charge")
+    assert "1 new, show" in live(client, page)
+
+
+def test_a_long_list_counts_only_what_belongs_on_its_first_page(client: FlaskClient, launch: Launch) -> None:
+    for _ in range(PAGE_SIZE + 3):
+        launch()
+    page = client.get("/tasks").text
+    assert "new, show" not in live(client, page)
+    launch()
+    assert "1 new, show" in live(client, page)
+
+
+def test_an_empty_list_fills_by_itself(client: FlaskClient, launch: Launch) -> None:
+    page = client.get("/tasks").text
+    task_id = launch()
+    assert task_id in live(client, page)
+
+
+def test_a_long_run_is_told_against_the_usual(client: FlaskClient, launch: Launch, engine: Any, conn: Conn) -> None:
+    for _ in range(5):
+        engine.complete(launch(), "validate", "charge", "reserve", "ship")
+    conn.execute("update tasker_task set started_at = finished_at - interval '20 seconds'")
+    usual, late = launch(), launch()
+    engine.claim()
+    conn.execute("update tasker_task set started_at = now() - interval '10 seconds' where task_id = %s", [usual])
+    conn.execute("update tasker_task set started_at = now() - interval '61 seconds' where task_id = %s", [late])
+    rows = dict(re.findall(r'href="/tasks/([^"]+)">.*?<td class="number middling pace">(.*?)</td>', client.get("/tasks").text, re.DOTALL))
+    assert "the usual" not in rows[usual]
+    assert '<span class="late">3.1× the usual</span>' in rows[late] or '<span class="late">3× the usual</span>' in rows[late]
 
 
 def test_the_progress_counts_what_is_done(client: FlaskClient, launch: Launch, engine: Any) -> None:

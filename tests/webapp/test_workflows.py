@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Any
 
+import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from engine import tasks
+from engine import standing, tasks
 from engine.db import Database
 from engine.definition import TaskDefinition
 from webapp.schema_table import schema_fields
+
+Launch = Callable[..., str]
+Conn = psycopg.Connection[Any]
 
 
 def test_an_empty_catalogue_says_how_to_fill_it(client: FlaskClient) -> None:
@@ -79,3 +85,78 @@ def test_a_schema_of_odd_parts_is_shown_all_the_same() -> None:
         {"properties": {"any": True, "either": {"oneOf": [{}, {}]}, "both": {"type": ["string", "null"]}}}
     )
     assert [field.type for field in fields] == ["any", "any of several", "string or null"]
+
+
+@pytest.fixture
+def history(launch: Launch, engine: Any, conn: Conn) -> list[str]:
+    """Seven ended tasks, the oldest first: completed after 10, 20, 30, 40 and 100 s, then one that failed and one that was cancelled."""
+    made = []
+    for took in (10, 20, 30, 40, 100):
+        made.append(launch())
+        engine.complete(made[-1], "validate", "charge", "reserve", "ship")
+        conn.execute("update tasker_task set started_at = finished_at - %s * interval '1 second' where task_id = %s", [took, made[-1]])
+    made.append(launch())
+    engine.complete(made[-1], "validate", "reserve")
+    engine.fail(made[-1], "charge")
+    made.append(launch())
+    conn.execute("select tasker_cancel_task(%s, 'ana', null)", [made[-1]])
+    launch()
+    return made
+
+
+def cells(page: str, table: str) -> list[list[str]]:
+    """The rows of the table of this class, as the words in their cells."""
+    body = page.partition(f'<table class="{table}">')[2].partition("</table>")[0].partition("<tbody>")[2]
+    rows = re.findall(r"<tr.*?</tr>", body, re.DOTALL)
+    return [[" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)] for row in rows]
+
+
+def test_a_version_is_judged_by_what_the_tables_say(client: FlaskClient, history: list[str], conn: Conn) -> None:
+    query = """
+        select count(*) filter (where state = 4)::float / count(*) filter (where state in (4, 5)),
+               percentile_cont(0.5) within group (order by finished_at - started_at) filter (where state = 4),
+               percentile_cont(0.95) within group (order by finished_at - started_at) filter (where state = 4), count(*)
+          from tasker_task where finished_at is not null"""
+    [(rate, median, p95, ended)] = conn.execute(query).fetchall()
+    [row] = cells(client.get("/workflows/shop/process_order").text, "versions-table")
+    assert row[0] == "1.0.0"
+    assert (row[2], row[4], row[5]) == (f"{rate:.0%}".replace("%", " %"), f"{median.seconds} s", "1 min 28 s")
+    assert (row[2], median.seconds, round(p95.total_seconds())) == ("83 %", 30, 88)
+    assert row[3].startswith(f"{ended} tasks since")
+    assert row[6:9] == ["1", "1", "4"]
+
+
+def test_the_strip_shows_the_latest_outcomes_as_links(client: FlaskClient, history: list[str]) -> None:
+    for path in ("/workflows", "/workflows/shop", "/workflows/shop/process_order", "/workflows/shop/process_order/1.0.0"):
+        strip = client.get(path).text.partition('<ul class="strip"')[2].partition("</ul>")[0]
+        marks = re.findall(r'class="state-(\w+)" href="/tasks/([^"]+)" title="(\w+)', strip)
+        assert [mark[1] for mark in marks] == history[::-1], path
+        assert [mark[0] for mark in marks] == ["cancelled", "failed", *["completed"] * 5]
+        assert [mark[2] for mark in marks] == ["Cancelled", "Failed", *["Completed"] * 5]
+
+
+def test_a_record_is_taken_over_the_newest_tasks_alone(db: Database, history: list[str]) -> None:
+    [record] = standing.records(db, namespace="shop", name="process_order", runs=4)
+    assert (record.ended_count, record.completed_count, record.failed_count, record.median) == (4, 2, 1, 70.0)
+    assert len(record.strip) == 4
+
+
+def test_versions_stand_side_by_side_the_newest_first(
+    client: FlaskClient, db: Database, history: list[str], launch: Launch, engine: Any, order_workflow: Callable[[str], TaskDefinition]
+) -> None:
+    engine.definitions.append(tasks.register_definition(db, order_workflow("10.0.0")))
+    engine.complete(launch(version="10.0.0"), "validate", "charge", "reserve", "ship")
+    rows = cells(client.get("/workflows/shop/process_order").text, "versions-table")
+    assert [(row[0], row[2]) for row in rows] == [("10.0.0", "100 %"), ("1.0.0", "83 %")]
+    catalogue = cells(client.get("/workflows").text, "workflows")
+    assert catalogue[0][:2] == ["process_order", "10.0.0 1.0.0"]
+    assert (catalogue[0][4], catalogue[0][6:9]) == ("100 %", ["1", "1", "9"])
+
+
+def test_a_namespace_tells_its_health(client: FlaskClient, db: Database, history: list[str], conn: Conn) -> None:
+    conn.execute("update tasker_namespace set description = 'All that is sold.'")
+    for path in ("/workflows", "/workflows/shop"):
+        page = client.get(path).text
+        assert "All that is sold." in page
+        assert "1 failed</a>" in page
+        assert "1 open · 1 workflow, 1 version · tasks kept for ever" in page

@@ -9,7 +9,7 @@
   const frame = document.querySelector(".graph-frame");
   if (!frame) return;
   const view = frame.querySelector(".graph");
-  const drawing = () => frame.querySelector("#graph-drawing");
+  const drawing = () => frame.querySelector(".graph > svg");
   const natural = () => drawing().viewBox.baseVal;
   const scale = () => drawing().width.baseVal.value / natural().width;
   const bounded = (wanted) => Math.min(LARGEST, Math.max(SMALLEST, wanted));

@@ -14,6 +14,8 @@ drop function if exists tasker_update_step_status;
 
 drop function if exists tasker_unlock_children;
 
+drop function if exists tasker_task_no_at;
+
 drop function if exists tasker_task_no;
 
 drop function if exists tasker_take_subscription;
@@ -127,6 +129,8 @@ drop function if exists tasker_leave_queue;
 drop function if exists tasker_lay_aside_event;
 
 drop function if exists tasker_read_events;
+
+drop function if exists tasker_latest_tasks;
 
 drop function if exists tasker_last_event;
 

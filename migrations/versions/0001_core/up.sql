@@ -1738,6 +1738,26 @@ begin
 end
 $$;
 
+-- source: functions/tasker_latest_tasks.sql d0926495be0a
+-- tasker_latest_tasks: the newest tasks of a definition, the newest first, at most p_limit of those with a number below p_before.
+--   returns took, the seconds from the first step to the end; null while the task is open or when it never started
+create or replace function tasker_latest_tasks (p_definition int, p_limit int, p_before bigint default 9223372036854775807)
+  returns table (task_no bigint, task_id uuid, state smallint, created_at timestamptz, finished_at timestamptz, took float8)
+  language plpgsql stable
+  set enable_seqscan = off     -- plans must not depend on statistics: only the index of a definition has the order asked for here. An equality
+  set enable_bitmapscan = off  -- would let the planner walk the tasks of all definitions by their number instead
+  set enable_sort = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  select t.task_no, t.task_id, t.state, t.created_at, t.finished_at, extract(epoch from t.finished_at - t.started_at)::float8
+    from tasker_task t
+   where t.definition_id >= p_definition and (t.definition_id, t.task_no) < (p_definition, p_before)
+   order by t.definition_id desc, t.task_no desc limit p_limit;
+end
+$$;
+
 -- source: functions/tasker_read_events.sql 134ee5f91d74
 -- tasker_read_events: what happened, as events, in the order of their ids.
 --   p_after, p_until  event ids: the events after the first, up to the second included; see tasker_event_horizon for how far it is safe to go
@@ -3228,6 +3248,36 @@ begin
     raise exception 'there is no task %', p_task_id using errcode = 'WF001';
   end if;
   return v_task_no;
+end
+$$;
+
+-- source: functions/tasker_task_no_at.sql aa8422169279
+-- tasker_task_no_at: the number of the first task made at this time or later. Numbers are given in the order of time, but for transactions that
+--   are under way together; so a list can begin at a time without an index on it, a little below this number, and look closely from there.
+--   returns null when every task was made before
+create or replace function tasker_task_no_at (p_at timestamptz)
+  returns bigint
+  language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: it looks at a few rows by their number
+as $$
+declare
+  v_low bigint := (select t.task_no from tasker_task t order by t.task_no limit 1);
+  v_high bigint := (select t.task_no from tasker_task t order by t.task_no desc limit 1);
+  v_middle bigint;
+  v_first bigint;
+  v_found record;
+begin
+  while v_low <= v_high loop
+    v_middle := v_low + (v_high - v_low) / 2;
+    select t.task_no, t.created_at into v_found from tasker_task t where t.task_no >= v_middle order by t.task_no limit 1;
+    if v_found.created_at >= p_at then
+      v_first := v_found.task_no;
+      v_high := v_middle - 1;
+    else
+      v_low := v_found.task_no + 1;
+    end if;
+  end loop;
+  return v_first;
 end
 $$;
 
