@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -151,12 +152,15 @@ def test_what_a_decision_did_not_choose_says_so(client: FlaskClient, printing: C
 def test_a_person_decides_with_the_names_offered(client: FlaskClient, post: Post, printing: Callable[[int], str], press: Any) -> None:
     task_id = printing(0)
     press.fail(task_id, "carry")
-    page = client.get(f"/tasks/{task_id}/steps/carry").text
-    assert "Which steps go on, as a JSON list of their names: post, courier." in page
+    page = client.get(f"/tasks/{task_id}/steps/carry/preview/resolution").text
+    assert "Which steps go on, as a JSON list of their names." in page
     refused = post(f"/tasks/{task_id}/steps/carry/resolution", result='["curier"]')
     assert refused.status_code == 422
     assert "did you mean &#39;courier&#39;?" in refused.text
-    assert post(f"/tasks/{task_id}/steps/carry/resolution", result='["courier"]').status_code == 303
+    shown = post(f"/tasks/{task_id}/steps/carry/resolution", result='["courier"]').text
+    seen = re.findall(r'name="seen" value="(\w+)"', shown)[0]
+    chosen = {"result": '["courier"]', "looked_at": '["courier"]'}
+    assert post(f"/tasks/{task_id}/steps/carry/resolution", seen=seen, **chosen).status_code == 303
     assert (press.state(task_id, "courier"), press.state(task_id, "post")) == ("ready", "skipped")
 
 
