@@ -157,7 +157,7 @@ def test_a_person_decides_with_the_names_offered(client: FlaskClient, post: Post
     refused = post(f"/tasks/{task_id}/steps/carry/resolution", result='["curier"]')
     assert refused.status_code == 422
     assert "did you mean &#39;courier&#39;?" in refused.text
-    shown = post(f"/tasks/{task_id}/steps/carry/resolution", result='["courier"]').text
+    shown = post(f"/tasks/{task_id}/steps/carry/preview/resolution", result='["courier"]').text
     seen = re.findall(r'name="seen" value="(\w+)"', shown)[0]
     chosen = {"result": '["courier"]', "looked_at": '["courier"]'}
     assert post(f"/tasks/{task_id}/steps/carry/resolution", seen=seen, **chosen).status_code == 303
