@@ -382,10 +382,10 @@ def unchanged(conn: Conn) -> Iterator[None]:
         assert _contents(conn) == before
 
 
-def _contents(conn: Conn) -> Any:
+def _contents(conn: Conn) -> dict[str, Any]:
     tables = ("task", "step", "ready", "delayed", "history", "claim")
     query = " union all ".join(f"select '{table}', jsonb_agg(to_jsonb(t) order by t) from tasker_{table} t" for table in tables)
-    return conn.execute(query.encode()).fetchall()
+    return dict(conn.execute(query.encode()).fetchall())
 
 
 @pytest.mark.timeout(600)
