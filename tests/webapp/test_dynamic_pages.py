@@ -153,7 +153,7 @@ def test_a_person_decides_with_the_names_offered(client: FlaskClient, post: Post
     task_id = printing(0)
     press.fail(task_id, "carry")
     page = client.get(f"/tasks/{task_id}/steps/carry/preview/resolution").text
-    assert "Which steps go on, as a JSON list of their names." in page
+    assert "Which steps go on, as a JSON list of their names: post, courier." in page
     refused = post(f"/tasks/{task_id}/steps/carry/resolution", result='["curier"]')
     assert refused.status_code == 422
     assert "did you mean &#39;courier&#39;?" in refused.text
