@@ -453,6 +453,7 @@ def changes(db: Database, cursor: int | None) -> tuple[int, set[str]]:
     """Ids of the tasks that changed since `cursor`, and the next cursor; None starts now.
 
     The cursor is a transaction number below which everything is decided, so a late commit is never missed; a task may be named twice.
+    A new task has moved nothing yet: the latest ones are known by the number of the transaction that wrote them, of which a row keeps 32 bits.
     """
     newest: int = db.value("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
     if cursor is None or newest <= cursor:
@@ -464,7 +465,11 @@ def changes(db: Database, cursor: int | None) -> tuple[int, set[str]]:
                 union all
                 select l.task_no from tasker_log l where l.xid >= %(cursor)s and l.xid < %(newest)s
                 union all
-                select p.task_no from tasker_progress p where p.xid >= %(cursor)s and p.xid < %(newest)s) h
+                select p.task_no from tasker_progress p where p.xid >= %(cursor)s and p.xid < %(newest)s
+                union all
+                select n.task_no from (select t.task_no, t.xmin::text::bigint - %(newest)s %% 4294967296 as since from tasker_task t order by t.task_no desc limit 1000) n
+                 where n.since - 4294967296 * round(n.since / 4294967296.0) >= %(cursor)s - %(newest)s::bigint
+                   and n.since - 4294967296 * round(n.since / 4294967296.0) < 0) h
           join tasker_task t using (task_no) limit 5000
         """,
         {"cursor": cursor, "newest": newest},

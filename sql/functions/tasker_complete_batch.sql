@@ -56,7 +56,7 @@ begin
       from child
      where s.task_no = child.task_no and s.step_no = child.step_no
     returning s.task_no, s.step_no, s.definition_id, s.paused, s.attempts, s.started_at, s.finished_at,
-              case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass) then s.state end as state
+              case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass and not s.passed_over) then s.state end as state
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)

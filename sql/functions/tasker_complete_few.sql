@@ -56,7 +56,7 @@ begin
            finished_at = case when s.pending = v_child.parents_done and s.state = 0 and s.bypass then clock_timestamp() + v_offset else s.finished_at end,
            attempts = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or v_want <= 0 then s.attempts else s.attempts + 1 end
      where s.task_no = v_child.task_no and s.step_no = v_child.step_no
-    returning case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass) then s.state end,
+    returning case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass and not s.passed_over) then s.state end,
               case when s.paused then -s.definition_id else s.definition_id end, s.attempts, coalesce(s.finished_at, s.started_at)
          into v_state, v_definition, attempt, v_now;
     if v_state = 2 then

@@ -25,7 +25,7 @@ begin
   end if;
   with skipped as (
     update tasker_step s
-       set state = 7, passed_over = true, bypass = false, finished_at = v_now   -- not bypass: its parents' end must not move it once more
+       set state = 7, passed_over = true, finished_at = v_now
       from tasker_template p
      where s.task_no = p_step.task_no and s.step_no = any(v_decision.children) and case when s.state = 0 then true end
        and p.definition_id = s.definition_id and p.step_no = s.step_no and not p_chosen ? p.name

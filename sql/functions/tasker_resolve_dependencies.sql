@@ -24,7 +24,7 @@ begin
     update tasker_step s
        set pending = parent.open,
            state = case when parent.lost > 0 then 6 when passed.over then 7 when parent.open > 0 then 0 when v_step.bypass then 7 else 1 end,
-           passed_over = passed.over and parent.lost = 0, bypass = s.bypass and not passed.over,
+           passed_over = passed.over and parent.lost = 0,
            finished_at = case when parent.lost > 0 or passed.over or parent.open = 0 and v_step.bypass then v_now end
       from (select count(*) filter (where o.state not in (4, 7, 8))::int as open, count(*) filter (where o.state = 6) as lost
               from tasker_step o where o.task_no = v_task_no and (o.step_no = any(v_step.parents) or o.step_no between v_step.first_item and v_step.first_item + v_step.item_count - 1)) parent,

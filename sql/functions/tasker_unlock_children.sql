@@ -34,12 +34,11 @@ begin
          set pending = s.pending - child.parents_done,
              state = case when s.pending <> child.parents_done or s.state <> 0 then s.state when s.bypass or child.passed_over then 7 else 1 end,
              passed_over = s.passed_over or s.pending = child.parents_done and s.state = 0 and child.passed_over,
-             bypass = s.bypass or s.pending = child.parents_done and s.state = 0 and child.passed_over,
              finished_at = case when s.pending = child.parents_done and s.state = 0 and (s.bypass or child.passed_over) then v_now else s.finished_at end
         from child
        where s.task_no = child.task_no and s.step_no = child.step_no
       returning s.task_no, s.step_no, s.definition_id, s.paused, s.passed_over,
-                case when s.pending = 0 and s.state in (1, 7) and (s.state <> 7 or s.bypass) then s.state end as state
+                case when s.pending = 0 and (s.state = 1 or s.state = 7 and s.finished_at = v_now) then s.state end as state   -- not one skipped before
     ),
     ready as (
       insert into tasker_ready (rank, task_no, step_no, definition_id)

@@ -117,6 +117,14 @@ def test_lines_and_progress_are_news(tasker: Workbench) -> None:
             assert found == {task_id}
 
 
+def test_a_task_that_nobody_has_begun_is_news(tasker: Workbench) -> None:
+    cursor = _settled(tasker.db)
+    task_id = tasker.submit(talking)
+    _, found = _until_changed(tasker.db, cursor)
+    assert found == {task_id}
+    assert queries.changes(tasker.db, _settled(tasker.db))[1] == set()
+
+
 def _settled(db: Database) -> int:
     return queries.changes(db, None)[0]
 

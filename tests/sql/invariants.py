@@ -95,13 +95,14 @@ RULES = {
         join tasker_template n on n.step_no = child.step_no join tasker_step c on c.step_no = child.step_no
        where p.decision and s.state in (4, 8) and s.result is not null and n.definition_id = s.definition_id and c.task_no = s.task_no
          and not s.result ? n.name and c.state not in (6, 7, 8)""",
-    "a step is passed over because it was not chosen, or all its parents were": """
+    "a step is passed over because it was not chosen, or all its parents were; the decision may be made anew when the step waits for a cancelled one": """
       select s.task_no, s.step_no from tasker_step s join tasker_template p using (definition_id, step_no)
        where s.passed_over
          and (s.state <> 7
               or not exists (select from tasker_step d join tasker_template o using (definition_id, step_no)
                               where d.task_no = s.task_no and d.step_no = any(p.parents) and o.decision and d.state in (4, 8) and not d.result ? p.name)
-                 and exists (select from tasker_step o where o.task_no = s.task_no and o.step_no = any(p.parents) and not o.passed_over))""",
+                 and exists (select from tasker_step o where o.task_no = s.task_no and o.step_no = any(p.parents) and not o.passed_over)
+                 and not exists (select from tasker_step o where o.task_no = s.task_no and o.step_no = any(p.parents) and o.state = 6))""",
     "what only passed over steps lead to does not run": """
       select s.task_no, s.step_no from tasker_step s join tasker_template p using (definition_id, step_no)
        where p.parents <> '{}' and s.state in (0, 1, 2, 3, 4, 5)

@@ -8,6 +8,7 @@ from graphs import (
     cancel_task,
     claim,
     complete,
+    decide,
     fail,
     given_task,
     history,
@@ -171,3 +172,38 @@ def test_unknown_steps_and_tasks_are_refused(conn: Conn) -> None:
     task = given_task(conn, "a")
     with refused("WF001"):
         retry_downstream(conn, task, "z")
+
+
+CHOOSES = {"decision": True, "handler_class": "flows.decide"}
+
+
+def test_what_was_passed_over_with_all_before_it_runs_when_it_is_chosen_at_last(conn: Conn) -> None:
+    task = given_task(conn, "d -> a -> b, d -> c", steps={"d": CHOOSES})
+    decide(conn, task, "d", "c")
+    complete(conn, task, "c")
+    assert states(conn, task) == {"d": "completed", "a": "skipped", "b": "skipped", "c": "completed"}
+    retry_downstream(conn, task, "d")
+    decide(conn, task, "d", "a")
+    complete(conn, task, "a")
+    assert states(conn, task) == {"d": "completed", "a": "completed", "b": "ready", "c": "skipped"}
+    assert_invariants(conn)
+
+
+def test_what_is_to_be_bypassed_stays_so_when_it_was_passed_over_first(conn: Conn) -> None:
+    task = given_task(conn, "d -> a -> b, d -> c", steps={"d": CHOOSES}, bypass_steps=["a"])
+    decide(conn, task, "d", "c")
+    complete(conn, task, "c")
+    retry_downstream(conn, task, "d")
+    decide(conn, task, "d", "a")
+    assert states(conn, task) == {"d": "completed", "a": "skipped", "b": "ready", "c": "skipped"}
+    assert_invariants(conn)
+
+
+def test_what_was_passed_over_and_waits_for_a_cancelled_step_is_left_as_it_is(conn: Conn) -> None:
+    task = given_task(conn, "d -> a, x -> a, d -> c", steps={"d": CHOOSES})
+    decide(conn, task, "d", "c")
+    cancel_step(conn, task, "x")
+    complete(conn, task, "c")
+    retry_downstream(conn, task, "d")
+    assert states(conn, task) == {"d": "ready", "a": "skipped", "x": "cancelled", "c": "pending"}
+    assert_invariants(conn)

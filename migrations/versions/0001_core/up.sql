@@ -781,7 +781,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_complete_batch.sql adb78fe51965
+-- source: functions/tasker_complete_batch.sql 146a52b0dbf6
 -- tasker_complete_batch: many steps end well in one statement; the core of the engine's speed.
 --   p_task_nos, p_step_nos, p_attempts, p_results  one entry per step, sorted by task and step; results is one JSON array
 --   p_want  how many unlocked children the worker takes on at once: they go straight to running, without standing in the queue
@@ -840,7 +840,7 @@ begin
       from child
      where s.task_no = child.task_no and s.step_no = child.step_no
     returning s.task_no, s.step_no, s.definition_id, s.paused, s.attempts, s.started_at, s.finished_at,
-              case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass) then s.state end as state
+              case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass and not s.passed_over) then s.state end as state
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)
@@ -888,7 +888,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_complete_few.sql a07f60042b3c
+-- source: functions/tasker_complete_few.sql 7bfd37be6447
 -- tasker_complete_few: the same as tasker_complete_batch for up to three steps, without its start-up cost: 0.3 ms less per hop.
 --   moves, locks, fence, events  as tasker_complete_batch; a test holds the two equal. With fewer places than children they may hand over
 --   different ones of the unlocked children: here the places are for those, there for all children
@@ -947,7 +947,7 @@ begin
            finished_at = case when s.pending = v_child.parents_done and s.state = 0 and s.bypass then clock_timestamp() + v_offset else s.finished_at end,
            attempts = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or v_want <= 0 then s.attempts else s.attempts + 1 end
      where s.task_no = v_child.task_no and s.step_no = v_child.step_no
-    returning case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass) then s.state end,
+    returning case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass and not s.passed_over) then s.state end,
               case when s.paused then -s.definition_id else s.definition_id end, s.attempts, coalesce(s.finished_at, s.started_at)
          into v_state, v_definition, attempt, v_now;
     if v_state = 2 then
@@ -1981,7 +1981,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_pass_over.sql 869c2668f4e4
+-- source: functions/tasker_pass_over.sql 6a53378d8e44
 -- tasker_pass_over: the children that a decision did not choose are skipped at once, whatever else they wait for.
 --   p_step    the decision, as it was before it ended     p_chosen  a JSON list of the names of those of its children that go on; null: all go on
 --   moves  pending -> skipped     locks  none; the caller holds the whole task     events step.skipped
@@ -2009,7 +2009,7 @@ begin
   end if;
   with skipped as (
     update tasker_step s
-       set state = 7, passed_over = true, bypass = false, finished_at = v_now   -- not bypass: its parents' end must not move it once more
+       set state = 7, passed_over = true, finished_at = v_now
       from tasker_template p
      where s.task_no = p_step.task_no and s.step_no = any(v_decision.children) and case when s.state = 0 then true end
        and p.definition_id = s.definition_id and p.step_no = s.step_no and not p_chosen ? p.name
@@ -2530,7 +2530,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_resolve_dependencies.sql ec73ac640a99
+-- source: functions/tasker_resolve_dependencies.sql 4c3d0eafcba9
 -- tasker_resolve_dependencies: brings a task to where its steps' states say it should be: unlocks what has no open parent left, and settles the task.
 --   After tasker_update_step_status it does what the engine's own path does at once. Calling it when nothing has changed changes nothing.
 --   moves  pending -> ready | skipped (also what no decision chose), descendants of a cancelled step -> cancelled, task -> its state     locks  as tasker_hold_tasks, then the task
@@ -2557,7 +2557,7 @@ begin
     update tasker_step s
        set pending = parent.open,
            state = case when parent.lost > 0 then 6 when passed.over then 7 when parent.open > 0 then 0 when v_step.bypass then 7 else 1 end,
-           passed_over = passed.over and parent.lost = 0, bypass = s.bypass and not passed.over,
+           passed_over = passed.over and parent.lost = 0,
            finished_at = case when parent.lost > 0 or passed.over or parent.open = 0 and v_step.bypass then v_now end
       from (select count(*) filter (where o.state not in (4, 7, 8))::int as open, count(*) filter (where o.state = 6) as lost
               from tasker_step o where o.task_no = v_task_no and (o.step_no = any(v_step.parents) or o.step_no between v_step.first_item and v_step.first_item + v_step.item_count - 1)) parent,
@@ -3281,7 +3281,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_unlock_children.sql 94d1afb0875c
+-- source: functions/tasker_unlock_children.sql 7a20cd83db71
 -- tasker_unlock_children: what follows when steps were satisfied outside the fast path (skipped, resolved, decided): their children have one parent less
 --   to wait for.
 --   p_task_nos, p_step_nos  steps that have just become skipped or resolved
@@ -3318,12 +3318,11 @@ begin
          set pending = s.pending - child.parents_done,
              state = case when s.pending <> child.parents_done or s.state <> 0 then s.state when s.bypass or child.passed_over then 7 else 1 end,
              passed_over = s.passed_over or s.pending = child.parents_done and s.state = 0 and child.passed_over,
-             bypass = s.bypass or s.pending = child.parents_done and s.state = 0 and child.passed_over,
              finished_at = case when s.pending = child.parents_done and s.state = 0 and (s.bypass or child.passed_over) then v_now else s.finished_at end
         from child
        where s.task_no = child.task_no and s.step_no = child.step_no
       returning s.task_no, s.step_no, s.definition_id, s.paused, s.passed_over,
-                case when s.pending = 0 and s.state in (1, 7) and (s.state <> 7 or s.bypass) then s.state end as state
+                case when s.pending = 0 and (s.state = 1 or s.state = 7 and s.finished_at = v_now) then s.state end as state   -- not one skipped before
     ),
     ready as (
       insert into tasker_ready (rank, task_no, step_no, definition_id)
