@@ -9,7 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, Response, request, url_for
@@ -234,17 +234,13 @@ def _previewed(asked: Asked, typed: Mapping[str, str]) -> Preview:
     known = (database(), asked.action, str(asked.task_id), asked.step_name)
     try:
         return steps.preview(*known, result=read_result(typed["result"])) if "result" in typed else steps.preview(*known)
-    except (ValueError, RequestError):
+    except RequestError:
         return steps.preview(*known)  # what is wrong with the text is told when it is sent
 
 
 def read_result(text: str) -> Any:
-    """The result in the form; an empty field is null. Raises `ValueError` when it is not JSON."""
-    return json.loads(text, parse_constant=_no_constant) if text.strip() else None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
+    """The result in the form; an empty field is null. Raises `RequestError` when it is no JSON that can be stored."""
+    return read_input(text) if text.strip() else None
 
 
 def read_context(present: dict[str, Any]) -> dict[str, Any] | None:

@@ -105,10 +105,8 @@ def resolution(task_id: UUID, step_name: str) -> Response:
     try:
         resolve = partial(steps.resolve_step, result=read_result(request.form.get("result", "")))
         return _act(asked, resolve, f"{step_name} is resolved.")
-    except ValueError as error:
-        return _refuse_result(asked, f"The result is not JSON: {sentence(error)}")
     except RequestError as error:
-        return _refuse_result(asked, f"The result was refused: {sentence(error)}")
+        return _refuse_result(asked, f"The result cannot be taken: {sentence(error)}")
 
 
 def _refuse_result(asked: Asked, words: str) -> Response:

@@ -54,7 +54,7 @@ def move_clock(admin: Conn, conn: Conn) -> Callable[..., None]:
     def move(**ahead: float) -> None:
         name = conn.info.dbname
         admin.execute(f"alter database {name} set tasker.clock_offset = '{timedelta(**ahead).total_seconds()} seconds'".encode())
-        admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> %s", [name, conn.info.backend_pid])
+        admin.execute("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = %s and pid <> %s", [name, conn.info.backend_pid])
 
     return move
 

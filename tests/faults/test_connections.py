@@ -113,7 +113,7 @@ def test_a_list_is_unavailable_and_not_broken_when_every_connection_dies_at_its_
 def test_a_line_that_dies_after_the_last_answer_spoils_no_page(proxy: Proxy, proxied_url: str) -> None:
     client = create_app(database_url=proxied_url).test_client()
     assert client.get("/tasks").status_code == 200
-    snare = proxy.set_snare("tasker_tasks", "after", times=100)
+    snare = proxy.set_snare("from tasker_task|FROM tasker_task", "after", times=100)
     assert [client.get("/tasks").status_code for _ in range(3)] == [200] * 3
     assert snare.caught >= 3
 

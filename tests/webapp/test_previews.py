@@ -281,12 +281,12 @@ def test_a_context_that_cannot_be_is_refused_and_what_was_typed_kept(post: Post,
 # ---- results
 
 
-@pytest.mark.parametrize("text", ["{", "NaN"])
+@pytest.mark.parametrize("text", ["{", "NaN", "[" * 5000, '{"a": 1, "a": 2}'])
 def test_a_result_that_is_no_json_is_told_beside_its_field(client: FlaskClient, post: Post, failed_task: str, engine: Any, text: str) -> None:
     seen = token(client.get(f"/tasks/{failed_task}/steps/charge/preview/resolution").text)
     answered = post(f"/tasks/{failed_task}/steps/charge/resolution", seen=seen, result=text, reason="paid by phone")
     assert answered.status_code == 422
-    assert "The result is not JSON" in section(answered.text, 'id="result-error"', "</p>")
+    assert "The result cannot be taken" in section(answered.text, 'id="result-error"', "</p>")
     assert 'aria-invalid=true autofocus>' + html.escape(text) in answered.text
     assert 'value="paid by phone"' in answered.text
     assert engine.state(failed_task, "charge") == "failed"

@@ -79,7 +79,7 @@ def test_a_resolution_is_the_result_of_the_step(post: Post, db: Database, failed
 def test_a_result_that_is_not_json_is_refused(post: Post, failed_task: str, engine: Any, text: str, htmx: bool) -> None:
     answer = post(f"/tasks/{failed_task}/steps/charge/resolution", result=text, htmx=htmx)
     assert answer.status_code == 422
-    assert "The result is not JSON" in answer.text
+    assert "The result cannot be taken" in answer.text
     assert engine.state(failed_task, "charge") == "failed"
 
 
