@@ -287,7 +287,7 @@ def test_a_result_that_is_no_json_is_told_beside_its_field(client: FlaskClient, 
     answered = post(f"/tasks/{failed_task}/steps/charge/resolution", seen=seen, result=text, reason="paid by phone")
     assert answered.status_code == 422
     assert "The result cannot be taken" in section(answered.text, 'id="result-error"', "</p>")
-    assert 'aria-invalid=true autofocus>' + html.escape(text) in answered.text
+    assert 'aria-invalid=true autofocus>' + text in html.unescape(answered.text)
     assert 'value="paid by phone"' in answered.text
     assert engine.state(failed_task, "charge") == "failed"
 
