@@ -65,6 +65,10 @@ begin
              tags text[], priority smallint, bypass_steps text[], correlation_id text, parent_task_id uuid, parent_step text, run_at timestamptz)
      where not v_earlier_ids ? element.place::text
   ),
+  template as materialized (   -- by key, however many definitions there are
+    select t.* from (select distinct r.definition_id from request r) w
+     cross join lateral (select * from tasker_template t where t.definition_id = w.definition_id offset 0) t
+  ),
   task as (
     insert into tasker_task (task_no, task_id, definition_id, remaining, priority, context, tags, initiator, source_system, reason,
                              correlation_id, parent_task_id, parent_step, run_at, created_at)
@@ -78,8 +82,7 @@ begin
     select r.task_no, p.step_no, r.definition_id, cardinality(p.parents),
            case when p.parents = '{}' and r.run_at is null and not (p.name = any(coalesce(r.bypass_steps, '{}'))) then 1 else 0 end,
            p.retry_limit, p.children = '{}', p.name = any(coalesce(r.bypass_steps, '{}')), nullif(p.children, '{}')
-      from request r
-     cross join lateral (select * from tasker_template t where t.definition_id = r.definition_id offset 0) p   -- by key, however many definitions there are
+      from request r join template p using (definition_id)
      order by r.task_no, p.step_no
     returning tasker_step.task_no, tasker_step.step_no, tasker_step.definition_id, tasker_step.state, tasker_step.pending
   ),
