@@ -424,13 +424,13 @@ def engines(db: Database) -> list[EngineRow]:
 def overview(db: Database) -> OverviewRow:
     """What runs, what waits, what failed, at one glance."""
     counts = dict(db.rows("""
-        select tasker_state_name(x.state), count(*) from tasker_task x where x.finished_at is null group by 1
+        select tasker_state_name(x.state), x.number from (select o.state, count(*) as number from tasker_task o where o.finished_at is null group by 1) x
         union all
         select 'failed', count(*) from (select from tasker_task t where t.failed_count > 0 and t.state = 5 limit 10001) f
         union all
-        select tasker_state_name(f.state), count(*)
-          from (select t.state, t.finished_at from tasker_task t order by t.task_no desc limit 10001) f
-         where f.finished_at is not null and f.state <> 5 group by 1
+        select tasker_state_name(f.state), f.number
+          from (select l.state, count(*) as number from (select t.state, t.finished_at from tasker_task t order by t.task_no desc limit 10001) l
+                 where l.finished_at is not null and l.state <> 5 group by 1) f
         union all
         select 'looked at', count(*) from (select from tasker_task limit 10001) f
     """))

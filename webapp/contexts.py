@@ -14,6 +14,7 @@ from webapp.critical_path import telling_path
 from webapp.drawing import Graph, step_urls, task_graph
 from webapp.expected import Expected, expected_end
 from webapp.filters import plural
+from webapp.step_table import AskedSteps, StepTable, parameters, row_urls, step_table
 from webapp.timeline import Timeline, timeline
 from webapp.why import why_step, why_task
 
@@ -41,11 +42,12 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """Everything the regions of a task's page need; `more_items` tells behind which row how many items of which map step are left out."""
+    """Everything the regions of a task's page need; `step_actions` are those of the steps that the table shows."""
 
     detail: TaskDetail
     task: TaskRow
     steps: tuple[StepRow, ...]
+    table: StepTable
     graph: Graph | None
     critical: tuple[str, ...]
     activity: Sequence[ActivityRow]
@@ -53,10 +55,14 @@ class TaskView:
     expected: Expected | None
     actions: tuple[Action, ...]
     step_actions: dict[str, tuple[Action, ...]]
-    more_items: dict[str, tuple[str, int]]
     step_urls: dict[str, str]
     children: tuple[TaskRow, ...]
     is_open: bool
+
+    @property
+    def live_url(self) -> str:
+        """Where the page's regions are asked for anew, as they are shown."""
+        return url_for("tasks.show", task_id=self.task.task_id, **parameters(self.table.asked))
 
     @property
     def can_act(self) -> bool:
@@ -112,25 +118,35 @@ class StepView:
 
 
 def task_view(
-    detail: TaskDetail, activity: Sequence[ActivityRow], usual: UsualRow | None, now: datetime, children: tuple[TaskRow, ...] = ()
+    detail: TaskDetail,
+    activity: Sequence[ActivityRow],
+    usual: UsualRow | None,
+    now: datetime,
+    children: tuple[TaskRow, ...] = (),
+    asked: AskedSteps = AskedSteps(),
 ) -> TaskView:
-    """The view of a task as it is in `detail` at `now`, the database's time; `children` are the tasks that its steps submitted."""
+    """The view of a task as it is in `detail` at `now`, the database's time; `children` are the tasks that its steps submitted.
+
+    Of its steps the table shows those `asked` for.
+    """
     task = detail.task
     plain = [step for step in detail.steps if step.item_of is None]
     critical = telling_path(plain)
+    table = step_table(task.task_id, detail.steps, asked)
+    rows = row_urls(task.task_id, detail.steps, table.asked)
     return TaskView(
         detail=detail,
         task=task,
         steps=detail.steps,
-        graph=task_graph(task, detail.steps, critical) if len(plain) <= TABLE_ONLY_ABOVE else None,
+        table=table,
+        graph=task_graph(task, detail.steps, critical, row_urls=rows) if len(plain) <= TABLE_ONLY_ABOVE else None,
         critical=critical,
         activity=activity,
         why=why_task(detail),
         expected=expected_end(task, usual, now),
         actions=task_actions(task, stopping=detail.cancel_requested_at is not None),
-        step_actions={step.name: row_actions(task, step) for step in detail.steps},
-        more_items=more_items(detail.steps),
-        step_urls=step_urls(task.task_id, [step.name for step in detail.steps] + [move.step_name for move in activity if move.step_name]),
+        step_actions={step.name: row_actions(task, step) for step in table.rows},
+        step_urls=step_urls(task.task_id, [step.name for step in table.rows] + [move.step_name for move in activity if move.step_name]),
         children=children,
         is_open=task.state not in CLOSED_TASKS,
     )
@@ -179,18 +195,6 @@ def step_view(
         logs=logs,
         earlier_logs=earlier_logs,
     )
-
-
-def more_items(steps: Sequence[StepRow]) -> dict[str, tuple[str, int]]:
-    """For each map step of which not all items are among the steps, by the last row that is: its name and how many more there are."""
-    last: dict[str, tuple[str, int]] = {}
-    for step in steps:
-        if step.item_states is not None:
-            last[step.name] = step.name, 0
-        elif step.item_of is not None:
-            last[step.item_of] = step.name, last[step.item_of][1] + 1
-    counts = {step.name: step.item_count for step in steps}
-    return {row: (name, counts[name] - shown) for name, (row, shown) in last.items() if counts[name] > shown}
 
 
 def task_actions(task: TaskRow, *, stopping: bool) -> tuple[Action, ...]:

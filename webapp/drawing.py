@@ -69,11 +69,15 @@ class Graph:
 
 
 def task_graph(
-    task: TaskRow, steps: Sequence[StepRow], critical: Sequence[str] = (), effects: Mapping[str, EffectRow] | None = None
+    task: TaskRow,
+    steps: Sequence[StepRow],
+    critical: Sequence[str] = (),
+    effects: Mapping[str, EffectRow] | None = None,
+    row_urls: Mapping[int, str] | None = None,
 ) -> Graph:
     """The graph of a task, each box in the state of its step; the steps of the `critical` path and their edges are marked.
 
-    With `effects`, those of an action that is only thought of, each box tells what would become of its step.
+    A group leads to the first of its steps' rows, which is found at `row_urls` by the step's number, or on the same page. With `effects`, those of an action that is only thought of, each box tells what would become of its step.
     """
     steps = [step for step in steps if step.item_of is None]
     number = {step.name: step.step_no for step in steps}
@@ -84,7 +88,7 @@ def task_graph(
     picture = graph.picture(_measured(steps, words), parents)
     passed_over = frozenset(step.step_no for step in steps if step.passed_over)
     marked = [number[name] for name in critical]
-    drawn = _draw(picture, urls, states, f"{plural(len(steps), 'step')}: {tally(states)}", marked, passed_over)
+    drawn = _draw(picture, urls, states, f"{plural(len(steps), 'step')}: {tally(states)}", marked, passed_over, row_urls)
     nodes = _with_kinds(drawn.nodes, {step.name: step for step in steps})
     if effects is not None:
         touched = [[steps[no].name for no in node.members if steps[no].name in words] for node in picture.nodes]
@@ -156,8 +160,11 @@ def _draw(
     summary: str,
     critical: Sequence[int] = (),
     passed_over: Collection[int] = (),
+    row_urls: Mapping[int, str] | None = None,
 ) -> Graph:
-    nodes = tuple(_node(node, urls, states, frozenset(critical)) for node in picture.nodes)
+    places = row_urls or {node.no: f"#step-{node.no}" for node in picture.nodes}
+    leads = {node.no: urls[node.no] if node.count == 1 else places[node.no] for node in picture.nodes}
+    nodes = tuple(_node(node, leads[node.no], states, frozenset(critical)) for node in picture.nodes)
     state_of = {node.no: drawn.state for node, drawn in zip(picture.nodes, nodes, strict=True)}
     box_of = {no: node.no for node in picture.nodes for no in node.members}
     path = {(box_of[one], box_of[after]) for one, after in pairwise(critical)}
@@ -168,12 +175,11 @@ def _draw(
     return Graph(picture.width, picture.height, nodes, edges, summary)
 
 
-def _node(node: graph.Node, urls: Sequence[str], states: Sequence[str] | None, critical: frozenset[int]) -> GraphNode:
+def _node(node: graph.Node, url: str, states: Sequence[str] | None, critical: frozenset[int]) -> GraphNode:
     within = [states[no] for no in node.members] if states else []
     state = next((loud for loud in LOUDEST_FIRST if loud in within), None)
     alone = node.count == 1
     word = "" if state is None else label(state) if alone else tally(within)
-    url = urls[node.no] if alone else f"#step-{node.no}"
     box = (node.x, node.y, node.width, node.height)
     return GraphNode(node.name.strip(), node.label.strip(), state, word, url, *box, not alone, not critical.isdisjoint(node.members))
 

@@ -27,7 +27,7 @@ LABELS = {
 
 def init_app(app: Flask) -> None:
     """Offer every filter under its own name."""
-    for offered in (label, moment, clock, stamp, field_text, ago, seconds, count, percent, short, plural, sentence):
+    for offered in (label, state_mark, moment, clock, stamp, field_text, ago, seconds, count, percent, short, plural, sentence):
         app.add_template_filter(offered)
     app.context_processor(lambda: {"zone": reader_zone().key})
 
@@ -35,6 +35,13 @@ def init_app(app: Flask) -> None:
 def label(state: str) -> str:
     """The word for a state as it begins a line: `Failed`."""
     return LABELS.get(state, str(state).capitalize())
+
+
+@lru_cache(maxsize=64)
+def state_mark(state: str, form: str = "") -> Markup:
+    """A state as it is told everywhere: icon, word and colour. Called for every row of every table, so each is made once."""
+    kind = f" state-{form}" if form else ""
+    return Markup('<span class="state state-{0}{1}"><svg class="icon" aria-hidden="true"><use href="#icon-{0}"/></svg>{2}</span>').format(state, kind, label(state))
 
 
 def reader_zone() -> ZoneInfo:

@@ -29,6 +29,7 @@ from webapp.listing import list_tasks, renewed, with_known_names
 from webapp.paces import paces
 from webapp.previews import Asked, confirm, is_confirmed
 from webapp.security import actor
+from webapp.step_table import read_asked
 from webapp.task_filter import read_filter, read_shown, without
 from webapp.why import STUCK_WORDS
 
@@ -133,7 +134,7 @@ def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None, no
     detail = queries.task(database(), str(task_id), items=ITEMS_SHOWN)
     moves = queries.activity(database(), str(task_id), limit=ACTIVITY_SHOWN)
     usual, children = queries.usual(database(), detail.definition_id), queries.children(database(), str(task_id))
-    view = task_view(detail, moves, usual, queries.clock(database()), children)
+    view = task_view(detail, moves, usual, queries.clock(database()), children, read_asked())
     if asks_for_regions():
         return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view)
     return page("tasks/show.html", status=status, notice=notice, view=view, note=note)
