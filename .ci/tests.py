@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -121,7 +122,34 @@ def _pytest(chromium: str | None, arguments: list[str]) -> int:
     if chromium:
         environment = {**environment, "TASKER_CHROMIUM": chromium}
     command = [sys.executable, "-m", "pytest", "-n", str(_workers()), "--dist", "worksteal", *arguments]
-    return subprocess.call(command, env=environment)
+    with _folder_of_this_run() as folder:
+        return subprocess.call(command, env={**environment, "TMPDIR": str(folder)})
+
+
+@contextmanager
+def _folder_of_this_run() -> Iterator[Path]:
+    """Where tests make their files, in memory where that has room; gone afterwards, and what killed runs left goes too."""
+    from engine.testing.server import roomy_folder
+
+    folder = roomy_folder() / f"tasker-run-{os.getpid()}"
+    for left in folder.parent.glob("tasker-run-*"):
+        if not _is_alive(left.name.rpartition("-")[2]):
+            shutil.rmtree(left, ignore_errors=True)
+    folder.mkdir(mode=0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _workers() -> int:

@@ -86,9 +86,16 @@ class Journal:
         self._bytes += len(line.message.encode()) + len((line.fields or "").encode())
         self._send(line)
 
+    def send_held(self) -> bool:
+        """Hand on the progress that came too soon after the last; False while it is still too soon."""
+        if time.monotonic() - self._sent_at < PROGRESS_SECONDS:
+            return False
+        self._is_held = False
+        self.send_progress()
+        return True
+
     def send_progress(self) -> None:
         """Hand the newest progress on, if it was not yet."""
-        self._is_held = False
         newest, self._newest = self._newest, None
         if newest is None or self._closed:
             return
@@ -178,4 +185,5 @@ def _send_held() -> None:
         while not _held.empty():
             journals.append(_held.get())
         for journal in journals:
-            journal.send_progress()
+            if not journal.send_held():
+                _held.put(journal)

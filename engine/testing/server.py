@@ -24,6 +24,8 @@ from engine.paths import migrations_folder
 # The server lives as long as one test run: it may lose everything in a crash.
 OPTIONS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "400"}
 
+ROOM = 4 << 30
+
 _numbers = itertools.count(1)
 
 
@@ -126,6 +128,13 @@ def _gate() -> Iterator[None]:
 
 
 def _root() -> Path:
-    root = Path(tempfile.gettempdir()) / f"tasker-tests-{os.getuid()}"
+    root = roomy_folder() / f"tasker-tests-{os.getuid()}"
     root.mkdir(mode=0o711, exist_ok=True)
     return root
+
+
+def roomy_folder() -> Path:
+    """Where tests keep their files: in memory where that has room, as a database is hundreds of small files and a disk may take half a second to make them."""
+    memory = Path("/dev/shm")
+    has_room = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).total >= ROOM
+    return memory if has_room else Path(tempfile.gettempdir())

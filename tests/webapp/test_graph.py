@@ -253,7 +253,7 @@ def dags(draw: st.DrawFn) -> Dag:
     return [f"step_{no}" for no in range(count)], parents
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(dags())
 def test_any_graph_is_readable(steps: Dag) -> None:
     assert_readable(graph.layout(*steps))

@@ -3076,7 +3076,7 @@ as $$
   select (p_step_id + 524288) >> 20, (((p_step_id + 524288) & 1048575) - 524288)::int
 $$;
 
--- source: functions/tasker_step_readiness.sql bcb55d8613fb
+-- source: functions/tasker_step_readiness.sql ee7fa6e23d67
 -- tasker_step_readiness: every step of a task with what it waits for, in words.
 --   returns one row per step in order, items before their map step, which they are parents of; waiting_for is empty once a step has ended     raises WF001 unknown task
 create or replace function tasker_step_readiness (p_task_id uuid)
@@ -3112,10 +3112,11 @@ begin
       from (select b.step_no, array_agg(f.name order by f.step_no) as names from blocked b join step f on f.step_no = b.failed_no group by 1) f
   ),
   parent as (
-    select s.step_no, count(*) filter (where o.state in (4, 7, 8))::int as satisfied,
+    select x.step_no, count(*) filter (where o.state in (4, 7, 8))::int as satisfied,
            (array_agg(o.name order by o.step_no) filter (where o.state not in (4, 7, 8)))[1:3] as open_names,
            count(*) filter (where o.state not in (4, 7, 8)) as open_count
-      from step s, unnest(s.parents) as x (step_no) join step o using (step_no) group by 1
+      -- apart, or a plan may look through all steps for the parents of each
+      from (select s.step_no, unnest(s.parents) as parent_no from step s offset 0) x join step o on o.step_no = x.parent_no group by 1
   ),
   item as (
     select s.map_no as step_no, count(*)::int as total, count(*) filter (where s.state in (4, 7, 8))::int as satisfied from step s where s.map_no is not null group by 1
