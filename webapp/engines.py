@@ -13,6 +13,7 @@ from engine import queries, standing
 from engine.rows import EngineRow, QueueRow, StandingStep
 from webapp.database import database
 from webapp.drawing import step_urls
+from webapp.glance import shared
 from webapp.htmx import asks_for_regions, page, regions
 
 STEPS_SHOWN = 6
@@ -61,6 +62,7 @@ def index() -> Response:
     return page("engines/index.html", **_seen())
 
 
+@shared
 def _seen() -> dict[str, Any]:
     rows = standing.queues(database())
     return {"engines": _engines(), "queues": _by_namespace(rows), "unserved": [row for row in rows if row.ready_count and not row.engine_count]}

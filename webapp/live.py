@@ -81,6 +81,7 @@ class Feed:
         self._closed = Event()
         self._outage = OutageLog(log, "live updates have no database")
         self.listening = Event()  # set while changes reach the streams
+        self.times_told = 0
 
     def open(self, task_id: str | None, pause: float = 0.0) -> Stream | None:
         """A new stream with at least `pause` seconds between messages, or None when there are as many as the server can carry."""
@@ -149,6 +150,7 @@ class Feed:
     def _tell(self, changed: set[str] | None) -> None:
         if changed is not None and not changed:
             return
+        self.times_told += 1  # before anybody asks for what changed
         with self._wanted:
             for stream in self._streams:
                 stream.tell(changed)
@@ -177,6 +179,12 @@ def feed_of(app: Flask) -> Feed:
 def _make_feed(app: Flask) -> Feed:
     opened = database()
     return Feed(opened.url, lambda cursor: queries.changes(opened, cursor), limit=app.config["LIVE_STREAM_LIMIT"])
+
+
+def times_told(app: Flask) -> int:
+    """How often live pages were told of changes: what was found before the last time may be old."""
+    feed: Feed | None = app.extensions["tasker_feed"]
+    return feed.times_told if feed else 0
 
 
 def close(app: Flask) -> None:

@@ -11,6 +11,7 @@ from engine import queries, standing
 from engine.errors import NotFound
 from engine.rows import TaskRow
 from webapp.database import database
+from webapp.glance import shared
 from webapp.htmx import asks_for_regions, page, regions
 from webapp.paces import paces
 from webapp.why import STUCK_WORDS, why_task
@@ -51,6 +52,7 @@ def index() -> Response:
     return page("overview/index.html", **_seen())
 
 
+@shared
 def _seen() -> dict[str, Any]:
     overview, stuck = queries.overview(database()), find_stuck()
     known = paces(overview.running, overview.failed, overview.recent, (each.task for each in stuck.shown))

@@ -131,6 +131,7 @@ def app(database_url: str, settings: Settings) -> Iterator[Flask]:
     """The dashboard on the test's database, with its form tokens in force as in production."""
     made = create_app(settings, database_url=database_url)
     made.config["TESTING"] = True
+    made.config["GLANCE_SECONDS"] = 0  # tests change the database behind the dashboard's back
     yield made
     live.close(made)
     database.close(made)

@@ -1,0 +1,109 @@
+"""An answer that many readers ask for at once is found once, and never hides what they know to have happened."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from engine.errors import DatabaseUnavailable
+from webapp.glance import Glance, shared
+from webapp.live import feed_of
+
+AN_HOUR = 3600.0
+
+
+@pytest.fixture
+def patient(app: Flask) -> Flask:
+    """A dashboard whose answers serve for an hour."""
+    app.config["GLANCE_SECONDS"] = AN_HOUR
+    return app
+
+
+def counted(answers: list[int]) -> Callable[[], int]:
+    def find() -> int:
+        answers.append(len(answers) + 1)
+        return answers[-1]
+
+    return find
+
+
+def test_readers_share_an_answer_until_it_is_old() -> None:
+    glance, find = Glance[int](), counted([])
+    assert [glance.answer(find, 1, AN_HOUR) for _ in range(3)] == [1, 1, 1]
+    assert [glance.answer(find, 1, 0) for _ in range(2)] == [2, 3]
+
+
+def test_an_answer_from_before_a_change_serves_nobody() -> None:
+    glance, find = Glance[int](), counted([])
+    assert [glance.answer(find, age, AN_HOUR) for age in (1, 1, 2, 2)] == [1, 1, 2, 2]
+
+
+def test_readers_of_one_moment_wait_for_one_to_find_it() -> None:
+    glance, begun, may_end, found = Glance[int](), threading.Event(), threading.Event(), []
+    answers: list[int] = []
+
+    def find() -> int:
+        begun.set()
+        assert may_end.wait(60)
+        return counted(answers)()
+
+    readers = [threading.Thread(target=lambda: found.append(glance.answer(find, 1, AN_HOUR))) for _ in range(8)]
+    for reader in readers:
+        reader.start()
+    assert begun.wait(60)
+    may_end.set()
+    for reader in readers:
+        reader.join()
+    assert (found, answers) == ([1] * 8, [1])
+
+
+def test_a_failure_is_shared_as_an_answer_is() -> None:
+    glance, times = Glance[int](), []
+
+    def find() -> int:
+        times.append(1)
+        raise DatabaseUnavailable("away")
+
+    for _ in range(3):
+        with pytest.raises(DatabaseUnavailable):
+            glance.answer(find, 1, AN_HOUR)
+    assert len(times) == 1
+
+
+def test_an_error_of_ours_is_not_kept() -> None:
+    glance, find = Glance[int](), counted([])
+    with pytest.raises(ZeroDivisionError):
+        glance.answer(lambda: 1 // 0, 1, AN_HOUR)
+    assert glance.answer(find, 1, AN_HOUR) == 1
+
+
+def test_each_question_has_its_own_answer(patient: Flask) -> None:
+    look = shared(lambda *names: list(names))
+    with patient.test_request_context("/"):
+        assert [look("a"), look("b"), look("a")] == [["a"], ["b"], ["a"]]
+
+
+def test_whoever_acted_sees_what_came_of_it(patient: Flask, client: FlaskClient, launch: Callable[..., str], post: Callable[..., object]) -> None:
+    task_id = launch()
+    assert pending_tasks(client) == "1"
+    launch()
+    assert pending_tasks(client) == "1"
+    post(f"/tasks/{task_id}/notes", note="seen")
+    assert pending_tasks(client) == "2"
+
+
+def test_a_live_page_sees_what_it_was_told_of(patient: Flask, client: FlaskClient, launch: Callable[..., str]) -> None:
+    assert pending_tasks(client) == "0"
+    launch()
+    with patient.app_context():
+        feed_of(patient)._tell(None)
+    assert pending_tasks(client) == "1"
+
+
+def pending_tasks(client: FlaskClient) -> str:
+    figure = client.get("/").text.split("<dt>Pending tasks</dt>")[1]
+    return figure.split("</a>")[0].rpartition(">")[2]
