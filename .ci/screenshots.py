@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from playwright.sync_api import sync_playwright
+
 from tests import find_chromium
 
 PICTURES = Path(__file__).resolve().parent.parent / "docs" / "pictures"

@@ -14,7 +14,7 @@ from webapp.critical_path import telling_path
 from webapp.drawing import Graph, step_urls, task_graph
 from webapp.expected import Expected, expected_end
 from webapp.filters import plural
-from webapp.step_table import AskedSteps, StepTable, parameters, row_urls, step_table
+from webapp.step_table import ALL_STEPS, AskedSteps, StepTable, parameters, row_urls, step_table
 from webapp.timeline import Timeline, timeline
 from webapp.why import why_step, why_task
 
@@ -123,7 +123,7 @@ def task_view(
     usual: UsualRow | None,
     now: datetime,
     children: tuple[TaskRow, ...] = (),
-    asked: AskedSteps = AskedSteps(),
+    asked: AskedSteps = ALL_STEPS,
 ) -> TaskView:
     """The view of a task as it is in `detail` at `now`, the database's time; `children` are the tasks that its steps submitted.
 

@@ -27,6 +27,9 @@ class AskedSteps:
     first: int = 0
 
 
+ALL_STEPS = AskedSteps()
+
+
 @dataclass(frozen=True, slots=True)
 class StateChoice:
     """A state that steps are in, how many, and the page that shows those alone."""
