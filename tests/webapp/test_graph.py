@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from webapp import graph
 from webapp.graph import GraphLayout, Node
+from webapp.graph.pictures import laid_out
 
 Dag = tuple[list[str], list[tuple[int, ...]]]
 
@@ -150,7 +151,7 @@ def test_parts_that_are_not_connected_stand_under_each_other() -> None:
 def test_the_same_steps_give_the_same_picture() -> None:
     names, parents = dag("a -> b c d -> e f -> g, c -> g, a -> f")
     first = graph.layout(names, parents)
-    graph._layout.cache_clear()
+    laid_out.cache_clear()
     assert graph.layout(tuple(names), tuple(parents)) == first
 
 
