@@ -9,12 +9,14 @@ from flask import Blueprint, Response, request
 from engine import queries, standing
 from engine.errors import NotFound
 from engine.rows import DefinitionRow, NamespaceRow, RecordRow, WorkflowRow
+from engine.schedules import schedules
 from webapp.database import database
 from webapp.diff_drawing import diff_graph
 from webapp.drawing import definition_graph
 from webapp.htmx import page
 from webapp.listing import recent_tasks
 from webapp.paces import paces
+from webapp.schedules import schedule_view
 from webapp.schema_table import schema_fields
 from webapp.version_diff import version_diff
 
@@ -46,11 +48,14 @@ def namespace(namespace: str) -> Response:
 
 @blueprint.get("/workflows/<namespace>/<name>")
 def show(namespace: str, name: str) -> Response:
-    """One workflow: its versions side by side, and its latest tasks."""
+    """One workflow: its versions side by side, its schedules, and its latest tasks."""
     found = _workflow(namespace, name)
     known = standing.records(database(), namespace=namespace, name=name)
     recent = recent_tasks(namespace, name, RECENT_TASKS)
-    return page("workflows/show.html", workflow=found, records=known, tasks=recent, paces=paces(recent), runs=standing.RECORD_RUNS)
+    by_itself = [schedule_view(row) for row in schedules(database(), namespace=namespace) if row.name == name]
+    return page(
+        "workflows/show.html", workflow=found, records=known, tasks=recent, paces=paces(recent), schedules=by_itself, runs=standing.RECORD_RUNS
+    )
 
 
 @blueprint.get("/workflows/<namespace>/<name>/diff")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -13,6 +14,8 @@ from flask.testing import FlaskClient
 from engine import standing, tasks
 from engine.db import Database
 from engine.definition import TaskDefinition
+from engine.schedules import add_schedule, pause_schedule
+from engine.timing import cron, every
 from webapp.schema_table import schema_fields
 
 Launch = Callable[..., str]
@@ -37,6 +40,17 @@ def test_a_workflow_shows_its_tasks(client: FlaskClient, launch: Callable[..., s
 
 
 @pytest.mark.usefixtures("definition_id")
+def test_a_workflow_shows_when_it_runs_by_itself(client: FlaskClient, db: Database, definition_id: int) -> None:
+    assert "Runs by itself" not in client.get("/workflows/shop/process_order").text
+    nightly = add_schedule(db, cron("30 2 * * *"), name="process_order", namespace="shop", context={"order_id": 7})
+    resting = add_schedule(db, every(timedelta(hours=6)), name="process_order", namespace="shop", context={"order_id": 8})
+    pause_schedule(db, resting.schedule_id, actor="ana")
+    page = client.get("/workflows/shop/process_order").text.split("Runs by itself")[1].split("</section>")[0]
+    assert f'<a href="/schedules#schedule-{nightly.schedule_id}">{nightly.timing.words()}</a>' in page
+    assert f'<a href="/schedules#schedule-{resting.schedule_id}">{resting.timing.words()}</a>' in page
+    assert (page.count(" in "), page.count('<span class="tag">paused</span>')) == (1, 1)
+
+
 def test_a_version_shows_graph_settings_and_input(client: FlaskClient) -> None:
     page = client.get("/workflows/shop/process_order/1.0.0").text
     assert page.count('class="node"') == 4
