@@ -39,7 +39,6 @@ def test_a_workflow_shows_its_tasks(client: FlaskClient, launch: Callable[..., s
     assert f'href="/tasks/{task_id}"' in client.get("/workflows/shop/process_order").text
 
 
-@pytest.mark.usefixtures("definition_id")
 def test_a_workflow_shows_when_it_runs_by_itself(client: FlaskClient, db: Database, definition_id: int) -> None:
     assert "Runs by itself" not in client.get("/workflows/shop/process_order").text
     nightly = add_schedule(db, cron("30 2 * * *"), name="process_order", namespace="shop", context={"order_id": 7})
@@ -51,6 +50,7 @@ def test_a_workflow_shows_when_it_runs_by_itself(client: FlaskClient, db: Databa
     assert (page.count(" in "), page.count('<span class="tag">paused</span>')) == (1, 1)
 
 
+@pytest.mark.usefixtures("definition_id")
 def test_a_version_shows_graph_settings_and_input(client: FlaskClient) -> None:
     page = client.get("/workflows/shop/process_order/1.0.0").text
     assert page.count('class="node"') == 4
