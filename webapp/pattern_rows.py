@@ -9,11 +9,14 @@ from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
+from engine.journal import LEVELS
 from engine.rows import (
     ActivityRow,
     DefinitionRow,
     EndedTask,
     EngineRow,
+    LinePage,
+    LineRow,
     OverviewRow,
     QueueRow,
     RecordRow,
@@ -40,6 +43,8 @@ from webapp.listing import TaskList
 from webapp.overview import Stuck, StuckTask
 from webapp.problems import ADVICE, TITLES
 from webapp.schedules import schedule_view
+from webapp.step_logs import LogView
+from webapp.step_table import AskedSteps
 from webapp.task_filter import read_filter
 from webapp.version_diff import version_diff
 from webapp.waiting import QUEUES
@@ -102,7 +107,10 @@ def _task_regions() -> Iterator[Specimen]:
     yield "Task", "What it is and what can be done", "tasks/_state.html", {"view": view}
     yield "Task", "Graph with every state", "tasks/_graph.html", {"view": view}
     yield "Task", "Steps in every state", "tasks/_steps.html", {"view": view}
+    yield "Task", "A long table of steps, its second page", "tasks/_steps.html", {"view": a_long_view()}
     yield "Task", "Activity", "tasks/_activity.html", {"view": view}
+    yield "Task", "Log with lines of every level", "steps/_lines.html", {"view": a_log(tuple(log_lines()))}
+    yield "Task", "Log, no line found", "steps/_lines.html", {"view": a_log((), {"level": "critical"})}
     yield "Task", "Note", "tasks/_note.html", {"view": view, "note": ""}
     yield "Task", "Error of a step", "steps/_error.html", {"error": ERROR}
     yield "Task", "JSON", "tasks/_context.html", {"view": view}
@@ -195,6 +203,26 @@ def a_view() -> TaskView:
         ActivityRow(_ago(40), None, None, "pending", None, None, "ana", None, None),
     ]
     return task_view(detail, moves, USUAL, _now())
+
+
+def a_long_view() -> TaskView:
+    """A task with more steps than its table shows at once."""
+    steps = tuple(step_row(no, f"shelf_{no}", "failed" if no == 207 else "completed", ()) for no in range(240))
+    task = task_row("running", step_count=len(steps), done_count=239, failed_count=1, started_at=_ago(30))
+    return task_view(TaskDetail(task, {}, None, None, None, 1, steps), [], USUAL, _now(), asked=AskedSteps(None, 200))
+
+
+def log_lines() -> Iterator[LineRow]:
+    """A line of each level, by two attempts, with and without fields."""
+    for no, level in enumerate(LEVELS, 1):
+        fields = {"amount": 40, "customer": {"id": 42}} if no % 2 else None
+        yield LineRow(no, "charge", 1 + no // 3, _ago(20 - no), level, "asks the gateway\nand waits for its answer" if no == 1 else "asks the gateway", fields)
+
+
+def a_log(lines: tuple[LineRow, ...], chosen: dict[str, Any] | None = None) -> LogView:
+    """A page of the log of a step's two attempts, with more before it."""
+    counts = {1: 1_000, 2: 3}
+    return LogView(task_row("running"), step_row(1, "charge", "running", ()), counts, None, None, LinePage(lines, lines[0].line_no if lines else None, None), chosen or {}, True)
 
 
 def template(no: int, name: str, parents: tuple[int, ...], **fields: Any) -> TemplateRow:
