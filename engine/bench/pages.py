@@ -11,6 +11,7 @@ import itertools
 import os
 import random
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -40,6 +41,7 @@ REST_SECONDS = (0.5, 1.5)
 OPEN_TASKS = 500
 EVENTS = 40
 WIDE_ROUNDS = 20
+USABLE_ROUNDS = 7
 
 Times = dict[str, list[float]]
 """Milliseconds by page."""
@@ -72,6 +74,7 @@ def _measure(db: Database) -> None:
             print(f"event to page: {_quantiles(_event_times(db, address))} ms")
         _wait_for_end(db, wide)
         print(f"task page of 1,001 steps: {_quantiles(_times(address, f'/tasks/{wide}', WIDE_ROUNDS))} ms in the server")
+        print(f"  until it can be used in Chromium: {_usable_words(f'{address}/tasks/{wide}')}")
         _print_weights(address, wide)
 
 
@@ -191,6 +194,28 @@ def _timed(address: str, path: str, link: HTTPConnection) -> float:
 def _times(address: str, path: str, rounds: int) -> list[float]:
     link = _link(address)
     return [_timed(address, path, link) for _ in range(rounds + 1)][1:]
+
+
+def _usable_words(url: str) -> str:
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError:
+        return "not measured, Playwright is not installed"
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+            return f"{_quantiles([_usable_time(browser, url) for _ in range(USABLE_ROUNDS)])} ms"
+    except Error as error:
+        return f"not measured, {error.message.splitlines()[0]}"
+
+
+def _usable_time(browser: Any, url: str) -> float:
+    """Milliseconds from the request until the page is there, its scripts have run and the browser has nothing more to do."""
+    page = browser.new_page()
+    page.goto(url)
+    spent = page.evaluate("new Promise(done => requestIdleCallback(() => done(performance.now())))")
+    page.close()
+    return float(spent)
 
 
 # ---- from the database to the page
