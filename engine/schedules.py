@@ -120,6 +120,16 @@ def schedule_row(db: Database, schedule_id: int) -> ScheduleRow:
     return _row(found[0])
 
 
+def schedule_namespace(db: Database, schedule_id: int) -> str | None:
+    """The namespace of a schedule; None when there is no such schedule."""
+    try:
+        known = _known(schedule_id)
+    except NotFound:
+        return None
+    found: str | None = db.value("select s.namespace from tasker_schedule s where s.schedule_id = %(schedule)s", {"schedule": known})
+    return found
+
+
 def _row(found: tuple[Any, ...]) -> ScheduleRow:
     *fields, recent = found
     made = tuple(ScheduledTask(task_id, state, datetime.fromisoformat(created_at)) for task_id, state, created_at in recent)

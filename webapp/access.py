@@ -1,0 +1,259 @@
+"""Who asks, and whether they may: the one place where a request of a page or of the API is let in or turned away.
+
+Pages know their reader by a session's cookie, the API by `Authorization: Bearer` and by nothing else. What a request is about is looked up
+by the parts of its address; the namespace is always that of the stored object. Who may not see a thing is answered as if there were none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, current_app, g, make_response, redirect, request, session, url_for
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
+
+from engine import accounts, audit, queries, schedules, tokens
+from engine.errors import NotFound
+from engine.permissions import Namespaces, Rights
+from webapp.database import database
+from webapp.routes import LOOPBACK, PUBLIC, SIGNED_IN, rule_of
+from webapp.security import csrf, from_this_machine
+
+API = "/api/"
+COOKIE, SECURE_COOKIE = "tasker_sign_in", "__Host-tasker_sign_in"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: by a session whose hash is `session`, or by the token `token`. With `half` the second factor is still to come."""
+
+    account_id: int
+    name: str
+    rights: Rights
+    session: bytes | None = None
+    token: str | None = None
+    half: bool = False
+
+
+class NotAllowed(Forbidden):
+    """The caller may see it, but not do this."""
+
+    description = "Your account may see this, but not do it. An administrator can give it the right."
+
+
+# ---- what views ask
+
+
+def require(permission: str, namespace: str | None) -> None:
+    """The caller has that right in that namespace; without a namespace, in at least one.
+
+    Raises `Unauthorized` when nobody is known, `NotAllowed` for who may see but not act, `NotFound` for who may not see.
+    """
+    _require(permission, namespace, f'there is no namespace "{namespace}"' if namespace else "there is nothing here")
+
+
+def require_task(permission: str, task_id: str) -> str:
+    """The namespace of the task, in which the caller has that right. Raises as `require`; a foreign task and none are answered alike."""
+    namespace, missing = queries.task_namespace(database(), task_id), queries.no_task(task_id)
+    if namespace is None:
+        known_caller()
+        raise NotFound(missing)
+    _require(permission, namespace, missing)
+    return namespace
+
+
+def require_schedule(permission: str, schedule_id: int) -> str:
+    """The namespace of the schedule, in which the caller has that right. Raises as `require_task`."""
+    namespace, missing = schedules.schedule_namespace(database(), schedule_id), f"there is no schedule {schedule_id}"
+    if namespace is None:
+        known_caller()
+        raise NotFound(missing)
+    _require(permission, namespace, missing)
+    return namespace
+
+
+def allowed_namespaces(permission: str) -> Namespaces:
+    """Where the caller has that right: in these namespaces, or in all when it is None."""
+    return known_caller().rights.namespaces(permission)
+
+
+def may(permission: str, namespace: str | None = None) -> bool:
+    """Whether a button is worth showing: templates and views ask. While the database cannot say, everything is shown."""
+    caller = g.get("caller")
+    return has_cookie() if caller is None else caller.rights.has(permission, namespace)
+
+
+def known_caller() -> Caller:
+    """Who asks. Raises `Unauthorized` when nobody is known, or the second factor is still to come."""
+    caller = caller_of_request()
+    if caller is None or caller.half:
+        raise Unauthorized("Sign in, or send a token that counts.", www_authenticate=WWWAuthenticate("bearer", {"realm": "tasker"}))
+    return caller
+
+
+def caller_of_request() -> Caller | None:
+    """Who asks, looked up once: by a token under /api, by a session everywhere else. Raises `DatabaseUnavailable`."""
+    if "caller" not in g:
+        g.caller = _by_token() if takes_tokens() else _by_session()
+    caller: Caller | None = g.caller
+    return caller
+
+
+def _require(permission: str, namespace: str | None, missing: str) -> None:
+    rights = known_caller().rights
+    if rights.has(permission, namespace):
+        return
+    note("denied", permission, namespace, request.path)
+    if rights.has(_seeing(permission), namespace):
+        raise NotAllowed
+    raise NotFound(missing)
+
+
+def _seeing(permission: str) -> str:
+    return f"{permission.rpartition(':')[0]}:show"
+
+
+def note(outcome: str, action: str, namespace: str | None = None, subject: str | None = None, reason: str | None = None) -> None:
+    """What the caller did, or was denied, is on record. Views that act call this once, after the act."""
+    audit.note(
+        database(), known_caller().name, action, outcome, namespace=namespace, subject=subject, reason=reason, address=request.remote_addr
+    )
+
+
+# ---- who asks
+
+
+def takes_tokens() -> bool:
+    """Whether this address is for programs; there a cookie counts for nothing."""
+    return request.path.startswith(API) or (request.endpoint is not None and rule_of(request.endpoint, {}) == LOOPBACK)
+
+
+def _by_token() -> Caller | None:
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() != "bearer":
+        return None
+    found = tokens.bearer(database(), token.strip())
+    return None if found is None else Caller(found.account_id, found.name, found.rights, token=found.token_id)
+
+
+def _by_session() -> Caller | None:
+    secret = _secret()
+    if not secret:
+        return None
+    digest = accounts.digest(secret)
+    found = accounts.signed_in(database(), digest)
+    return None if found is None else Caller(found.account_id, found.name, found.rights, session=digest, half=found.half)
+
+
+def _cookie_name() -> str:
+    return SECURE_COOKIE if request.is_secure else COOKIE
+
+
+def _secret() -> str:
+    return request.cookies.get(_cookie_name(), "")
+
+
+def has_cookie() -> bool:
+    """Whether the browser holds a session's cookie, whatever it is worth."""
+    return bool(_secret())
+
+
+def keep_cookie(response: Response, secret: str) -> None:
+    """The browser is the owner of that session; its form tokens and notices of before are void."""
+    name = _cookie_name()
+    response.set_cookie(name, secret, httponly=True, secure=request.is_secure, samesite="Lax", path="/")
+    session.clear()
+    session["of"] = _tag(secret)
+
+
+def drop_cookie(response: Response) -> None:
+    """The browser holds no session any more."""
+    response.delete_cookie(_cookie_name(), httponly=True, secure=request.is_secure, samesite="Lax", path="/")
+    session.clear()
+
+
+# ---- the guard
+
+
+def init_app(app: Flask) -> None:
+    """Every request is held to the table of routes; form tokens are checked behind it."""
+    app.before_request(_bind_forms)
+    app.before_request(_guard)
+    csrf.init_app(app)
+    app.context_processor(lambda: {"may": may, "caller": g.get("caller"), "shows_sections": g.get("caller") is not None or has_cookie()})
+
+
+def _bind_forms() -> None:
+    """A form token is good for the session it was made in: another reader in the same browser begins anew."""
+    if request.endpoint == "static" or takes_tokens():
+        return
+    tag = _tag(_secret()) if has_cookie() else ""
+    if session.get("of", "") != tag:
+        session.clear()
+        if tag:
+            session["of"] = tag
+
+
+def _tag(secret: str) -> str:
+    return accounts.digest(secret).hex()[:16]
+
+
+def _guard() -> Response | None:
+    """Let the request in, or answer it."""
+    arguments = request.view_args or {}
+    rule = rule_of(request.endpoint, arguments) if request.endpoint else SIGNED_IN
+    if rule == PUBLIC or (rule == LOOPBACK and from_this_machine()):
+        return None
+    try:
+        caller = known_caller()
+    except Unauthorized:
+        return _challenge()
+    if rule == LOOPBACK:
+        require("tasker.metrics:index", None)
+    elif rule is None and not request.path.startswith(API):
+        raise NotAllowed
+    elif rule is not None and rule != SIGNED_IN and caller:
+        _require_of_address(rule, arguments)
+    return None
+
+
+def _require_of_address(permission: str, arguments: dict[str, object]) -> None:
+    if "task_id" in arguments:
+        require_task(permission, str(arguments["task_id"]))
+    elif "schedule_id" in arguments:
+        require_schedule(permission, int(str(arguments["schedule_id"])))
+    else:
+        namespace = arguments.get("namespace")
+        require(permission, None if namespace is None else str(namespace))
+
+
+def _challenge() -> Response | None:
+    """Pages lead to the way in and back; programs and streams are told."""
+    if takes_tokens() or request.method not in ("GET", "HEAD") or "text/event-stream" in request.headers.get("Accept", "") or request.endpoint == "live.live":
+        raise Unauthorized("Sign in, or send a token that counts.", www_authenticate=WWWAuthenticate("bearer", {"realm": "tasker"}))
+    caller = g.get("caller")
+    where = url_for("signing_in.second_factor" if caller and caller.half else "signing_in.form", next=_wanted())
+    if request.headers.get("HX-Request") == "true":
+        answer = make_response("", 401)
+        answer.headers["HX-Redirect"] = where
+        return answer
+    return make_response(redirect(where, code=303))
+
+
+def _wanted() -> str | None:
+    wanted = request.full_path.removesuffix("?")
+    return None if wanted == "/" else wanted
+
+
+def own_page(wanted: str) -> str:
+    """`wanted` when it is the path of one of our pages, else the overview."""
+    parts = urlsplit(wanted if wanted.isprintable() and "\\" not in wanted else "/")
+    if parts.scheme or parts.netloc or not parts.path.startswith("/") or parts.path.startswith("//"):
+        return "/"
+    try:
+        endpoint, _ = current_app.url_map.bind("").match(parts.path, method="GET")
+    except HTTPException:
+        return "/"
+    return "/" if endpoint in ("static", "signing_in.form") else wanted
+
