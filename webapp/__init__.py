@@ -12,6 +12,7 @@ from jinja2 import StrictUndefined
 
 from engine.settings import Settings
 from webapp import (
+    access,
     appearance,
     compression,
     database,
@@ -29,12 +30,16 @@ from webapp import (
     problems,
     schedules,
     security,
+    signing_in,
     steps,
     tasks,
     tracebacks,
     waiting,
     why,
     workflows,
+)
+from webapp import (
+    settings as settings_pages,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +61,8 @@ BLUEPRINTS = (
     appearance.blueprint,
     health.blueprint,
     patterns.blueprint,
+    signing_in.blueprint,
+    settings_pages.blueprint,
 )
 
 
@@ -71,7 +78,7 @@ def create_app(
     app = Flask(__name__)
     _configure(app, settings, database_url or settings.database_url)
     app.extensions["tasker_registry"] = registry
-    for part in (compression, database, models, security, filters, json_blocks, tracebacks, why, htmx, problems, live):
+    for part in (compression, database, models, security, access, filters, json_blocks, tracebacks, why, htmx, problems, live):
         part.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

@@ -173,6 +173,12 @@ def drop_cookie(response: Response) -> None:
     session.clear()
 
 
+def shows_sections() -> bool:
+    """Whether a page says where else one could go: to who is signed in, or was before the database went away."""
+    caller = g.get("caller")
+    return not caller.half if caller is not None else "caller" not in g and has_cookie()
+
+
 # ---- the guard
 
 
@@ -181,7 +187,7 @@ def init_app(app: Flask) -> None:
     app.before_request(_bind_forms)
     app.before_request(_guard)
     csrf.init_app(app)
-    app.context_processor(lambda: {"may": may, "caller": g.get("caller"), "shows_sections": g.get("caller") is not None or has_cookie()})
+    app.context_processor(lambda: {"may": may, "caller": g.get("caller"), "shows_sections": shows_sections()})
 
 
 def _bind_forms() -> None:
