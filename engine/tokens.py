@@ -34,6 +34,11 @@ class TokenRow:
     revoked_at: datetime | None
     expired: bool
 
+    @property
+    def words(self) -> str:
+        """Whether it counts."""
+        return "revoked" if self.revoked_at else "expired" if self.expired else "counts"
+
 
 @dataclass(frozen=True, slots=True)
 class Bearer:

@@ -6,19 +6,25 @@ by the parts of its address; the namespace is always that of the stored object. 
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 from flask import Flask, Response, current_app, g, make_response, redirect, request, session, url_for
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 
 from engine import accounts, audit, queries, schedules, tokens
-from engine.errors import NotFound
+from engine.errors import NotFound, TaskerError
 from engine.permissions import Namespaces, Rights
 from webapp.database import database
 from webapp.routes import LOOPBACK, PUBLIC, SIGNED_IN, rule_of
 from webapp.security import csrf, from_this_machine
+
+log = logging.getLogger(__name__)
 
 API = "/api/"
 COOKIE, SECURE_COOKIE = "tasker_sign_in", "__Host-tasker_sign_in"
@@ -78,6 +84,12 @@ def allowed_namespaces(permission: str) -> Namespaces:
     return known_caller().rights.namespaces(permission)
 
 
+def hide_foreign(task_id: str | None) -> str | None:
+    """The id of a task that the caller may see, or None."""
+    namespace = queries.task_namespace(database(), task_id) if task_id else None
+    return task_id if namespace and may("tasker.task:show", namespace) else None
+
+
 def may(permission: str, namespace: str | None = None) -> bool:
     """Whether a button is worth showing: templates and views ask. While the database cannot say, everything is shown."""
     caller = g.get("caller")
@@ -101,6 +113,7 @@ def caller_of_request() -> Caller | None:
 
 
 def _require(permission: str, namespace: str | None, missing: str) -> None:
+    g.asked = permission, namespace
     rights = known_caller().rights
     if rights.has(permission, namespace):
         return
@@ -114,14 +127,50 @@ def _seeing(permission: str) -> str:
     return f"{permission.rpartition(':')[0]}:show"
 
 
-def note(outcome: str, action: str, namespace: str | None = None, subject: str | None = None, reason: str | None = None) -> None:
-    """What the caller did, or was denied, is on record. Views that act call this once, after the act."""
-    audit.note(
-        database(), known_caller().name, action, outcome, namespace=namespace, subject=subject, reason=reason, address=request.remote_addr
-    )
+def note(
+    outcome: str,
+    action: str,
+    namespace: str | None = None,
+    subject: str | None = None,
+    reason: str | None = None,
+    detail: dict[str, Any] | None = None,
+) -> None:
+    """What the caller did, or was denied, is on record. Views that act call this once, after the act, which stands even if this fails."""
+    given: dict[str, Any] = {"namespace": namespace, "subject": subject, "reason": reason, "detail": detail, "address": request.remote_addr}
+    try:
+        audit.note(database(), known_caller().name, action, outcome, **given)
+    except (TaskerError, psycopg.Error) as error:
+        log.error("not on record: %s %s by %s: %s", action, outcome, known_caller().name, error)
+
+
+def note_act(outcome: str, reason: str | None = None) -> None:
+    """The act that the address stands for is on record, with what it was done to."""
+    permission, namespace = g.asked
+    note(outcome, permission, namespace, _subject(request.view_args or {}), reason, {"act": str(request.endpoint).rpartition(".")[2]})
+
+
+def _subject(arguments: dict[str, Any]) -> str:
+    if "task_id" in arguments:
+        step = f" step {arguments['step_name']}" if "step_name" in arguments else ""
+        return f"task {arguments['task_id']}{step}"
+    return " ".join(f"{name.removesuffix('_id')} {value}" for name, value in arguments.items() if name != "namespace")
 
 
 # ---- who asks
+
+
+def still_the_same() -> Callable[[], bool]:
+    """Tells later, outside of this request, whether its caller is still signed in and has the same rights; true while the database cannot say."""
+    caller, opened, token = known_caller(), database(), _token()
+
+    def look() -> bool:
+        try:
+            found = accounts.signed_in(opened, caller.session) if caller.session else tokens.bearer(opened, token)
+        except (TaskerError, psycopg.Error):
+            return True
+        return found is not None and found.rights == caller.rights
+
+    return look
 
 
 def takes_tokens() -> bool:
@@ -130,11 +179,14 @@ def takes_tokens() -> bool:
 
 
 def _by_token() -> Caller | None:
-    kind, _, token = request.headers.get("Authorization", "").partition(" ")
-    if kind.lower() != "bearer":
-        return None
-    found = tokens.bearer(database(), token.strip())
+    token = _token()
+    found = tokens.bearer(database(), token) if token else None
     return None if found is None else Caller(found.account_id, found.name, found.rights, token=found.token_id)
+
+
+def _token() -> str:
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
 
 
 def _by_session() -> Caller | None:

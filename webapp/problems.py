@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from flask import Flask, Response, make_response, render_template, request
 from flask_wtf.csrf import CSRFError
+from psycopg.errors import UndefinedFunction, UndefinedTable
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, InternalServerError
@@ -48,7 +49,8 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(WrongState, lambda error: problem(409, str(error)))
     for unreachable in (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout):
         app.register_error_handler(unreachable, _unavailable)
-    app.register_error_handler(ProgrammingError, _not_prepared)
+    for unprepared in (ProgrammingError, UndefinedTable, UndefinedFunction):
+        app.register_error_handler(unprepared, _not_prepared)
 
 
 def problem(status: int, detail: str = "") -> Response:

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, request
 from engine import queries, standing
 from engine.errors import NotFound
 from engine.rows import DefinitionRow, NamespaceRow, RecordRow, WorkflowRow
+from webapp.access import allowed_namespaces
 from webapp.database import database
 from webapp.diff_drawing import diff_graph
 from webapp.drawing import definition_graph
@@ -29,10 +30,11 @@ blueprint = Blueprint("workflows", __name__)
 @blueprint.get("/workflows")
 def index() -> Response:
     """All namespaces; the workflows of each are listed as long as there are few namespaces."""
-    namespaces = queries.namespaces(database())
+    here = allowed_namespaces("tasker.workflow:index")
+    namespaces = queries.namespaces(database(), only=here)
     opened = namespaces if len(namespaces) <= NAMESPACES_OPENED else []
     found = {each.name: queries.workflows(database(), each.name) for each in opened}
-    known = _newest_records(standing.records(database(), runs=CATALOGUE_RUNS)) if opened else {}
+    known = _newest_records(standing.records(database(), runs=CATALOGUE_RUNS, namespaces=here)) if opened else {}
     return page("workflows/index.html", namespaces=namespaces, workflows=found, records=known, runs=CATALOGUE_RUNS)
 
 

@@ -12,16 +12,16 @@ import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from signed_in import Reader, cookie_of
 from werkzeug.test import TestResponse
 
-from engine import accounts, tasks
+from engine import tasks
 from engine.db import Database
 from engine.definition import TaskDefinition
-from engine.errors import DatabaseUnavailable
 from engine.handlers import Workflow
 from engine.requests import TaskRequest
 from engine.settings import Settings
-from webapp import access, create_app, database, live
+from webapp import create_app, database, live
 
 SCHEMA = {
     "type": "object",
@@ -122,32 +122,8 @@ class HandEngine:
         return found[0] if found else None
 
 
-class Reader(FlaskClient):
-    """A browser in which the administrator `dashboard` is signed in. `FlaskClient(app)` is one in which nobody is."""
-
-    has_signed_in = False
-
-    def open(self, *arguments: Any, **options: Any) -> TestResponse:
-        if not self.has_signed_in:
-            self.has_signed_in = True
-            self.set_cookie(access.COOKIE, session_of(self.application, "dashboard"))
-        return super().open(*arguments, **options)
-
-
-def session_of(app: Flask, name: str, role: str = "admin", namespace: str | None = None) -> str:
-    """The secret of a new session of that account, which is made if need be; of no worth where there is no database."""
-    try:
-        with app.app_context():
-            db = database.database()
-            known = next((each.account_id for each in accounts.accounts(db) if each.name == name), None)
-            account_id = known or accounts.create_account(db, name, role=role, namespace=namespace, actor="tests")
-            return accounts.begin_session(db, account_id, method="tests")
-    except (DatabaseUnavailable, psycopg.Error):
-        return "nobody"
-
-
 @pytest.fixture(autouse=True)
-def signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def _signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one place where the tests of pages sign in: every client of every application is a Reader."""
     monkeypatch.setattr(Flask, "test_client_class", Reader)
 
@@ -174,6 +150,12 @@ def app(database_url: str, settings: Settings) -> Iterator[Flask]:
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
+
+
+@pytest.fixture
+def cookie(app: Flask) -> dict[str, str]:
+    """What a browser sends in which `dashboard` is signed in, for requests by hand."""
+    return cookie_of(app.config["DATABASE_URL"])
 
 
 @pytest.fixture
