@@ -227,6 +227,16 @@ def check_credentials(db: Database, name: str, password: str, address: str) -> t
     return account_id, has_second_factor
 
 
+def check_password_of(db: Database, account_id: int, password: str, address: str) -> None:
+    """Who is signed in typed the password again. Raises `Denied`, `TooManyTries`."""
+    name, kept = db.rows("select a.name, a.password_hash from tasker_account a where a.account_id = %(id)s", {"id": account_id})[0]
+    number = _begin(db, name, address)
+    if not passwords.is_right(kept, password):
+        _end(db, number, "failed", name, "password")
+        raise Denied("this is not your present password")
+    _end(db, number, "half", name, "password")
+
+
 def check_second_factor(db: Database, account_id: int, code: str, address: str) -> None:
     """The code is the one of now, or of half a minute ago, and had not been used. Raises `Denied`, `TooManyTries`."""
     name, secret = db.rows("select a.name, a.totp_secret from tasker_account a where a.account_id = %(id)s", {"id": account_id})[0]

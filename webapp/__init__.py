@@ -14,6 +14,7 @@ from engine.settings import Settings
 from webapp import (
     access,
     appearance,
+    auditing,
     compression,
     database,
     engines,
@@ -63,6 +64,7 @@ BLUEPRINTS = (
     patterns.blueprint,
     signing_in.blueprint,
     settings_pages.blueprint,
+    auditing.blueprint,
 )
 
 
