@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import psycopg
@@ -44,3 +45,10 @@ class Reader(FlaskClient):
             self.has_signed_in = True
             self.set_cookie(COOKIE, session_of(self.application.config["DATABASE_URL"]))
         return super().open(*arguments, **options)
+
+
+def token_of(page: str) -> str:
+    """The form token on a page."""
+    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    assert found, "the page has no form token"
+    return found[1]

@@ -306,8 +306,8 @@ def _wanted() -> str | None:
 
 def own_page(wanted: str) -> str:
     """`wanted` when it is the path of one of our pages, else the overview."""
-    parts = urlsplit(wanted if wanted.isprintable() and "\\" not in wanted else "/")
-    if parts.scheme or parts.netloc or not parts.path.startswith("/") or parts.path.startswith("//"):
+    parts = urlsplit(wanted)
+    if not wanted.isprintable() or "\\" in wanted or parts.scheme or parts.netloc or not parts.path.startswith("/") or parts.path.startswith("//"):
         return "/"
     try:
         endpoint, _ = current_app.url_map.bind("").match(parts.path, method="GET")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from signed_in import Reader, cookie_of
+from signed_in import Reader, cookie_of, token_of
 from werkzeug.test import TestResponse
 
 from engine import tasks
@@ -207,10 +206,3 @@ def post(client: FlaskClient) -> Post:
         return client.post(path, data={"csrf_token": token, **fields}, headers=headers)
 
     return send
-
-
-def token_of(page: str) -> str:
-    """The form token on a page."""
-    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
-    assert found, "the page has no form token"
-    return found[1]

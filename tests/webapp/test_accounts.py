@@ -9,18 +9,25 @@ from typing import Any
 import psycopg
 import pyotp
 import pytest
-from conftest import token_of
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from psycopg import conninfo
+from signed_in import token_of
 from werkzeug.test import TestResponse
 
-from engine import accounts, audit, tokens
+from engine import accounts, audit, passwords, tokens
 from engine.db import Database
 from webapp import database
 from webapp.access import COOKIE, SECURE_COOKIE, own_page
 
 PASSWORD = "four grey horses at noon"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is costly on purpose is not what is tested here; tests/engine/test_passwords.py has that."""
+    monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 @pytest.fixture
