@@ -13,6 +13,7 @@ from engine import json_text
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
 from engine.journal import level_number
+from engine.permissions import Namespaces
 from engine.rows import (
     ActivityRow,
     AttemptRow,
@@ -50,6 +51,16 @@ _TASK_COLUMNS: LiteralString = """
 """
 
 
+def within(column: LiteralString, namespaces: Namespaces) -> LiteralString:
+    """The end of a condition that leaves definitions of these namespaces; they are given to the query as `allowed` (see `allowed`)."""
+    return "" if namespaces is None else f" and {column} = any(array(select a.definition_id from tasker_definition a where a.namespace = any(%(allowed)s)))"
+
+
+def allowed(namespaces: Namespaces) -> dict[str, Any]:
+    """The parameter that `within` needs."""
+    return {} if namespaces is None else {"allowed": sorted(namespaces)}
+
+
 # one walk through the open and one through the failed tasks for everybody: each is short, and no plan can count them by definition in less
 TALLIES: LiteralString = """
   open as materialized (
@@ -61,21 +72,26 @@ TALLIES: LiteralString = """
 """
 
 
-def namespaces(db: Database) -> list[NamespaceRow]:
-    """Every namespace by name, with counts; open and failed tasks are counted up to 100,001 in all."""
-    found = db.rows(f"""
+def namespaces(db: Database, *, only: Namespaces = None) -> list[NamespaceRow]:
+    """Every namespace by name, or `only` these, with counts; open and failed tasks are counted up to 100,001 in all."""
+    found = db.rows(
+        f"""
         with {TALLIES}
         select n.namespace, n.description, count(distinct d.name), count(d.definition_id), coalesce(sum(open.number), 0)::int, coalesce(sum(failed.number), 0)::int,
                (select r.retention from tasker_retentions r where r.namespace = n.namespace)
           from tasker_namespace n left join tasker_definition d using (namespace) left join open using (definition_id) left join failed using (definition_id)
+         {"" if only is None else "where n.namespace = any(%(allowed)s)"}
          group by n.namespace, n.description order by n.namespace collate "C"
-    """)
+        """,
+        allowed(only),
+    )
     return [NamespaceRow(*row) for row in found]
 
 
-def namespace_names(db: Database) -> list[str]:
-    """The name of every namespace, in order."""
-    return [row[0] for row in db.rows('select n.namespace from tasker_namespace n order by n.namespace collate "C"')]
+def namespace_names(db: Database, *, only: Namespaces = None) -> list[str]:
+    """The name of every namespace, or of `only` these, in order."""
+    query: LiteralString = 'select n.namespace from tasker_namespace n where %(allowed)s::text[] is null or n.namespace = any(%(allowed)s) order by n.namespace collate "C"'
+    return [row[0] for row in db.rows(query, {"allowed": None, **allowed(only)})]
 
 
 def workflows(db: Database, namespace: str) -> list[WorkflowRow]:
@@ -135,8 +151,9 @@ def tasks(
     created_to: datetime | None = None,
     cursor: str | None = None,
     limit: int = 50,
+    namespaces: Namespaces = None,
 ) -> TaskPage:
-    """Tasks, newest first, that match every given filter; the next page starts at `next_cursor`.
+    """Tasks, newest first, that match every given filter and are in one of `namespaces`; the next page starts at `next_cursor`.
 
     Raises `RequestError` for a state that does not exist or a cursor that is not one of ours.
     """
@@ -155,7 +172,7 @@ def tasks(
            and (%(tag)s::text is null or t.tags <> '{{}}' and t.tags @> array[%(tag)s::text])
            and (%(created_from)s::timestamptz is null or t.created_at >= %(created_from)s)
            and (%(created_to)s::timestamptz is null or t.created_at < %(created_to)s)
-           and (%(before)s::bigint is null or t.task_no < %(before)s)
+           and (%(before)s::bigint is null or t.task_no < %(before)s){within("t.definition_id", namespaces)}
          order by t.task_no desc limit %(limit)s
         """,
         {
@@ -170,6 +187,7 @@ def tasks(
             "created_to": created_to,
             "before": _read_cursor(cursor),
             "limit": limit + 1,
+            **allowed(namespaces),
         },
     )
     more = _write_cursor(found[limit - 1][-1]) if len(found) > limit else None
@@ -186,7 +204,7 @@ def task(db: Database, task_id: str, *, items: int | None = None, item: str | No
         {"id": known_id(task_id)},
     )
     if not found:
-        raise NotFound(_no_task(task_id))
+        raise NotFound(no_task(task_id))
     columns = found[0]
     steps = _steps(db, task_id, columns[-1], items=items, item=item)
     context, reason, source_system, cancel_requested_at, parent_id, parent_step, definition_id = columns[18:]
@@ -194,11 +212,11 @@ def task(db: Database, task_id: str, *, items: int | None = None, item: str | No
     return TaskDetail(_task_row(columns[:18]), context, reason, source_system, cancel_requested_at, definition_id, steps, *parent)
 
 
-def children(db: Database, task_id: str, *, limit: int = 50) -> tuple[TaskRow, ...]:
+def children(db: Database, task_id: str, *, limit: int = 50, namespaces: Namespaces = None) -> tuple[TaskRow, ...]:
     """The tasks that the task's steps have submitted, the oldest first."""
     found = db.rows(
-        f"select {_TASK_COLUMNS} from tasker_tasks t where t.parent_task_id = %(id)s order by t.task_no limit %(limit)s",
-        {"id": known_id(task_id), "limit": limit},
+        f"select {_TASK_COLUMNS} from tasker_tasks t where t.parent_task_id = %(id)s{within('t.definition_id', namespaces)} order by t.task_no limit %(limit)s",
+        {"id": known_id(task_id), "limit": limit, **allowed(namespaces)},
     )
     return tuple(_task_row(row) for row in found)
 
@@ -207,8 +225,15 @@ def task_row(db: Database, task_id: str) -> TaskRow:
     """A task without its steps. Raises `NotFound`."""
     found = db.rows(f"select {_TASK_COLUMNS} from tasker_tasks t where t.task_id = %(id)s", {"id": known_id(task_id)})
     if not found:
-        raise NotFound(_no_task(task_id))
+        raise NotFound(no_task(task_id))
     return _task_row(found[0])
+
+
+def task_namespace(db: Database, task_id: str) -> str | None:
+    """The namespace of a task; None when there is no such task."""
+    query: LiteralString = "select d.namespace from tasker_task t join tasker_definition d using (definition_id) where t.task_id = %(id)s"
+    found: str | None = db.value(query, {"id": known_id(task_id)})
+    return found
 
 
 def outcome(db: Database, task_id: str) -> dict[str, Any]:
@@ -410,57 +435,77 @@ def key_holder(db: Database, namespace: str, name: str, key: str) -> TaskRow | N
     return _task_row(found[0]) if found else None
 
 
-def engines(db: Database) -> list[EngineRow]:
-    """Every engine seen within the last hour, the living first."""
-    found = db.rows("""
+def engines(db: Database, *, namespaces: Namespaces = None) -> list[EngineRow]:
+    """Every engine seen within the last hour, the living first, with what it serves of these namespaces."""
+    found = db.rows(
+        f"""
         select w.worker_id, w.name, w.runner, w.concurrency, w.started_at, w.seen_at, w.lease_until > tasker_clock(), w.draining,
-               array(select d.namespace || '/' || d.name || '@' || d.version from tasker_definition d where d.definition_id = any(w.definitions)
+               array(select d.namespace || '/' || d.name || '@' || d.version from tasker_definition d where d.definition_id = any(w.definitions){within("d.definition_id", namespaces)}
                       order by d.namespace, d.name, d.version_rank collate "C")
           from tasker_worker w order by w.lease_until > tasker_clock() desc, w.worker_id
-    """)
+        """,
+        allowed(namespaces),
+    )
     return [EngineRow(*(*row[:8], tuple(row[8]))) for row in found]
 
 
-def overview(db: Database) -> OverviewRow:
-    """What runs, what waits, what failed, at one glance."""
-    counts = dict(db.rows("""
-        select tasker_state_name(x.state), x.number from (select o.state, count(*) as number from tasker_task o where o.finished_at is null group by 1) x
+def overview(db: Database, *, namespaces: Namespaces = None) -> OverviewRow:
+    """What runs, what waits, what failed, at one glance; of these namespaces alone where some are given."""
+    of_task, of_step, given = within("definition_id", namespaces), within("k.definition_id", namespaces), allowed(namespaces)
+    of_delayed: LiteralString = "" if namespaces is None else f"d join tasker_task using (task_no) where true{of_task}"
+    counts = dict(
+        db.rows(
+            f"""
+        select tasker_state_name(x.state), x.number
+          from (select o.state, count(*) as number from tasker_task o where o.finished_at is null{of_task} group by 1) x
         union all
-        select 'failed', count(*) from (select from tasker_task t where t.failed_count > 0 and t.state = 5 limit 10001) f
+        select 'failed', count(*) from (select from tasker_task t where t.failed_count > 0 and t.state = 5{of_task} limit 10001) f
         union all
         select tasker_state_name(f.state), f.number
-          from (select l.state, count(*) as number from (select t.state, t.finished_at from tasker_task t order by t.task_no desc limit 10001) l
+          from (select l.state, count(*) as number from (select t.state, t.finished_at from tasker_task t where true{of_task} order by t.task_no desc limit 10001) l
                  where l.finished_at is not null and l.state <> 5 group by 1) f
         union all
-        select 'looked at', count(*) from (select from tasker_task limit 10001) f
-    """))
+        select 'looked at', count(*) from (select from tasker_task where true{of_task} limit 10001) f
+            """,
+            given,
+        )
+    )
     is_large = counts.pop("looked at") == COUNT_CAP
-    queues = db.rows("""
-        select (select count(*) from (select from tasker_ready where definition_id > 0 limit 10001) r), (select count(*) from (select from tasker_delayed limit 10001) d),
+    queues = db.rows(
+        f"""
+        select (select count(*) from (select from tasker_ready where definition_id > 0{of_task} limit 10001) r), (select count(*) from (select from tasker_delayed {of_delayed} limit 10001) d),
                (select count(*) from (select distinct c.worker_id, held.task_no, held.step_no from tasker_claim c, unnest(c.task_nos, c.step_nos) as held (task_no, step_no)
                                        limit 10001) c
                  cross join lateral (select from tasker_step k
-                                      where k.task_no = c.task_no and k.step_no = c.step_no and k.state = 2 and k.worker_id = c.worker_id offset 0) s),
-               (select r.rank + t.priority * interval '1 minute' from (select q.rank, q.task_no from tasker_ready q where q.definition_id > 0 order by q.rank limit 1) r
+                                      where k.task_no = c.task_no and k.step_no = c.step_no and k.state = 2 and k.worker_id = c.worker_id{of_step} offset 0) s),
+               (select r.rank + t.priority * interval '1 minute' from (select q.rank, q.task_no from tasker_ready q where q.definition_id > 0{of_task} order by q.rank limit 1) r
                   join tasker_task t using (task_no)),
                (select count(*) from tasker_worker w where w.lease_until > tasker_clock())
-    """)[0]
-    lists = (tasks(db, state="running", limit=10).items, tasks(db, state="failed", limit=10).items, tasks(db, limit=10).items)
-    return OverviewRow(*(counts, *queues, *lists, is_large))
+        """,
+        given,
+    )[0]
+    running, failed, latest = (tasks(db, state=state, limit=10, namespaces=namespaces).items for state in ("running", "failed", None))
+    return OverviewRow(*(counts, *queues, running, failed, latest, is_large))
 
 
 def changes(db: Database, cursor: int | None) -> tuple[int, set[str]]:
-    """Ids of the tasks that changed since `cursor`, and the next cursor; None starts now.
+    """Ids of the tasks that changed since `cursor`, and the next cursor; see `changed_tasks`."""
+    newest, found = changed_tasks(db, cursor)
+    return newest, set(found)
+
+
+def changed_tasks(db: Database, cursor: int | None) -> tuple[int, dict[str, str]]:
+    """The tasks that changed since `cursor`, each id with its namespace, and the next cursor; None starts now.
 
     The cursor is a transaction number below which everything is decided, so a late commit is never missed; a task may be named twice.
     A new task has moved nothing yet: the latest ones are known by the number of the transaction that wrote them, of which a row keeps 32 bits.
     """
     newest: int = db.value("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
     if cursor is None or newest <= cursor:
-        return newest, set()
+        return newest, {}
     found = db.rows(
         """
-        select distinct t.task_id
+        select distinct t.task_id, d.namespace
           from (select h.task_no from tasker_history h where h.xid >= %(cursor)s and h.xid < %(newest)s
                 union all
                 select l.task_no from tasker_log l where l.xid >= %(cursor)s and l.xid < %(newest)s
@@ -470,11 +515,11 @@ def changes(db: Database, cursor: int | None) -> tuple[int, set[str]]:
                 select n.task_no from (select t.task_no, t.xmin::text::bigint - %(newest)s %% 4294967296 as since from tasker_task t order by t.task_no desc limit 1000) n
                  where n.since - 4294967296 * round(n.since / 4294967296.0) >= %(cursor)s - %(newest)s::bigint
                    and n.since - 4294967296 * round(n.since / 4294967296.0) < 0) h
-          join tasker_task t using (task_no) limit 5000
+          join tasker_task t using (task_no) join tasker_definition d using (definition_id) limit 5000
         """,
         {"cursor": cursor, "newest": newest},
     )
-    return newest, {str(row[0]) for row in found}
+    return newest, {str(task_id): namespace for task_id, namespace in found}
 
 
 def _no_definition(db: Database, namespace: str, name: str, version: str | None) -> str:
@@ -588,7 +633,8 @@ def _plain_error(error: dict[str, Any] | None) -> dict[str, Any] | None:
     return {"type": error.get("type"), "message": error.get("message"), "code": error.get("code")} if error else None
 
 
-def _no_task(task_id: str) -> str:
+def no_task(task_id: str) -> str:
+    """What is said of a task that there is not."""
     return f"there is no task {task_id}; it may have been dropped after its retention"
 
 

@@ -15,6 +15,7 @@ from typing import Any, LiteralString
 from engine import json_text, queries, tasks
 from engine.db import Database
 from engine.errors import DatabaseUnavailable, KeyReused, NotFound, Problem, RequestError, TaskerError
+from engine.permissions import Namespaces
 from engine.requests import TaskRequest, checked_context
 from engine.rows import ScheduledTask, ScheduleRow
 from engine.timing import POLICIES, Policy, Timing, plan
@@ -102,13 +103,13 @@ _COLUMNS: LiteralString = """
 """
 
 
-def schedules(db: Database, *, namespace: str | None = None) -> list[ScheduleRow]:
-    """Every schedule, or those of a namespace, by workflow; at most MAX_LISTED."""
+def schedules(db: Database, *, namespace: str | None = None, namespaces: Namespaces = None) -> list[ScheduleRow]:
+    """Every schedule, or those of a namespace or of `namespaces`, by workflow; at most MAX_LISTED."""
     query: LiteralString = f"""
         select {_COLUMNS} from tasker_schedule s
-         where %(namespace)s::text is null or s.namespace = %(namespace)s
+         where (%(namespace)s::text is null or s.namespace = %(namespace)s) and (%(allowed)s::text[] is null or s.namespace = any(%(allowed)s))
          order by s.namespace collate "C", s.name collate "C", s.schedule_id limit %(limit)s"""
-    return [_row(found) for found in db.rows(query, {"namespace": namespace, "limit": MAX_LISTED})]
+    return [_row(found) for found in db.rows(query, {"namespace": namespace, "limit": MAX_LISTED, "allowed": None, **queries.allowed(namespaces)})]
 
 
 def schedule_row(db: Database, schedule_id: int) -> ScheduleRow:
@@ -118,6 +119,16 @@ def schedule_row(db: Database, schedule_id: int) -> ScheduleRow:
     if not found:
         raise NotFound(f"there is no schedule {schedule_id}")
     return _row(found[0])
+
+
+def schedule_namespace(db: Database, schedule_id: int) -> str | None:
+    """The namespace of a schedule; None when there is no such schedule."""
+    try:
+        known = _known(schedule_id)
+    except NotFound:
+        return None
+    found: str | None = db.value("select s.namespace from tasker_schedule s where s.schedule_id = %(schedule)s", {"schedule": known})
+    return found
 
 
 def _row(found: tuple[Any, ...]) -> ScheduleRow:

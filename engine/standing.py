@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, LiteralString
 
 from engine.db import Database
-from engine.queries import FEWEST_RUNS, TALLIES, USUAL_RUNS
+from engine.permissions import Namespaces
+from engine.queries import FEWEST_RUNS, TALLIES, USUAL_RUNS, allowed, within
 from engine.rows import EndedTask, QueueRow, RecordRow, StandingStep, UsualRow
 
 OPEN_LOOKED_AT = 10_000
@@ -31,10 +32,10 @@ _TOOK: LiteralString = """
 """
 
 
-def stuck_tasks(db: Database) -> dict[str, list[int]]:
-    """The numbers of the open tasks that are stuck, the oldest first, each under one reason of `STUCK`."""
+def stuck_tasks(db: Database, *, namespaces: Namespaces = None) -> dict[str, list[int]]:
+    """The numbers of the open tasks of these namespaces that are stuck, the oldest first, each under one reason of `STUCK`."""
     # put together here and not by the planner, which cannot know how many there are of each and would compare every one with every other
-    looked, unserved, waiting = _open_tasks(db), _unserved_tasks(db), _waiting_tasks(db)
+    looked, unserved, waiting = _open_tasks(db, namespaces), _unserved_tasks(db), _waiting_tasks(db)
     late_after = _late_after(db, {definition for _, definition, *_, running_for in looked if running_for is not None})
     found: dict[str, list[int]] = {reason: [] for reason in STUCK}
     for task_no, definition, blocked, paused, running_for in looked:
@@ -51,12 +52,12 @@ def stuck_tasks(db: Database) -> dict[str, list[int]]:
     return {reason: numbers for reason, numbers in found.items() if numbers}
 
 
-def _open_tasks(db: Database) -> list[tuple[Any, ...]]:
-    query: LiteralString = """
+def _open_tasks(db: Database, namespaces: Namespaces) -> list[tuple[Any, ...]]:
+    query: LiteralString = f"""
         select t.task_no, t.definition_id, t.failed_count > 0, t.paused, extract(epoch from tasker_clock() - t.started_at)::float8
-          from tasker_task t where t.finished_at is null order by t.task_no limit %(looked)s
+          from tasker_task t where t.finished_at is null{within("t.definition_id", namespaces)} order by t.task_no limit %(looked)s
     """
-    return db.rows(query, {"looked": OPEN_LOOKED_AT})
+    return db.rows(query, {"looked": OPEN_LOOKED_AT, **allowed(namespaces)})
 
 
 def _unserved_tasks(db: Database) -> set[int]:
@@ -117,7 +118,9 @@ def usuals(db: Database, versions: Iterable[tuple[str, str, str]]) -> dict[tuple
     return {row[:3]: UsualRow(*row[3:]) for row in found}
 
 
-def records(db: Database, *, namespace: str | None = None, name: str | None = None, runs: int = RECORD_RUNS) -> list[RecordRow]:
+def records(
+    db: Database, *, namespace: str | None = None, name: str | None = None, runs: int = RECORD_RUNS, namespaces: Namespaces = None
+) -> list[RecordRow]:
     """How versions fared, by namespace and name, the newest version first: every one of the workflow `name`, or the one of each workflow that a launch takes.
 
     Over the newest `runs` ended tasks of each, looked for among twice as many tasks; open and failed tasks are counted up to 100,001 in all.
@@ -128,7 +131,7 @@ def records(db: Database, *, namespace: str | None = None, name: str | None = No
         select d.namespace, d.name, d.version, d.step_count, d.created_at, d.description, ended.number, ended.completed, ended.failed, ended.median, ended.p95,
                ended.first_at, ended.strip, coalesce(open.number, 0)::int, coalesce(failed.number, 0)::int
           from (select k.*, row_number() over (partition by k.namespace, k.name order by k.prerelease, k.version_rank collate "C" desc) as place from tasker_definition k
-                 where (%(namespace)s::text is null or k.namespace = %(namespace)s) and (%(name)s::text is null or k.name = %(name)s)) d
+                 where (%(namespace)s::text is null or k.namespace = %(namespace)s) and (%(name)s::text is null or k.name = %(name)s){within("k.definition_id", namespaces)}) d
           left join open using (definition_id) left join failed using (definition_id)
          cross join lateral (
            select count(*)::int as number, (count(*) filter (where e.state in (4, 8)))::int as completed, (count(*) filter (where e.state = 5))::int as failed,
@@ -140,7 +143,7 @@ def records(db: Database, *, namespace: str | None = None, name: str | None = No
          where %(name)s::text is not null or d.place = 1
          order by d.namespace collate "C", d.name collate "C", d.version_rank collate "C" desc
         """,
-        {"namespace": namespace, "name": name, "strip": STRIP_RUNS, "runs": runs, "looked": 2 * runs},
+        {"namespace": namespace, "name": name, "strip": STRIP_RUNS, "runs": runs, "looked": 2 * runs, **allowed(namespaces)},
     )
     return [_record(row) for row in found]
 
@@ -150,10 +153,10 @@ def _record(row: tuple[Any, ...]) -> RecordRow:
     return RecordRow(*(*row[:12], marks, *row[13:]))
 
 
-def queues(db: Database) -> list[QueueRow]:
+def queues(db: Database, *, namespaces: Namespaces = None) -> list[QueueRow]:
     """What waits and runs of every version of which anything does, those that no engine serves first; ready steps are counted up to QUEUE_LOOKED_AT."""
     found = db.rows(
-        """
+        f"""
         with line as materialized (
           select q.definition_id, count(*) as number, min(q.rank) as head
             from (select r.definition_id, r.rank from tasker_ready r where r.definition_id > 0 order by r.rank, r.ready_no limit %(looked)s) q group by 1
@@ -176,10 +179,10 @@ def queues(db: Database) -> list[QueueRow]:
           left join line using (definition_id) left join later using (definition_id) left join hand using (definition_id)
           left join lateral (select r.rank + t.priority * interval '1 minute' as since from tasker_ready r join tasker_task t using (task_no)
                               where r.rank = line.head and r.definition_id = d.definition_id order by r.ready_no limit 1) first on true
-         where line.number > 0 or later.number > 0 or hand.number > 0
+         where (line.number > 0 or later.number > 0 or hand.number > 0){within("d.definition_id", namespaces)}
          order by serving.number > 0, d.namespace collate "C", d.name collate "C", d.version_rank collate "C" desc
         """,
-        {"looked": QUEUE_LOOKED_AT},
+        {"looked": QUEUE_LOOKED_AT, **allowed(namespaces)},
     )
     return [QueueRow(*row) for row in found]
 
@@ -194,62 +197,63 @@ _NAMED: LiteralString = """
 """
 
 
-def running_steps(db: Database, *, limit: int, per_engine: int | None = None) -> list[StandingStep]:
-    """The steps that engines have in hand, the longest running first: `limit` of them, or `per_engine` of each engine."""
+def running_steps(db: Database, *, limit: int, per_engine: int | None = None, namespaces: Namespaces = None) -> list[StandingStep]:
+    """The steps of these namespaces that engines have in hand, the longest running first: `limit` of them, or `per_engine` of each engine."""
     found = db.rows(
         f"""
         select {_STEP_COLUMNS}, s.started_at, null::timestamptz, w.worker_id, w.name, true
           from (select h.*, row_number() over (partition by h.worker_id order by h.started_at, h.task_no, h.step_no) as place
                   from (select distinct c.worker_id, held.task_no, held.step_no from tasker_claim c, unnest(c.task_nos, c.step_nos) as held (task_no, step_no)) c
                  cross join lateral (select k.* from tasker_step k
-                                      where k.task_no = c.task_no and k.step_no = c.step_no and k.state = 2 and k.worker_id = c.worker_id offset 0) h) s
+                                      where k.task_no = c.task_no and k.step_no = c.step_no and k.state = 2 and k.worker_id = c.worker_id{within("k.definition_id", namespaces)} offset 0) h) s
           {_NAMED} join tasker_worker w on w.worker_id = s.worker_id
          where %(per)s::int is null or s.place <= %(per)s
          order by s.started_at, s.task_no, s.step_no limit %(limit)s
         """,
-        {"limit": limit, "per": per_engine},
+        {"limit": limit, "per": per_engine, **allowed(namespaces)},
     )
     return [StandingStep(str(row[0]), *row[1:]) for row in found]
 
 
-def running_counts(db: Database) -> dict[int, int]:
-    """How many steps each engine has in hand, by its number."""
-    query: LiteralString = """
+def running_counts(db: Database, *, namespaces: Namespaces = None) -> dict[int, int]:
+    """How many steps of these namespaces each engine has in hand, by its number."""
+    query: LiteralString = f"""
         select c.worker_id, count(*)::int
           from (select distinct w.worker_id, held.task_no, held.step_no from tasker_claim w, unnest(w.task_nos, w.step_nos) as held (task_no, step_no)) c
          cross join lateral (select from tasker_step k
-                              where k.task_no = c.task_no and k.step_no = c.step_no and k.state = 2 and k.worker_id = c.worker_id offset 0) s
+                              where k.task_no = c.task_no and k.step_no = c.step_no and k.state = 2 and k.worker_id = c.worker_id{within("k.definition_id", namespaces)} offset 0) s
          group by 1
     """
-    return dict(db.rows(query))
+    return dict(db.rows(query, allowed(namespaces)))
 
 
-def ready_steps(db: Database, *, limit: int) -> list[StandingStep]:
-    """The steps that wait for an engine, the first in line first; `served` tells whether any engine has their handler."""
+def ready_steps(db: Database, *, limit: int, namespaces: Namespaces = None) -> list[StandingStep]:
+    """The steps of these namespaces that wait for an engine, the first in line first; `served` tells whether any engine has their handler."""
     found = db.rows(
         f"""
         select {_STEP_COLUMNS}, q.rank + t.priority * interval '1 minute', null::timestamptz, null::int, null,
                exists (select from tasker_worker w where w.lease_until > tasker_clock() and not w.draining and s.definition_id = any(w.definitions))
-          from (select r.task_no, r.step_no, r.rank, r.ready_no from tasker_ready r where r.definition_id > 0 order by r.rank, r.ready_no limit %(limit)s) q
+          from (select r.task_no, r.step_no, r.rank, r.ready_no from tasker_ready r where r.definition_id > 0{within("r.definition_id", namespaces)} order by r.rank, r.ready_no limit %(limit)s) q
          cross join lateral (select k.* from tasker_step k where k.task_no = q.task_no and k.step_no = q.step_no offset 0) s
           {_NAMED}
          order by q.rank, q.ready_no
         """,
-        {"limit": limit},
+        {"limit": limit, **allowed(namespaces)},
     )
     return [StandingStep(str(row[0]), *row[1:]) for row in found]
 
 
-def delayed_steps(db: Database, *, limit: int) -> list[StandingStep]:
-    """The steps that wait for their time, the next first: a retry's, or the start of a task that was launched for later."""
+def delayed_steps(db: Database, *, limit: int, namespaces: Namespaces = None) -> list[StandingStep]:
+    """The steps of these namespaces that wait for their time, the next first: a retry's, or the start of a task that was launched for later."""
+    of_delayed: LiteralString = "" if namespaces is None else f"join tasker_task o using (task_no) where true{within('o.definition_id', namespaces)}"
     found = db.rows(
         f"""
         select {_STEP_COLUMNS}, null::timestamptz, q.run_at, null::int, null, true
-          from (select r.task_no, r.step_no, r.run_at from tasker_delayed r order by r.run_at, r.task_no, r.step_no limit %(limit)s) q
+          from (select r.task_no, r.step_no, r.run_at from tasker_delayed r {of_delayed} order by r.run_at, r.task_no, r.step_no limit %(limit)s) q
          cross join lateral (select k.* from tasker_step k where k.task_no = q.task_no and k.step_no = q.step_no offset 0) s
           {_NAMED}
          order by q.run_at, q.task_no, q.step_no
         """,
-        {"limit": limit},
+        {"limit": limit, **allowed(namespaces)},
     )
     return [StandingStep(str(row[0]), *row[1:]) for row in found]

@@ -12,7 +12,9 @@ from jinja2 import StrictUndefined
 
 from engine.settings import Settings
 from webapp import (
+    access,
     appearance,
+    auditing,
     compression,
     database,
     engines,
@@ -30,12 +32,16 @@ from webapp import (
     problems,
     schedules,
     security,
+    signing_in,
     steps,
     tasks,
     tracebacks,
     waiting,
     why,
     workflows,
+)
+from webapp import (
+    settings as settings_pages,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +63,9 @@ BLUEPRINTS = (
     appearance.blueprint,
     health.blueprint,
     patterns.blueprint,
+    signing_in.blueprint,
+    settings_pages.blueprint,
+    auditing.blueprint,
 )
 
 
@@ -72,7 +81,7 @@ def create_app(
     app = Flask(__name__)
     _configure(app, settings, database_url or settings.database_url)
     app.extensions["tasker_registry"] = registry
-    for part in (compression, database, models, security, filters, json_blocks, tracebacks, why, htmx, problems, live, glance):
+    for part in (compression, database, models, security, access, filters, json_blocks, tracebacks, why, htmx, problems, live, glance):
         part.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

@@ -1,4 +1,4 @@
-"""What the pages of a task and of a step are given: the engine's rows, and which actions are offered now. Decided without a database."""
+"""What the pages of a task and of a step are given: the engine's rows, and which actions are offered to this reader now. Decided without a database."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from flask import url_for
 
 from engine.rows import ActivityRow, LinePage, MoveRow, StepDetail, StepRow, TaskDetail, TaskRow, UsualRow
 from engine.states import FINAL_TASK, StepState, TaskState
+from webapp.access import may
 from webapp.critical_path import telling_path
 from webapp.drawing import Graph, step_urls, task_graph
 from webapp.expected import Expected, expected_end
@@ -22,6 +23,7 @@ CLOSED_TASKS = FINAL_TASK - {TaskState.FAILED}
 TABLE_ONLY_ABOVE = 2_000
 ITEMS_SHOWN = 20  # of a map step, in the table of its task
 ITEMS_PER_PAGE = 50
+RIGHTS = {"Retry": "retry", "Cancel": "cancel"}  # what a button needs; the others change the task or step
 RETRYABLE = frozenset({StepState.FAILED, StepState.RETRYING})
 RESOLVABLE = frozenset({StepState.PENDING, StepState.READY, StepState.RETRYING, StepState.FAILED})
 CANCELLABLE = frozenset({StepState.PENDING, StepState.READY, StepState.RUNNING, StepState.RETRYING})
@@ -188,7 +190,7 @@ def step_view(
         children=tuple(each for each in steps if each.name in step.children),
         why=why_step(step),
         actions=step_actions(task, step),
-        can_retry_downstream=step.state not in CANCELLABLE and step.item_of is None and task.state != TaskState.CANCELLED,
+        can_retry_downstream=may("tasker.step:retry", task.namespace) and step.state not in CANCELLABLE and step.item_of is None and task.state != TaskState.CANCELLED,
         is_open=task.state not in CLOSED_TASKS,
         items=items,
         first_item=first_item,
@@ -199,7 +201,7 @@ def step_view(
 
 def task_actions(task: TaskRow, *, stopping: bool) -> tuple[Action, ...]:
     """What can be done to the whole task now; one that is `stopping` was asked to."""
-    actions = []
+    actions: list[Action] = []
     if task.failed_count and task.state not in CLOSED_TASKS:
         hint = f"Run {plural(task.failed_count, 'failed step')} again; what is done stays done"
         actions.append(Action("Retry", url_for("tasks.retry", task_id=task.task_id), hint, _preview_url(task, "retry")))
@@ -209,7 +211,7 @@ def task_actions(task: TaskRow, *, stopping: bool) -> tuple[Action, ...]:
         actions.append(Action("Pause", _preview_url(task, "pause"), "Running steps may end, nothing else starts"))
     if task.state not in FINAL_TASK:
         actions.append(Action("Cancel", _preview_url(task, "cancellation"), "Stop the task; running steps are asked to end"))
-    return tuple(actions)
+    return _allowed(actions, "task", task)
 
 
 def step_actions(task: TaskRow, step: StepRow) -> tuple[Action, ...]:
@@ -224,7 +226,12 @@ def step_actions(task: TaskRow, step: StepRow) -> tuple[Action, ...]:
         ("Cancel", "cancellation", CANCELLABLE, "Stop this step and what waits for it"),
     )
     actions += [Action(verb, _preview_url(task, noun, step), hint) for verb, noun, states, hint in offered if _may(task, step, states)]
-    return tuple(actions)
+    return _allowed(actions, "step", task)
+
+
+def _allowed(actions: Sequence[Action], resource: str, task: TaskRow) -> tuple[Action, ...]:
+    """Those that the reader may do."""
+    return tuple(each for each in actions if may(f"tasker.{resource}:{RIGHTS.get(each.verb, 'update')}", task.namespace))
 
 
 def _preview_url(task: TaskRow, noun: str, step: StepRow | None = None) -> str:

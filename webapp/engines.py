@@ -10,7 +10,9 @@ from typing import Any
 from flask import Blueprint, Response
 
 from engine import queries, standing
+from engine.permissions import Namespaces
 from engine.rows import EngineRow, QueueRow, StandingStep
+from webapp.access import allowed_namespaces
 from webapp.database import database
 from webapp.drawing import step_urls
 from webapp.glance import shared
@@ -64,14 +66,18 @@ def index() -> Response:
 
 @shared
 def _seen() -> dict[str, Any]:
-    rows = standing.queues(database())
+    rows = standing.queues(database(), namespaces=_here())
     return {"engines": _engines(), "queues": _by_namespace(rows), "unserved": [row for row in rows if row.ready_count and not row.engine_count]}
 
 
 def _engines() -> list[EngineView]:
-    counts = standing.running_counts(database())
-    steps = standing.running_steps(database(), limit=STEPS_READ, per_engine=STEPS_SHOWN)
-    return [EngineView(row, _with_urls(steps, row.worker_id), counts.get(row.worker_id, 0)) for row in queries.engines(database())]
+    counts = standing.running_counts(database(), namespaces=_here())
+    steps = standing.running_steps(database(), limit=STEPS_READ, per_engine=STEPS_SHOWN, namespaces=_here())
+    return [EngineView(row, _with_urls(steps, row.worker_id), counts.get(row.worker_id, 0)) for row in queries.engines(database(), namespaces=_here())]
+
+
+def _here() -> Namespaces:
+    return allowed_namespaces("tasker.metrics:index")
 
 
 def _with_urls(steps: Sequence[StandingStep], worker_id: int) -> tuple[tuple[StandingStep, str], ...]:

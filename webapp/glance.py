@@ -1,4 +1,7 @@
-"""What many readers look at together is found once: an answer serves everybody for a second, unless something was changed here or told to live pages since."""
+"""What many readers look at together is found once: an answer serves all who may see the same for a second, unless something was changed here since.
+
+It is also found anew when live pages were told of a change.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from flask import Flask, Response, current_app, request
 
 from engine.errors import DatabaseUnavailable, TaskerError
+from webapp.access import known_caller
 from webapp.database import CALL_SECONDS
 from webapp.live import times_told
 
@@ -68,12 +72,13 @@ def _note_act(response: Response) -> Response:
 
 
 def shared(find: Callable[P, T]) -> Callable[P, T]:
-    """The same function, whose answer all readers of this process share for a moment. Its arguments tell one question from another."""
+    """The same function, whose answer readers with the same rights share for a moment. Its arguments tell one question from another."""
 
     @wraps(find)
     def look(*args: P.args, **kwargs: P.kwargs) -> T:
         glances: dict[Hashable, Glance[Any]] = current_app.extensions["tasker_glances"]
-        glance: Glance[T] = glances.setdefault((find.__module__, find.__name__, args, tuple(sorted(kwargs.items()))), Glance())
+        question = (find.__module__, find.__name__, known_caller().rights.key, args, tuple(sorted(kwargs.items())))
+        glance: Glance[T] = glances.setdefault(question, Glance())
         age = (current_app.extensions["tasker_acts"], times_told(current_app))
         return glance.answer(lambda: find(*args, **kwargs), age, current_app.config["GLANCE_SECONDS"])
 

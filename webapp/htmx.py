@@ -10,6 +10,7 @@ from flask import Flask, Response, flash, get_flashed_messages, make_response, r
 from markupsafe import Markup
 
 from engine.errors import WrongState
+from webapp.access import note_act
 from webapp.filters import sentence
 
 MAX_REASON = 2_000
@@ -76,7 +77,9 @@ def answer(act: Callable[[], object], *, said: str, location: str, show: Show) -
     try:
         act()
     except WrongState as error:
+        note_act("refused", given_reason())
         return show(409, Notice("refused", sentence(error)))
+    note_act("done", given_reason())
     return show(200, Notice("done", said)) if asks_for_regions() else done(said, location)
 
 

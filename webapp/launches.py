@@ -15,6 +15,7 @@ from engine import presets, queries, tasks
 from engine.errors import KeyReused, NotFound, RequestError
 from engine.requests import TaskRequest
 from engine.rows import DefinitionRow, TaskRow
+from webapp.access import note, require, require_task
 from webapp.commands import Command, command_line, curl, python_code
 from webapp.database import database
 from webapp.filters import sentence
@@ -96,6 +97,7 @@ def _earlier_context(definition: DefinitionRow, options: dict[str, str]) -> dict
         return presets.preset_context(database(), definition.namespace, definition.name, preset)
     if not task_id:
         return None
+    require_task("tasker.task:show", task_id)
     earlier = queries.task(database(), task_id)
     options["tags"] = options["tags"] or ", ".join(earlier.task.tags)
     options["priority"] = options["priority"] or str(earlier.task.priority or "")
@@ -169,19 +171,28 @@ def _written(state: Launch) -> Response:
 def _kept(state: Launch) -> Response:
     """The form again; what it holds is a preset now, complete or not."""
     definition = state.definition
+    require("tasker.workflow:update", definition.namespace)
     try:
         given = state.form.context()
         presets.keep_preset(database(), definition.namespace, definition.name, state.preset, given, actor=actor())
+        _note_preset(state, "keep")
     except RequestError as error:
         return _page(_objected(state, error), 422)
     return _page(state, 200, Notice("done", f'Kept as the preset "{state.preset}".'))
 
 
+def _note_preset(state: Launch, act: str) -> None:
+    definition = state.definition
+    note("done", "tasker.workflow:update", definition.namespace, f"preset {state.preset} of {definition.namespace}/{definition.name}", detail={"act": act})
+
+
 def _removed(state: Launch) -> Response:
     """The form again, without the preset it was filled from."""
     definition = state.definition
+    require("tasker.workflow:update", definition.namespace)
     try:
         presets.remove_preset(database(), definition.namespace, definition.name, state.preset)
+        _note_preset(state, "remove")
     except NotFound as error:
         return _page(state, 404, Notice("refused", sentence(error)))
     return _page(replace(state, preset=""), 200, Notice("done", f'The preset "{state.preset}" is removed.'))
@@ -199,7 +210,9 @@ def _made(state: Launch) -> Response:
         return _page(_objected(state, error), 422)
     except KeyReused as error:
         return _page(state, 409, Notice("refused", sentence(error))) if key else _changed_since(state)
-    if not is_new:
+    if is_new:
+        note("done", "tasker.task:create", state.definition.namespace, f"task {task_id}", wanted.reason, {"act": "launch"})
+    else:
         flash(f"{'The idempotency key was used' if key else 'This form was sent'} before: this is the task it made. Nothing new was launched.", "refused")
     return _go_to(url_for("tasks.show", task_id=task_id))
 

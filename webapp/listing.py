@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from engine import standing
 from engine.rows import TaskRow
 from engine.states import SATISFYING, TASK_CODES, TaskState
+from webapp.access import allowed_namespaces
 from webapp.database import database
 from webapp.models import Definition, Step, StoredTask, Task, db
 from webapp.task_filter import MAX_TASK_NO, AskedFilter, ContextValue, TaskFilter
@@ -66,7 +67,7 @@ def with_known_names(asked: AskedFilter) -> AskedFilter:
     problems = dict(asked.problems)
     for key, word in (("namespace", "namespace"), ("name", "workflow"), ("version", "version")):
         wanted = getattr(asked.chosen, key)
-        if wanted and not db.session.scalar(select(Definition.definition_id).where(getattr(Definition, key) == wanted).limit(1)):
+        if wanted and not db.session.scalar(select(Definition.definition_id).where(getattr(Definition, key) == wanted, *_allowed()).limit(1)):
             problems[key] = f"No {word} is called “{wanted}”."
     return replace(asked, problems=problems)
 
@@ -137,12 +138,18 @@ class _Search:
     def _of_definitions(self, conditions: list[ColumnElement[bool]], limit: int, offset: int) -> Select[Any]:
         """The newest tasks; where the filter names a workflow, those of each of its versions, which one index has in order."""
         newest = select(StoredTask.task_no).where(*conditions).order_by(StoredTask.task_no.desc()).limit(limit).offset(offset)
-        named = [getattr(Definition, key) == wanted for key in ("namespace", "name", "version") if (wanted := getattr(self._chosen, key))]
+        named = [*_allowed(), *(getattr(Definition, key) == wanted for key in ("namespace", "name", "version") if (wanted := getattr(self._chosen, key)))]
         if not named:
             return newest
         definitions = select(Definition.definition_id).where(*named).subquery()
         each = newest.where(StoredTask.definition_id == definitions.c.definition_id).lateral()
         return select(each.c.task_no).select_from(definitions.join(each, true()))
+
+
+def _allowed() -> list[ColumnElement[bool]]:
+    """What keeps a list to the namespaces that its reader may see."""
+    here = allowed_namespaces("tasker.task:index")
+    return [] if here is None else [Definition.namespace.in_(sorted(here))]
 
 
 def _served_conditions(chosen: TaskFilter) -> list[ColumnElement[bool]]:
@@ -194,7 +201,7 @@ def _number_at(at: datetime) -> int | None:
 
 
 def _stuck_numbers(reason: str) -> list[int]:
-    found = standing.stuck_tasks(database())
+    found = standing.stuck_tasks(database(), namespaces=allowed_namespaces("tasker.task:index"))
     return [number for each, numbers in found.items() if reason in ("any", each) for number in numbers]
 
 
@@ -227,7 +234,9 @@ def _rows(numbers: Sequence[int]) -> dict[int, TaskRow]:
     """The tasks of these numbers in this order; one that is gone is left out."""
     if not numbers:
         return {}
-    found = {task.task_no: task for task in db.session.scalars(select(Task).where(Task.task_no.in_(numbers)))}
+    here = allowed_namespaces("tasker.task:index")
+    foreign = [] if here is None else [Task.namespace.in_(sorted(here))]
+    found = {task.task_no: task for task in db.session.scalars(select(Task).where(Task.task_no.in_(numbers), *foreign))}
     done = _done_counts(list(found.values()))
     return {number: _row(found[number], done) for number in numbers if number in found}
 

@@ -1,6 +1,6 @@
 """Live pages: one LISTEN connection per process hears that something changed and tells every open stream which tasks did.
 
-A stream holds a thread of the web server but no database connection. A page that gets no stream polls instead.
+A stream holds a thread of the web server but no database connection; at every heartbeat it looks whether its reader may still follow it. A page that gets no stream polls instead.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from flask import Blueprint, Flask, Response, current_app, request
 from engine import queries
 from engine.db import NEWS_CHANNEL, OutageLog, connect
 from engine.errors import TaskerError
+from engine.permissions import Namespaces
+from webapp.access import allowed_namespaces, require_task, still_the_same
 from webapp.database import CALL_SECONDS, database
 from webapp.problems import problem
 
@@ -34,23 +36,31 @@ RETRY_AFTER_SECONDS = 10
 log = logging.getLogger(__name__)
 blueprint = Blueprint("live", __name__)
 
-Changes = Callable[[Any], tuple[Any, set[str]]]
+Changes = Callable[[Any], tuple[Any, dict[str, str]]]
+"""What changed since a cursor: the tasks with their namespaces, and the next cursor."""
+Look = Callable[[], bool]
+"""Whether the reader of a stream may still follow it."""
 
 
 class Stream:
-    """One open page: it waits for one task, or for all of them."""
+    """One open page: it waits for one task, or for all of the namespaces that its reader may see."""
 
-    def __init__(self, task_id: str | None, pause: float = 0.0) -> None:
-        self.task_id, self.pause = task_id, pause
+    def __init__(self, task_id: str | None, pause: float = 0.0, namespaces: Namespaces = None, look: Look = lambda: True) -> None:
+        self.task_id, self.pause, self._namespaces, self._look = task_id, pause, namespaces, look
         self._stale = Event()
         # The page was rendered before the stream began; whatever changed in between is told at once.
         self._stale.set()
         self._closed = Event()
 
-    def tell(self, changed: set[str] | None) -> None:
+    def tell(self, changed: dict[str, str] | None) -> None:
         """Mark the page as stale when its task is among the changed; None means that anything may have changed."""
-        if changed is None or self.task_id is None or self.task_id in changed:
+        if changed is None or self._concerns(changed):
             self._stale.set()
+
+    def _concerns(self, changed: dict[str, str]) -> bool:
+        if self.task_id is not None:
+            return self.task_id in changed
+        return self._namespaces is None or not self._namespaces.isdisjoint(changed.values())
 
     def close(self) -> None:
         """End the stream at once."""
@@ -60,9 +70,14 @@ class Stream:
     def messages(self, heartbeat: float, lifetime: float) -> Iterator[str]:
         """The text of the stream until it is closed or its time is over; a comment whenever nothing happened for long."""
         ends_at = time.monotonic() + lifetime
+        looked_at = time.monotonic()
         yield "retry: 2000\n\n"
         while not self._closed.is_set() and time.monotonic() < ends_at:
             told = self._stale.wait(min(heartbeat, max(ends_at - time.monotonic(), 0.01)))
+            if time.monotonic() - looked_at >= heartbeat:
+                looked_at = time.monotonic()
+                if not self._look():
+                    return
             if self._closed.is_set():
                 return
             self._stale.clear()
@@ -83,12 +98,12 @@ class Feed:
         self.listening = Event()  # set while changes reach the streams
         self.times_told = 0
 
-    def open(self, task_id: str | None, pause: float = 0.0) -> Stream | None:
+    def open(self, task_id: str | None, pause: float = 0.0, namespaces: Namespaces = None, look: Look = lambda: True) -> Stream | None:
         """A new stream with at least `pause` seconds between messages, or None when there are as many as the server can carry."""
         with self._wanted:
             if self._closed.is_set() or len(self._streams) >= self.limit:
                 return None
-            stream = Stream(task_id, pause)
+            stream = Stream(task_id, pause, namespaces, look)
             self._streams.add(stream)
             self._begin()
             self._wanted.notify_all()
@@ -147,7 +162,7 @@ class Feed:
                 self._closed.wait(QUIET_SECONDS if changed else 0)
         self.listening.clear()
 
-    def _tell(self, changed: set[str] | None) -> None:
+    def _tell(self, changed: dict[str, str] | None) -> None:
         if changed is not None and not changed:
             return
         self.times_told += 1  # before anybody asks for what changed
@@ -178,7 +193,7 @@ def feed_of(app: Flask) -> Feed:
 
 def _make_feed(app: Flask) -> Feed:
     opened = database()
-    return Feed(opened.url, lambda cursor: queries.changes(opened, cursor), limit=app.config["LIVE_STREAM_LIMIT"])
+    return Feed(opened.url, lambda cursor: queries.changed_tasks(opened, cursor), limit=app.config["LIVE_STREAM_LIMIT"])
 
 
 def times_told(app: Flask) -> int:
@@ -197,8 +212,11 @@ def close(app: Flask) -> None:
 def live() -> Response:
     """A stream of `changed` events for `?task=<id>`, or for every task; `&calm=1` is for pages that are dear to make."""
     task_id = request.args.get("task", type=UUID)
+    if task_id:
+        require_task("tasker.task:show", str(task_id))
     feed = feed_of(current_app._get_current_object())  # type: ignore[attr-defined]
-    stream = feed.open(str(task_id) if task_id else None, CALM_SECONDS if request.args.get("calm") else 0.0)
+    pause = CALM_SECONDS if request.args.get("calm") else 0.0
+    stream = feed.open(str(task_id) if task_id else None, pause, allowed_namespaces("tasker.event:index"), still_the_same())
     if stream is None:
         return _refuse()
     config = current_app.config

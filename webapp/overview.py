@@ -10,6 +10,7 @@ from flask import Blueprint, Response
 from engine import queries, standing
 from engine.errors import NotFound
 from engine.rows import TaskRow
+from webapp.access import allowed_namespaces
 from webapp.database import database
 from webapp.glance import shared
 from webapp.htmx import asks_for_regions, page, regions
@@ -54,14 +55,14 @@ def index() -> Response:
 
 @shared
 def _seen() -> dict[str, Any]:
-    overview, stuck = queries.overview(database()), find_stuck()
+    overview, stuck = queries.overview(database(), namespaces=allowed_namespaces("tasker.task:index")), find_stuck()
     known = paces(overview.running, overview.failed, overview.recent, (each.task for each in stuck.shown))
     return {"overview": overview, "stuck": stuck, "stuck_words": STUCK_WORDS, "paces": known}
 
 
 def find_stuck() -> Stuck:
     """What is stuck now; the first of each reason are shown, so that a long backlog does not hide a single failure."""
-    found = standing.stuck_tasks(database())
+    found = standing.stuck_tasks(database(), namespaces=allowed_namespaces("tasker.task:index"))
     chosen = _fairly(found)
     ids = dict(zip(chosen, standing.task_ids(database(), list(chosen)), strict=False))
     shown = [_stuck_task(task_id, chosen[number]) for number, task_id in ids.items()]

@@ -20,6 +20,7 @@ from engine.errors import ChangedSince, RequestError, WrongState
 from engine.json_text import read_input
 from engine.rows import EffectRow, Preview, StepRow, TaskDetail, TaskRow
 from engine.states import FINAL_TASK
+from webapp.access import note_act
 from webapp.contexts import TABLE_ONLY_ABOVE
 from webapp.database import database
 from webapp.drawing import Graph, step_urls, task_graph
@@ -164,10 +165,13 @@ def confirm(asked: Asked, command: Callable[..., object], said: str, location: s
     try:
         command(database(), *map(str, asked.address.values()), actor=actor(), reason=typed_reason() or None, seen=seen)
     except ChangedSince:
+        note_act("refused", typed_reason())
         other = request.form.get("result", "") != request.form.get("looked_at", request.form.get("result", ""))
         return show_preview(asked, 409, notice=OTHER_RESULT if other else STALE, is_stale=not other)
     except WrongState as error:
+        note_act("refused", typed_reason())
         return show_preview(asked, 409, notice=f"Nothing was done. {sentence(error)}")
+    note_act("done", typed_reason())
     return done(said, location)
 
 

@@ -6,17 +6,20 @@ from collections.abc import Callable
 
 from flask import Flask, Response, make_response, render_template, request
 from flask_wtf.csrf import CSRFError
+from psycopg.errors import UndefinedFunction, UndefinedTable
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from engine.errors import DatabaseUnavailable, NotFound, WrongState
+from webapp.access import NotAllowed
 from webapp.htmx import Notice, asks_for_regions, regions
 
 RETRY_AFTER_SECONDS = 5
 
 TITLES = {
     400: "This request cannot be understood",
+    401: "Sign in first",
     403: "This is not allowed",
     404: "There is nothing here",
     405: "This address does not take that request",
@@ -26,6 +29,7 @@ TITLES = {
     503: "The database cannot be reached",
 }
 ADVICE = {
+    401: "This address is for people who are signed in, and programs with a token.",
     403: "The form carried no valid token, perhaps because the page was open for long. Load the page again and repeat the action.",
     404: "The address may be mistyped, or what it named has been removed.",
     405: "It takes a form sent from a page of the dashboard.",
@@ -45,13 +49,14 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(WrongState, lambda error: problem(409, str(error)))
     for unreachable in (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout):
         app.register_error_handler(unreachable, _unavailable)
-    app.register_error_handler(ProgrammingError, _not_prepared)
+    for unprepared in (ProgrammingError, UndefinedTable, UndefinedFunction):
+        app.register_error_handler(unprepared, _not_prepared)
 
 
 def problem(status: int, detail: str = "") -> Response:
     """The page, or for htmx the notice, that says what is the matter and what to do."""
     title = TITLES.get(status, "This request cannot be served")
-    advice = ADVICE.get(status, "")
+    advice = "" if status == 403 and detail else ADVICE.get(status, "")
     if asks_for_regions():
         return regions((), status=status, notice=Notice("failed", f"{title}. {detail or advice}"))
     page = render_template("problem.html", status=status, title=title, detail=detail, advice=advice, path=request.path)
@@ -64,15 +69,15 @@ def _http(error: HTTPException) -> Response:
         return problem(500)
     if 300 <= status < 400:
         return make_response(error.get_response())
-    own_words = error.description if status == 400 and error.description else ""
+    own_words = error.description if (status == 400 or isinstance(error, NotAllowed)) and error.description else ""
     answer = problem(status, own_words)
-    _keep_allow_header(error, answer)
+    _keep_headers(error, answer)
     return answer
 
 
-def _keep_allow_header(error: HTTPException, answer: Response) -> None:
+def _keep_headers(error: HTTPException, answer: Response) -> None:
     for name, value in error.get_headers():
-        if name.lower() == "allow":
+        if name.lower() in ("allow", "www-authenticate"):
             answer.headers[name] = value
 
 

@@ -12,6 +12,7 @@ from flask import Blueprint, Response, url_for
 from engine import schedules
 from engine.errors import RequestError
 from engine.rows import ScheduleRow
+from webapp.access import allowed_namespaces, may
 from webapp.contexts import Action
 from webapp.database import database
 from webapp.filters import sentence
@@ -64,7 +65,7 @@ def run(schedule_id: int) -> Response:
 
 def show_schedules(status: int = 200, notice: Notice | None = None) -> Response:
     """The page of the schedules, or its region, as they are now."""
-    found = [schedule_view(row) for row in schedules.schedules(database())]
+    found = [schedule_view(row) for row in schedules.schedules(database(), namespaces=allowed_namespaces("tasker.schedule:index"))]
     if asks_for_regions():
         return regions(["schedules/_list.html"], status=status, notice=notice, found=found)
     return page("schedules/index.html", status=status, notice=notice, found=found)
@@ -76,6 +77,8 @@ def schedule_view(row: ScheduleRow) -> ScheduleView:
 
 
 def _actions(row: ScheduleRow) -> tuple[Action, ...]:
+    if not may("tasker.schedule:update", row.namespace):
+        return ()
     run_now = Action("Run now", _url("run", row), "Make a task of it now; its own times stay as they are")
     if row.paused:
         return run_now, Action("Resume", _url("resumption", row), "Go on from now; what it did not run is not made up for")

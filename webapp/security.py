@@ -1,4 +1,4 @@
-"""What keeps the dashboard safe to open: the content policy, form tokens, the list of hosts it answers for, its secret key."""
+"""What keeps the dashboard safe to open: the content policy, the list of hosts it answers for, its secret key, and cookies that keep to themselves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
-from flask import Flask, Response, abort, current_app, request
+from flask import Flask, Response, abort, current_app, g, request
+from flask.sessions import SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFProtect
 
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src 'self' data:"
@@ -16,14 +17,24 @@ OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 csrf = CSRFProtect()
 
 
+class CarefulCookies(SecureCookieSessionInterface):
+    """The cookie of form tokens and notices: over TLS it is sent back over TLS only, and no other host of the domain can set it."""
+
+    def get_cookie_name(self, app: Flask) -> str:
+        return f"__Host-{super().get_cookie_name(app)}" if request.is_secure else super().get_cookie_name(app)
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return request.is_secure
+
+
 def init_app(app: Flask) -> None:
     """Put every guard in place; a secret key nobody gave is made once and kept in the data folder."""
     app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or kept_secret(app.config["DATA_DIR"])
     app.config.setdefault("WTF_CSRF_TIME_LIMIT", None)
+    app.session_interface = CarefulCookies()
     app.config.setdefault("ALLOWED_HOSTS", allowed_hosts(os.environ.get("TASKER_ALLOWED_HOSTS", "")))
     app.before_request(refuse_unknown_host)
     app.before_request(refuse_impossible_name)
-    csrf.init_app(app)
     app.after_request(harden)
 
 
@@ -64,14 +75,15 @@ def harden(response: Response) -> Response:
     headers.setdefault("Referrer-Policy", "same-origin")
     headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
     headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-    if response.mimetype == "text/html":
+    if request.endpoint != "static":
         headers.setdefault("Cache-Control", "no-store")
+        response.vary.add("Cookie")
     return response
 
 
 def actor() -> str:
-    """Who acts, for the history. Without accounts everybody is the dashboard."""
-    return "dashboard"
+    """Who acts, for the history: the name of whoever is signed in."""
+    return str(g.caller.name)
 
 
 def from_this_machine() -> bool:

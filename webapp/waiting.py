@@ -10,6 +10,7 @@ from flask import Blueprint, Response, request
 
 from engine import queries, standing
 from engine.rows import StandingStep
+from webapp.access import allowed_namespaces
 from webapp.database import database
 from webapp.drawing import step_urls
 from webapp.htmx import asks_for_regions, page, regions
@@ -45,9 +46,10 @@ QUEUES = {
 def index() -> Response:
     """The queue that is asked for, the running steps without a word; for htmx the region of its rows."""
     queue = QUEUES.get(request.args.get("queue", ""), QUEUES["running"])
-    steps = queue.steps(database(), limit=SHOWN)
+    here = allowed_namespaces("tasker.step:index")
+    steps = queue.steps(database(), limit=SHOWN, namespaces=here)
     urls = {(step.task_id, step.step_name): step_urls(step.task_id, [step.step_name])[step.step_name] for step in steps}
-    now = queries.overview(database()) if len(steps) == SHOWN else None
+    now = queries.overview(database(), namespaces=here) if len(steps) == SHOWN else None
     total = queue.count(now) if now else len(steps)
     seen: dict[str, Any] = {"queue": queue, "queues": QUEUES.values(), "steps": steps, "urls": urls, "total": total}
     return regions(["waiting/_steps.html"], **seen) if asks_for_regions() else page("waiting/index.html", **seen)

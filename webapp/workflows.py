@@ -10,6 +10,7 @@ from engine import queries, standing
 from engine.errors import NotFound
 from engine.rows import DefinitionRow, NamespaceRow, RecordRow, WorkflowRow
 from engine.schedules import schedules
+from webapp.access import allowed_namespaces, may
 from webapp.database import database
 from webapp.diff_drawing import diff_graph
 from webapp.drawing import definition_graph
@@ -31,10 +32,11 @@ blueprint = Blueprint("workflows", __name__)
 @blueprint.get("/workflows")
 def index() -> Response:
     """All namespaces; the workflows of each are listed as long as there are few namespaces."""
-    namespaces = queries.namespaces(database())
+    here = allowed_namespaces("tasker.workflow:index")
+    namespaces = queries.namespaces(database(), only=here)
     opened = namespaces if len(namespaces) <= NAMESPACES_OPENED else []
     found = {each.name: queries.workflows(database(), each.name) for each in opened}
-    known = _newest_records(standing.records(database(), runs=CATALOGUE_RUNS)) if opened else {}
+    known = _newest_records(standing.records(database(), runs=CATALOGUE_RUNS, namespaces=here)) if opened else {}
     return page("workflows/index.html", namespaces=namespaces, workflows=found, records=known, runs=CATALOGUE_RUNS)
 
 
@@ -52,7 +54,7 @@ def show(namespace: str, name: str) -> Response:
     found = _workflow(namespace, name)
     known = standing.records(database(), namespace=namespace, name=name)
     recent = recent_tasks(namespace, name, RECENT_TASKS)
-    by_itself = [schedule_view(row) for row in schedules(database(), namespace=namespace) if row.name == name]
+    by_itself = [schedule_view(row) for row in schedules(database(), namespace=namespace) if row.name == name and may("tasker.schedule:index", namespace)]
     return page(
         "workflows/show.html", workflow=found, records=known, tasks=recent, paces=paces(recent), schedules=by_itself, runs=standing.RECORD_RUNS
     )

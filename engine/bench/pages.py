@@ -26,7 +26,7 @@ from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine import queries, tasks
+from engine import accounts, queries, tasks
 from engine.bench import flows
 from engine.bench.past import end_all
 from engine.bench.place import BULK_SECONDS, throwaway_database
@@ -43,6 +43,8 @@ EVENTS = 40
 WIDE_ROUNDS = 20
 USABLE_ROUNDS = 7
 
+SIGNED_IN: dict[str, str] = {}
+"""The header of a session, once there is one."""
 Times = dict[str, list[float]]
 """Milliseconds by page."""
 
@@ -64,6 +66,8 @@ def _measure(db: Database) -> None:
     end_all(db.url, definition, "(t.task_no %% 43200) * interval '1 minute'")
     print(f"{TASKS:,} ended tasks with {TASKS * LENGTH:,} steps; {USERS} users, each resting {statistics.mean(REST_SECONDS):g} s between two pages, {SECONDS:g} s")
     with _process(db.url, "engine", "--handlers", "engine.bench.flows"), _dashboard(db.url) as address:
+        account = accounts.create_account(db, "bench", role="admin", actor="bench")
+        SIGNED_IN["Cookie"] = f"tasker_sign_in={accounts.begin_session(db, account, method='bench')}"
         wide = tasks.submit(db, TaskRequest("fan_of_1000", flows.NAMESPACE))
         pages = _pages(db)
         with _busy(db):
@@ -128,7 +132,7 @@ def _ended_steps(db: Database) -> int:
 def _followed(address: str) -> Iterator[None]:
     links = [_link(address) for _ in range(STREAMS)]
     for link in links:
-        link.request("GET", "/live")
+        link.request("GET", "/live", headers=SIGNED_IN)
     readers = [threading.Thread(target=_read_on, args=(link.getresponse(),), daemon=True) for link in links]
     for reader in readers:
         reader.start()
@@ -184,7 +188,7 @@ def _link(address: str) -> HTTPConnection:
 
 def _timed(address: str, path: str, link: HTTPConnection) -> float:
     begun = time.perf_counter()
-    link.request("GET", path, headers={"Accept-Encoding": "gzip"})
+    link.request("GET", path, headers={"Accept-Encoding": "gzip", **SIGNED_IN})
     answer = link.getresponse()
     answer.read()
     assert answer.status == 200, f"{path}: {answer.status}"
@@ -229,7 +233,7 @@ def _event_times(db: Database, address: str) -> list[float]:
 def _event_time(db: Database, address: str) -> float:
     task = tasks.submit(db, TaskRequest("single", flows.NAMESPACE, run_at=datetime.now(UTC) + timedelta(hours=1)))
     link = _link(address)
-    link.request("GET", f"/live?task={task}")
+    link.request("GET", f"/live?task={task}", headers=SIGNED_IN)
     stream = link.getresponse()
     _until_message(stream)
     tasks.cancel_task(db, task, actor="bench")
@@ -266,7 +270,7 @@ def _quantiles(times: Sequence[float]) -> str:
 
 
 def _print_weights(address: str, wide: str) -> None:
-    get: Callable[[str], str] = lambda path: urllib.request.urlopen(address + path, timeout=30).read().decode()  # noqa: E731
+    get: Callable[[str], str] = lambda path: urllib.request.urlopen(urllib.request.Request(address + path, headers=SIGNED_IN), timeout=30).read().decode()  # noqa: E731
     page = get("/tasks")
     assets = sorted(set(re.findall(r'(?:href|src)="(/static/[^"]+\.(?:css|js|svg)[^"]*)"', page)))
     weights = {path.partition("?")[0]: len(gzip.compress(get(path).encode())) for path in ["/tasks", *assets]}

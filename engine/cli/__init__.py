@@ -45,6 +45,8 @@ COMMANDS = {
     "resolve": ("operate", "Supply the outcome of a step by hand."),
     "skip": ("operate", "Go on without a step."),
     "schedule": ("schedules", "Run workflows again and again, at the times of a clock or after an interval."),
+    "user": ("accounts", "Make, list and disable accounts."),
+    "token": ("accounts", "Make, list and revoke API tokens."),
     "retention": ("retention", "Say how long tasks are kept after their end."),
     "events": ("events", "List the events there are, or follow them."),
     "bench": ("measure", "Measure throughput, latency and readiness against the floors of this machine."),

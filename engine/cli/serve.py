@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import TypeVar
 
 import click
 
-from engine import embedded
+from engine import accounts, embedded
 from engine.cli.setting import (
+    actor,
     database_url,
     handler_sources,
     handlers_option,
@@ -24,9 +26,14 @@ from engine.cli.setting import (
     need_workflows,
 )
 from engine.cli.supervised import PARENT, end_with_parent, stop_all
+from engine.db import Database
 from engine.errors import TaskerError
 from engine.settings import Settings
 
+LINK = "TASKER_SIGN_IN_LINK"
+"""By which `up` tells its dashboard the link to print; what it is worth is in the database."""
+LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
+T = TypeVar("T")
 RUNNERS = click.Choice(["processes", "threads"])
 
 
@@ -86,9 +93,37 @@ def web(port: int | None, host: str) -> None:
     settings = Settings.from_environ()
     log_to_stderr(settings)
     url = database_url(settings, upgrade=False)
+    need_account(url, host)
     app = create_app(settings, database_url=url)
     end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
     serve(app, host, port, on_ready=_announce)
+
+
+def need_account(url: str, host: str) -> None:
+    """Raises `TaskerError` before others on the network could reach a dashboard into which nobody could sign in to guard it."""
+    if host in LOOPBACK_HOSTS or _asked(url, accounts.has_accounts):
+        return
+    raise TaskerError(f"there is no account yet, so it listens on this machine only, not on {host}; first: tasker user create NAME --role admin --password-stdin")
+
+
+def sign_in_link(url: str) -> str | None:
+    """The secret of a one-time link for the local administrator, who is made at the first start; None once it has a password or others were made instead."""
+    return _asked(url, _local_link)
+
+
+def _local_link(db: Database) -> str | None:
+    if not accounts.has_accounts(db):
+        accounts.create_account(db, accounts.LOCAL_ADMIN, role="admin", actor=actor())
+    known = next((each for each in accounts.accounts(db) if each.name == accounts.LOCAL_ADMIN), None)
+    return None if known is None or known.has_password or known.disabled else accounts.make_sign_in_link(db, known.name)
+
+
+def _asked(url: str, ask: Callable[[Database], T]) -> T:
+    db = Database(url, max_size=1, application_name="tasker cli")
+    try:
+        return ask(db)
+    finally:
+        db.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +173,11 @@ def running(
         url = os.environ["TASKER_DATABASE_URL"] = database_url(settings, upgrade=True)
         processes.append(_start(arguments))
         if web:
+            need_account(url, host)
+            link = sign_in_link(url)
+            os.environ.pop(LINK, None)
+            if link:
+                os.environ[LINK] = link
             processes.append(_start(["web", "--host", host, *(["--port", str(port)] if port is not None else [])]))
         yield Parts(url, processes)
     finally:
@@ -154,6 +194,8 @@ def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
 
 def _announce(url: str) -> None:
     click.echo(f"Dashboard: {url}")
+    if link := os.environ.get(LINK):
+        click.echo(f"Sign in: {url}/login/link/{link}")
     sys.stdout.flush()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from signed_in import session_of
 
 from engine.errors import PermanentError
 from engine.handlers import Workflow
@@ -22,6 +23,7 @@ from engine.registry import HandlerRegistry
 from engine.scheduler import Engine
 from engine.settings import Settings
 from webapp import create_app
+from webapp.access import COOKIE
 from webapp.server import Server, bind
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -74,7 +76,7 @@ def chromium() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
+def chromium_browser() -> Iterator[Any]:
     """One Chromium for all tests of a process."""
     try:
         from playwright.sync_api import sync_playwright
@@ -160,6 +162,24 @@ def running_engine(database_url: str, registry: HandlerRegistry, handlers: Handl
 def app(database_url: str, tmp_path: Path) -> Flask:
     """The dashboard on the test's database."""
     return create_app(Settings(secret_key="a key for tests", data_dir=tmp_path), database_url=database_url)
+
+
+class SignedIn:
+    """The browser, each of whose contexts has the cookie of a session of `dashboard`."""
+
+    def __init__(self, browser: Any, url: str) -> None:
+        self._browser, self._url = browser, url
+
+    def new_context(self, *, base_url: str, **options: Any) -> Any:
+        context = self._browser.new_context(base_url=base_url, **options)
+        context.add_cookies([{"name": COOKIE, "value": session_of(self._url), "url": base_url}])
+        return context
+
+
+@pytest.fixture
+def browser(chromium_browser: Any, database_url: str) -> SignedIn:
+    """The one place where the tests of a browser sign in."""
+    return SignedIn(chromium_browser, database_url)
 
 
 @pytest.fixture

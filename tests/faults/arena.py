@@ -25,6 +25,7 @@ import psycopg
 from checker import FINAL, Evidence, Violation, check, read_records, summary
 from ledger import Ledger, Run
 from proxy import Proxy
+from signed_in import cookie_of
 
 from engine import migrate, tasks
 from engine.db import Database
@@ -238,6 +239,7 @@ class Arena:
         line = self._web.stdout.readline().decode()
         self.web_url, self.web_pid = line.rpartition(" ")[2].strip(), self._web.pid
         assert self.web_url.startswith("http"), log.read_text()
+        self.cookie = cookie_of(f"{self.server.admin_url.rpartition('/')[0]}/tasker")
         if watched:
             threading.Thread(target=self._probe_forever, daemon=True).start()
 
@@ -381,7 +383,7 @@ class Arena:
     def _ask(self, path: str) -> Probe:
         began = time.monotonic()
         try:
-            with urllib.request.urlopen(self.web_url + path, timeout=15) as answer:
+            with urllib.request.urlopen(urllib.request.Request(self.web_url + path, headers=self.cookie), timeout=15) as answer:
                 status, headers, text = answer.status, answer.headers, answer.read().decode()
         except urllib.error.HTTPError as error:
             status, headers, text = error.code, error.headers, error.read().decode()

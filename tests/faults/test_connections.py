@@ -14,8 +14,10 @@ from typing import Any
 import psycopg
 import pytest
 from arena import until
+from flask import Flask
 from pooler import TransactionPooler
 from proxy import Proxy
+from signed_in import Reader
 
 from engine import Workflow, leases, migrate, tasks
 from engine.db import Database, OutageLog, connect
@@ -83,6 +85,11 @@ def test_a_pooled_connection_that_has_just_answered_is_replaced_when_it_was_clos
         assert database.value("select 1") == 1
         proxy.tear()
     database.close()
+
+
+@pytest.fixture(autouse=True)
+def _signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Flask, "test_client_class", Reader)
 
 
 def test_the_dashboards_lists_say_in_time_that_the_database_does_not_answer(proxy: Proxy, proxied_url: str) -> None:

@@ -37,7 +37,12 @@ class Browser:
     """One visitor with cookies: asks, fills the launch form, and sends it."""
 
     def __init__(self, arena: Arena) -> None:
-        self.arena, self.cookies = arena, ""
+        self.arena, self.own = arena, ""
+
+    @property
+    def cookies(self) -> str:
+        """That of the session, and the one that the dashboard set."""
+        return "; ".join(filter(None, (self.arena.cookie["Cookie"], self.own)))
 
     def connection(self) -> HTTPConnection:
         address = urllib.parse.urlsplit(self.arena.web_url)
@@ -48,7 +53,7 @@ class Browser:
         link = self.connection()
         link.request("GET", FORM, headers={"Cookie": self.cookies})
         answer = link.getresponse()
-        page, self.cookies = answer.read().decode(), answer.headers.get("Set-Cookie", self.cookies).partition(";")[0]
+        page, self.own = answer.read().decode(), answer.headers.get("Set-Cookie", self.own).partition(";")[0]
         hidden = re.findall(r'name="(csrf_token|sheet)" value="([^"]+)"', page)
         return urllib.parse.urlencode([*hidden, ("context", '{"seconds": 0}')])
 
@@ -100,7 +105,7 @@ def test_half_open_visitors_and_abandoned_streams_keep_no_one_from_being_answere
     for visitor in visitors[:HALF_OPEN]:
         visitor.sendall(b"GET /tasks HTTP/1.1\r\nHost: loc")
     for visitor in visitors[HALF_OPEN:]:
-        visitor.sendall(f"GET /live HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+        visitor.sendall(f"GET /live HTTP/1.1\r\nHost: {address.netloc}\r\nCookie: {arena.cookie['Cookie']}\r\n\r\n".encode())
     until(lambda: process.num_fds() >= began + HALF_OPEN, "the dashboard to take them in")
     browser = Browser(arena)
     assert browser.send(browser.form()) is not None

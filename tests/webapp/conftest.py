@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from signed_in import Reader, cookie_of, token_of
 from werkzeug.test import TestResponse
 
 from engine import tasks
@@ -121,6 +121,12 @@ class HandEngine:
         return found[0] if found else None
 
 
+@pytest.fixture(autouse=True)
+def _signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one place where the tests of pages sign in: every client of every application is a Reader."""
+    monkeypatch.setattr(Flask, "test_client_class", Reader)
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(secret_key="a key for tests", data_dir=tmp_path)
@@ -144,6 +150,12 @@ def app(database_url: str, settings: Settings) -> Iterator[Flask]:
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
+
+
+@pytest.fixture
+def cookie(app: Flask) -> dict[str, str]:
+    """What a browser sends in which `dashboard` is signed in, for requests by hand."""
+    return cookie_of(app.config["DATABASE_URL"])
 
 
 @pytest.fixture
@@ -195,10 +207,3 @@ def post(client: FlaskClient) -> Post:
         return client.post(path, data={"csrf_token": token, **fields}, headers=headers)
 
     return send
-
-
-def token_of(page: str) -> str:
-    """The form token on a page."""
-    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
-    assert found, "the page has no form token"
-    return found[1]

@@ -43,8 +43,8 @@ def test_the_status_tells_engines_queues_and_tasks(client: FlaskClient, failed_t
 
 def test_the_status_is_for_this_machine_only(app: Flask) -> None:
     far = app.test_client().get("/health/status", environ_base={"REMOTE_ADDR": "192.0.2.7"})
-    assert far.status_code == 403
+    assert far.status_code == 401
     claimed = app.test_client().get(
         "/health/status", environ_base={"REMOTE_ADDR": "192.0.2.7"}, headers={"X-Forwarded-For": "127.0.0.1"}
     )
-    assert claimed.status_code == 403
+    assert claimed.status_code == 401

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,18 +14,20 @@ from flask.testing import FlaskClient
 
 from engine.settings import Settings
 from engine.states import StepState
-from webapp import create_app
+from webapp import create_app, database
 from webapp.problems import TITLES
 
 
 @pytest.fixture
-def client(settings: Settings) -> FlaskClient:
-    """A dashboard without a database: nothing on the page may ask for one."""
-    return app_in(settings, "development").test_client()
+def client(settings: Settings, database_url: str) -> Iterator[FlaskClient]:
+    """The database is for signing in alone: nothing on the page may need it."""
+    app = app_in(settings, "development", database_url)
+    yield app.test_client()
+    database.close(app)
 
 
-def app_in(settings: Settings, env: str) -> Flask:
-    return create_app(replace(settings, env=env))
+def app_in(settings: Settings, env: str, database_url: str) -> Flask:
+    return create_app(replace(settings, env=env), database_url=database_url)
 
 
 @pytest.fixture
@@ -35,8 +38,10 @@ def page(client: FlaskClient) -> str:
 
 
 @pytest.mark.parametrize("env", ["production", "staging"])
-def test_it_is_there_in_development_alone(settings: Settings, env: str) -> None:
-    assert app_in(settings, env).test_client().get("/patterns").status_code == 404
+def test_it_is_there_in_development_alone(settings: Settings, database_url: str, env: str) -> None:
+    app = app_in(settings, env, database_url)
+    assert app.test_client().get("/patterns").status_code == 404
+    database.close(app)
 
 
 def test_every_state_is_shown_as_a_word_a_row_and_a_node(page: str) -> None:

@@ -65,19 +65,19 @@ def test_it_answers_on_its_url(serving: Server) -> None:
     assert answer.getheader("Server") is None
 
 
-def test_it_stops_while_a_stream_is_open(serving: Server) -> None:
+def test_it_stops_while_a_stream_is_open(serving: Server, cookie: dict[str, str]) -> None:
     connection = HTTPConnection("127.0.0.1", serving.port, timeout=PATIENCE)
-    connection.request("GET", "/live")
+    connection.request("GET", "/live", headers=cookie)
     stream = connection.getresponse()
     assert stream.readline() == b"retry: 2000\n"
     serving.stop()
     assert b"event: changed" in stream.read()
 
 
-def test_pages_are_answered_while_many_streams_are_open(serving: Server) -> None:
+def test_pages_are_answered_while_many_streams_are_open(serving: Server, cookie: dict[str, str]) -> None:
     streams = [HTTPConnection("127.0.0.1", serving.port, timeout=PATIENCE) for _ in range(60)]
     for stream in streams:
-        stream.request("GET", "/live")
+        stream.request("GET", "/live", headers=cookie)
     assert all(stream.getresponse().status == 200 for stream in streams)
     connection = HTTPConnection("127.0.0.1", serving.port, timeout=PATIENCE)
     connection.request("GET", "/health/ready")

@@ -10,6 +10,14 @@ drop function if exists tasker_wake_due;
 
 drop function if exists tasker_version_rank;
 
+drop function if exists tasker_use_token;
+
+drop function if exists tasker_use_sign_in_link;
+
+drop function if exists tasker_use_session;
+
+drop function if exists tasker_use_second_factor;
+
 drop function if exists tasker_update_step_status;
 
 drop function if exists tasker_unlock_children;
@@ -44,13 +52,21 @@ drop function if exists tasker_stand;
 
 drop function if exists tasker_skip_step;
 
+drop function if exists tasker_set_second_factor;
+
 drop function if exists tasker_set_retention;
+
+drop function if exists tasker_set_password;
 
 drop function if exists tasker_set_default_retention;
 
 drop function if exists tasker_seen;
 
 drop function if exists tasker_satisfy_step;
+
+drop function if exists tasker_revoke_token;
+
+drop function if exists tasker_revoke_role;
 
 drop function if exists tasker_retry_task;
 
@@ -118,7 +134,13 @@ drop function if exists tasker_note_task;
 
 drop function if exists tasker_note_schedule_run;
 
+drop function if exists tasker_need_admin;
+
 drop function if exists tasker_move_exists;
+
+drop function if exists tasker_make_token;
+
+drop function if exists tasker_make_sign_in_link;
 
 drop function if exists tasker_level_name;
 
@@ -134,6 +156,8 @@ drop function if exists tasker_latest_tasks;
 
 drop function if exists tasker_last_event;
 
+drop function if exists tasker_keep_role;
+
 drop function if exists tasker_keep_preset;
 
 drop function if exists tasker_keep_journal;
@@ -148,6 +172,10 @@ drop function if exists tasker_hold_queues;
 
 drop function if exists tasker_heartbeat;
 
+drop function if exists tasker_grants;
+
+drop function if exists tasker_grant_role;
+
 drop function if exists tasker_get_ready_steps;
 
 drop function if exists tasker_gather_items;
@@ -160,15 +188,27 @@ drop function if exists tasker_expand_step;
 
 drop function if exists tasker_event_horizon;
 
+drop function if exists tasker_end_sign_in;
+
+drop function if exists tasker_end_sessions;
+
+drop function if exists tasker_end_session;
+
+drop function if exists tasker_enable_account;
+
 drop function if exists tasker_effects;
 
 drop function if exists tasker_drop_tasks;
 
 drop function if exists tasker_downstream;
 
+drop function if exists tasker_disable_account;
+
 drop function if exists tasker_decide_steps;
 
 drop function if exists tasker_create_tasks;
+
+drop function if exists tasker_create_account;
 
 drop function if exists tasker_count_off;
 
@@ -190,7 +230,13 @@ drop function if exists tasker_cancel_requests;
 
 drop function if exists tasker_block_descendants;
 
+drop function if exists tasker_begin_sign_in;
+
+drop function if exists tasker_begin_session;
+
 drop function if exists tasker_backoff;
+
+drop function if exists tasker_audit_note;
 
 drop function if exists tasker_advance_schedule;
 
@@ -199,6 +245,19 @@ drop function if exists tasker_add_schedule;
 drop function if exists tasker_clock;
 
 drop function if exists tasker_act;
+
+drop function if exists tasker_account_no;
+
+drop table if exists tasker_audit;
+drop table if exists tasker_sign_in;
+drop table if exists tasker_sign_in_link;
+drop table if exists tasker_token;
+drop table if exists tasker_session;
+drop table if exists tasker_grant;
+drop table if exists tasker_role;
+drop table if exists tasker_account;
+
+drop function if exists tasker_refuse_change;
 
 drop type if exists tasker_standing;
 

@@ -355,6 +355,130 @@ create type tasker_standing as (
   context      jsonb                        -- of the task
 );
 
+-- source: functions/tasker_refuse_change.sql c56ebf29328b
+-- tasker_refuse_change: the trigger of a table that is only ever added to.
+--   raises WF002 always
+create or replace function tasker_refuse_change ()
+  returns trigger
+  language plpgsql
+as $$
+begin
+  raise exception '% is only ever added to', tg_table_name using errcode = 'WF002';
+end
+$$;
+
+-- source: schema/95_accounts.sql dbd312fc753f
+-- Who may come in and what they may do there. Secrets are stored as hashes only; what happened to all of this is in tasker_audit.
+
+create table tasker_account (
+  account_id     int generated always as identity primary key,
+  name           text not null check (length(name) between 1 and 100),
+  password_hash  text,                      -- argon2id; null: signs in by another method only
+  outside_id     text unique,               -- who this is at a sign-in provider: its issuer and its subject
+  totp_secret    text,                      -- null: no second factor
+  totp_last      bigint not null default 0, -- the period of the last code that was taken, so that none counts twice
+  disabled       boolean not null default false,
+  created_at     timestamptz not null,
+  created_by     text,
+  signed_in_at   timestamptz
+);
+create unique index tasker_account_name on tasker_account (lower(name));
+
+-- Bundles of permissions beside those that are built in (engine/permissions.py).
+create table tasker_role (
+  role         text primary key check (length(role) between 1 and 100),
+  permissions  text[] not null
+);
+
+create table tasker_grant (
+  account_id  int not null references tasker_account,
+  role        text not null,
+  namespace   text,                         -- null: in all of them
+  unique nulls not distinct (account_id, role, namespace)
+);
+
+create table tasker_session (
+  session_hash  bytea primary key check (octet_length(session_hash) = 32),
+  session_id    int generated always as identity unique,   -- by which it is listed and ended
+  account_id    int not null references tasker_account,
+  method        text not null,              -- how its owner signed in
+  half          boolean not null default false,   -- the password was right, the second factor is still to come
+  started_at    timestamptz not null,
+  seen_at       timestamptz not null,       -- exact to a minute
+  address       text,
+  browser       text
+);
+create index tasker_session_account on tasker_session (account_id);
+
+create table tasker_token (
+  token_id     text primary key,            -- stands in the token in clear, so that it is found without comparing secrets
+  secret_hash  bytea not null check (octet_length(secret_hash) = 32),
+  account_id   int not null references tasker_account,
+  label        text not null check (length(label) between 1 and 100),
+  scopes       text[],                      -- null: whatever its owner may
+  namespace    text,                        -- null: wherever its owner may
+  created_at   timestamptz not null,
+  created_by   text,
+  expires_at   timestamptz not null,
+  used_at      timestamptz,                 -- exact to a minute
+  revoked_at   timestamptz
+);
+create index tasker_token_account on tasker_token (account_id);
+
+create table tasker_sign_in_link (
+  link_hash   bytea primary key check (octet_length(link_hash) = 32),
+  account_id  int not null references tasker_account,
+  expires_at  timestamptz not null
+);
+
+-- Tries to sign in, by which they are slowed down; kept for a month.
+create table tasker_sign_in (
+  sign_in_no  bigint generated always as identity primary key,
+  name        text not null,                -- as it was typed, in lower case; there need be no such account
+  address     text not null,
+  at          timestamptz not null,
+  outcome     text not null check (outcome in ('failed', 'half', 'done'))   -- half: the password was right, the second factor is still to come
+);
+create index tasker_sign_in_name on tasker_sign_in (name, at);
+create index tasker_sign_in_address on tasker_sign_in (address, at);
+
+-- Who did what, when, from where, to which object, why. Only ever added to.
+create table tasker_audit (
+  audit_no   bigint generated always as identity primary key,
+  at         timestamptz not null,
+  actor      text not null,
+  action     text not null,                 -- a permission such as tasker.task:retry, or sign_in, sign_out
+  outcome    text not null check (outcome in ('done', 'refused', 'denied')),   -- denied: for want of a right, or of the right password
+  namespace  text,
+  object     text,                          -- such as task 0198..., account ada
+  reason     text,
+  address    text,
+  detail     jsonb
+);
+create index tasker_audit_at on tasker_audit (at);
+create index tasker_audit_actor on tasker_audit (actor, audit_no);
+-- needs: tasker_refuse_change
+create trigger tasker_audit_is_kept before update or delete on tasker_audit for each row execute function tasker_refuse_change();
+create trigger tasker_audit_is_not_emptied before truncate on tasker_audit for each statement execute function tasker_refuse_change();
+
+-- source: functions/tasker_account_no.sql 36433983df19
+-- tasker_account_no: the number of the account of that name, in whichever case it is written; its row is held.
+--   locks  the account     raises WF001 when there is none
+create or replace function tasker_account_no (p_name text)
+  returns int
+  language plpgsql
+as $$
+declare
+  v_account_id int;
+begin
+  select a.account_id into v_account_id from tasker_account a where lower(a.name) = lower(p_name) for update;
+  if v_account_id is null then
+    raise exception 'there is no account "%"', p_name using errcode = 'WF001';
+  end if;
+  return v_account_id;
+end
+$$;
+
 -- source: functions/tasker_act.sql 88d6b503dde3
 -- tasker_act: an operator's action by its name, and only if it does what a preview has shown.
 --   p_action     retry, cancel, pause, resume of a task; retry, retry_downstream, cancel, skip, resolve of the step p_step_name
@@ -457,6 +581,18 @@ as $$
   select exists (select from advanced)
 $$;
 
+-- source: functions/tasker_audit_note.sql 6accba38763d
+-- tasker_audit_note: who did what, when, from where, to which object and why is on record for good.
+create or replace function tasker_audit_note (
+  p_actor text, p_action text, p_outcome text, p_namespace text, p_object text, p_reason text, p_address text, p_detail jsonb default null
+)
+  returns void
+  language sql
+as $$
+  insert into tasker_audit (at, actor, action, outcome, namespace, object, reason, address, detail)
+  values (tasker_clock(), p_actor, p_action, p_outcome, p_namespace, p_object, p_reason, p_address, p_detail)
+$$;
+
 -- source: functions/tasker_backoff.sql 993ab7586613
 -- tasker_backoff: how long a step waits before its next attempt.
 --   p_attempt  the attempt that has just failed, from 1     p_delay  seconds the handler asked for; wins over the computed wait
@@ -475,6 +611,62 @@ begin
     into v_wait
     from tasker_template p where p.definition_id = p_definition_id and p.step_no = p_step_no;
   return least(coalesce(v_wait, 0), 315360000) * interval '1 second';
+end
+$$;
+
+-- source: functions/tasker_begin_session.sql bd2e53dba378
+-- tasker_begin_session: an account is signed in under a new secret, of which only the hash is known here; sessions that ran out go.
+--   moves  the account's half session of the same hash does not count: a whole one always has a secret of its own
+--   raises WF002 when the account is disabled
+create or replace function tasker_begin_session (p_account_id int, p_hash bytea, p_method text, p_half boolean, p_address text, p_browser text)
+  returns void
+  language plpgsql
+as $$
+begin
+  perform from tasker_account a where a.account_id = p_account_id and not a.disabled for share;
+  if not found then
+    raise exception 'this account is disabled' using errcode = 'WF002';
+  end if;
+  delete from tasker_session s where s.started_at < tasker_clock() - interval '24 hours' or s.seen_at < tasker_clock() - interval '8 hours';
+  insert into tasker_session (session_hash, account_id, method, half, started_at, seen_at, address, browser)
+  values (p_hash, p_account_id, p_method, p_half, tasker_clock(), tasker_clock(), p_address, p_browser);
+  if not p_half then
+    update tasker_account a set signed_in_at = tasker_clock() where a.account_id = p_account_id;
+  end if;
+end
+$$;
+
+-- source: functions/tasker_begin_sign_in.sql 7f62590cbbb8
+-- tasker_begin_sign_in: a try to sign in is counted before anything is compared, so that a thousand at once are no way around the count.
+--   returns its number, or null when it must not be evaluated: there were too many that failed within 15 minutes
+--   locks   the count, for the length of this transaction
+--   counted 5 of this name from this address since it last signed in from there; and where it has not signed in for a month,
+--           10 of any name from this address, and 10 of this name from such addresses. So nobody locks out an owner at a known place.
+create or replace function tasker_begin_sign_in (p_name text, p_address text)
+  returns bigint
+  language plpgsql
+as $$
+declare
+  v_since timestamptz := tasker_clock() - interval '15 minutes';
+  v_known timestamptz;
+  v_sign_in_no bigint;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('tasker sign in', 0));
+  delete from tasker_sign_in s where s.at < tasker_clock() - interval '30 days';
+  select max(s.at) into v_known from tasker_sign_in s where s.name = p_name and s.address = p_address and s.outcome = 'done';
+  if (select count(*) from tasker_sign_in s
+       where s.name = p_name and s.address = p_address and s.outcome = 'failed' and s.at > greatest(v_since, v_known)) >= 5 then
+    return null;
+  end if;
+  if v_known is null and (
+    (select count(*) from tasker_sign_in s where s.address = p_address and s.outcome = 'failed' and s.at > v_since) >= 10
+    or (select count(*) from tasker_sign_in s
+         where s.name = p_name and s.outcome = 'failed' and s.at > v_since
+           and not exists (select from tasker_sign_in k where k.name = s.name and k.address = s.address and k.outcome = 'done')) >= 10) then
+    return null;
+  end if;
+  insert into tasker_sign_in (name, address, at, outcome) values (p_name, p_address, tasker_clock(), 'failed') returning sign_in_no into v_sign_in_no;
+  return v_sign_in_no;
 end
 $$;
 
@@ -1012,6 +1204,30 @@ begin
 end
 $$;
 
+-- source: functions/tasker_create_account.sql d087f8ef40fc
+-- tasker_create_account: somebody new may come in, with one role.
+--   raises WF002 when the name is taken     audit tasker.account:create
+create or replace function tasker_create_account (
+  p_name text, p_password_hash text, p_outside_id text, p_role text, p_namespace text, p_actor text, p_address text
+)
+  returns int
+  language plpgsql
+as $$
+declare
+  v_account_id int;
+begin
+  insert into tasker_account (name, password_hash, outside_id, created_at, created_by)
+  values (p_name, p_password_hash, p_outside_id, tasker_clock(), p_actor)
+  on conflict do nothing returning account_id into v_account_id;
+  if v_account_id is null then
+    raise exception 'there is an account "%" already', p_name using errcode = 'WF002';
+  end if;
+  insert into tasker_grant (account_id, role, namespace) values (v_account_id, p_role, p_namespace);
+  perform tasker_audit_note(p_actor, 'tasker.account:create', 'done', p_namespace, 'account ' || p_name, null, p_address, jsonb_build_object('role', p_role));
+  return v_account_id;
+end
+$$;
+
 -- source: functions/tasker_create_tasks.sql 4f975431b469
 -- tasker_create_tasks: makes tasks with all their steps, in one statement per table whatever their number.
 --   p_requests  [{"definition_id", "context", "initiator", "source_system", "reason", "tags", "priority", "bypass_steps": [step names],
@@ -1162,6 +1378,23 @@ begin
 end
 $$;
 
+-- source: functions/tasker_disable_account.sql 43e8ff15eb86
+-- tasker_disable_account: nobody comes in by this account any more, its sessions are over and its tokens count for nothing.
+--   locks  the account     raises WF001; WF002 for the last administrator     audit tasker.account:update
+create or replace function tasker_disable_account (p_name text, p_actor text, p_reason text, p_address text)
+  returns void
+  language plpgsql
+as $$
+declare
+  v_account_id int := tasker_account_no(p_name);
+begin
+  update tasker_account a set disabled = true where a.account_id = v_account_id;
+  perform tasker_need_admin();
+  perform tasker_end_sessions(v_account_id);
+  perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', null, 'account ' || p_name, p_reason, p_address, '{"changed": "disabled"}');
+end
+$$;
+
 -- source: functions/tasker_downstream.sql 7a0b246adb1b
 -- tasker_downstream: what runs again when a step is retried with everything downstream: the step and all below it, by number, parents first.
 --   Not among them, and so left as it is, what waits for a step that was cancelled and stays so, and what no decision leads to that is not
@@ -1289,6 +1522,67 @@ as $$
     from unnest(p_before, p_after) as s (step_no, map_no, item_no, state, attempts, finished_at, paused, stopping, bypass, blocked, live, context,
                                          to_step_no, to_map_no, to_item_no, to_state, to_attempts, to_finished_at, to_paused, to_stopping, to_bypass, to_blocked, to_live, to_context)
    where s.live
+$$;
+
+-- source: functions/tasker_enable_account.sql 4a8d452354c9
+-- tasker_enable_account: a disabled account may come in again.
+--   locks  the account     raises WF001     audit tasker.account:update
+create or replace function tasker_enable_account (p_name text, p_actor text, p_reason text, p_address text)
+  returns void
+  language plpgsql
+as $$
+begin
+  update tasker_account a set disabled = false where a.account_id = tasker_account_no(p_name);
+  perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', null, 'account ' || p_name, p_reason, p_address, '{"changed": "enabled"}');
+end
+$$;
+
+-- source: functions/tasker_end_session.sql b23777d7ba6d
+-- tasker_end_session: one session of an account is over, by its number; false when there was none.
+--   audit sign_out
+create or replace function tasker_end_session (p_account_id int, p_session_id int, p_actor text, p_address text)
+  returns boolean
+  language plpgsql
+as $$
+declare
+  v_name text;
+begin
+  delete from tasker_session s using tasker_account a
+   where a.account_id = p_account_id and s.account_id = a.account_id and s.session_id = p_session_id returning a.name into v_name;
+  if v_name is null then
+    return false;
+  end if;
+  perform tasker_audit_note(p_actor, 'sign_out', 'done', null, 'account ' || v_name, null, p_address);
+  return true;
+end
+$$;
+
+-- source: functions/tasker_end_sessions.sql 237037a5bf67
+-- tasker_end_sessions: an account is signed out everywhere, but for the session that is named to stay.
+create or replace function tasker_end_sessions (p_account_id int, p_but_hash bytea default null)
+  returns void
+  language sql
+as $$
+  delete from tasker_session s where s.account_id = p_account_id and s.session_hash is distinct from p_but_hash;
+  delete from tasker_sign_in_link l where l.account_id = p_account_id
+$$;
+
+-- source: functions/tasker_end_sign_in.sql b1912d62db66
+-- tasker_end_sign_in: what became of a try: failed, half (the second factor is still to come) or done. The first two of these speak of a password.
+--   audit sign_in, but for a half one
+create or replace function tasker_end_sign_in (p_sign_in_no bigint, p_outcome text, p_actor text, p_method text)
+  returns void
+  language plpgsql
+as $$
+declare
+  v_address text;
+begin
+  update tasker_sign_in s set outcome = p_outcome where s.sign_in_no = p_sign_in_no returning s.address into v_address;
+  if p_outcome <> 'half' then
+    perform tasker_audit_note(p_actor, 'sign_in', case p_outcome when 'done' then 'done' else 'denied' end, null, 'account ' || p_actor, null, v_address,
+                              jsonb_build_object('method', p_method));
+  end if;
+end
 $$;
 
 -- source: functions/tasker_event_horizon.sql 0ec7df764a13
@@ -1554,6 +1848,29 @@ begin
 end
 $$;
 
+-- source: functions/tasker_grant_role.sql 405a62d5731d
+-- tasker_grant_role: an account has a role in a namespace, or without one everywhere.
+--   locks  the account     raises WF001     audit tasker.account:update
+create or replace function tasker_grant_role (p_name text, p_role text, p_namespace text, p_actor text, p_reason text, p_address text)
+  returns void
+  language plpgsql
+as $$
+begin
+  insert into tasker_grant (account_id, role, namespace) values (tasker_account_no(p_name), p_role, p_namespace) on conflict do nothing;
+  perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', p_namespace, 'account ' || p_name, p_reason, p_address, jsonb_build_object('granted', p_role));
+end
+$$;
+
+-- source: functions/tasker_grants.sql 3f9de1a56b2e
+-- tasker_grants: what an account has been given: role, namespace (null: everywhere), and the permissions of a role that is not built in.
+create or replace function tasker_grants (p_account_id int)
+  returns jsonb
+  language sql stable
+as $$
+  select coalesce(jsonb_agg(jsonb_build_array(g.role, g.namespace, r.permissions) order by g.role, g.namespace), '[]')
+    from tasker_grant g left join tasker_role r using (role) where g.account_id = p_account_id
+$$;
+
 -- source: functions/tasker_heartbeat.sql bd4e21152878
 -- tasker_heartbeat: the worker lives; its lease runs p_lease from now.
 --   returns true; false when the lease was over already: then its steps may run elsewhere and it must stop working under this id
@@ -1723,6 +2040,20 @@ begin
   values (p_namespace, p_name, p_preset, p_context, p_actor, tasker_clock())
   on conflict (namespace, name, preset)
   do update set context = excluded.context, changed_by = excluded.changed_by, changed_at = excluded.changed_at;
+end
+$$;
+
+-- source: functions/tasker_keep_role.sql 9c6fe1a4581a
+-- tasker_keep_role: a role of the installation's own bundles these permissions, for whoever has it.
+--   audit tasker.account:update
+create or replace function tasker_keep_role (p_role text, p_permissions text[], p_actor text, p_address text)
+  returns void
+  language plpgsql
+as $$
+begin
+  insert into tasker_role (role, permissions) values (p_role, p_permissions)
+  on conflict (role) do update set permissions = excluded.permissions;
+  perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', null, 'role ' || p_role, null, p_address, jsonb_build_object('permissions', p_permissions));
 end
 $$;
 
@@ -1909,6 +2240,41 @@ as $$
   select (array['debug', 'info', 'warning', 'error', 'critical'])[p_level / 10]
 $$;
 
+-- source: functions/tasker_make_sign_in_link.sql ddedbe2a4575
+-- tasker_make_sign_in_link: whoever has the secret of that hash may sign in as the account, once and within an hour; earlier links of it are gone.
+--   locks  the account     raises WF001
+create or replace function tasker_make_sign_in_link (p_name text, p_hash bytea)
+  returns void
+  language plpgsql
+as $$
+declare
+  v_account_id int := tasker_account_no(p_name);
+begin
+  delete from tasker_sign_in_link l where l.account_id = v_account_id;
+  insert into tasker_sign_in_link (link_hash, account_id, expires_at) values (p_hash, v_account_id, tasker_clock() + interval '1 hour');
+end
+$$;
+
+-- source: functions/tasker_make_token.sql f7cc48025afb
+-- tasker_make_token: a program may act as an account, within scopes and a namespace, until the token expires.
+--   raises WF001 unknown account     audit tasker.account:update
+create or replace function tasker_make_token (
+  p_token_id text, p_secret_hash bytea, p_name text, p_label text, p_scopes text[], p_namespace text, p_life interval, p_actor text, p_address text
+)
+  returns timestamptz
+  language plpgsql
+as $$
+declare
+  v_expires_at timestamptz := tasker_clock() + p_life;
+begin
+  insert into tasker_token (token_id, secret_hash, account_id, label, scopes, namespace, created_at, created_by, expires_at)
+  values (p_token_id, p_secret_hash, tasker_account_no(p_name), p_label, p_scopes, p_namespace, tasker_clock(), p_actor, v_expires_at);
+  perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', p_namespace, 'token ' || p_token_id, null, p_address,
+                            jsonb_build_object('made', p_label, 'account', p_name, 'scopes', p_scopes));
+  return v_expires_at;
+end
+$$;
+
 -- source: functions/tasker_move_exists.sql 68eebd4da685
 -- tasker_move_exists: the moves a step can make at all; engine/states.py says the same and a test holds them equal.
 --   One more there is that nobody can ask for: tasker_expand_step sends a map step back to pending, to wait for its items.
@@ -1924,6 +2290,22 @@ as $$
     when 5 then array[1, 7, 8]
     else array[]::int[]
   end)
+$$;
+
+-- source: functions/tasker_need_admin.sql 73aa5750a5c1
+-- tasker_need_admin: somebody can still let others in; called at the end of what takes an account or a role away.
+--   raises WF002 when no account is left that is open and admin everywhere
+create or replace function tasker_need_admin ()
+  returns void
+  language plpgsql
+as $$
+begin
+  if not exists (
+    select from tasker_account a join tasker_grant g using (account_id) where not a.disabled and g.role = 'admin' and g.namespace is null
+  ) then
+    raise exception 'this is the last administrator; make another one first' using errcode = 'WF002';
+  end if;
+end
 $$;
 
 -- source: functions/tasker_note_schedule_run.sql 22758b87d9b7
@@ -2884,6 +3266,41 @@ begin
 end
 $$;
 
+-- source: functions/tasker_revoke_role.sql 302aaa0cc3e2
+-- tasker_revoke_role: an account has not that role there any more.
+--   locks  the account     raises WF001 also when it had not; WF002 for the last administrator     audit tasker.account:update
+create or replace function tasker_revoke_role (p_name text, p_role text, p_namespace text, p_actor text, p_reason text, p_address text)
+  returns void
+  language plpgsql
+as $$
+begin
+  delete from tasker_grant g
+   where g.account_id = tasker_account_no(p_name) and g.role = p_role and g.namespace is not distinct from p_namespace;
+  if not found then
+    raise exception 'the account "%" has not the role % there', p_name, p_role using errcode = 'WF001';
+  end if;
+  perform tasker_need_admin();
+  perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', p_namespace, 'account ' || p_name, p_reason, p_address, jsonb_build_object('revoked', p_role));
+end
+$$;
+
+-- source: functions/tasker_revoke_token.sql 0d226267198c
+-- tasker_revoke_token: a token counts for nothing any more.
+--   raises WF001 unknown, or not of the account that is named     audit tasker.account:update
+create or replace function tasker_revoke_token (p_token_id text, p_account_id int, p_actor text, p_address text)
+  returns void
+  language plpgsql
+as $$
+begin
+  update tasker_token t set revoked_at = coalesce(t.revoked_at, tasker_clock())
+   where t.token_id = p_token_id and (p_account_id is null or t.account_id = p_account_id);
+  if not found then
+    raise exception 'there is no token %', p_token_id using errcode = 'WF001';
+  end if;
+  perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', null, 'token ' || p_token_id, null, p_address, '{"changed": "revoked"}');
+end
+$$;
+
 -- source: functions/tasker_satisfy_step.sql 899df96edfa4
 -- tasker_satisfy_step: the common part of skip and resolve: a step ends well without its handler, and its children go on.
 --   p_step   the step as tasker_take_step gave it, locked     p_state  7 skipped or 8 resolved
@@ -2939,6 +3356,22 @@ as $$
   on conflict (only_row) do update set retention = excluded.retention, set_by = excluded.set_by, set_at = excluded.set_at
 $$;
 
+-- source: functions/tasker_set_password.sql 005ba96129b5
+-- tasker_set_password: an account has another password, and is signed out everywhere.
+--   locks  the account     raises WF001     audit tasker.account:update
+create or replace function tasker_set_password (p_name text, p_password_hash text, p_actor text, p_address text)
+  returns void
+  language plpgsql
+as $$
+declare
+  v_account_id int := tasker_account_no(p_name);
+begin
+  update tasker_account a set password_hash = p_password_hash where a.account_id = v_account_id;
+  perform tasker_end_sessions(v_account_id);
+  perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', null, 'account ' || p_name, null, p_address, '{"changed": "password"}');
+end
+$$;
+
 -- source: functions/tasker_set_retention.sql 02bc6620c60a
 -- tasker_set_retention: from now on a namespace keeps its tasks for so long after their end; null: for ever.
 --   raises WF001 unknown namespace
@@ -2953,6 +3386,20 @@ begin
   if not found then
     raise exception 'there is no namespace "%"', p_namespace using errcode = 'WF001';
   end if;
+end
+$$;
+
+-- source: functions/tasker_set_second_factor.sql e7e8c42dbac6
+-- tasker_set_second_factor: an account signs in with a second factor from now on, or without one when the secret is null.
+--   locks  the account     raises WF001     audit tasker.account:update
+create or replace function tasker_set_second_factor (p_name text, p_secret text, p_actor text, p_address text)
+  returns void
+  language plpgsql
+as $$
+begin
+  update tasker_account a set totp_secret = p_secret, totp_last = 0 where a.account_id = tasker_account_no(p_name);
+  perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', null, 'account ' || p_name, null, p_address,
+                            jsonb_build_object('changed', case when p_secret is null then 'second factor off' else 'second factor on' end));
 end
 $$;
 
@@ -3415,6 +3862,60 @@ begin
   end if;
   perform pg_notify('tasker_news', '');
   return true;
+end
+$$;
+
+-- source: functions/tasker_use_second_factor.sql 9e112037bc2a
+-- tasker_use_second_factor: whether the code of that period may count: none does twice, and none after a later one.
+create or replace function tasker_use_second_factor (p_account_id int, p_period bigint)
+  returns boolean
+  language sql
+as $$
+  with used as (update tasker_account a set totp_last = p_period where a.account_id = p_account_id and a.totp_last < p_period returning 1)
+  select exists (select from used)
+$$;
+
+-- source: functions/tasker_use_session.sql 703c22177972
+-- tasker_use_session: who is signed in under that hash now, and with which grants; no row when nobody is.
+--   A session is over 8 hours after it was last used, 24 hours after it began, and a half one after 10 minutes.
+create or replace function tasker_use_session (p_hash bytea)
+  returns table (account_id int, name text, method text, half boolean, grants jsonb)
+  language plpgsql
+as $$
+begin
+  update tasker_session s set seen_at = tasker_clock() where s.session_hash = p_hash and s.seen_at between tasker_clock() - interval '8 hours' and tasker_clock() - interval '1 minute';
+  return query
+  select a.account_id, a.name, s.method, s.half, tasker_grants(a.account_id)
+    from tasker_session s join tasker_account a using (account_id)
+   where s.session_hash = p_hash and not a.disabled
+     and s.seen_at > tasker_clock() - interval '8 hours'
+     and s.started_at > tasker_clock() - case when s.half then interval '10 minutes' else interval '24 hours' end;
+end
+$$;
+
+-- source: functions/tasker_use_sign_in_link.sql aecfd9fbec2b
+-- tasker_use_sign_in_link: the link is used up; the account it was for, or null when it was used before, expired or never made.
+create or replace function tasker_use_sign_in_link (p_hash bytea)
+  returns int
+  language sql
+as $$
+  with used as (delete from tasker_sign_in_link l where l.link_hash = p_hash returning l.account_id, l.expires_at)
+  select u.account_id from used u join tasker_account a using (account_id) where u.expires_at > tasker_clock() and not a.disabled
+$$;
+
+-- source: functions/tasker_use_token.sql be2a871ad0f0
+-- tasker_use_token: the secret's hash of a token that counts, its account and grants; no row for one that is unknown, expired or revoked.
+create or replace function tasker_use_token (p_token_id text)
+  returns table (secret_hash bytea, account_id int, name text, scopes text[], namespace text, grants jsonb)
+  language plpgsql
+as $$
+begin
+  update tasker_token t set used_at = tasker_clock()
+   where t.token_id = p_token_id and t.revoked_at is null and (t.used_at is null or t.used_at < tasker_clock() - interval '1 minute');
+  return query
+  select t.secret_hash, a.account_id, a.name, t.scopes, t.namespace, tasker_grants(a.account_id)
+    from tasker_token t join tasker_account a using (account_id)
+   where t.token_id = p_token_id and t.revoked_at is null and t.expires_at > tasker_clock() and not a.disabled;
 end
 $$;
 
