@@ -133,6 +133,15 @@ def newest_event(db: Database) -> int:
     return int(db.value("select event_id from tasker_event_horizon()"))
 
 
+def before_oldest_event(db: Database) -> int:
+    """The cursor after which to read for everything that is still on record."""
+    query: LiteralString = """
+        select least((select min(h.event_id) from tasker_history h), (select min(c.event_no) from tasker_custom_event c))
+    """
+    oldest = db.value(query)
+    return 0 if oldest is None else max(0, int(oldest) * 2 - 1)
+
+
 def read_events(
     db: Database, cursor: int, limit: int = WINDOW, types: Sequence[str] | None = None, namespace: str | None = None, *, until: int
 ) -> tuple[list[Event], int]:

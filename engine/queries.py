@@ -186,7 +186,7 @@ def task(db: Database, task_id: str, *, items: int | None = None, item: str | No
         {"id": known_id(task_id)},
     )
     if not found:
-        raise NotFound(_no_task(task_id))
+        raise NotFound(no_task(task_id))
     columns = found[0]
     steps = _steps(db, task_id, columns[-1], items=items, item=item)
     context, reason, source_system, cancel_requested_at, parent_id, parent_step, definition_id = columns[18:]
@@ -207,8 +207,19 @@ def task_row(db: Database, task_id: str) -> TaskRow:
     """A task without its steps. Raises `NotFound`."""
     found = db.rows(f"select {_TASK_COLUMNS} from tasker_tasks t where t.task_id = %(id)s", {"id": known_id(task_id)})
     if not found:
-        raise NotFound(_no_task(task_id))
+        raise NotFound(no_task(task_id))
     return _task_row(found[0])
+
+
+def task_namespace(db: Database, task_id: str) -> str:
+    """The namespace that a task is in, on which rights depend. Raises `NotFound`."""
+    query: LiteralString = """
+        select d.namespace from tasker_task t join tasker_definition d using (definition_id) where t.task_id = %(id)s
+    """
+    found = db.rows(query, {"id": known_id(task_id)})
+    if not found:
+        raise NotFound(no_task(task_id))
+    return str(found[0][0])
 
 
 def outcome(db: Database, task_id: str) -> dict[str, Any]:
@@ -588,7 +599,8 @@ def _plain_error(error: dict[str, Any] | None) -> dict[str, Any] | None:
     return {"type": error.get("type"), "message": error.get("message"), "code": error.get("code")} if error else None
 
 
-def _no_task(task_id: str) -> str:
+def no_task(task_id: str) -> str:
+    """What is said of a task that does not exist."""
     return f"there is no task {task_id}; it may have been dropped after its retention"
 
 

@@ -12,6 +12,7 @@ from jinja2 import StrictUndefined
 
 from engine.settings import Settings
 from webapp import (
+    api,
     appearance,
     compression,
     database,
@@ -71,7 +72,7 @@ def create_app(
     app = Flask(__name__)
     _configure(app, settings, database_url or settings.database_url)
     app.extensions["tasker_registry"] = registry
-    for part in (compression, database, models, security, filters, json_blocks, tracebacks, why, htmx, problems, live):
+    for part in (compression, database, models, security, filters, json_blocks, tracebacks, why, htmx, problems, live, api):
         part.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

@@ -71,14 +71,14 @@ def with_known_names(asked: AskedFilter) -> AskedFilter:
     return replace(asked, problems=problems)
 
 
-def list_tasks(asked: AskedFilter) -> TaskList:
-    """The tasks that match every part of the filter, at most PAGE_SIZE of them."""
-    search = _Search(asked.chosen)
-    found = search.numbers(PAGE_SIZE + 1)
-    shown = found[:PAGE_SIZE]
-    older = shown[-1] if len(found) > PAGE_SIZE else search.floor
+def list_tasks(asked: AskedFilter, limit: int = PAGE_SIZE, *, within: frozenset[str] | None = None) -> TaskList:
+    """The tasks that match every part of the filter, at most `limit` of them; with `within` only those of these namespaces."""
+    search = _Search(asked.chosen, within)
+    found = search.numbers(limit + 1)
+    shown = found[:limit]
+    older = shown[-1] if len(found) > limit else search.floor
     rows = _rows(shown)
-    looked_at = search.looked_at if search.floor and len(found) <= PAGE_SIZE else None
+    looked_at = search.looked_at if search.floor and len(found) <= limit else None
     return TaskList(asked, tuple(rows.values()), tuple(rows), older, looked_at, search.floor_at() if looked_at else None)
 
 
@@ -102,8 +102,8 @@ def recent_tasks(namespace: str, name: str, limit: int) -> tuple[TaskRow, ...]:
 class _Search:
     """One filter on its way to the numbers of its tasks; `floor` is the lowest number looked at when the search had to stop somewhere."""
 
-    def __init__(self, chosen: TaskFilter) -> None:
-        self._chosen = chosen
+    def __init__(self, chosen: TaskFilter, within: frozenset[str] | None = None) -> None:
+        self._chosen, self._within = chosen, within
         self._served = _served_conditions(chosen)
         self._searched = _searched_conditions(chosen)
         self.looked_at = CONTEXTS_LOOKED_AT if chosen.context else LOOKED_AT
@@ -138,6 +138,8 @@ class _Search:
         """The newest tasks; where the filter names a workflow, those of each of its versions, which one index has in order."""
         newest = select(StoredTask.task_no).where(*conditions).order_by(StoredTask.task_no.desc()).limit(limit).offset(offset)
         named = [getattr(Definition, key) == wanted for key in ("namespace", "name", "version") if (wanted := getattr(self._chosen, key))]
+        if self._within is not None:
+            named.append(Definition.namespace.in_(self._within))
         if not named:
             return newest
         definitions = select(Definition.definition_id).where(*named).subquery()
