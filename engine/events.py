@@ -116,6 +116,11 @@ class Horizon:
         self.decided = 0
         self._noted: tuple[int, int] | None = None
 
+    @property
+    def is_held(self) -> bool:
+        """Whether there may be events further on, of which transactions under way might still hide an earlier one."""
+        return self._noted is not None
+
     def look(self, db: Database) -> int:
         """The event id up to which nothing is missing; it never goes back. A transaction that stays open, anywhere on the server, holds it."""
         newest, low, high = db.rows("select event_id, low_xid, high_xid from tasker_event_horizon(%(decided)s)", {"decided": self.decided})[0]

@@ -34,6 +34,7 @@ WINDOWS = 100
 """How many moves are looked at in one round trip, and in how many a request looks for events that it was asked for."""
 HORIZON_LOOKS = 5
 HORIZON_SECONDS = 0.1
+"""How often and after how long it is looked again for events that transactions under way hold back for a moment."""
 REFRESH = "event: refresh\ndata: {}\n\n"
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -53,15 +54,10 @@ class Streams:
         self._horizon, self._lock = events.Horizon(), Lock()
         self._open: Counter[str] = Counter()
 
-    def horizon(self, db: Database) -> int:
-        """The event up to which nothing is missing. Looked at again for a moment while transactions that were under way keep it at the start."""
-        for _ in range(HORIZON_LOOKS):
-            with self._lock:
-                reached = self._horizon.look(db)
-            if reached:
-                break
-            time.sleep(HORIZON_SECONDS)
-        return reached
+    def horizon(self, db: Database) -> tuple[int, bool]:
+        """The event up to which nothing is missing, and whether there may soon be more."""
+        with self._lock:
+            return self._horizon.look(db), self._horizon.is_held
 
     def enter(self, caller: str, limit: int) -> bool:
         """Count one more stream of the caller; false when it has as many as it may."""
@@ -89,7 +85,15 @@ class Following:
 
     def read(self, limit: int) -> list[events.Event]:
         """The next events, at most `limit`, and none when there are none for now; the cursor is behind them."""
-        until = self._streams.horizon(self._db)
+        for _ in range(HORIZON_LOOKS):
+            until, is_held = self._streams.horizon(self._db)
+            found = self._read_until(until, limit)
+            if found or not is_held:
+                return found
+            time.sleep(HORIZON_SECONDS)
+        return []
+
+    def _read_until(self, until: int, limit: int) -> list[events.Event]:
         for _ in range(WINDOWS):
             found, reached = events.read_events(self._db, self.cursor, max(limit, WINDOW), self._types, self._namespace, until=until)
             seen = [one for one in found if self._within is None or one["namespace"] in self._within]
