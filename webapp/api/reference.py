@@ -86,7 +86,7 @@ def finished(spec: dict[str, Any]) -> dict[str, Any]:
     for address, item in spec["paths"].items():
         for method in METHODS:
             if method in item:
-                _finish_operation(item[method], f"{method}_{address.removeprefix(PREFIX)}")
+                _finish_operation(item[method], f"{method} {address.removeprefix(PREFIX)}")
     for name, response in spec["components"].get("responses", {}).items():
         _finish_error(name, response)
     for tag in spec.get("tags", ()):

@@ -54,9 +54,9 @@ def test_a_key_is_not_lent_to_another_request(api: Caller, order: Order) -> None
     assert codes(answer) == [("", "key_reused")]
 
 
-@pytest.mark.parametrize(("key", "code"), [("", "empty"), ("k" * 300, "too_large")])
-def test_a_key_that_is_none_is_refused(api: Caller, order: Order, key: str, code: str) -> None:
-    assert codes(api.post("/tasks", order(), Idempotency_Key=key)) == [("idempotency_key", code)]
+def test_a_key_that_is_none_is_refused(api: Caller, order: Order) -> None:
+    assert codes(api.post("/tasks", order(), Idempotency_Key="")) == [("idempotency_key", "empty")]
+    assert codes(api.post("/tasks", order(), Idempotency_Key="k" * 300)) == [("idempotency_key", "too_large")]
 
 
 def test_two_keys_for_one_task_are_refused(api: Caller, order: Order) -> None:
@@ -109,9 +109,9 @@ def test_a_batch_sent_again_answers_the_same_tasks(api: Caller, order: Order) ->
     assert [one["task_id"] for one in again.json["tasks"]] == [one["task_id"] for one in first.json["tasks"]]
 
 
-@pytest.mark.parametrize("body", [{}, {"tasks": []}, {"tasks": {}}, {"tasks": [1]}, {"tasks": [{}], "more": 1}, [1]])
-def test_a_batch_that_is_none_is_refused(api: Caller, body: Any) -> None:
-    assert api.post("/tasks/batch", body).status_code == 422
+def test_a_batch_that_is_none_is_refused(api: Caller) -> None:
+    for body in ({}, {"tasks": []}, {"tasks": {}}, {"tasks": [1]}, {"tasks": [{}], "more": 1}, [1]):
+        assert api.post("/tasks/batch", body).status_code == 422, body
 
 
 def test_too_long_a_backlog_takes_no_more_tasks(app: Flask, api: Caller, order: Order) -> None:

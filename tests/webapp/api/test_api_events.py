@@ -64,11 +64,10 @@ def test_events_are_chosen_by_type_and_namespace(api: Caller, failed_task: str) 
     assert all_pages(api, "&namespace=shop")
 
 
-@pytest.mark.parametrize(("query", "path"), [("type=step.compelted", "type"), ("type=,", "type"), ("cursor=-1", "cursor"), ("cursor=99999999999999999999", "cursor"), ("limit=201", "limit")])
-def test_a_wrong_question_is_refused_by_name(api: Caller, query: str, path: str) -> None:
-    answer = api.get(f"/events?{query}")
-    assert answer.status_code == 422
-    assert {where for where, _ in codes(answer)} == {path}
+def test_a_wrong_question_is_refused_by_name(api: Caller) -> None:
+    for query in ("type=step.compelted", "type=,", "cursor=-1", "cursor=99999999999999999999", "limit=201"):
+        answer = api.get(f"/events?{query}")
+        assert (answer.status_code, {where for where, _ in codes(answer)}) == (422, {query.partition("=")[0]}), query
 
 
 def stream(client: FlaskClient, query: str = "", **headers: str) -> Iterator[dict[str, Any]]:
@@ -106,11 +105,11 @@ def test_a_stream_goes_on_behind_the_last_event_its_reader_had(api: Caller, clie
     assert [one["data"]["event_id"] for one in told] == [event["event_id"] for event in found[3:]]
 
 
-@pytest.mark.parametrize("last", ["-1", "9" * 20, "nonsense", ""])
-def test_a_reader_that_names_no_event_is_told_to_look_anew(app: Flask, api: Caller, client: FlaskClient, failed_task: str, last: str) -> None:
-    messages = stream(client, **{"Last-Event-ID": last})
-    assert next(messages)["event"] == "refresh"
-    messages.close()  # type: ignore[attr-defined]
+def test_a_reader_that_names_no_event_is_told_to_look_anew(api: Caller, client: FlaskClient, failed_task: str) -> None:
+    for last in ("-1", "9" * 20, "nonsense", ""):
+        messages = stream(client, **{"Last-Event-ID": last})
+        assert next(messages)["event"] == "refresh", last
+        messages.close()  # type: ignore[attr-defined]
 
 
 def test_a_stream_tells_of_what_happens_while_it_is_open(app: Flask, api: Caller, failed_task: str) -> None:
