@@ -116,6 +116,11 @@ class Horizon:
         self.decided = 0
         self._noted: tuple[int, int] | None = None
 
+    @property
+    def is_held(self) -> bool:
+        """Whether there may be events further on, of which transactions under way might still hide an earlier one."""
+        return self._noted is not None
+
     def look(self, db: Database) -> int:
         """The event id up to which nothing is missing; it never goes back. A transaction that stays open, anywhere on the server, holds it."""
         newest, low, high = db.rows("select event_id, low_xid, high_xid from tasker_event_horizon(%(decided)s)", {"decided": self.decided})[0]
@@ -131,6 +136,15 @@ class Horizon:
 def newest_event(db: Database) -> int:
     """The event id after which to read for what happens from now on."""
     return int(db.value("select event_id from tasker_event_horizon()"))
+
+
+def before_oldest_event(db: Database) -> int:
+    """The cursor after which to read for everything that is still on record."""
+    query: LiteralString = """
+        select least((select min(h.event_id) from tasker_history h), (select min(c.event_no) from tasker_custom_event c))
+    """
+    oldest = db.value(query)
+    return 0 if oldest is None else max(0, int(oldest) * 2 - 1)
 
 
 def read_events(

@@ -43,6 +43,20 @@ def create_tasks(db: Database, requests: Sequence[TaskRequest]) -> list[tuple[st
     return [(str(task_id), created) for task_id, created in found]
 
 
+def wanted_definition(db: Database, request: TaskRequest) -> DefinitionRow:
+    """The definition that a task of this request is made from, as it was known within the last second. Raises `NotFound`, naming the versions there are."""
+    return _definitions.find(db, request)
+
+
+def request_problems(db: Database, request: TaskRequest) -> list[Problem]:
+    """Everything that keeps the task from being made, as far as its definition tells. Raises `NotFound`."""
+    try:
+        _payload(db, request)
+    except RequestError as error:
+        return error.problems
+    return []
+
+
 def preview(db: Database, action: TaskAction, task_id: str) -> Preview:
     """What the action would do now; nothing is done. Raises what the action raises."""
     return actions.preview(db, action, task_id)

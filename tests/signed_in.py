@@ -9,7 +9,7 @@ import psycopg
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from engine import accounts
+from engine import accounts, tokens
 from engine.db import Database
 from engine.errors import DatabaseUnavailable
 from webapp.access import COOKIE
@@ -33,6 +33,16 @@ def session_of(url: str | None, name: str = "dashboard", role: str = "admin", na
 def cookie_of(url: str | None, name: str = "dashboard", role: str = "admin", namespace: str | None = None) -> dict[str, str]:
     """The header that a signed-in browser sends."""
     return {"Cookie": f"{COOKIE}={session_of(url, name, role, namespace)}"}
+
+
+def token_for(url: str, name: str = "dashboard", role: str = "admin", namespace: str | None = None, **limits: Any) -> str:
+    """A new API token of that account, which is made if need be."""
+    session_of(url, name, role, namespace)
+    db = Database(url, max_size=1)
+    try:
+        return tokens.make_token(db, name, "tests", actor="tests", **limits)
+    finally:
+        db.close()
 
 
 class Reader(FlaskClient):

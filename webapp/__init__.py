@@ -13,6 +13,7 @@ from jinja2 import StrictUndefined
 from engine.settings import Settings
 from webapp import (
     access,
+    api,
     appearance,
     auditing,
     compression,
@@ -81,7 +82,7 @@ def create_app(
     app = Flask(__name__)
     _configure(app, settings, database_url or settings.database_url)
     app.extensions["tasker_registry"] = registry
-    for part in (compression, database, models, security, access, filters, json_blocks, tracebacks, why, htmx, problems, live, glance):
+    for part in (compression, database, models, security, access, filters, json_blocks, tracebacks, why, htmx, problems, live, glance, api):
         part.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

@@ -7,7 +7,8 @@ by the parts of its address; the namespace is always that of the stored object. 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -88,6 +89,15 @@ def hide_foreign(task_id: str | None) -> str | None:
     """The id of a task that the caller may see, or None."""
     namespace = queries.task_namespace(database(), task_id) if task_id else None
     return task_id if namespace and may("tasker.task:show", namespace) else None
+
+
+@contextmanager
+def hidden_as_missing(words: str) -> Iterator[None]:
+    """What the caller may not see is answered in the words of what does not exist."""
+    try:
+        yield
+    except NotFound:
+        raise NotFound(words) from None
 
 
 def may(permission: str, namespace: str | None = None) -> bool:
@@ -269,7 +279,7 @@ def _guard() -> Response | None:
         return _challenge()
     if rule == LOOPBACK:
         require("tasker.metrics:index", None)
-    elif rule is None and not request.path.startswith(API):
+    elif rule is None:
         raise NotAllowed
     elif rule is not None and rule != SIGNED_IN and caller:
         _require_of_address(rule, arguments)

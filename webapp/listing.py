@@ -72,14 +72,14 @@ def with_known_names(asked: AskedFilter) -> AskedFilter:
     return replace(asked, problems=problems)
 
 
-def list_tasks(asked: AskedFilter) -> TaskList:
-    """The tasks that match every part of the filter, at most PAGE_SIZE of them."""
+def list_tasks(asked: AskedFilter, limit: int = PAGE_SIZE) -> TaskList:
+    """The tasks that match every part of the filter, at most `limit` of them."""
     search = _Search(asked.chosen)
-    found = search.numbers(PAGE_SIZE + 1)
-    shown = found[:PAGE_SIZE]
-    older = shown[-1] if len(found) > PAGE_SIZE else search.floor
+    found = search.numbers(limit + 1)
+    shown = found[:limit]
+    older = shown[-1] if len(found) > limit else search.floor
     rows = _rows(shown)
-    looked_at = search.looked_at if search.floor and len(found) <= PAGE_SIZE else None
+    looked_at = search.looked_at if search.floor and len(found) <= limit else None
     return TaskList(asked, tuple(rows.values()), tuple(rows), older, looked_at, search.floor_at() if looked_at else None)
 
 

@@ -43,7 +43,7 @@ Handler = Callable[[Exception], Response]
 
 def init_app(app: Flask) -> None:
     """Give every failure its page."""
-    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(HTTPException, refused)
     app.register_error_handler(CSRFError, lambda _: problem(403))
     app.register_error_handler(NotFound, lambda error: problem(404, str(error)))
     app.register_error_handler(WrongState, lambda error: problem(409, str(error)))
@@ -63,7 +63,8 @@ def problem(status: int, detail: str = "") -> Response:
     return make_response(page, status)
 
 
-def _http(error: HTTPException) -> Response:
+def refused(error: HTTPException) -> Response:
+    """The page of an error that the web framework raised."""
     status = error.code or 500
     if isinstance(error, InternalServerError) or status >= 500 and status not in TITLES:
         return problem(500)

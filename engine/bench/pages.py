@@ -65,7 +65,7 @@ def _measure(db: Database) -> None:
         tasks.submit_many(db, [TaskRequest("chain_of_10", flows.NAMESPACE)] * 10_000)
     end_all(db.url, definition, "(t.task_no %% 43200) * interval '1 minute'")
     print(f"{TASKS:,} ended tasks with {TASKS * LENGTH:,} steps; {USERS} users, each resting {statistics.mean(REST_SECONDS):g} s between two pages, {SECONDS:g} s")
-    with _process(db.url, "engine", "--handlers", "engine.bench.flows"), _dashboard(db.url) as address:
+    with _process(db.url, "engine", "--handlers", "engine.bench.flows"), dashboard(db.url) as address:
         account = accounts.create_account(db, "bench", role="admin", actor="bench")
         SIGNED_IN["Cookie"] = f"tasker_sign_in={accounts.begin_session(db, account, method='bench')}"
         wide = tasks.submit(db, TaskRequest("fan_of_1000", flows.NAMESPACE))
@@ -75,9 +75,9 @@ def _measure(db: Database) -> None:
             with _followed(address):
                 followed = _visited(address, pages)
             _print_pages(alone, followed)
-            print(f"event to page: {_quantiles(_event_times(db, address))} ms")
+            print(f"event to page: {quantiles(_event_times(db, address))} ms")
         _wait_for_end(db, wide)
-        print(f"task page of 1,001 steps: {_quantiles(_times(address, f'/tasks/{wide}', WIDE_ROUNDS))} ms in the server")
+        print(f"task page of 1,001 steps: {quantiles(_times(address, f'/tasks/{wide}', WIDE_ROUNDS))} ms in the server")
         print(f"  until it can be used in Chromium: {_usable_words(f'{address}/tasks/{wide}')}")
         _print_weights(address, wide)
 
@@ -97,7 +97,7 @@ def _process(url: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextmanager
-def _dashboard(url: str) -> Iterator[str]:
+def dashboard(url: str) -> Iterator[str]:
     with _process(url, "web", "--port", "0") as process:
         assert process.stdout is not None
         yield process.stdout.readline().decode().rpartition(" ")[2].strip()
@@ -208,7 +208,7 @@ def _usable_words(url: str) -> str:
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
-            return f"{_quantiles([_usable_time(browser, url) for _ in range(USABLE_ROUNDS)])} ms"
+            return f"{quantiles([_usable_time(browser, url) for _ in range(USABLE_ROUNDS)])} ms"
     except Error as error:
         return f"not measured, {error.message.splitlines()[0]}"
 
@@ -259,12 +259,12 @@ def _wait_for_end(db: Database, task: str) -> None:
 def _print_pages(alone: Times, followed: Times) -> None:
     print(f"\n{'page':24} {'p50':>8} {'p99':>8}   with {STREAMS} live pages")
     for name in alone:
-        print(f"{name:24} {_quantiles(alone[name])}   {_quantiles(followed[name])}")
+        print(f"{name:24} {quantiles(alone[name])}   {quantiles(followed[name])}")
     everything, beside = (list(itertools.chain(*found.values())) for found in (alone, followed))
-    print(f"{'all':24} {_quantiles(everything)}   {_quantiles(beside)}   ({len(everything):,} and {len(beside):,} requests)\n")
+    print(f"{'all':24} {quantiles(everything)}   {quantiles(beside)}   ({len(everything):,} and {len(beside):,} requests)\n")
 
 
-def _quantiles(times: Sequence[float]) -> str:
+def quantiles(times: Sequence[float]) -> str:
     ordered = sorted(times)
     return f"{statistics.median(ordered):8.1f} {ordered[int(0.99 * (len(ordered) - 1))]:8.1f}"
 

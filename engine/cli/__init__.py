@@ -54,6 +54,10 @@ COMMANDS = {
 """Command -> its module in this package and what it does in a line. A module is imported when its command is called, as some take long."""
 
 
+WITH_SERVER = ("launch", "tasks", "show", "retry", "cancel", "pause", "resume", "resolve", "skip")
+"""The commands that also act on a remote installation."""
+
+
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -71,7 +75,9 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version and exit.")
-def tasker() -> None:
+@click.option("--server", metavar="URL", envvar="TASKER_SERVER", help="Act on a remote installation by its API; TASKER_TOKEN holds the token.")
+@click.pass_context
+def tasker(context: click.Context, server: str | None) -> None:
     """Run workflows of dependent steps on PostgreSQL, and see what they do.
 
     \b
@@ -79,6 +85,9 @@ def tasker() -> None:
     tasker up --handlers myflows                     everything, with yours
     tasker launch shop/process_order --context '{}'  start a task
     """
+    asked = context.get_parameter_source("server") is click.core.ParameterSource.COMMANDLINE
+    if server and asked and context.invoked_subcommand not in WITH_SERVER:
+        raise click.UsageError(f"--server goes with {', '.join(WITH_SERVER)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

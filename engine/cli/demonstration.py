@@ -11,6 +11,7 @@ import click
 
 from engine import queries, tasks
 from engine.cli.output import print_table
+from engine.cli.place import Local
 from engine.cli.serve import Parts, running
 from engine.cli.setting import loaded_registry, register_all
 from engine.cli.workflows import follow
@@ -59,7 +60,7 @@ def _report(db: Database, parts: Parts, submitted: Sequence[str], expected: Sequ
     deadline = time.monotonic() + ONCE_SECONDS
     for task_id in submitted:
         parts.check()
-        follow(db, task_id, max(0.0, deadline - time.monotonic()))
+        follow(Local(db), task_id, max(0.0, deadline - time.monotonic()))
     details = [queries.task(db, task_id) for task_id in submitted]
     wanted = [one.state for one in expected]
     rows = [(*_line(detail), state) for detail, state in zip(details, wanted, strict=True)]

@@ -6,15 +6,15 @@ import json
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import click
 
-from engine import queries, report, steps
-from engine import tasks as task_actions
+from engine import queries
 from engine.actions import EFFECTS
 from engine.cli.output import print_json, print_table, short_error, short_time
-from engine.cli.setting import actor, json_option, open_database, preview_options, read_context, reason_option
-from engine.db import Database
+from engine.cli.place import Place, open_place, written_report
+from engine.cli.setting import json_option, preview_options, read_context, reason_option
 from engine.errors import Problem, RequestError
 from engine.journal import LEVELS
 from engine.json_text import read_input
@@ -39,8 +39,8 @@ def tasks(
     namespace: str | None, name: str | None, version: str | None, state: str | None, tag: str | None, limit: int, cursor: str | None, as_json: bool
 ) -> None:
     """List tasks, newest first. Example: tasker tasks --state failed"""
-    with open_database() as db:
-        page = queries.tasks(db, namespace=namespace, name=name, version=version, state=state, tag=tag, limit=limit, cursor=cursor)
+    with open_place() as place:
+        page = place.tasks(namespace=namespace, name=name, version=version, state=state, tag=tag, limit=limit, cursor=cursor)
     if as_json:
         print_json({"tasks": page.items, "next_cursor": page.next_cursor})
         return
@@ -65,15 +65,15 @@ def show(task: str, as_json: bool, as_report: bool, html: bool, output: Path | N
         raise click.UsageError("--report goes without --json and --log")
     if level and log_of is None:
         raise click.UsageError("--level goes with --log")
-    with open_database() as db:
+    with open_place() as place:
         if log_of is not None:
-            _print_log(_whole_log(db, task, log_of or None, level), as_json=as_json)
+            _print_log(_whole_log(place, task, log_of or None, level), as_json=as_json)
         elif as_json:
-            print_json(queries.outcome(db, task))
+            print_json(place.outcome(task))
         elif as_report:
-            _print_report(report.html_report(db, task) if html else report.markdown_report(db, task), output)
+            _print_report(written_report(place, task, html=html), output)
         else:
-            print_task(queries.task(db, task, items=ITEMS_SHOWN))
+            print_task(place.task(task, items=ITEMS_SHOWN))
 
 
 @click.command()
@@ -89,18 +89,8 @@ def retry(
     """Let a failed step, or every failed step of a task, try again. Example: tasker retry 5d1c… charge --reason "gateway is back" """
     if (downstream and not step) or (context is not None and not downstream):
         raise click.UsageError("--downstream goes with a STEP, and --context with --downstream")
-    changed = None if context is None else read_context(context)
-    with open_database() as db:
-        if dry_run and step:
-            print_preview(steps.preview(db, "retry_downstream" if downstream else "retry", task, step, context=changed), as_json)
-        elif dry_run:
-            print_preview(task_actions.preview(db, "retry", task), as_json)
-        elif step and downstream:
-            click.echo(steps.retry_downstream(db, task, step, context=changed, actor=actor(), reason=reason, seen=seen))
-        elif step:
-            click.echo(steps.retry_step(db, task, step, actor=actor(), reason=reason, seen=seen))
-        else:
-            click.echo(task_actions.retry_task(db, task, actor=actor(), reason=reason, seen=seen))
+    given = {} if context is None else {"context": read_context(context)}
+    _carry_out("retry_downstream" if downstream else "retry", task, step, reason, dry_run, as_json, seen, **given)
 
 
 @click.command()
@@ -110,13 +100,7 @@ def retry(
 @preview_options
 def cancel(task: str, step: str | None, reason: str | None, dry_run: bool, as_json: bool, seen: str | None) -> None:
     """Stop a task, or one step and what waits for it. Example: tasker cancel 5d1c… --reason "ordered twice" """
-    with open_database() as db:
-        if dry_run:
-            print_preview(steps.preview(db, "cancel", task, step) if step else task_actions.preview(db, "cancel", task), as_json)
-        elif step:
-            click.echo(steps.cancel_step(db, task, step, actor=actor(), reason=reason, seen=seen))
-        else:
-            click.echo(task_actions.cancel_task(db, task, actor=actor(), reason=reason, seen=seen))
+    _carry_out("cancel", task, step, reason, dry_run, as_json, seen)
 
 
 @click.command()
@@ -125,11 +109,7 @@ def cancel(task: str, step: str | None, reason: str | None, dry_run: bool, as_js
 @preview_options
 def pause(task: str, reason: str | None, dry_run: bool, as_json: bool, seen: str | None) -> None:
     """Start nothing more of a task; running steps may end. Example: tasker pause 5d1c… --reason "bank holiday" """
-    with open_database() as db:
-        if dry_run:
-            print_preview(task_actions.preview(db, "pause", task), as_json)
-        else:
-            click.echo(f"{task_actions.pause_task(db, task, actor=actor(), reason=reason, seen=seen)}, paused")
+    _carry_out("pause", task, None, reason, dry_run, as_json, seen)
 
 
 @click.command()
@@ -138,11 +118,7 @@ def pause(task: str, reason: str | None, dry_run: bool, as_json: bool, seen: str
 @preview_options
 def resume(task: str, reason: str | None, dry_run: bool, as_json: bool, seen: str | None) -> None:
     """Let a paused task go on. Example: tasker resume 5d1c…"""
-    with open_database() as db:
-        if dry_run:
-            print_preview(task_actions.preview(db, "resume", task), as_json)
-        else:
-            click.echo(task_actions.resume_task(db, task, actor=actor(), reason=reason, seen=seen))
+    _carry_out("resume", task, None, reason, dry_run, as_json, seen)
 
 
 @click.command()
@@ -153,12 +129,7 @@ def resume(task: str, reason: str | None, dry_run: bool, as_json: bool, seen: st
 @preview_options
 def resolve(task: str, step: str, result: str, reason: str | None, dry_run: bool, as_json: bool, seen: str | None) -> None:
     """Supply the outcome of a step by hand. Example: tasker resolve 5d1c… charge --result '{"payment_id": "p1"}'"""
-    value = _json(result)
-    with open_database() as db:
-        if dry_run:
-            print_preview(steps.preview(db, "resolve", task, step, result=value), as_json)
-        else:
-            click.echo(steps.resolve_step(db, task, step, result=value, actor=actor(), reason=reason, seen=seen))
+    _carry_out("resolve", task, step, reason, dry_run, as_json, seen, result=_json(result))
 
 
 @click.command()
@@ -168,11 +139,19 @@ def resolve(task: str, step: str, result: str, reason: str | None, dry_run: bool
 @preview_options
 def skip(task: str, step: str, reason: str | None, dry_run: bool, as_json: bool, seen: str | None) -> None:
     """Go on without a step. Example: tasker skip 5d1c… send_mail --reason "no address" """
-    with open_database() as db:
+    _carry_out("skip", task, step, reason, dry_run, as_json, seen)
+
+
+def _carry_out(
+    action: str, task: str, step: str | None, reason: str | None, dry_run: bool, as_json: bool, seen: str | None, **given: Any
+) -> None:
+    """Print what the action would do, or do it and print the state it leads to."""
+    with open_place() as place:
         if dry_run:
-            print_preview(steps.preview(db, "skip", task, step), as_json)
-        else:
-            click.echo(steps.skip_step(db, task, step, actor=actor(), reason=reason, seen=seen))
+            print_preview(place.preview(action, task, step, **given), as_json)
+            return
+        state = place.act(action, task, step, reason=reason, seen=seen, **given)
+    click.echo(f"{state}, paused" if action == "pause" else state)
 
 
 def print_preview(preview: Preview, as_json: bool) -> None:
@@ -227,10 +206,10 @@ def _said_of(step: StepRow) -> str:
     return "passed over" if step.passed_over else step.waiting_for or short_error(step.error)
 
 
-def _whole_log(db: Database, task: str, step: str | None, level: str | None) -> Iterator[LineRow]:
+def _whole_log(place: Place, task: str, step: str | None, level: str | None) -> Iterator[LineRow]:
     after: int | None = 0
     while after is not None:
-        page = queries.lines(db, task, step, level=level, after=after, limit=LINES_AT_ONCE)
+        page = place.lines(task, step, level=level, after=after, limit=LINES_AT_ONCE)
         yield from page.items
         after = page.later
 

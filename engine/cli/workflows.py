@@ -16,6 +16,7 @@ from engine import queries
 from engine import tasks as task_actions
 from engine.cli.operate import ITEMS_SHOWN, print_task, step_standing
 from engine.cli.output import print_json, print_table
+from engine.cli.place import Local, Place, open_place, server
 from engine.cli.setting import (
     actor,
     handler_sources,
@@ -26,7 +27,6 @@ from engine.cli.setting import (
     open_database,
     read_context,
 )
-from engine.db import Database
 from engine.definition import TaskDefinition, version_key
 from engine.errors import NotFound, TaskerError
 from engine.registry import HandlerRegistry
@@ -106,7 +106,7 @@ def launch(
             "namespace": namespace,
             "version": version,
             "context": read_context(context),
-            "initiator": actor(),
+            "initiator": None if server() else actor(),
             "source_system": "cli",
             "reason": reason,
             "tags": tags,
@@ -117,12 +117,12 @@ def launch(
         }
     )
     settings = Settings.from_environ()
-    with open_database(settings) as db:
-        task_id = _submit(db, request, handler_sources(sources, settings), settings)
+    with open_place() as place:
+        task_id = _submit(place, request, handler_sources(sources, settings), settings)
         if wait:
-            _follow_and_print(db, task_id, timeout, as_json)
+            _follow_and_print(place, task_id, timeout, as_json)
             return
-        version = queries.task(db, task_id).task.version
+        version = place.task_row(task_id).version
     facts = {"task_id": task_id, "namespace": namespace, "name": name, "version": version}
     print_json(facts) if as_json else click.echo(task_id)
 
@@ -154,7 +154,7 @@ def parse_workflow(text: str) -> tuple[str, str, str | None]:
     return namespace or "default", name, version or None
 
 
-def follow(db: Database, task_id: str, timeout: float | None = None, *, patience: float = math.inf) -> str:
+def follow(place: Place, task_id: str, timeout: float | None = None, *, patience: float = math.inf) -> str:
     """The state the task ended in, or is in after `timeout` seconds; a progress bar on a terminal.
 
     After `patience` seconds it is said once, on standard error, when no engine is there to run the task.
@@ -165,20 +165,20 @@ def follow(db: Database, task_id: str, timeout: float | None = None, *, patience
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=None)
         while True:
-            task = queries.task_row(db, task_id)
+            task = place.task_row(task_id)
             progress.update(bar, description=task.state, total=task.step_count, completed=task.done_count)
             waited = time.monotonic() - begun
             if task.state in FINAL_TASK or (timeout is not None and waited > timeout):
                 return task.state
             if waited > patience:
                 patience = math.inf
-                _tell_when_alone(db, task)
+                _tell_when_alone(place, task)
             time.sleep(0.1)
 
 
-def _tell_when_alone(db: Database, task: TaskRow) -> None:
+def _tell_when_alone(place: Place, task: TaskRow) -> None:
     key = f"{task.namespace}/{task.name}@{task.version}"
-    if not any(engine.alive and not engine.draining and key in engine.definitions for engine in queries.engines(db)):
+    if not any(engine.alive and not engine.draining and key in engine.definitions for engine in place.engines()):
         click.echo(f"tasker: no running engine has handlers for {key}; still waiting for one (start it with: tasker engine --handlers ...)", err=True)
 
 
@@ -203,25 +203,25 @@ def _first_line(info: dict[str, Any]) -> str:
     return (str(info["description"]).strip().splitlines() or [""])[0]
 
 
-def _submit(db: Database, request: TaskRequest, sources: tuple[str, ...], settings: Settings) -> str:
+def _submit(place: Place, request: TaskRequest, sources: tuple[str, ...], settings: Settings) -> str:
     """The task's id; a workflow that no engine has registered yet is registered from the sources, once the context fits it."""
     try:
-        return task_actions.submit(db, request)
+        return place.submit(request)
     except NotFound:
-        if not sources:
+        if not sources or not isinstance(place, Local):
             raise
     definition = loaded_registry(sources, settings).get(request.name, request.namespace, request.version).definition
     checked_context(request, definition.schema)
-    task_actions.register_definition(db, definition)
-    return task_actions.submit(db, request)
+    task_actions.register_definition(place.db, definition)
+    return place.submit(request)
 
 
-def _follow_and_print(db: Database, task_id: str, timeout: float | None, as_json: bool) -> None:
-    state = follow(db, task_id, timeout, patience=PATIENCE_SECONDS)
+def _follow_and_print(place: Place, task_id: str, timeout: float | None, as_json: bool) -> None:
+    state = follow(place, task_id, timeout, patience=PATIENCE_SECONDS)
     if as_json:
-        print_json(queries.outcome(db, task_id))
+        print_json(place.outcome(task_id))
     else:
-        print_task(queries.task(db, task_id, items=ITEMS_SHOWN))
+        print_task(place.task(task_id, items=ITEMS_SHOWN))
     if state not in FINAL_TASK:
         click.echo(f"tasker: the task is still {state}", err=True)
     sys.stdout.flush()

@@ -77,6 +77,7 @@ def paths(failed_task: str, db: Database) -> list[str]:
         "/workflows/shop/process_order/diff",
         LAUNCH,
         f"{LAUNCH}?mode=json",
+        "/api/docs",
         "/schedules",
         "/engines",
     ]

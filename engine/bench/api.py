@@ -1,0 +1,103 @@
+"""How fast the API answers with 100,000 tasks in the database: `python -m engine.bench.api`.
+
+20 clients show a task, then create one, each resting a little between two requests; then one client creates in batches as fast as it is answered.
+The clients run beside the server on the same machine, and take their share of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import threading
+import time
+from collections import defaultdict
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from engine import queries, tasks
+from engine.bench import flows
+from engine.bench.pages import Times, dashboard, quantiles
+from engine.bench.past import end_all
+from engine.bench.place import BULK_SECONDS, throwaway_database
+from engine.client import PREFIX
+from engine.db import Database
+from engine.requests import TaskRequest
+from engine.settings import Settings
+
+TASKS = int(os.environ.get("BENCH_TASKS", "100000"))
+CLIENTS = 20
+SECONDS = 20.0
+REST_SECONDS = (0.1, 0.3)
+BATCH, BATCHES = 100, 50
+NEW = {"namespace": flows.NAMESPACE, "name": "single", "context": {}}
+
+
+def main() -> None:
+    """Prints what was measured."""
+    os.environ |= {"TASKER_API_RATE": "0", "TASKER_API_BACKLOG": "0"}
+    with throwaway_database(Settings.from_environ()) as url:
+        db = Database(url, max_size=2, call_seconds=BULK_SECONDS)
+        try:
+            _measure(db)
+        finally:
+            db.close()
+
+
+def _measure(db: Database) -> None:
+    definition = tasks.register_definition(db, flows.w10.definition)
+    tasks.register_definition(db, flows.single.definition)
+    for made in range(0, TASKS, 10_000):
+        tasks.submit_many(db, [TaskRequest("chain_of_10", flows.NAMESPACE)] * min(10_000, TASKS - made))
+    end_all(db.url, definition, "(t.task_no %% 43200) * interval '1 minute'")
+    known = [row.task_id for row in queries.tasks(db, limit=200).items]
+    print(f"{TASKS:,} tasks of 10 steps; {CLIENTS} clients, each resting {REST_SECONDS[0]:g} to {REST_SECONDS[1]:g} s between two requests, {SECONDS:g} s")
+    with dashboard(db.url) as address:
+        found = _asked(address, known)
+        for name, times in found.items():
+            print(f"{name:8} p50, p99: {quantiles(times)} ms   {len(times) / SECONDS:,.0f} requests/s")
+        print(f"batch    {_created_per_second(address):,.0f} creates/s in batches of {BATCH}")
+
+
+def _asked(address: str, known: list[str]) -> Times:
+    found: Times = defaultdict(list)
+    clients = [threading.Thread(target=_ask, args=(address, known, found, random.Random(number))) for number in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    return found
+
+
+def _ask(address: str, known: list[str], found: Times, chance: random.Random) -> None:
+    with _link(address) as link:
+        end = time.monotonic() + SECONDS
+        for name in itertools.cycle(("show", "create")):
+            time.sleep(chance.uniform(*REST_SECONDS))
+            if time.monotonic() > end:
+                return
+            begun = time.perf_counter()
+            response = link.get(f"/tasks/{chance.choice(known)}") if name == "show" else link.post("/tasks", json=NEW)
+            found[name].append((time.perf_counter() - begun) * 1000)
+            assert response.status_code in (200, 201), response.text
+
+
+def _created_per_second(address: str) -> float:
+    body: dict[str, Any] = {"tasks": [NEW] * BATCH}
+    with _link(address) as link:
+        begun = time.perf_counter()
+        for _ in range(BATCHES):
+            response = link.post("/tasks/batch", json=body)
+            assert response.status_code == 201, response.text
+        return BATCH * BATCHES / (time.perf_counter() - begun)
+
+
+def _link(address: str) -> httpx.Client:
+    parts = urlsplit(address)
+    return httpx.Client(base_url=f"http://{parts.netloc}{PREFIX}", timeout=30)
+
+
+if __name__ == "__main__":
+    main()

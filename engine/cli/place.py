@@ -1,0 +1,106 @@
+"""Where a command acts: on the database of this machine, or with `--server` on a remote installation by its API. Both have the same methods."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Union
+
+import click
+
+from engine import actions, queries, report, steps, tasks
+from engine.cli.setting import actor, open_database
+from engine.db import Database
+from engine.errors import TaskerError
+from engine.requests import TaskRequest
+from engine.rows import EngineRow, LinePage, Preview, TaskDetail, TaskPage, TaskRow
+
+if TYPE_CHECKING:
+    from engine.client import Client
+
+STEP_COMMANDS: Mapping[str, Callable[..., str]] = {
+    "retry": steps.retry_step,
+    "retry_downstream": steps.retry_downstream,
+    "cancel": steps.cancel_step,
+    "skip": steps.skip_step,
+    "resolve": steps.resolve_step,
+}
+
+
+class Local:
+    """The database of this machine."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    def submit(self, request: TaskRequest) -> str:
+        """As `engine.tasks.submit`."""
+        return tasks.submit(self.db, request)
+
+    def tasks(self, **asked: Any) -> TaskPage:
+        """As `engine.queries.tasks`."""
+        return queries.tasks(self.db, **asked)
+
+    def task(self, task_id: str, *, items: int) -> TaskDetail:
+        """As `engine.queries.task`."""
+        return queries.task(self.db, task_id, items=items)
+
+    def task_row(self, task_id: str) -> TaskRow:
+        """As `engine.queries.task_row`."""
+        return queries.task_row(self.db, task_id)
+
+    def outcome(self, task_id: str) -> dict[str, Any]:
+        """As `engine.queries.outcome`."""
+        return queries.outcome(self.db, task_id)
+
+    def lines(self, task_id: str, step_name: str | None, *, level: str | None, after: int, limit: int) -> LinePage:
+        """As `engine.queries.lines`."""
+        return queries.lines(self.db, task_id, step_name, level=level, after=after, limit=limit)
+
+    def engines(self) -> list[EngineRow]:
+        """As `engine.queries.engines`."""
+        return queries.engines(self.db)
+
+    def act(self, action: str, task_id: str, step_name: str | None = None, *, reason: str | None = None, seen: str | None = None, **given: Any) -> str:
+        """Do an operator's action in the name of the user who runs the command."""
+        if step_name is None:
+            return actions.act(self.db, action, task_id, actor=actor(), reason=reason, seen=seen)
+        return STEP_COMMANDS[action](self.db, task_id, step_name, actor=actor(), reason=reason, seen=seen, **given)
+
+    def preview(self, action: Any, task_id: str, step_name: str | None = None, **given: Any) -> Preview:
+        """What the action would do."""
+        if step_name is None:
+            return tasks.preview(self.db, action, task_id)
+        return steps.preview(self.db, action, task_id, step_name, **given)
+
+
+Place = Union[Local, "Client"]
+
+
+def server() -> str | None:
+    """The server that was named, by `--server` or TASKER_SERVER."""
+    context = click.get_current_context(silent=True)
+    named: str | None = context.find_root().params.get("server") if context else None
+    return named
+
+
+@contextmanager
+def open_place() -> Iterator[Place]:
+    """The place where this command acts."""
+    named = server()
+    if named:
+        from engine.client import Client  # only who calls a server pays for its client library
+
+        with Client(named, os.environ.get("TASKER_TOKEN", "").strip() or None) as client:
+            yield client
+        return
+    with open_database() as db:
+        yield Local(db)
+
+
+def written_report(place: Place, task_id: str, *, html: bool) -> str:
+    """The report on a task. Raises `TaskerError` for a remote one."""
+    if not isinstance(place, Local):
+        raise TaskerError("--report needs the database itself; the page of the task offers it too")
+    return report.html_report(place.db, task_id) if html else report.markdown_report(place.db, task_id)
