@@ -17,6 +17,7 @@ from flask import Flask, Response, current_app, request
 from engine import events
 from engine.db import Database
 from engine.errors import DatabaseUnavailable, Problem, RequestError
+from webapp.access import still_the_same
 from webapp.api import access, shapes
 from webapp.api.answers import EventPageSchema
 from webapp.api.blueprint import Endpoints
@@ -132,7 +133,7 @@ def _stream(asked: dict[str, Any], within: frozenset[str] | None) -> Response:
     if not shared.enter(caller, config["API_STREAMS_PER_CALLER"]):
         raise Refused(429, "too_many_streams", f"at most {config['API_STREAMS_PER_CALLER']} streams at once", retry_after=LOOK_SECONDS)
     feed = feed_of(current_app._get_current_object())  # type: ignore[attr-defined]
-    opened = feed.open(None)
+    opened = feed.open(None, 0.0, within, still_the_same())
     if opened is None:
         shared.leave(caller)
         raise Refused(503, "unavailable", "this server carries no more streams; read pages instead", retry_after=LOOK_SECONDS)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from signed_in import token_for
 from terminal import Ended, Terminal
 
 from engine.settings import Settings
@@ -39,7 +40,9 @@ def remote(shop: Terminal, tmp_path: Path, database_url: str) -> Iterator[Remote
     running = Server(app, "127.0.0.1", bind("127.0.0.1", 0))
     thread = threading.Thread(target=running.run)
     thread.start()
-    yield Remote(shop, running.url)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(shop.environment, "TASKER_TOKEN", token_for(database_url))
+        yield Remote(shop, running.url)
     running.stop()
     thread.join(PATIENCE)
 

@@ -19,10 +19,16 @@ def token(database_url: str) -> str:
 
 
 @pytest.fixture
-def client(client: FlaskClient, token: str) -> FlaskClient:
-    """A program with that token."""
-    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
-    return client
+def app(app: Flask, token: str) -> Flask:
+    """The dashboard, whose callers are programs with that token."""
+
+    class Program(FlaskClient):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+
+    app.test_client_class = Program
+    return app
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def order() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def from_elsewhere(app: Flask) -> FlaskClient:
-    """A caller on another machine."""
-    client = app.test_client()
+    """A caller on another machine, without a token."""
+    client = FlaskClient(app)
     client.environ_base["REMOTE_ADDR"] = "203.0.113.9"
     return client

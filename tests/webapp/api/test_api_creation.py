@@ -129,4 +129,4 @@ def test_a_cookie_opens_nothing_and_no_form_token_is_asked_for(from_elsewhere: F
     from_elsewhere.set_cookie("tasker_session", "anything")
     answer = from_elsewhere.post("/api/v1/tasks", json=order())
     assert (answer.status_code, codes(answer)) == (401, [("", "unauthorized")])
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.headers["WWW-Authenticate"] == "Bearer realm=tasker"

@@ -93,12 +93,12 @@ def test_a_caller_without_the_right_is_told_so(api: Caller, monkeypatch: pytest.
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable("cannot reach PostgreSQL"), OperationalError("select secret", {}, Exception("gone"))])
 def test_a_database_that_is_away_is_told_with_when_to_ask_again(api: Caller, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    from webapp.api import tasks
+    from webapp import access
 
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(tasks, "database", fail)
+    monkeypatch.setattr(access, "database", fail)
     answer = api.get("/tasks/00000000-0000-0000-0000-000000000000")
     assert (answer.status_code, codes(answer)) == (503, [("", "unavailable")])
     assert int(answer.headers["Retry-After"]) > 0

@@ -10,6 +10,7 @@ import pytest
 from calls import Caller, codes
 from flask import Flask
 from flask.testing import FlaskClient
+from signed_in import token_for
 
 from webapp.api import events
 
@@ -141,9 +142,9 @@ def test_who_is_elsewhere_gets_no_stream(from_elsewhere: FlaskClient, api: Calle
     assert from_elsewhere.get("/api/v1/events", headers=STREAM).status_code == 401
 
 
-def test_events_of_other_namespaces_are_not_told(api: Caller, client: FlaskClient, failed_task: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from webapp.api import access
-
-    monkeypatch.setattr(access, "allowed_namespaces", lambda permission: frozenset({"elsewhere"}))
-    assert api.get("/events").json["events"] == []
-    assert api.get("/tasks").json["tasks"] == []
+def test_events_of_other_namespaces_are_not_told(api: Caller, app: Flask, database_url: str, failed_task: str) -> None:
+    stranger = Caller(FlaskClient(app))
+    token = token_for(database_url, "stranger", "viewer", "elsewhere")
+    assert stranger.get("/events", Authorization=f"Bearer {token}").json["events"] == []
+    assert stranger.get("/tasks", Authorization=f"Bearer {token}").json["tasks"] == []
+    assert api.get("/events").json["events"]
