@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from arena import GRACE_SECONDS, LEASE_SECONDS, SERVER, Arena, EngineProcess, until
+from arena import GRACE_SECONDS, LEASE_SECONDS, Arena, EngineProcess, until
+from proxy import Link
 
 from engine.embedded import ensure_server
 
 Fault = Callable[[Arena], None]
+KILL, DRAIN, RESTART, DEAF = "kill -9 of an engine", "SIGTERM to an engine", "PostgreSQL crashed and restarted", "listeners dropped and flooded"
+"""The kinds whose effect is timed."""
 ROLES = {"claims": "^tasker engine$", "duties": "^tasker engine duties$", "listener": "^tasker listener$", "dashboard": "^tasker (dashboard|live)$"}
 
 
@@ -34,7 +38,7 @@ def busy_engine(arena: Arena) -> EngineProcess:
 
 def kill_engine(arena: Arena) -> None:
     engine = busy_engine(arena)
-    with arena.fault("kill -9 of an engine", engine):
+    with arena.fault(KILL, engine):
         engine.end()
         time.sleep(arena.random.uniform(0.2, 1.0))
     arena.start_engine()
@@ -87,12 +91,73 @@ def cut_reports(arena: Arena) -> None:
 
 def restart_server(arena: Arena) -> None:
     """An immediate stop, a pause, and recovery."""
-    with arena.fault("PostgreSQL crashed and restarted"), arena.outage():
-        pid = ensure_server(arena.server.data_dir, options=SERVER).pid
-        os.kill(pid, signal.SIGQUIT)
-        until(lambda: not _is_alive(pid), "PostgreSQL to be gone")
+    with arena.fault(RESTART), arena.outage():
+        crash_server(arena)
         time.sleep(arena.random.uniform(0, 2))
-        ensure_server(arena.server.data_dir, options=SERVER)
+        start_server(arena)
+
+
+def crash_server(arena: Arena) -> None:
+    """PostgreSQL is gone, without having tidied up."""
+    pid = ensure_server(arena.server.data_dir, options=arena.options).pid
+    os.kill(pid, signal.SIGQUIT)
+    until(lambda: not _is_alive(pid), "PostgreSQL to be gone")
+
+
+def start_server(arena: Arena) -> None:
+    """PostgreSQL has recovered and answers."""
+    ensure_server(arena.server.data_dir, options=arena.options)
+
+
+# ---- F6: the server, at the worst moment
+
+
+def crash_in_rescue(arena: Arena) -> None:
+    """The server crashes just when the steps of a dead engine are taken back."""
+    engine = busy_engine(arena)
+    workers = engine.workers()
+    others = [other for other in arena.living() if other is not engine]
+    with arena.fault("PostgreSQL crashed in a rescue"), arena.outage():
+        engine.end()
+        until(lambda: _lease_is_over(arena, workers), "the dead engine's lease to end")
+        _crash_at(arena, others, "tasker_reap_workers")
+        start_server(arena)
+    arena.start_engine()
+
+
+def crash_in_drain(arena: Arena) -> None:
+    """The server crashes while an engine that was told to end reports, hands back or signs off."""
+    arena.submit("slow", 8, {"seconds": GRACE_SECONDS + 2, "again": 0})
+    engine = busy_engine(arena)
+    with arena.fault("PostgreSQL crashed in a drain"), arena.outage():
+        arena.drained.update(dict.fromkeys(engine.workers(), time.time()))
+        engine.send(signal.SIGTERM)
+        _crash_at(arena, [engine], arena.random.choice(("tasker_complete_and_claim", "tasker_release_steps", "tasker_retire_worker")))
+        start_server(arena)
+        until(lambda: not engine.alive, f"{engine.label} to end:\n{engine.said()[-500:]}", 40)
+        engine.end()
+    arena.start_engine()
+
+
+def _lease_is_over(arena: Arena, workers: list[int]) -> bool:
+    with arena.direct() as conn:
+        row = conn.execute("select count(*) from tasker_worker where worker_id = any(%s) and lease_until > tasker_clock() + interval '30 ms'", [workers]).fetchone()
+    return row == (0,)
+
+
+def _crash_at(arena: Arena, engines: list[EngineProcess], pattern: str) -> None:
+    """The server is gone, at the next statement that matches: before it has it, while it is at it, or before its reply is read."""
+    once = threading.Lock()
+
+    def spring(_: Link) -> None:
+        if once.acquire(blocking=False):
+            crash_server(arena)
+
+    moment = arena.random.choice(("before", "within", "at"))
+    snares = [(engine, engine.proxy.set_snare(pattern, moment, spring)) for engine in engines]
+    until(lambda: any(snare.sprung.is_set() for _, snare in snares) or not any(engine.alive for engine in engines), f"{pattern} to come by")
+    for engine, snare in snares:
+        engine.proxy.release(snare)
 
 
 def kill_backend(arena: Arena) -> None:
@@ -196,7 +261,7 @@ def use_up_connections(arena: Arena) -> None:
 def drain_engine(arena: Arena) -> None:
     """SIGTERM in the middle of work."""
     engine = busy_engine(arena)
-    with arena.fault("SIGTERM to an engine", engine):
+    with arena.fault(DRAIN, engine):
         now = time.time()
         arena.drained.update(dict.fromkeys(engine.workers(), now))
         engine.send(signal.SIGTERM)
@@ -246,7 +311,7 @@ def deadlock_storm(arena: Arena) -> None:
 
 def deafen(arena: Arena) -> None:
     """Every listener is dropped again and again, and others shout."""
-    with arena.fault("listeners dropped and flooded"):
+    with arena.fault(DEAF):
         end = time.monotonic() + 3
         while time.monotonic() < end:
             for engine in arena.living():
@@ -288,6 +353,8 @@ NIGHTLY: tuple[Fault, ...] = (
     restart_server,
     kill_backend,
     terminate_sessions,
+    crash_in_rescue,
+    crash_in_drain,
     stall_role("claims"),
     stall_role("duties"),
     stall_role("listener"),
@@ -313,7 +380,8 @@ BRIEF: tuple[Fault, ...] = (kill_engine, kill_children, cut_replies, restart_ser
 
 def schedule(arena: Arena, count: int) -> list[Fault]:
     """Every fault once and then at random, brief ones more often, in an order that the arena's seed decides."""
-    chosen = [*NIGHTLY, *(arena.random.choice((*NIGHTLY, *BRIEF, *BRIEF)) for _ in range(max(0, count - len(NIGHTLY))))][:count]
+    once = arena.random.sample(NIGHTLY, len(NIGHTLY))
+    chosen = [*once, *(arena.random.choice((*NIGHTLY, *BRIEF, *BRIEF)) for _ in range(max(0, count - len(NIGHTLY))))][:count]
     arena.random.shuffle(chosen)
     return chosen
 

@@ -21,6 +21,8 @@ FANS = 50
 OUTAGE_SECONDS = 12.0
 ATTEMPTS_PER_SECOND = 15
 NIGHTLY_ONLY = (
+    faults.crash_in_rescue,
+    faults.crash_in_drain,
     faults.cut_reports,
     faults.deliver_late_to_slow_steps,
     faults.delay_all,
