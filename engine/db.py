@@ -144,13 +144,17 @@ def connect(
 
 def unavailable(url: str, error: Exception) -> DatabaseUnavailable:
     """One clear line about a database that does not answer."""
-    first = (str(error).strip().splitlines() or ["no answer"])[0]
+    first = _first_line(error)
     if "unsupported startup parameter" in first:
         return DatabaseUnavailable(
             f"{described(url)} is a connection pooler that refuses settings of a session ({first.rpartition(':')[2].strip()}); "
             "set TASKER_DATABASE_URL to PostgreSQL itself, or to a pool in session mode with ignore_startup_parameters = options"
         )
     return DatabaseUnavailable(f"cannot reach PostgreSQL at {described(url)}: {first}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no answer"])[0]
 
 
 class OutageLog:
@@ -189,7 +193,9 @@ def translated(error: psycopg.Error) -> Exception:
     if ours is not None:
         return ours(error.diag.message_primary or str(error))
     if is_lost(error):
-        return DatabaseUnavailable(f"the connection to PostgreSQL was lost: {str(error).strip().splitlines()[0] if str(error).strip() else 'no answer'}")
+        return DatabaseUnavailable(f"the connection to PostgreSQL was lost: {_first_line(error)}")
+    if is_short(error):
+        return DatabaseUnavailable(f"PostgreSQL lacks something to go on with: {_first_line(error)}")
     return error
 
 
@@ -199,6 +205,11 @@ def is_lost(error: BaseException) -> bool:
         return isinstance(error, (PoolTimeout, DatabaseUnavailable))
     state = error.sqlstate or ""
     return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and not state.startswith(("40", "53", "55")) or state in ("25006",)
+
+
+def is_short(error: BaseException) -> bool:
+    """Whether the server has no room left on its disk, in its memory or for another session: the same call may succeed later."""
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("53")
 
 
 def is_conflict(error: BaseException) -> bool:

@@ -21,7 +21,7 @@ from psycopg import Connection
 
 from engine import leases
 from engine.backlog import Backlog
-from engine.db import Database, OutageLog, connect, is_conflict, is_lost, translated
+from engine.db import Database, OutageLog, connect, is_conflict, is_lost, is_short, translated
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, LeaseLost, RetryableError
 from engine.runners import (
@@ -111,6 +111,7 @@ class Worker:
         self._call_seconds = leases.call_seconds(lease)
         self._results = Database(url, max_size=2, application_name="tasker look-up", call_seconds=self._call_seconds)
         self._outage = OutageLog(log, "the engine has no database")
+        self._shortage = OutageLog(log, "the database cannot take what the engine reports")
         self.backlog = Backlog()
 
     def start(self) -> None:
@@ -279,6 +280,7 @@ class Worker:
                 place.connection = connection = connection or self._connected()
                 if self._flush(place):
                     self._outage.over()
+                    self._shortage.over()
                 else:
                     self._rest(place)
                 wait = RECONNECT_FIRST_SECONDS
@@ -291,10 +293,13 @@ class Worker:
                 if is_lost(error):
                     self._outage.met(error)
                     self._doubt_lease()
+                elif is_short(error):
+                    self._shortage.met(error)
                 else:
                     log.exception("a report went wrong and is made again")
-                _close(connection)
-                connection = None
+                if not is_short(error):
+                    _close(connection)
+                    connection = None
                 if self.stopped and wait >= RECONNECT_CAP_SECONDS and time.monotonic() > self._report_until:
                     break
                 place.bell.clear()  # what woke us for the call that failed must not cut the pause short

@@ -17,7 +17,7 @@ from arena import until
 from pooler import TransactionPooler
 from proxy import Proxy
 
-from engine import Workflow, leases, migrate, tasks
+from engine import TaskRequest, Workflow, leases, migrate, tasks
 from engine.db import Database, OutageLog, connect
 from engine.errors import DatabaseUnavailable
 from engine.registry import HandlerRegistry
@@ -203,6 +203,58 @@ def test_a_pooler_that_refuses_session_settings_is_named_in_one_line_with_the_re
     assert "connection pooler" in str(refused.value)
     assert "session mode" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def fill_disk(conn: psycopg.Connection[Any], table: str) -> None:
+    """What is to be written to the table is refused as on a full disk."""
+    conn.execute("create function full_disk() returns trigger language plpgsql as $$ begin raise 'No space left on device' using errcode = '53100'; end $$")
+    conn.execute(f"create trigger full_disk before insert or update on {table} execute function full_disk()".encode())
+
+
+def make_room(conn: psycopg.Connection[Any]) -> None:
+    conn.execute("drop function full_disk() cascade")
+
+
+def test_a_dashboard_whose_database_has_no_room_says_so_and_when_to_ask_again(database_url: str, db: Database, conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forbids: an answer as if the fault were ours, with nothing said of its cause."""
+    flow = given_flow(db, monkeypatch)
+    app = create_app(database_url=database_url)
+    app.config["WTF_CSRF_ENABLED"] = False
+    client = app.test_client()
+    fill_disk(conn, "tasker_task")
+    refused = client.post(f"/workflows/{flow.namespace}/{flow.name}/{flow.version}/launch", data={"context": "{}"})
+    assert refused.status_code == 503
+    assert refused.headers["Retry-After"]
+    assert "No space left on device" in refused.get_data(as_text=True)
+    make_room(conn)
+    assert client.post(f"/workflows/{flow.namespace}/{flow.name}/{flow.version}/launch", data={"context": "{}"}).status_code == 303
+
+
+def test_an_engine_whose_database_has_no_room_says_so_once_and_reports_when_there_is_some(
+    database_url: str, db: Database, conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Forbids: a traceback for each of many attempts, and a connection that is given up although it is sound."""
+    flow = given_flow(db, monkeypatch)
+    task = tasks.submit(db, TaskRequest(flow.name, flow.namespace))
+    fill_disk(conn, "tasker_step")
+    number = tasks.register_definition(db, flow.definition)
+    engine = Worker(database_url, ThreadsRunner(1), {number: flow.definition}, name="full", runner_name="threads", concurrency=1)
+    engine.start()
+    until(lambda: any("No space left" in record.getMessage() for record in caplog.records), "the engine to say so")
+    time.sleep(1)
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [(record.levelname, record.exc_info) for record in told] == [("WARNING", None)], told
+    make_room(conn)
+    until(lambda: db.value("select state from tasker_task where task_id = %(task)s", {"task": task}) == 4, "the task to end")
+    engine.drain(0)
+
+
+def given_flow(db: Database, monkeypatch: pytest.MonkeyPatch) -> Workflow:
+    monkeypatch.setattr(HandlerRegistry, "_instance", HandlerRegistry())
+    flow = Workflow("flow", namespace="refused", version="1.0.0")
+    flow.define("work")
+    tasks.register_definition(db, flow.definition)
+    return flow
 
 
 # ---- what is said
