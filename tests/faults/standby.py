@@ -56,6 +56,13 @@ class Standby:
         assert row is not None
         return str(row[0])
 
+    def fall_behind(self) -> None:
+        """It hears nothing more of the arena's server."""
+        with psycopg.connect(self._here(self.arena.server.admin_url), autocommit=True) as conn:
+            conn.execute("alter system set primary_conninfo = ''")
+            conn.execute("select pg_reload_conf()")
+            until(lambda: conn.execute("select count(*) from pg_stat_wal_receiver").fetchone() == (0,), "the standby to be cut off")
+
     def promote(self) -> None:
         """It takes writes, and the arena's own look at it from now on; the clients do not know yet."""
         former = self.arena.server

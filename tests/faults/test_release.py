@@ -20,7 +20,7 @@ from engine import migrate
 
 pytestmark = [pytest.mark.release, pytest.mark.timeout(900)]
 
-TREES = 300
+TREES = int(os.environ.get("FAULTS_TREES") or 300)
 PARTS = ("engine", "webapp", "sql", "migrations")
 
 
