@@ -131,7 +131,7 @@ class EngineProcess:
         self.log = arena.folder / f"{label}.log"
         environment = arena.environment(self.proxy.url(arena.server.url)) | {"FAULTS_ENGINE": label} | where.environment
         starter = [str(HERE / "buggy.py"), arena.bug] if arena.bug else ["-m", "engine.cli"]
-        options = ["--lease", str(LEASE_SECONDS), "--grace", str(GRACE_SECONDS), "--concurrency", str(CONCURRENCY), "--runner", arena.runner]
+        options = ["--lease", str(LEASE_SECONDS), "--grace", str(arena.grace), "--concurrency", str(CONCURRENCY), "--runner", arena.runner]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [*where.prefix, sys.executable, *starter, "engine", *options], cwd=where.code, env=environment, stdout=output, stderr=output, start_new_session=True
@@ -165,10 +165,10 @@ class EngineProcess:
 class Arena:
     """The installation. `bug` names a mistake that the engines, or the database, are given on purpose."""
 
-    def __init__(self, folder: Path, *, seed: int = 1, bug: str = "", runner: str = "processes", options: Mapping[str, str] = SERVER) -> None:
+    def __init__(self, folder: Path, *, seed: int = 1, bug: str = "", runner: str = "processes", grace: float = GRACE_SECONDS, options: Mapping[str, str] = SERVER) -> None:
         self.folder, self.seed, self.bug, self.runner = folder, seed, bug, runner
         self.random = random.Random(seed)
-        self.grace = GRACE_SECONDS
+        self.grace = grace
         self.ledger = Ledger(folder / "ledger")
         self.run_id = f"{os.getpid()}-{time.monotonic_ns()}"
         self.options = options

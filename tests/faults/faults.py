@@ -46,10 +46,23 @@ def kill_engine(arena: Arena) -> None:
 
 def freeze_engine(arena: Arena) -> None:
     engine = busy_engine(arena)
-    with arena.fault("an engine suspended for two leases", engine):
+    workers = engine.workers()
+    with arena.fault("an engine suspended beyond its lease", engine):
         engine.send(signal.SIGSTOP)
-        time.sleep(2 * LEASE_SECONDS)
+        until(lambda: _is_succeeded(arena, workers), "others to do what the engine held")
         engine.send(signal.SIGCONT)
+
+
+def _is_succeeded(arena: Arena, workers: list[int]) -> bool:
+    """The lease of those workers is over, they hold nothing, and what others took from them has ended there."""
+    query = """
+        select not exists (select from tasker_worker where worker_id = any(%(all)s) and lease_until > tasker_clock())
+           and not exists (select from tasker_claim c where c.worker_id = any(%(all)s))
+           and not exists (select from tasker_history h join tasker_step s using (task_no, step_no)
+                            where h.worker_id = any(%(all)s) and h.from_state = 2 and h.to_state in (1, 3) and s.state in (1, 2, 3))"""
+    with suppress(psycopg.Error), arena.direct() as conn:
+        return conn.execute(query.encode(), {"all": workers}).fetchone() == (True,)
+    return False
 
 
 def kill_children(arena: Arena) -> None:
@@ -182,26 +195,27 @@ def terminate_sessions(arena: Arena) -> None:
 # ---- F9, F11, F12: the network
 
 
-def stall_role(role: str, seconds: float = 5.0) -> Fault:
-    """Nothing moves on the connections of one kind, and nobody is told."""
+def stall_role(role: str) -> Fault:
+    """Nothing moves on the connections of one kind, and nobody is told, until each process has given up a call on one."""
 
     def stall(arena: Arena) -> None:
-        with arena.fault(f"the connections of {role} stalled"), arena.outage(), ExitStack() as proxies:
-            for engine in arena.living():
-                proxies.enter_context(engine.proxy.behaving("stall", ROLES[role]))
-            if arena.web_proxy is not None:
-                proxies.enter_context(arena.web_proxy.behaving("stall", ROLES[role]))
-            time.sleep(seconds)
+        proxies = [arena.web_proxy] if role == "dashboard" and arena.web_proxy else [engine.proxy for engine in arena.living()]
+        given_up = [len(proxy.given_up) for proxy in proxies]
+        with arena.fault(f"the connections of {role} stalled"), arena.outage(), ExitStack() as stalled:
+            for proxy in proxies:
+                stalled.enter_context(proxy.behaving("stall", ROLES[role]))
+            until(lambda: all(len(proxy.given_up) > before for proxy, before in zip(proxies, given_up, strict=True)), f"the calls of {role} to be given up")
 
     stall.__name__ = f"stall_{role}"
     return stall
 
 
 def deliver_late(arena: Arena) -> None:
-    """All that one engine says is held back for two leases, and then delivered."""
+    """All that one engine says is held back until its steps have run elsewhere, and then delivered."""
     engine = busy_engine(arena)
-    with arena.fault("an engine cut off for two leases, its packets delivered late", engine), engine.proxy.behaving("stall"):
-        time.sleep(2 * LEASE_SECONDS)
+    workers = engine.workers()
+    with arena.fault("an engine cut off beyond its lease, its packets delivered late", engine), engine.proxy.behaving("stall"):
+        until(lambda: _is_succeeded(arena, workers), "others to do what the engine held")
 
 
 def deliver_late_to_slow_steps(arena: Arena) -> None:

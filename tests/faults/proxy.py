@@ -90,6 +90,12 @@ class Link:
         if asked is not None:
             self.proxy.longest_call = max(self.proxy.longest_call, time.monotonic() - asked)
 
+    def note_giving_up(self) -> None:
+        """The client has lost patience with a call."""
+        if self._asked_at is not None:
+            self.note_end_of_call()
+            self.proxy.given_up.append(self.role)
+
     def is_given_up(self) -> bool:
         """Whether the client has closed its end, be there still something of it to deliver."""
         poll = select.poll()
@@ -193,6 +199,7 @@ class Proxy:
         self.target, self.host = target, host
         self.accepted = 0
         self.longest_call = 0.0
+        self.given_up: list[str] = []
         self._random = random.Random(seed)
         self._mode: Mode = "pass"
         self._roles = ""
@@ -292,7 +299,7 @@ class Proxy:
         """Returns when so many bytes may go on."""
         while self.mode_of(link) == "stall":
             if link.is_given_up():
-                link.note_end_of_call()
+                link.note_giving_up()
             time.sleep(LOOK_SECONDS)
         if self.mode_of(link) == "delay":
             time.sleep(self._random.uniform(0.1, 0.3))

@@ -137,7 +137,7 @@ HARM = {
 }
 
 
-@poison.step(retry_limit=2, backoff=QUICK, timeout=1500)
+@poison.step(retry_limit=2, backoff=QUICK, timeout=1000)
 def harm(task, step):
     note("start", task, step)
     HARM[task.context["by"]]()
