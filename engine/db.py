@@ -142,6 +142,17 @@ def connect(
     return connection
 
 
+def keeps_session(connection: Connection[Any]) -> bool:
+    """Whether two statements in a row meet the same server process: not so behind a transaction pooler."""
+    backends = [connection.execute("select pg_backend_pid()", prepare=False).fetchone() for _ in range(3)]
+    return all(backend == (connection.info.backend_pid,) for backend in backends)
+
+
+def prepare_nothing(connection: Connection[Any]) -> None:
+    """No statement is prepared any more: behind a transaction pooler the next session would not know it."""
+    connection.prepare_threshold = None
+
+
 def unavailable(url: str, error: Exception) -> DatabaseUnavailable:
     """One clear line about a database that does not answer."""
     first = _first_line(error)
@@ -235,7 +246,7 @@ class Database:
         self._pool: ConnectionPool[TimedConnection] = ConnectionPool(
             self.url,
             connection_class=TimedConnection,
-            configure=self._limit,
+            configure=self._configure,
             min_size=min_size,
             max_size=max_size,
             open=False,
@@ -247,6 +258,7 @@ class Database:
             reconnect_timeout=CONNECT_TIMEOUT_SECONDS,
         )
         self._opening = threading.Lock()
+        self._keeps_session: bool | None = None
 
     @contextmanager
     def connection(self) -> Iterator[Connection[tuple[Any, ...]]]:
@@ -290,8 +302,12 @@ class Database:
         """No connection is left open."""
         self._pool.close()
 
-    def _limit(self, connection: TimedConnection) -> None:
+    def _configure(self, connection: TimedConnection) -> None:
         connection.call_seconds = self._call_seconds
+        if self._keeps_session is None:
+            self._keeps_session = keeps_session(connection)
+        if not self._keeps_session:
+            prepare_nothing(connection)
 
     def _open(self) -> None:
         with self._opening:

@@ -21,7 +21,17 @@ from psycopg import Connection
 
 from engine import leases
 from engine.backlog import Backlog
-from engine.db import Database, OutageLog, connect, is_conflict, is_lost, is_short, translated
+from engine.db import (
+    Database,
+    OutageLog,
+    connect,
+    is_conflict,
+    is_lost,
+    is_short,
+    keeps_session,
+    prepare_nothing,
+    translated,
+)
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, LeaseLost, RetryableError
 from engine.runners import (
@@ -103,6 +113,7 @@ class Worker:
         self._report_until = 0.0
         self._reserved = 0
         self._unsure = False
+        self._keeps_session = True
         self._asked: set[tuple[int, int]] = set()
         self._book = threading.Lock()
         self._idle: list[_Place] = []
@@ -131,7 +142,9 @@ class Worker:
 
     def _registered(self) -> Connection[Any]:
         connection = self._connect()
-        if not leases.keeps_session(connection):
+        if not keeps_session(connection):
+            self._keeps_session = False
+            prepare_nothing(connection)
             log.warning(
                 "the connections go through a pooler in transaction mode: deaths are seen by the lease alone, after %g s, and no notification is heard; "
                 "set TASKER_DATABASE_URL to PostgreSQL itself, or to a pool in session mode",
@@ -151,7 +164,10 @@ class Worker:
         return connection
 
     def _connect(self) -> Connection[Any]:
-        return connect(self.url, application_name="tasker engine", options=leases.SESSION, call_seconds=self._call_seconds)
+        connection = connect(self.url, application_name="tasker engine", options=leases.SESSION, call_seconds=self._call_seconds)
+        if not self._keeps_session:
+            prepare_nothing(connection)
+        return connection
 
     def wake(self) -> None:
         """There may be something to claim: a flusher looks."""

@@ -18,6 +18,7 @@ def figures(arena: Arena, evidence: Evidence) -> dict[str, Any]:
     of_kind = lambda kind: [fault for fault in arena.faults if fault.kind == kind and fault.ended]  # noqa: E731
     runs = [(fault, evidence.runs) for fault in of_kind(faults.KILL)]
     return {
+        "killed_engine_to_rescue": quantiles(wait for fault in of_kind(faults.KILL) for wait in rescues(fault, evidence, arena.wall)),
         "killed_engine_to_next_start": quantiles(wait for fault, known in runs for wait in next_starts(fault, known)),
         "drain": quantiles(fault.ended - fault.began for fault in of_kind(faults.DRAIN)),
         "server_back_to_first_claim": quantiles(first_claims(of_kind(faults.RESTART), evidence.records.moves, arena.wall)),
@@ -35,12 +36,24 @@ def quantiles(values: Iterable[float]) -> dict[str, float] | None:
     return {"p50": round(found[len(found) // 2], 3), "p99": round(found[int(len(found) * 0.99)], 3), "max": round(found[-1], 3), "of": len(found)}
 
 
+def rescues(fault: FaultRecord, evidence: Evidence, wall: float) -> list[float]:
+    """From the kill to the moment from which others may run it, of every execution that was under way on that engine."""
+    moves = evidence.records.of_steps()
+    cut_short = [place for place, of_step in evidence.runs.items() for run in of_step if is_cut_short(run, fault)]
+    first = (next((move.at - wall - fault.began for move in moves[place] if move.rescued and move.at - wall > fault.began), None) for place in cut_short)
+    return [wait for wait in first if wait is not None]
+
+
+def is_cut_short(run: Run, fault: FaultRecord) -> bool:
+    return run.engine == fault.target and run.end is None and run.start <= fault.began + 0.1
+
+
 def next_starts(fault: FaultRecord, runs: dict[Place, list[Run]]) -> list[float]:
-    """From the kill to the next start, of every execution that was under way on that engine."""
+    """The same to the next start, which comes later when others stand in the queue before it."""
     waits = []
     for of_step in runs.values():
         for run, later in pairwise(of_step):
-            if run.engine == fault.target and run.end is None and run.start <= fault.began + 0.1 and later.start > fault.began:
+            if is_cut_short(run, fault) and later.start > fault.began:
                 waits.append(later.start - fault.began)
     return waits
 
