@@ -142,15 +142,30 @@ def connect(
     return connection
 
 
+def keeps_session(connection: Connection[Any]) -> bool:
+    """Whether two statements in a row meet the same server process: not so behind a transaction pooler."""
+    backends = [connection.execute("select pg_backend_pid()", prepare=False).fetchone() for _ in range(3)]
+    return all(backend == (connection.info.backend_pid,) for backend in backends)
+
+
+def prepare_nothing(connection: Connection[Any]) -> None:
+    """No statement is prepared any more: behind a transaction pooler the next session would not know it."""
+    connection.prepare_threshold = None
+
+
 def unavailable(url: str, error: Exception) -> DatabaseUnavailable:
     """One clear line about a database that does not answer."""
-    first = (str(error).strip().splitlines() or ["no answer"])[0]
+    first = _first_line(error)
     if "unsupported startup parameter" in first:
         return DatabaseUnavailable(
             f"{described(url)} is a connection pooler that refuses settings of a session ({first.rpartition(':')[2].strip()}); "
             "set TASKER_DATABASE_URL to PostgreSQL itself, or to a pool in session mode with ignore_startup_parameters = options"
         )
     return DatabaseUnavailable(f"cannot reach PostgreSQL at {described(url)}: {first}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no answer"])[0]
 
 
 class OutageLog:
@@ -189,7 +204,9 @@ def translated(error: psycopg.Error) -> Exception:
     if ours is not None:
         return ours(error.diag.message_primary or str(error))
     if is_lost(error):
-        return DatabaseUnavailable(f"the connection to PostgreSQL was lost: {str(error).strip().splitlines()[0] if str(error).strip() else 'no answer'}")
+        return DatabaseUnavailable(f"the connection to PostgreSQL was lost: {_first_line(error)}")
+    if is_short(error):
+        return DatabaseUnavailable(f"PostgreSQL lacks something to go on with: {_first_line(error)}")
     return error
 
 
@@ -199,6 +216,11 @@ def is_lost(error: BaseException) -> bool:
         return isinstance(error, (PoolTimeout, DatabaseUnavailable))
     state = error.sqlstate or ""
     return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and not state.startswith(("40", "53", "55")) or state in ("25006",)
+
+
+def is_short(error: BaseException) -> bool:
+    """Whether the server has no room left on its disk, in its memory or for another session: the same call may succeed later."""
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("53")
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -224,7 +246,7 @@ class Database:
         self._pool: ConnectionPool[TimedConnection] = ConnectionPool(
             self.url,
             connection_class=TimedConnection,
-            configure=self._limit,
+            configure=self._configure,
             min_size=min_size,
             max_size=max_size,
             open=False,
@@ -236,6 +258,7 @@ class Database:
             reconnect_timeout=CONNECT_TIMEOUT_SECONDS,
         )
         self._opening = threading.Lock()
+        self._keeps_session: bool | None = None
 
     @contextmanager
     def connection(self) -> Iterator[Connection[tuple[Any, ...]]]:
@@ -279,8 +302,12 @@ class Database:
         """No connection is left open."""
         self._pool.close()
 
-    def _limit(self, connection: TimedConnection) -> None:
+    def _configure(self, connection: TimedConnection) -> None:
         connection.call_seconds = self._call_seconds
+        if self._keeps_session is None:
+            self._keeps_session = keeps_session(connection)
+        if not self._keeps_session:
+            prepare_nothing(connection)
 
     def _open(self) -> None:
         with self._opening:

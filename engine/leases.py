@@ -11,7 +11,7 @@ from typing import Any, LiteralString, NamedTuple
 
 from psycopg import Connection
 
-from engine.db import CALL_SECONDS
+from engine.db import CALL_SECONDS, keeps_session
 
 Rows = list[tuple[Any, ...]]
 Held = tuple[int, int, int]
@@ -56,12 +56,6 @@ def register_worker(
     found = connection.execute(query, (name, runner, concurrency, literal(definitions), lease, keeps_session(connection))).fetchone()
     assert found is not None
     return WorkerIdentity(found[0], lease)
-
-
-def keeps_session(connection: Connection[Any]) -> bool:
-    """Whether two statements in a row meet the same server process: not so behind a transaction pooler."""
-    backends = [connection.execute("select pg_backend_pid()").fetchone() for _ in range(3)]
-    return all(backend == (connection.info.backend_pid,) for backend in backends)
 
 
 def lock_worker(connection: Connection[Any], worker_id: int) -> None:

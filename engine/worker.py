@@ -21,7 +21,17 @@ from psycopg import Connection
 
 from engine import leases
 from engine.backlog import Backlog
-from engine.db import Database, OutageLog, connect, is_conflict, is_lost, translated
+from engine.db import (
+    Database,
+    OutageLog,
+    connect,
+    is_conflict,
+    is_lost,
+    is_short,
+    keeps_session,
+    prepare_nothing,
+    translated,
+)
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, LeaseLost, RetryableError
 from engine.runners import (
@@ -103,6 +113,7 @@ class Worker:
         self._report_until = 0.0
         self._reserved = 0
         self._unsure = False
+        self._keeps_session = True
         self._asked: set[tuple[int, int]] = set()
         self._book = threading.Lock()
         self._idle: list[_Place] = []
@@ -111,6 +122,7 @@ class Worker:
         self._call_seconds = leases.call_seconds(lease)
         self._results = Database(url, max_size=2, application_name="tasker look-up", call_seconds=self._call_seconds)
         self._outage = OutageLog(log, "the engine has no database")
+        self._shortage = OutageLog(log, "the database cannot take what the engine reports")
         self.backlog = Backlog()
 
     def start(self) -> None:
@@ -130,7 +142,9 @@ class Worker:
 
     def _registered(self) -> Connection[Any]:
         connection = self._connect()
-        if not leases.keeps_session(connection):
+        if not keeps_session(connection):
+            self._keeps_session = False
+            prepare_nothing(connection)
             log.warning(
                 "the connections go through a pooler in transaction mode: deaths are seen by the lease alone, after %g s, and no notification is heard; "
                 "set TASKER_DATABASE_URL to PostgreSQL itself, or to a pool in session mode",
@@ -150,7 +164,10 @@ class Worker:
         return connection
 
     def _connect(self) -> Connection[Any]:
-        return connect(self.url, application_name="tasker engine", options=leases.SESSION, call_seconds=self._call_seconds)
+        connection = connect(self.url, application_name="tasker engine", options=leases.SESSION, call_seconds=self._call_seconds)
+        if not self._keeps_session:
+            prepare_nothing(connection)
+        return connection
 
     def wake(self) -> None:
         """There may be something to claim: a flusher looks."""
@@ -279,6 +296,7 @@ class Worker:
                 place.connection = connection = connection or self._connected()
                 if self._flush(place):
                     self._outage.over()
+                    self._shortage.over()
                 else:
                     self._rest(place)
                 wait = RECONNECT_FIRST_SECONDS
@@ -291,10 +309,13 @@ class Worker:
                 if is_lost(error):
                     self._outage.met(error)
                     self._doubt_lease()
+                elif is_short(error):
+                    self._shortage.met(error)
                 else:
                     log.exception("a report went wrong and is made again")
-                _close(connection)
-                connection = None
+                if not is_short(error):
+                    _close(connection)
+                    connection = None
                 if self.stopped and wait >= RECONNECT_CAP_SECONDS and time.monotonic() > self._report_until:
                     break
                 place.bell.clear()  # what woke us for the call that failed must not cut the pause short

@@ -15,9 +15,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,19 +110,32 @@ class Probe:
         return f"{self.path} answered {self.status}{' during' if self.outage else ' without'} an outage"
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where an engine runs: behind which address of this machine, in what surroundings, and from which copy of the code."""
+
+    host: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    code: Path = ROOT
+
+
+HERE_AND_NOW = Where()
+
+
 class EngineProcess:
     """`tasker engine` behind its own proxy; `label` goes into the ledger."""
 
-    def __init__(self, arena: Arena, label: str) -> None:
+    def __init__(self, arena: Arena, label: str, where: Where) -> None:
         self.arena, self.label = arena, label
-        self.proxy = Proxy(("127.0.0.1", arena.server.port), seed=arena.seed)
+        self.proxy = Proxy(("127.0.0.1", arena.server.port), seed=arena.seed, host=where.host)
         self.log = arena.folder / f"{label}.log"
-        environment = arena.environment(self.proxy.url(arena.server.url)) | {"FAULTS_ENGINE": label}
+        environment = arena.environment(self.proxy.url(arena.server.url)) | {"FAULTS_ENGINE": label} | where.environment
         starter = [str(HERE / "buggy.py"), arena.bug] if arena.bug else ["-m", "engine.cli"]
-        options = ["--lease", str(LEASE_SECONDS), "--grace", str(GRACE_SECONDS), "--concurrency", str(CONCURRENCY), "--runner", arena.runner]
+        options = ["--lease", str(LEASE_SECONDS), "--grace", str(arena.grace), "--concurrency", str(CONCURRENCY), "--runner", arena.runner]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *starter, "engine", *options], cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
+                [*where.prefix, sys.executable, *starter, "engine", *options], cwd=where.code, env=environment, stdout=output, stderr=output, start_new_session=True
             )
         self.pid = self.process.pid
 
@@ -153,13 +166,14 @@ class EngineProcess:
 class Arena:
     """The installation. `bug` names a mistake that the engines, or the database, are given on purpose."""
 
-    def __init__(self, folder: Path, *, seed: int = 1, bug: str = "", runner: str = "processes") -> None:
+    def __init__(self, folder: Path, *, seed: int = 1, bug: str = "", runner: str = "processes", grace: float = GRACE_SECONDS, options: Mapping[str, str] = SERVER) -> None:
         self.folder, self.seed, self.bug, self.runner = folder, seed, bug, runner
         self.random = random.Random(seed)
-        self.grace = GRACE_SECONDS
+        self.grace = grace
         self.ledger = Ledger(folder / "ledger")
         self.run_id = f"{os.getpid()}-{time.monotonic_ns()}"
-        self.server: EmbeddedServer = ensure_server(folder / "data", options=SERVER)
+        self.options = options
+        self.server: EmbeddedServer = ensure_server(folder / "data", options=options)
         migrate.upgrade(self.server.url)
         self.engines: list[EngineProcess] = []
         self.faults: list[FaultRecord] = []
@@ -170,9 +184,11 @@ class Arena:
         self.probes: list[Probe] = []
         self.samples: list[str] = []
         self.outages: list[tuple[float, float]] = []
+        self.offsets: list[float] = [0.0]
         self.client_proxy = Proxy(("127.0.0.1", self.server.port))
         self.client = Database(self.client_proxy.url(self.server.url), max_size=2, application_name="faults client", call_seconds=5)
         self.began = time.monotonic()
+        self.wall = time.time() - self.began
         self._judged = 0
         self._told: set[Violation] = set()
         self._engine_number = 0
@@ -192,6 +208,7 @@ class Arena:
             "TASKER_ENV": "development",
             "FAULTS_LEDGER": str(self.ledger.file),
             "FAULTS_RUN": self.run_id,
+            "FAULTS_CLOCK": str(int(self.wall * 1e9)),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
@@ -202,9 +219,9 @@ class Arena:
             until(lambda engine=engine: engine.workers() or not engine.alive, f"{engine.label} to come up")
             assert engine.alive, engine.said()
 
-    def start_engine(self) -> EngineProcess:
+    def start_engine(self, where: Where = HERE_AND_NOW) -> EngineProcess:
         self._engine_number += 1
-        engine = EngineProcess(self, f"engine-{self._engine_number}")
+        engine = EngineProcess(self, f"engine-{self._engine_number}", where)
         self.engines.append(engine)
         return engine
 
@@ -226,14 +243,14 @@ class Arena:
         with psycopg.connect(f"{self.server.admin_url.rpartition('/')[0]}/tasker", autocommit=True, connect_timeout=5) as conn:
             yield conn
 
-    def start_web(self, *, watched: bool = True) -> None:
+    def start_web(self, *, watched: bool = True, code: Path = ROOT) -> None:
         """The dashboard answers, and where it is watched is asked something four times a second from now on."""
         self.web_proxy = Proxy(("127.0.0.1", self.server.port))
         log = self.folder / "web.log"
         with log.open("ab") as output:
             self._web = subprocess.Popen(
                 [sys.executable, "-m", "engine.cli", "web", "--port", "0"],
-                cwd=ROOT, env=self.environment(self.web_proxy.url(self.server.url)), stdout=subprocess.PIPE, stderr=output, start_new_session=True,
+                cwd=code, env=self.environment(self.web_proxy.url(self.server.url)), stdout=subprocess.PIPE, stderr=output, start_new_session=True,
             )  # fmt: skip
         assert self._web.stdout is not None
         line = self._web.stdout.readline().decode()
@@ -261,6 +278,22 @@ class Arena:
         self.client_proxy.close()
         stop_server(self.folder / "data")
         shutil.rmtree(self.folder / "data", ignore_errors=True)
+
+    def longest_call(self) -> float:
+        """The longest time in which a call to the database had no answer and was not given up."""
+        proxies = [self.client_proxy, *(engine.proxy for engine in self.engines), *([self.web_proxy] if self.web_proxy else [])]
+        return max(proxy.longest_call for proxy in proxies)
+
+    def set_clock(self, seconds: float) -> None:
+        """The database's clock is so far ahead of the true one, for every session at once."""
+        self.offsets.append(seconds)
+        with self.direct() as conn:
+            conn.execute(f"alter system set tasker.clock_offset = '{seconds} seconds'".encode())
+            conn.execute("select pg_reload_conf()")
+
+    def _true_time(self, at: float) -> float:
+        """What the clock was in truth when the database wrote this; its jumps are much longer than a run."""
+        return next(at - offset for offset in self.offsets if self.began + self.wall - 60 < at - offset < time.time() + 60)
 
     # ---- the load
 
@@ -398,6 +431,7 @@ class Arena:
         with self.direct() as conn:
             self.samples += broken_rules(conn)
             records = read_records(conn, list(self.accepted.values()))
+            records.moves = [replace(move, at=self._true_time(move.at)) for move in records.moves]
             self.samples += self._oversize(conn)
         runs = dict(self.ledger.by_place())
         return Evidence(
@@ -430,7 +464,7 @@ class Arena:
         return "\n".join(f"--- {log.stem}\n{log.read_text(errors='replace')[-800:]}" for log in logs if log.exists())
 
     def report(self, violations: Sequence[Violation]) -> dict[str, Any]:
-        """The run in figures."""
+        """What happened in the run, and how much of it."""
         runs = self.ledger.all()
         with self.direct() as conn:
             counts = conn.execute(

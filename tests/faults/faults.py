@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -11,12 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from arena import GRACE_SECONDS, LEASE_SECONDS, SERVER, Arena, EngineProcess, until
+from arena import GRACE_SECONDS, LEASE_SECONDS, Arena, EngineProcess, until
+from proxy import Link
 
 from engine.embedded import ensure_server
 
 Fault = Callable[[Arena], None]
+KILL, DRAIN, RESTART, DEAF = "kill -9 of an engine", "SIGTERM to an engine", "PostgreSQL crashed and restarted", "listeners dropped and flooded"
+"""The kinds whose effect is timed."""
 ROLES = {"claims": "^tasker engine$", "duties": "^tasker engine duties$", "listener": "^tasker listener$", "dashboard": "^tasker (dashboard|live)$"}
+
+NOTICED_SECONDS = {"claims": 5.0, "duties": 5.0, "listener": 20.0, "dashboard": 8.0}
 
 
 def busy_engine(arena: Arena) -> EngineProcess:
@@ -34,7 +40,7 @@ def busy_engine(arena: Arena) -> EngineProcess:
 
 def kill_engine(arena: Arena) -> None:
     engine = busy_engine(arena)
-    with arena.fault("kill -9 of an engine", engine):
+    with arena.fault(KILL, engine):
         engine.end()
         time.sleep(arena.random.uniform(0.2, 1.0))
     arena.start_engine()
@@ -42,10 +48,23 @@ def kill_engine(arena: Arena) -> None:
 
 def freeze_engine(arena: Arena) -> None:
     engine = busy_engine(arena)
-    with arena.fault("an engine suspended for two leases", engine):
+    workers = engine.workers()
+    with arena.fault("an engine suspended beyond its lease", engine):
         engine.send(signal.SIGSTOP)
-        time.sleep(2 * LEASE_SECONDS)
+        until(lambda: _is_succeeded(arena, workers), "others to do what the engine held")
         engine.send(signal.SIGCONT)
+
+
+def _is_succeeded(arena: Arena, workers: list[int]) -> bool:
+    """The lease of those workers is over, they hold nothing, and what others took from them has ended there."""
+    query = """
+        select not exists (select from tasker_worker where worker_id = any(%(all)s) and lease_until > tasker_clock())
+           and not exists (select from tasker_claim c where c.worker_id = any(%(all)s))
+           and not exists (select from tasker_history h join tasker_step s using (task_no, step_no)
+                            where h.worker_id = any(%(all)s) and h.from_state = 2 and h.to_state in (1, 3) and s.state in (1, 2, 3))"""
+    with suppress(psycopg.Error), arena.direct() as conn:
+        return conn.execute(query.encode(), {"all": workers}).fetchone() == (True,)
+    return False
 
 
 def kill_children(arena: Arena) -> None:
@@ -87,12 +106,73 @@ def cut_reports(arena: Arena) -> None:
 
 def restart_server(arena: Arena) -> None:
     """An immediate stop, a pause, and recovery."""
-    with arena.fault("PostgreSQL crashed and restarted"), arena.outage():
-        pid = ensure_server(arena.server.data_dir, options=SERVER).pid
-        os.kill(pid, signal.SIGQUIT)
-        until(lambda: not _is_alive(pid), "PostgreSQL to be gone")
+    with arena.fault(RESTART), arena.outage():
+        crash_server(arena)
         time.sleep(arena.random.uniform(0, 2))
-        ensure_server(arena.server.data_dir, options=SERVER)
+        start_server(arena)
+
+
+def crash_server(arena: Arena) -> None:
+    """PostgreSQL is gone, without having tidied up."""
+    pid = ensure_server(arena.server.data_dir, options=arena.options).pid
+    os.kill(pid, signal.SIGQUIT)
+    until(lambda: not _is_alive(pid), "PostgreSQL to be gone")
+
+
+def start_server(arena: Arena) -> None:
+    """PostgreSQL has recovered and answers."""
+    ensure_server(arena.server.data_dir, options=arena.options)
+
+
+# ---- F6: the server, at the worst moment
+
+
+def crash_in_rescue(arena: Arena) -> None:
+    """The server crashes just when the steps of a dead engine are taken back."""
+    engine = busy_engine(arena)
+    workers = engine.workers()
+    others = [other for other in arena.living() if other is not engine]
+    with arena.fault("PostgreSQL crashed in a rescue"), arena.outage():
+        engine.end()
+        until(lambda: _lease_is_over(arena, workers), "the dead engine's lease to end")
+        _crash_at(arena, others, "tasker_reap_workers")
+        start_server(arena)
+    arena.start_engine()
+
+
+def crash_in_drain(arena: Arena) -> None:
+    """The server crashes while an engine that was told to end reports, hands back or signs off."""
+    arena.submit("slow", 8, {"seconds": GRACE_SECONDS + 2, "again": 0})
+    engine = busy_engine(arena)
+    with arena.fault("PostgreSQL crashed in a drain"), arena.outage():
+        arena.drained.update(dict.fromkeys(engine.workers(), time.time()))
+        engine.send(signal.SIGTERM)
+        _crash_at(arena, [engine], arena.random.choice(("tasker_complete_and_claim", "tasker_release_steps", "tasker_retire_worker")))
+        start_server(arena)
+        until(lambda: not engine.alive, f"{engine.label} to end:\n{engine.said()[-500:]}", 40)
+        engine.end()
+    arena.start_engine()
+
+
+def _lease_is_over(arena: Arena, workers: list[int]) -> bool:
+    with arena.direct() as conn:
+        row = conn.execute("select count(*) from tasker_worker where worker_id = any(%s) and lease_until > tasker_clock() + interval '30 ms'", [workers]).fetchone()
+    return row == (0,)
+
+
+def _crash_at(arena: Arena, engines: list[EngineProcess], pattern: str) -> None:
+    """The server is gone, at the next statement that matches: before it has it, while it is at it, or before its reply is read."""
+    once = threading.Lock()
+
+    def spring(_: Link) -> None:
+        if once.acquire(blocking=False):
+            crash_server(arena)
+
+    moment = arena.random.choice(("before", "within", "at"))
+    snares = [(engine, engine.proxy.set_snare(pattern, moment, spring)) for engine in engines]
+    until(lambda: any(snare.sprung.is_set() for _, snare in snares) or not any(engine.alive for engine in engines), f"{pattern} to come by")
+    for engine, snare in snares:
+        engine.proxy.release(snare)
 
 
 def kill_backend(arena: Arena) -> None:
@@ -117,26 +197,28 @@ def terminate_sessions(arena: Arena) -> None:
 # ---- F9, F11, F12: the network
 
 
-def stall_role(role: str, seconds: float = 5.0) -> Fault:
-    """Nothing moves on the connections of one kind, and nobody is told."""
+def stall_role(role: str) -> Fault:
+    """Nothing moves on the connections of one kind, and nobody is told, until each process has given up a call on one, or has had the time to."""
 
     def stall(arena: Arena) -> None:
-        with arena.fault(f"the connections of {role} stalled"), arena.outage(), ExitStack() as proxies:
-            for engine in arena.living():
-                proxies.enter_context(engine.proxy.behaving("stall", ROLES[role]))
-            if arena.web_proxy is not None:
-                proxies.enter_context(arena.web_proxy.behaving("stall", ROLES[role]))
-            time.sleep(seconds)
+        proxies = [arena.web_proxy] if role == "dashboard" and arena.web_proxy else [engine.proxy for engine in arena.living()]
+        given_up = [len(proxy.given_up) for proxy in proxies]
+        with arena.fault(f"the connections of {role} stalled"), arena.outage(), ExitStack() as stalled:
+            for proxy in proxies:
+                stalled.enter_context(proxy.behaving("stall", ROLES[role]))
+            with suppress(AssertionError):  # who was just connecting has no call to give up
+                until(lambda: all(len(proxy.given_up) > before for proxy, before in zip(proxies, given_up, strict=True)), "calls to be given up", NOTICED_SECONDS[role])
 
     stall.__name__ = f"stall_{role}"
     return stall
 
 
 def deliver_late(arena: Arena) -> None:
-    """All that one engine says is held back for two leases, and then delivered."""
+    """All that one engine says is held back until its steps have run elsewhere, and then delivered."""
     engine = busy_engine(arena)
-    with arena.fault("an engine cut off for two leases, its packets delivered late", engine), engine.proxy.behaving("stall"):
-        time.sleep(2 * LEASE_SECONDS)
+    workers = engine.workers()
+    with arena.fault("an engine cut off beyond its lease, its packets delivered late", engine), engine.proxy.behaving("stall"):
+        until(lambda: _is_succeeded(arena, workers), "others to do what the engine held")
 
 
 def deliver_late_to_slow_steps(arena: Arena) -> None:
@@ -196,7 +278,7 @@ def use_up_connections(arena: Arena) -> None:
 def drain_engine(arena: Arena) -> None:
     """SIGTERM in the middle of work."""
     engine = busy_engine(arena)
-    with arena.fault("SIGTERM to an engine", engine):
+    with arena.fault(DRAIN, engine):
         now = time.time()
         arena.drained.update(dict.fromkeys(engine.workers(), now))
         engine.send(signal.SIGTERM)
@@ -246,7 +328,7 @@ def deadlock_storm(arena: Arena) -> None:
 
 def deafen(arena: Arena) -> None:
     """Every listener is dropped again and again, and others shout."""
-    with arena.fault("listeners dropped and flooded"):
+    with arena.fault(DEAF):
         end = time.monotonic() + 3
         while time.monotonic() < end:
             for engine in arena.living():
@@ -288,6 +370,8 @@ NIGHTLY: tuple[Fault, ...] = (
     restart_server,
     kill_backend,
     terminate_sessions,
+    crash_in_rescue,
+    crash_in_drain,
     stall_role("claims"),
     stall_role("duties"),
     stall_role("listener"),
@@ -313,7 +397,8 @@ BRIEF: tuple[Fault, ...] = (kill_engine, kill_children, cut_replies, restart_ser
 
 def schedule(arena: Arena, count: int) -> list[Fault]:
     """Every fault once and then at random, brief ones more often, in an order that the arena's seed decides."""
-    chosen = [*NIGHTLY, *(arena.random.choice((*NIGHTLY, *BRIEF, *BRIEF)) for _ in range(max(0, count - len(NIGHTLY))))][:count]
+    once = arena.random.sample(NIGHTLY, len(NIGHTLY))
+    chosen = [*once, *(arena.random.choice((*NIGHTLY, *BRIEF, *BRIEF)) for _ in range(max(0, count - len(NIGHTLY))))][:count]
     arena.random.shuffle(chosen)
     return chosen
 

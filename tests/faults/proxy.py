@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import select
 import socket
 import struct
 import threading
@@ -17,14 +18,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Mode = Literal["pass", "reset", "stall", "delay", "throttle"]
-Moment = Literal["before", "at", "after"]
+Moment = Literal["before", "within", "at", "after"]
 MOMENTS: tuple[Moment, ...] = ("before", "at", "after")
-"""Of a statement: not sent yet; carried out, its reply unread; its reply read."""
+"""Of a statement: not sent yet; carried out, its reply unread; its reply read. Within is while the server is at it, wherever it has come to."""
 
 LOOK_SECONDS = 0.02
 CHUNK = 65536
 _NO_ENCRYPTION = (80877103, 80877104)
 _CANCEL = 80877102
+_ASKS = (b"Q", b"S")
+"""The messages from the client after which the server answers."""
 
 
 @dataclass(slots=True)
@@ -53,6 +56,7 @@ class Link:
         self._statements: dict[bytes, str] = {}
         self._torn = threading.Lock()
         self._ended = 0
+        self._asked_at: float | None = None
 
     def run(self) -> None:
         try:
@@ -80,6 +84,26 @@ class Link:
                         side.close()
         self.proxy.forget(self)
 
+    def note_end_of_call(self) -> None:
+        """Whoever asked has its answer, or has given up waiting for it."""
+        asked, self._asked_at = self._asked_at, None
+        if asked is not None:
+            self.proxy.longest_call = max(self.proxy.longest_call, time.monotonic() - asked)
+
+    def note_giving_up(self) -> None:
+        """The client has lost patience with a call."""
+        if self._asked_at is not None:
+            self.note_end_of_call()
+            self.proxy.given_up.append(self.role)
+
+    def is_given_up(self) -> bool:
+        """Whether the client has closed its end, be there still something of it to deliver."""
+        poll = select.poll()
+        with suppress(OSError, ValueError):
+            poll.register(self.client, select.POLLRDHUP)
+            return bool(poll.poll(0))
+        return True
+
     def _greeting(self) -> bytes:
         """The start-up packet, after every wish for encryption was declined."""
         while True:
@@ -100,6 +124,8 @@ class Link:
             while data := source.recv(CHUNK):
                 messages, pending = _split(pending + data)
                 for kind, message in messages:
+                    if source is self.client and kind in _ASKS:
+                        self._asked_at = time.monotonic()
                     self.proxy.hold(self, len(message))
                     if not look(kind, message):
                         self.tear()
@@ -107,6 +133,7 @@ class Link:
                     # a snare that springs after the reply has to see it arrive
                     sink.sendall(message)
                     self._delivered(kind, source)
+                    self._sent(kind, source)
         except OSError:
             pass  # whoever closed with something unread; what it had sent before is delivered all the same
         with suppress(OSError):
@@ -141,7 +168,14 @@ class Link:
         return True
 
     def _delivered(self, kind: bytes, source: socket.socket) -> None:
+        if kind == b"Z" and source is self.server:
+            self.note_end_of_call()
         if kind == b"Z" and source is self.server and self.snare is not None:
+            snare, self.snare = self.snare, None
+            _spring(snare, self)
+
+    def _sent(self, kind: bytes, source: socket.socket) -> None:
+        if kind in _ASKS and source is self.client and self.snare is not None and self.snare.moment == "within":
             snare, self.snare = self.snare, None
             _spring(snare, self)
 
@@ -161,9 +195,11 @@ class Link:
 class Proxy:
     """Listens on `port`; every connection made there ends at the target."""
 
-    def __init__(self, target: tuple[str, int], seed: int = 0) -> None:
-        self.target = target
+    def __init__(self, target: tuple[str, int], seed: int = 0, host: str = "127.0.0.1") -> None:
+        self.target, self.host = target, host
         self.accepted = 0
+        self.longest_call = 0.0
+        self.given_up: list[str] = []
         self._random = random.Random(seed)
         self._mode: Mode = "pass"
         self._roles = ""
@@ -178,7 +214,7 @@ class Proxy:
 
     def url(self, direct: str) -> str:
         """The address of the target's database by way of the proxy."""
-        return re.sub(r"@[^/]+/", f"@127.0.0.1:{self.port}/", direct)
+        return re.sub(r"@[^/]+/", f"@{self.host}:{self.port}/", direct)
 
     # ---- what can be done
 
@@ -239,7 +275,7 @@ class Proxy:
     def accept(self) -> None:
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", self.port))
+        listening.bind((self.host, self.port))
         listening.listen(256)
         self.port = listening.getsockname()[1]
         self._listening = listening
@@ -262,6 +298,8 @@ class Proxy:
     def hold(self, link: Link, size: int) -> None:
         """Returns when so many bytes may go on."""
         while self.mode_of(link) == "stall":
+            if link.is_given_up():
+                link.note_giving_up()
             time.sleep(LOOK_SECONDS)
         if self.mode_of(link) == "delay":
             time.sleep(self._random.uniform(0.1, 0.3))

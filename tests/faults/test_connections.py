@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import logging
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,8 @@ from pooler import TransactionPooler
 from proxy import Proxy
 from signed_in import Reader
 
-from engine import Workflow, leases, migrate, tasks
-from engine.db import Database, OutageLog, connect
+from engine import TaskRequest, Workflow, leases, migrate, scheduler, tasks
+from engine.db import Database, OutageLog, connect, keeps_session
 from engine.errors import DatabaseUnavailable
 from engine.registry import HandlerRegistry
 from engine.runners.threads import ThreadsRunner
@@ -170,6 +172,36 @@ def test_an_engine_that_is_refused_asks_again_at_a_bounded_rate(
     assert 1 <= asked <= FLUSHERS * (REFUSED_SECONDS + 6)
 
 
+def test_a_listener_on_a_dead_line_finds_out_by_itself_and_hears_again(
+    proxy: Proxy, proxied_url: str, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is ever said on a half-open line, so that who only listens would listen for ever."""
+    monkeypatch.setattr(scheduler, "LISTEN_SECONDS", 0.1)
+    monkeypatch.setattr(scheduler, "connect", partial(connect, call_seconds=LIMIT))
+    heard = Heard()
+    engine = scheduler.Engine(proxied_url, HandlerRegistry())
+    engine.worker = heard  # type: ignore[assignment]
+    engine._listener.start()
+    until(lambda: heard.times["wake"] == 1, "the listener to begin")
+    proxy.set_snare("select 1$", "before", proxy.stall)
+    until(lambda: heard.times["wake"] == 2, "the listener to begin anew")
+    claims = heard.times["claim"]
+    db.value("select pg_notify('tasker_ready', '')")
+    until(lambda: heard.times["claim"] > claims, "it to hear")
+    engine.stop()
+    engine._listener.join()
+
+
+class Heard:
+    """Counts what the listener asks a worker to do."""
+
+    def __init__(self) -> None:
+        self.times: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: self.times.update([name])
+
+
 # ---- servers that cannot be used
 
 
@@ -196,8 +228,53 @@ def pooled_url(database_url: str) -> Iterator[str]:
 
 def test_a_pooler_in_transaction_mode_is_noticed(pooled_url: str, database_url: str) -> None:
     with connect(database_url) as straight, connect(pooled_url) as pooled:
-        assert leases.keeps_session(straight)
-        assert not leases.keeps_session(pooled)
+        assert keeps_session(straight)
+        assert not keeps_session(pooled)
+
+
+def test_an_engine_behind_a_pooler_in_transaction_mode_works_and_says_what_that_costs_and_what_to_set(
+    pooled_url: str, db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Forbids: a statement that was prepared in one session of the pooler and is not known in the next."""
+    flow = given_flow(db, monkeypatch)
+    number = tasks.register_definition(db, flow.definition)
+    engine = Worker(pooled_url, ThreadsRunner(1), {number: flow.definition}, name="pooled", runner_name="threads", concurrency=1)
+    engine.start()
+    said = " ".join(record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
+    assert "pooler in transaction mode" in said
+    assert "TASKER_DATABASE_URL" in said
+    for _ in range(8):
+        task = tasks.submit(db, TaskRequest(flow.name, flow.namespace))
+        engine.wake()
+        until(lambda task=task: db.value("select state from tasker_task where task_id = %(task)s", {"task": task}) == 4, "the task to end")
+    engine.drain(0)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_pool_behind_a_pooler_in_transaction_mode_prepares_nothing(pooled_url: str) -> None:
+    database = Database(pooled_url, max_size=1)
+    assert {database.value("select 7") for _ in range(12)} == {7}
+    database.close()
+
+
+def test_an_engine_leaves_a_server_that_has_become_read_only_and_goes_on_at_its_successor(
+    proxy: Proxy, proxied_url: str, db: Database, conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session stays open and answers, so that nothing but the refused write tells."""
+    flow = given_flow(db, monkeypatch)
+    number = tasks.register_definition(db, flow.definition)
+    engine = Worker(proxied_url, ThreadsRunner(1), {number: flow.definition}, name="moved", runner_name="threads", concurrency=1)
+    engine.start()
+    until(lambda: len(engine._idle) == FLUSHERS, "the flushers to rest")
+    opened = proxy.accepted
+    for place in engine._idle:
+        assert place.connection is not None
+        place.connection.execute("set default_transaction_read_only = on")
+    task = tasks.submit(db, TaskRequest(flow.name, flow.namespace))
+    engine.wake()
+    until(lambda: db.value("select state from tasker_task where task_id = %(task)s", {"task": task}) == 4, "the task to end")
+    assert proxy.accepted > opened
+    engine.drain(0)
 
 
 def test_a_pooler_that_refuses_session_settings_is_named_in_one_line_with_the_remedy(database_url: str) -> None:
@@ -210,6 +287,58 @@ def test_a_pooler_that_refuses_session_settings_is_named_in_one_line_with_the_re
     assert "connection pooler" in str(refused.value)
     assert "session mode" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def fill_disk(conn: psycopg.Connection[Any], table: str) -> None:
+    """What is to be written to the table is refused as on a full disk."""
+    conn.execute("create function full_disk() returns trigger language plpgsql as $$ begin raise 'No space left on device' using errcode = '53100'; end $$")
+    conn.execute(f"create trigger full_disk before insert or update on {table} execute function full_disk()".encode())
+
+
+def make_room(conn: psycopg.Connection[Any]) -> None:
+    conn.execute("drop function full_disk() cascade")
+
+
+def test_a_dashboard_whose_database_has_no_room_says_so_and_when_to_ask_again(database_url: str, db: Database, conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forbids: an answer as if the fault were ours, with nothing said of its cause."""
+    flow = given_flow(db, monkeypatch)
+    app = create_app(database_url=database_url)
+    app.config["WTF_CSRF_ENABLED"] = False
+    client = app.test_client()
+    fill_disk(conn, "tasker_task")
+    refused = client.post(f"/workflows/{flow.namespace}/{flow.name}/{flow.version}/launch", data={"context": "{}"})
+    assert refused.status_code == 503
+    assert refused.headers["Retry-After"]
+    assert "No space left on device" in refused.get_data(as_text=True)
+    make_room(conn)
+    assert client.post(f"/workflows/{flow.namespace}/{flow.name}/{flow.version}/launch", data={"context": "{}"}).status_code == 303
+
+
+def test_an_engine_whose_database_has_no_room_says_so_once_and_reports_when_there_is_some(
+    database_url: str, db: Database, conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Forbids: a traceback for each of many attempts, and a connection that is given up although it is sound."""
+    flow = given_flow(db, monkeypatch)
+    task = tasks.submit(db, TaskRequest(flow.name, flow.namespace))
+    fill_disk(conn, "tasker_step")
+    number = tasks.register_definition(db, flow.definition)
+    engine = Worker(database_url, ThreadsRunner(1), {number: flow.definition}, name="full", runner_name="threads", concurrency=1)
+    engine.start()
+    until(lambda: any("No space left" in record.getMessage() for record in caplog.records), "the engine to say so")
+    time.sleep(1)
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [(record.levelname, record.exc_info) for record in told] == [("WARNING", None)], told
+    make_room(conn)
+    until(lambda: db.value("select state from tasker_task where task_id = %(task)s", {"task": task}) == 4, "the task to end")
+    engine.drain(0)
+
+
+def given_flow(db: Database, monkeypatch: pytest.MonkeyPatch) -> Workflow:
+    monkeypatch.setattr(HandlerRegistry, "_instance", HandlerRegistry())
+    flow = Workflow("flow", namespace="refused", version="1.0.0")
+    flow.define("work")
+    tasks.register_definition(db, flow.definition)
+    return flow
 
 
 # ---- what is said

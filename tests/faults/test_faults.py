@@ -16,12 +16,16 @@ from checker import summary
 pytestmark = pytest.mark.timeout(300)
 
 SEED = 20_240
-TREES = 30
+TREES, AT_ONCE = 12, 20
 FANS = 50
-OUTAGE_SECONDS = 12.0
+OUTAGE_SECONDS = 5.0
 ATTEMPTS_PER_SECOND = 15
+STALL_LISTENER = next(fault for fault in faults.NIGHTLY if fault.__name__ == "stall_listener")
 NIGHTLY_ONLY = (
+    faults.crash_in_rescue,
+    faults.crash_in_drain,
     faults.cut_reports,
+    STALL_LISTENER,
     faults.deliver_late_to_slow_steps,
     faults.delay_all,
     faults.throttle_all,
@@ -55,7 +59,7 @@ def marked(fault: faults.Fault) -> object:
 @pytest.mark.parametrize("fault", [marked(fault) for fault in faults.NIGHTLY])
 def test_nothing_is_lost_or_doubled_by(arena: Arena, fault: faults.Fault) -> None:
     arena.start_engines(3)
-    arena.run_load([fault], trees=TREES)
+    arena.run_load([fault], trees=TREES, at_once=AT_ONCE)
     arena.assert_kept()
     assert arena.faults[-1].hit(arena.ledger.all()), "the fault met nothing that was running, so it proves nothing"
 
@@ -86,11 +90,11 @@ def test_an_outage_is_borne_with_few_words_and_few_attempts(arena: Arena) -> Non
     attempts, words = engine.proxy.accepted - asked, engine.said()[said:]
     assert engine.alive
     assert attempts < OUTAGE_SECONDS * ATTEMPTS_PER_SECOND
-    assert 1 <= words.count("has no database") <= 2, words
+    assert words.count("has no database") == 1, words
     assert words.count("WARNING") <= 4, words  # and that its lease is lost, if it came back in that moment
     assert "Traceback" not in words
     until(lambda: set(engine.workers()) - set(arena.touched), "the engine to start anew")
-    arena.run_load([], trees=20)
+    arena.run_load([], trees=TREES, at_once=AT_ONCE)
     arena.assert_kept()
     assert "starts anew" in engine.said()[said:]
 

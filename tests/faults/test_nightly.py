@@ -1,6 +1,7 @@
 """One long run with every kind of fault in an order drawn from a seed; its report is printed and kept.
 
-FAULTS_SEED, FAULTS_COUNT and FAULTS_TREES choose another run than the usual one; FAULTS_REPORT names the folder for the report.
+FAULTS_MINUTES chooses another length than the usual one, and FAULTS_COUNT and FAULTS_TREES how much is done in it; FAULTS_SEED repeats a run;
+FAULTS_REPORT names the folder for the report.
 """
 
 from __future__ import annotations
@@ -14,36 +15,50 @@ from typing import Any
 import faults
 import pytest
 from arena import Arena
+from checker import check
+from figures import figures
 
+FULL_MINUTES = 50
+MINUTES = float(os.environ.get("FAULTS_MINUTES") or FULL_MINUTES)
+SHARE = MINUTES / FULL_MINUTES
 SEED = int(os.environ.get("FAULTS_SEED") or time.time_ns() % 1_000_000)
-COUNT = int(os.environ.get("FAULTS_COUNT") or 220)
-TREES = int(os.environ.get("FAULTS_TREES") or 10_000)
+COUNT = int(os.environ.get("FAULTS_COUNT") or 220 * SHARE)
+TREES = int(os.environ.get("FAULTS_TREES") or 10_000 * SHARE)
 FOLDER = Path(os.environ.get("FAULTS_REPORT") or Path(__file__).resolve().parents[2] / ".faults")
-PROBE_SHARE = 0.8
+STEPS_OF_A_TREE = 7
+LEAST_KINDS = 12
+HIT_SHARE = 0.8
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
 def test_a_night_of_faults_loses_nothing(tmp_path: Path) -> None:
     arena = Arena(tmp_path, seed=SEED)
-    print(f"seed {SEED}: {COUNT} faults, {TREES} trees of 7 steps")
+    print(f"seed {SEED}: {COUNT} faults, {TREES} trees of {STEPS_OF_A_TREE} steps, {MINUTES:g} minutes", flush=True)
     try:
         arena.start_engines(3)
         arena.start_web()
-        arena.run_load([guarded(fault) for fault in faults.schedule(arena, COUNT)], trees=TREES, at_once=120, patience=1200)
-        violations = arena.verdict(hearing=True)
-        report = arena.report(violations)
+        over = time.monotonic() + 60 * MINUTES
+        arena.run_load([guarded(fault, over) for fault in faults.schedule(arena, COUNT)], trees=TREES, at_once=120, patience=max(120.0, 1200 * SHARE))
+        evidence = arena.evidence(arena.waits_of_idle_engines(), arena.heard())
+        violations = check(evidence)
+        report = arena.report(violations) | {"figures": figures(arena, evidence)}
     finally:
         arena.end()
     keep(report)
     assert report["violations"] == []
-    assert report["share_that_hit_running_work"] >= PROBE_SHARE
+    assert report["share_that_hit_running_work"] >= HIT_SHARE
+    assert report["steps_ended"] >= STEPS_OF_A_TREE * TREES
+    assert report["faults"] >= 0.9 * COUNT, "the faults took longer than the run may"
+    assert report["kinds"] >= min(LEAST_KINDS, COUNT)
 
 
-def guarded(fault: faults.Fault) -> faults.Fault:
-    """The fault, with three engines to meet it."""
+def guarded(fault: faults.Fault, over: float) -> faults.Fault:
+    """The fault, with three engines to meet it, unless the time for faults is over."""
 
     def met(arena: Arena) -> None:
+        if time.monotonic() > over:
+            return
         arena.start_engines(3)
         fault(arena)
 
@@ -57,7 +72,8 @@ def keep(report: dict[str, Any]) -> None:
     kinds: dict[str, int] = {}
     for fault in report["schedule"]:
         kinds[fault["kind"]] = kinds.get(fault["kind"], 0) + 1
-    lines = [f"{name}: {value}" for name, value in report.items() if not isinstance(value, list)]
+    lines = [f"{name}: {value}" for name, value in report.items() if not isinstance(value, (list, dict))]
+    lines += [f"{name}, seconds: {value}" for name, value in report["figures"].items()]
     lines += [f"{count:4d} x {kind}" for kind, count in sorted(kinds.items())] + [f"VIOLATION {text}" for text in report["violations"]]
     text = "\n".join(lines)
     (FOLDER / f"night-{report['seed']}.txt").write_text(text + "\n")

@@ -13,13 +13,16 @@ from engine import EventSubscriber, PermanentError, RetryableError, Workflow
 
 LEDGER = os.environ["FAULTS_LEDGER"]
 ENGINE = os.environ.get("FAULTS_ENGINE", "-")
+WALL_NS = int(os.environ["FAULTS_CLOCK"])
+"""What the true wall clock is ahead of the monotonic one: the engine's own may be wrong on purpose."""
 FAILING_PERCENT = 5
 LIMIT = 20
 QUICK = {"base": 0.05, "cap": 0.2}
 
 
 def note(kind, task, step):
-    facts = (kind, task.task_id, step.name, step.attempt, ENGINE, os.getpid(), time.monotonic_ns(), time.time_ns())
+    now = time.monotonic_ns()
+    facts = (kind, task.task_id, step.name, step.attempt, ENGINE, os.getpid(), now, now + WALL_NS)
     ledger = os.open(LEDGER, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(ledger, (" ".join(map(str, facts)) + "\n").encode())
     os.fsync(ledger)
@@ -89,7 +92,7 @@ class Listener(EventSubscriber):
 
     def handle_event(self, event):
         heard = os.open(f"{LEDGER}.heard", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.write(heard, f"{event['event_id']} {event['type']} {event['task_id']}\n".encode())
+        os.write(heard, f"{event['event_id']} {event['type']} {event['task_id']} {time.monotonic_ns() + WALL_NS}\n".encode())
         os.close(heard)
 
 
@@ -134,7 +137,7 @@ HARM = {
 }
 
 
-@poison.step(retry_limit=2, backoff=QUICK, timeout=1500)
+@poison.step(retry_limit=2, backoff=QUICK, timeout=1000)
 def harm(task, step):
     note("start", task, step)
     HARM[task.context["by"]]()
