@@ -17,7 +17,7 @@ import pyotp
 
 from engine import json_text, passwords
 from engine.db import Database
-from engine.errors import NotFound, Problem, RequestError, TaskerError
+from engine.errors import NotFound, Problem, RequestError, TaskerError, WrongState
 from engine.permissions import PERMISSIONS, ROLES, Rights
 
 LOCAL_ADMIN = "admin"
@@ -277,6 +277,22 @@ def _begin(db: Database, name: str, address: str) -> int:
 def _end(db: Database, number: int, outcome: str, actor: str, method: str) -> None:
     given = {"number": number, "outcome": outcome, "actor": actor, "method": method}
     db.value("select tasker_end_sign_in(%(number)s, %(outcome)s, %(actor)s, %(method)s)", given)
+
+
+def account_of(db: Database, outside_id: str, name: str, *, role: str | None, method: str) -> int:
+    """The account of somebody whom another method vouches for; the first time it is made, with that role.
+
+    Raises `Denied` when there is none and no role to make it with, when its name is taken, or when it is disabled.
+    """
+    found = db.rows("select a.account_id, a.disabled from tasker_account a where a.outside_id = %(outside)s", {"outside": outside_id})
+    if found and not found[0][1]:
+        return int(found[0][0])
+    if found or role is None:
+        raise Denied("your account here is disabled" if found else "you have no account here; ask an administrator for one")
+    try:
+        return create_account(db, name.strip()[:MAX_NAME], role=role, actor=method, outside_id=outside_id)
+    except (WrongState, RequestError) as error:
+        raise Denied(f"no account can be made for you here: {error}") from error
 
 
 def make_sign_in_link(db: Database, name: str) -> str:

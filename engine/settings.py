@@ -9,6 +9,26 @@ PROJECT_FOLDER = ".tasker"
 
 
 @dataclass(frozen=True, slots=True)
+class OidcSettings:
+    """The provider of OpenID Connect at which people sign in; `role` is what those are who come for the first time."""
+
+    issuer: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    title: str = "OpenID Connect"
+    role: str | None = None
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> "OidcSettings | None":
+        """Those of TASKER_OIDC_ISSUER, _CLIENT_ID, _CLIENT_SECRET, _TITLE and _ROLE; None without the first three."""
+        issuer, client_id, client_secret = (_text(environ, f"TASKER_OIDC_{name}") for name in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET"))
+        if not issuer or not client_id or not client_secret:
+            return None
+        title = _text(environ, "TASKER_OIDC_TITLE") or "OpenID Connect"
+        return cls(issuer, client_id, client_secret, title, _text(environ, "TASKER_OIDC_ROLE"))
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The answers of one environment; None or empty where it says nothing.
 
@@ -22,6 +42,7 @@ class Settings:
     data_dir: Path = Path("tasker-data")
     env: str = "development"
     step_log: str = "info"
+    oidc: OidcSettings | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -33,6 +54,7 @@ class Settings:
             data_dir=_data_dir(environ),
             env=_text(environ, "TASKER_ENV") or "development",
             step_log=(_text(environ, "TASKER_STEP_LOG") or "info").lower(),
+            oidc=OidcSettings.from_environ(environ),
         )
 
 

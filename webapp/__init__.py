@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flask import Flask
@@ -44,6 +45,7 @@ from webapp import (
 from webapp import (
     settings as settings_pages,
 )
+from webapp.methods import SignInMethod, configured_methods
 
 if TYPE_CHECKING:
     from engine.registry import HandlerRegistry
@@ -71,17 +73,23 @@ BLUEPRINTS = (
 
 
 def create_app(
-    settings: Settings | None = None, *, database_url: str | None = None, registry: HandlerRegistry | None = None
+    settings: Settings | None = None,
+    *,
+    database_url: str | None = None,
+    registry: HandlerRegistry | None = None,
+    sign_in_methods: Sequence[SignInMethod] = (),
 ) -> Flask:
     """A dashboard on one database; nothing is connected before the first request.
 
     `database_url` comes before the one in `settings`. With `registry` the dashboard makes its definitions known to the
     database when it first connects; without, it offers what engines have made known.
+    `sign_in_methods` are offered beside the password and what the settings name.
     """
     settings = settings or Settings.from_environ()
     app = Flask(__name__)
     _configure(app, settings, database_url or settings.database_url)
     app.extensions["tasker_registry"] = registry
+    app.extensions["tasker_sign_in_methods"] = {each.key: each for each in (*configured_methods(settings), *sign_in_methods)}
     for part in (compression, database, models, security, access, filters, json_blocks, tracebacks, why, htmx, problems, live, glance, api):
         part.init_app(app)
     for blueprint in BLUEPRINTS:

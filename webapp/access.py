@@ -28,6 +28,7 @@ from webapp.security import csrf, from_this_machine
 log = logging.getLogger(__name__)
 
 API = "/api/"
+FOREIGN_SITES = ("cross-site", "same-site")  # the browser's own word for where a form came from; a neighbour's host is not ours
 COOKIE, SECURE_COOKIE = "tasker_sign_in", "__Host-tasker_sign_in"
 
 
@@ -269,6 +270,8 @@ def _tag(secret: str) -> str:
 
 def _guard() -> Response | None:
     """Let the request in, or answer it."""
+    if request.method not in ("GET", "HEAD", "OPTIONS") and request.headers.get("Sec-Fetch-Site") in FOREIGN_SITES and not takes_tokens():
+        raise Forbidden
     arguments = request.view_args or {}
     rule = rule_of(request.endpoint, arguments) if request.endpoint else SIGNED_IN
     if rule == PUBLIC or (rule == LOOPBACK and from_this_machine()):

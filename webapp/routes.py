@@ -36,6 +36,8 @@ ROUTES: dict[str, Rule] = {
     "signing_in.give_second_factor": PUBLIC,
     "signing_in.link": PUBLIC,
     "signing_in.use_link": PUBLIC,
+    "signing_in.elsewhere": PUBLIC,
+    "signing_in.back_from_elsewhere": PUBLIC,
     "signing_in.sign_out": SIGNED_IN,
     **dict.fromkeys(
         (

@@ -1,8 +1,8 @@
-"""`/login` and `/logout`: by a password and, where one is set up, a second factor, or by a link that the installation printed."""
+"""`/login` and `/logout`: by a password and, where one is set up, a second factor, by a link that the installation printed, or by another method."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, make_response, redirect, request, url_for
+from flask import Blueprint, Response, current_app, make_response, redirect, request, session, url_for
 from werkzeug.exceptions import NotFound
 
 from engine import accounts
@@ -11,8 +11,10 @@ from webapp.access import caller_of_request, drop_cookie, keep_cookie, known_cal
 from webapp.database import database
 from webapp.filters import sentence
 from webapp.htmx import Notice, page
+from webapp.methods import SignInMethod
 
 RETRY_AFTER_SECONDS = 900
+TRY = "try"  # what a method remembers while the browser is elsewhere, in the signed cookie of the form tokens
 
 blueprint = Blueprint("signing_in", __name__)
 
@@ -72,9 +74,58 @@ def use_link(secret: str) -> Response:
     try:
         account_id = accounts.use_sign_in_link(database(), secret)
     except Denied as error:
-        return page("signing_in/login.html", status=403, notice=Notice("refused", sentence(error)), next=None, typed_name="", sign_in_methods=())
+        return page("signing_in/login.html", status=403, notice=Notice("refused", sentence(error)), next=None, typed_name="", sign_in_methods=methods())
     accounts.note_sign_in(database(), account_id, address(), "link")
     return signed_in(account_id, "link")
+
+
+@blueprint.get("/login/with/<method>")
+def elsewhere(method: str) -> Response:
+    """To where that method signs people in."""
+    chosen = methods_by_key().get(method)
+    if chosen is None:
+        raise NotFound
+    try:
+        url, remembered = chosen.begin(_callback(method))
+    except Denied as error:
+        return _not_elsewhere(error, 502)
+    session[TRY] = {**remembered, "method": method, "next": wanted() or ""}
+    return make_response(redirect(url, code=303))
+
+
+@blueprint.get("/login/with/<method>/done")
+def back_from_elsewhere(method: str) -> Response:
+    """Back from there: sign in whoever the method vouches for, once for each time it was begun."""
+    chosen, remembered = methods_by_key().get(method), session.pop(TRY, {})
+    if chosen is None or remembered.get("method") != method:
+        return _back()
+    try:
+        person = chosen.finish(_callback(method), request.url, remembered)
+        account_id = accounts.account_of(database(), person.outside_id, person.name, role=chosen.role, method=chosen.title)
+    except Denied as error:
+        return _not_elsewhere(error, 403)
+    accounts.note_sign_in(database(), account_id, address(), chosen.title)
+    return signed_in(account_id, chosen.title, remembered["next"])
+
+
+def _callback(method: str) -> str:
+    return url_for("signing_in.back_from_elsewhere", method=method, _external=True)
+
+
+def _not_elsewhere(error: Denied, status: int) -> Response:
+    notice = Notice("refused", sentence(error))
+    return page("signing_in/login.html", status=status, notice=notice, next=wanted(), typed_name="", sign_in_methods=methods())
+
+
+def methods() -> list[SignInMethod]:
+    """What is offered beside the password."""
+    return list(methods_by_key().values())
+
+
+def methods_by_key() -> dict[str, SignInMethod]:
+    """The same by what stands in their addresses."""
+    found: dict[str, SignInMethod] = current_app.extensions["tasker_sign_in_methods"]
+    return found
 
 
 @blueprint.post("/logout")
@@ -90,17 +141,17 @@ def sign_out() -> Response:
     return answer
 
 
-def signed_in(account_id: int, method: str) -> Response:
-    """The browser has a new session of that account, and goes where its reader wanted to."""
+def signed_in(account_id: int, method: str, where: str | None = None) -> Response:
+    """The browser has a new session of that account, and goes where its reader wanted to. Raises `WrongState` when the account is disabled."""
     secret = accounts.begin_session(database(), account_id, method=method, address=address(), browser=_browser())
-    answer = go_on()
+    answer = go_on(where)
     keep_cookie(answer, secret)
     return answer
 
 
-def go_on() -> Response:
+def go_on(where: str | None = None) -> Response:
     """To the page that was wanted, else to the overview."""
-    return make_response(redirect(own_page(wanted() or "/"), code=303))
+    return make_response(redirect(own_page(where or wanted() or "/"), code=303))
 
 
 def wanted() -> str | None:
@@ -114,13 +165,13 @@ def address() -> str:
 
 
 def _form(status: int = 200) -> Response:
-    return page("signing_in/login.html", status=status, next=wanted(), typed_name="", sign_in_methods=())
+    return page("signing_in/login.html", status=status, next=wanted(), typed_name="", sign_in_methods=methods())
 
 
 def _refused(error: Denied, template: str) -> Response:
     is_flood = isinstance(error, TooManyTries)
     notice = Notice("refused", sentence(error))
-    answer = page(template, status=429 if is_flood else 401, notice=notice, next=wanted(), typed_name=_typed("name"), sign_in_methods=())
+    answer = page(template, status=429 if is_flood else 401, notice=notice, next=wanted(), typed_name=_typed("name"), sign_in_methods=methods())
     if is_flood:
         answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return answer

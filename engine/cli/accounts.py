@@ -24,13 +24,14 @@ def user() -> None:
 @click.option("--role", required=True, metavar="ROLE", help="viewer, operator, developer, admin, or one of your own.")
 @click.option("--namespace", metavar="NS", help="Where the role holds. Default: everywhere.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input. Without it the account signs in by a link, which is printed.")
+@click.option("--outside-id", metavar="ID", help="Who this is at the sign-in provider: its issuer, a space, and the subject.")
 @json_option
-def create(name: str, role: str, namespace: str | None, password_stdin: bool, as_json: bool) -> None:
+def create(name: str, role: str, namespace: str | None, password_stdin: bool, outside_id: str | None, as_json: bool) -> None:
     """Make an account. Example: tasker user create ada --role operator --namespace shop --password-stdin"""
     password = _read_password() if password_stdin else None
     with open_database() as db:
-        accounts.create_account(db, name, role=role, namespace=namespace, password=password, actor=actor())
-        link = None if password_stdin else accounts.make_sign_in_link(db, name)
+        accounts.create_account(db, name, role=role, namespace=namespace, password=password, outside_id=outside_id, actor=actor())
+        link = None if password_stdin or outside_id else accounts.make_sign_in_link(db, name)
     facts = {"name": name, "role": role, "namespace": namespace, "sign_in_path": link and f"/login/link/{link}"}
     print_json(facts) if as_json else click.echo(_told(name, link))
 

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
-from engine import queries, tasks
+from engine import accounts, queries, tasks
 from engine.db import Database
 from engine.handlers import Workflow
 from engine.registry import HandlerRegistry
@@ -80,6 +80,9 @@ def paths(failed_task: str, db: Database) -> list[str]:
         "/api/docs",
         "/schedules",
         "/engines",
+        "/settings",
+        "/settings/accounts",
+        "/audit",
     ]
 
 
@@ -117,6 +120,26 @@ def test_axe_sees_the_colours_of_the_dark_theme(page: Any, paths: list[str]) -> 
     found = violations(page, rules=COLOURS)
     assert found
     assert all(problem.startswith("color-contrast") for problem in found)
+
+
+def test_the_way_in_has_no_violation_and_needs_no_script(chromium_browser: Any, site: str, db: Database) -> None:
+    accounts.create_account(db, "ada", role="viewer", actor="tests", password="four grey horses")
+    context = chromium_browser.new_context(base_url=site)
+    page = context.new_page()
+    page.goto("/tasks")
+    assert not violations(page)
+    context.close()
+    scriptless = chromium_browser.new_context(base_url=site, java_script_enabled=False)
+    page = scriptless.new_page()
+    page.goto("/tasks")
+    page.keyboard.type("ada")
+    page.keyboard.press("Tab")
+    page.keyboard.type("four grey horses")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/tasks")
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/login")
+    scriptless.close()
 
 
 @pytest.mark.parametrize("path", ["/nothing-here", "/workflows/shop/process_order/diff?from=9.9.9"])

@@ -137,6 +137,13 @@ def test_a_form_token_of_before_signing_in_is_void(visitor: FlaskClient, ada: in
     assert visitor.post("/appearance", data={"csrf_token": before, "theme": "dark"}).status_code == 403
 
 
+@pytest.mark.parametrize(("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 303), ("none", 303)])
+def test_a_form_that_the_browser_calls_foreign_is_refused(visitor: FlaskClient, site: str, status: int) -> None:
+    form = token_of(visitor.get("/login").text)
+    answer = visitor.post("/appearance", data={"csrf_token": form, "theme": "dark"}, headers={"Sec-Fetch-Site": site})
+    assert answer.status_code == status
+
+
 def test_the_cookie_is_out_of_reach_of_scripts_and_over_tls_of_plain_text(visitor: FlaskClient, ada: int) -> None:
     def cookie(answer: TestResponse, name: str) -> str:
         return next(each for each in answer.headers.getlist("Set-Cookie") if each.startswith(f"{name}="))
