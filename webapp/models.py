@@ -15,7 +15,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from engine.db import POOL_TIMEOUT_SECONDS, TimedConnection, connect
+from engine.db import POOL_TIMEOUT_SECONDS, TimedConnection, connect, prepare_nothing
 from webapp.database import CALL_SECONDS
 
 # Where no database is configured the application still starts and says so on its pages.
@@ -125,9 +125,11 @@ def init_app(app: Flask) -> None:
 def _opened(url: str) -> TimedConnection:
     # in autocommit: the rollback at the end of a request would meet a line that died meanwhile, and spoil a page that is done
     read_only = "-c default_transaction_read_only=on"
-    return connect(
+    connection = connect(
         url, application_name="tasker dashboard", options=read_only, call_seconds=CALL_SECONDS, connect_seconds=POOL_TIMEOUT_SECONDS
     )
+    prepare_nothing(connection)  # a pooler may lead each statement to another server
+    return connection
 
 
 def _check(connection: TimedConnection, record: ConnectionPoolEntry, _: object) -> None:

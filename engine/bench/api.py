@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from engine import queries, tasks
+from engine import accounts, queries, tasks, tokens
 from engine.bench import flows
 from engine.bench.pages import Times, dashboard, quantiles
 from engine.bench.past import end_all
@@ -32,6 +32,7 @@ CLIENTS = 20
 SECONDS = 20.0
 REST_SECONDS = (0.1, 0.3)
 BATCH, BATCHES = 100, 50
+SIGNED_IN: dict[str, str] = {}
 NEW = {"namespace": flows.NAMESPACE, "name": "single", "context": {}}
 
 
@@ -54,6 +55,8 @@ def _measure(db: Database) -> None:
     end_all(db.url, definition, "(t.task_no %% 43200) * interval '1 minute'")
     known = [row.task_id for row in queries.tasks(db, limit=200).items]
     print(f"{TASKS:,} tasks of 10 steps; {CLIENTS} clients, each resting {REST_SECONDS[0]:g} to {REST_SECONDS[1]:g} s between two requests, {SECONDS:g} s")
+    accounts.create_account(db, "bench", role="admin", actor="bench")
+    SIGNED_IN["Authorization"] = f"Bearer {tokens.make_token(db, 'bench', 'bench', actor='bench')}"
     with dashboard(db.url) as address:
         found = _asked(address, known)
         for name, times in found.items():
@@ -96,7 +99,7 @@ def _created_per_second(address: str) -> float:
 
 def _link(address: str) -> httpx.Client:
     parts = urlsplit(address)
-    return httpx.Client(base_url=f"http://{parts.netloc}{PREFIX}", timeout=30)
+    return httpx.Client(base_url=f"http://{parts.netloc}{PREFIX}", timeout=30, headers=SIGNED_IN)
 
 
 if __name__ == "__main__":
