@@ -222,7 +222,8 @@ def check_credentials(db: Database, name: str, password: str, address: str) -> t
         _end(db, number, "failed", name_kept or "?", "password")
         raise Denied("this name and password do not belong together")
     if passwords.is_outdated(kept):
-        db.rows("update tasker_account a set password_hash = %(hash)s where a.account_id = %(id)s returning 1", {"hash": passwords.hashed(password), "id": account_id})
+        given = {"id": account_id, "former": kept, "hash": passwords.hashed(password)}
+        db.value("select tasker_rehash_password(%(id)s, %(former)s, %(hash)s)", given)
     _end(db, number, "half" if has_second_factor else "done", name_kept, "password")
     return account_id, has_second_factor
 
@@ -262,9 +263,7 @@ def set_second_factor(db: Database, name: str, secret: str | None, *, actor: str
 
 def note_sign_in(db: Database, account_id: int, address: str, method: str) -> None:
     """A sign-in that no password was typed for is on record, and its place is known from now on."""
-    name = db.value("select a.name from tasker_account a where a.account_id = %(id)s", {"id": account_id})
-    query = "insert into tasker_sign_in (name, address, at, outcome) values (lower(%(name)s), %(address)s, tasker_clock(), 'half') returning sign_in_no"
-    _end(db, db.value(query, {"name": name, "address": address}), "done", name, method)
+    db.value("select tasker_note_sign_in(%(id)s, %(address)s, %(method)s)", {"id": account_id, "address": address, "method": method})
 
 
 def _begin(db: Database, name: str, address: str) -> int:

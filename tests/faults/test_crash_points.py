@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import account_points
 import psycopg
 import pytest
 import writes
@@ -165,7 +166,7 @@ def kept_url(admin: psycopg.Connection[Any], server: Any, template: str) -> Iter
 @pytest.fixture
 def database_url(kept_url: str) -> str:
     with psycopg.connect(kept_url, autocommit=True) as connection:
-        tables = connection.execute("select string_agg(tablename, ', ') from pg_tables where tablename ~ '^tasker_' and tablename !~ 'schema_version|definition|template|namespace'").fetchone()
+        tables = connection.execute("select string_agg(tablename, ', ') from pg_tables where tablename ~ '^tasker_' and tablename !~ 'schema_version|definition|template|namespace|audit'").fetchone()
         assert tables is not None
         connection.execute(f"truncate {tables[0]}".encode())
     return kept_url
@@ -680,6 +681,7 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     "tasker_postpone_event": [refused(RetryableError("not now"))],
     "tasker_lay_aside_event": [refused(PermanentError("never"))],
     "tasker_leave_subscriptions": [delivery],
+    **{statement: [setting(*point)] for statement, point in account_points.POINTS.items()},
 }
 POINTS = [(statement, number, moment) for statement, found in SCENARIOS.items() for number in range(len(found)) for moment in MOMENTS]
 

@@ -96,6 +96,8 @@ drop function if exists tasker_remove_preset;
 
 drop function if exists tasker_release_steps;
 
+drop function if exists tasker_rehash_password;
+
 drop function if exists tasker_register_worker;
 
 drop function if exists tasker_register_definition;
@@ -131,6 +133,8 @@ drop function if exists tasker_pass_over;
 drop function if exists tasker_old_tasks;
 
 drop function if exists tasker_note_task;
+
+drop function if exists tasker_note_sign_in;
 
 drop function if exists tasker_note_schedule_run;
 

@@ -2320,6 +2320,24 @@ as $$
    where s.schedule_id = p_schedule_id
 $$;
 
+-- source: functions/tasker_note_sign_in.sql 34135ad26f5c
+-- tasker_note_sign_in: somebody signed in for whom another method vouched; the place is known from now on.
+--   raises  WF001     audit sign_in
+create or replace function tasker_note_sign_in (p_account_id int, p_address text, p_method text)
+  returns void
+  language plpgsql
+as $$
+declare
+  v_name text := (select a.name from tasker_account a where a.account_id = p_account_id);
+begin
+  if v_name is null then
+    raise exception 'there is no such account' using errcode = 'WF001';
+  end if;
+  insert into tasker_sign_in (name, address, at, outcome) values (lower(v_name), p_address, tasker_clock(), 'done');
+  perform tasker_audit_note(v_name, 'sign_in', 'done', null, 'account ' || v_name, null, p_address, jsonb_build_object('method', p_method));
+end
+$$;
+
 -- source: functions/tasker_note_task.sql 9bb278bb32f3
 -- tasker_note_task: a person's remark stands in the history of a task, open or ended.
 --   moves  nothing     locks  nothing: the row tells the state it was written in, and a note is no event
@@ -2790,6 +2808,19 @@ as $$
   values (p_name, p_runner, p_concurrency, p_definitions, tasker_clock(), tasker_clock(), tasker_clock() + p_lease,
           case when p_session_lock then pg_postmaster_start_time() end)
   returning worker_id
+$$;
+
+-- source: functions/tasker_rehash_password.sql 73cc1ae448ba
+-- tasker_rehash_password: the same password, hashed at today's cost. Nothing happens where it was changed meanwhile.
+--   locks  the account
+create or replace function tasker_rehash_password (p_account_id int, p_former_hash text, p_password_hash text)
+  returns boolean
+  language sql
+as $$
+  with kept as (
+    update tasker_account a set password_hash = p_password_hash where a.account_id = p_account_id and a.password_hash = p_former_hash returning 1
+  )
+  select exists (select from kept);
 $$;
 
 -- source: functions/tasker_release_steps.sql f3859ddb820e
