@@ -77,7 +77,6 @@ def paths(failed_task: str, db: Database) -> list[str]:
         "/workflows/shop/process_order/diff",
         LAUNCH,
         f"{LAUNCH}?mode=json",
-        "/api/docs",
         "/schedules",
         "/engines",
     ]
@@ -101,6 +100,13 @@ def test_no_page_has_a_violation(page: Any, paths: list[str], theme: str) -> Non
         page.goto(path)
         found[path] = violations(page)
     assert not {path: problems for path, problems in found.items() if problems}
+
+
+def test_the_reference_of_the_api_has_no_violation_and_fits_a_phone(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto("/api/docs")
+    assert not violations(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 @pytest.mark.parametrize("path", ["/nothing-here", "/workflows/shop/process_order/diff?from=9.9.9"])
