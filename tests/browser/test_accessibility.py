@@ -77,7 +77,6 @@ def paths(failed_task: str, db: Database) -> list[str]:
         "/workflows/shop/process_order/diff",
         LAUNCH,
         f"{LAUNCH}?mode=json",
-        "/api/docs",
         "/schedules",
         "/engines",
         "/settings",
@@ -140,6 +139,11 @@ def test_the_way_in_has_no_violation_and_needs_no_script(chromium_browser: Any, 
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url("**/login")
     scriptless.close()
+def test_the_reference_of_the_api_has_no_violation_and_fits_a_phone(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto("/api/docs")
+    assert not violations(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 @pytest.mark.parametrize("path", ["/nothing-here", "/workflows/shop/process_order/diff?from=9.9.9"])

@@ -12,6 +12,7 @@ from engine import queries, tasks
 from engine.errors import NotFound, Problem, RequestError
 from engine.requests import TaskRequest
 from engine.rows import DefinitionRow
+from engine.states import SATISFYING
 from webapp.api import access, limits, shapes
 from webapp.api.answers import (
     CreatedBatchSchema,
@@ -112,7 +113,8 @@ def index(asked: dict[str, Any]) -> Response:
 def show(task_id: UUID) -> Response:
     """Show a task with its steps"""
     detail = queries.task(database(), str(task_id), items=ITEMS_SHOWN)
-    results = queries.results(database(), str(task_id), [row.name for row in detail.steps])
+    ended = [row.name for row in detail.steps if row.state in SATISFYING]
+    results = queries.results(database(), str(task_id), ended) if ended else {}
     return shapes.respond(shapes.task_detail(detail, results), etag=shapes.task_tag(detail))
 
 

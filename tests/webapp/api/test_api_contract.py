@@ -108,7 +108,8 @@ def ask(operation: Any, mode: GenerationMode, count: int, known: dict[str, list[
                 case.body = SOUND[label](case.body)
         answer = case.call(base_url=url, session=SESSION)
         answered[label, answer.status_code] += 1
-        case.validate_response(answer, checks=CHECKS)
+        too_large = answer.status_code == 413  # that check knows no 413, and takes it for a request that got through
+        case.validate_response(answer, checks=[one for one in CHECKS if not (too_large and one is negative_data_rejection)])
 
     send()
 

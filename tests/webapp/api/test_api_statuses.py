@@ -1,0 +1,137 @@
+"""Every status that the description promises is one that the API can answer, and each operation answers it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from calls import ORDER, Caller
+from flask import abort
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from engine.errors import DatabaseUnavailable
+from engine.json_text import MAX_BYTES
+from webapp.api import errors
+
+BODIES: dict[str, Any] = {"/tasks": {**ORDER}, "/tasks/batch": {"tasks": [ORDER]}, "/schedules": {**ORDER, "every": "15m"}}
+MISSING = {"task_id": "00000000-0000-0000-0000-000000000000", "step_name": "nope", "namespace": "nope", "name": "nope", "version": "9.9.9", "schedule_id": "999"}
+JSON = "application/json"
+
+
+class Asker:
+    """Asks every operation of the description in many ways, and notes which statuses came back."""
+
+    def __init__(self, client: FlaskClient, document: dict[str, Any]) -> None:
+        self.client = client
+        self.documented = {(method, path): operation for path, item in document["paths"].items() for method, operation in item.items() if method != "parameters"}
+        self.answered: dict[tuple[str, str], set[int]] = defaultdict(set)
+
+    def all(self, known: dict[str, Any], client: FlaskClient | None = None, *, query: str = "", headers: dict[str, str] | None = None, body: bytes | None = None) -> None:
+        """One request to each operation, at what `known` names; with `body` in place of a sound one."""
+        for (method, path), operation in self.documented.items():
+            sent: dict[str, Any] = {}
+            if "requestBody" in operation:
+                sent = {"json": self._sound(path)} if body is None else {"data": body, "content_type": JSON}
+            self.send(method, path, known, client or self.client, f"?{query}" if query else "", headers={**(headers or {})}, **sent)
+
+    def send(self, method: str, path: str, known: dict[str, Any], client: FlaskClient, query: str = "", **sent: Any) -> TestResponse:
+        answer = client.open(path.format(**known) + query, method=method.upper(), **sent)
+        self.answered[method, path].add(answer.status_code)
+        return answer
+
+    def unreached(self) -> Iterator[str]:
+        for key, operation in self.documented.items():
+            for status in sorted({int(status) for status in operation["responses"]} - self.answered[key]):
+                yield f"{key[0].upper()} {key[1]}: {status}"
+
+    def _sound(self, path: str) -> Any:
+        if path.endswith("/resolution"):
+            return {"result": 1}
+        return BODIES.get(path.removeprefix("/api/v1"), {})
+
+
+@pytest.fixture
+def asker(client: FlaskClient, definition_id: int) -> Asker:
+    return Asker(client, client.get("/api/v1/openapi.json").json)
+
+
+@pytest.fixture
+def tasks(api: Caller, engine: Any, launch: Callable[..., str], failed_task: str) -> dict[str, str]:
+    """A task in each standing that matters to actions, by its name."""
+    made = {name: launch(number) for number, name in enumerate(("cancelled", "running", "paused", "waiting"), 2)}
+    api.post(f"/tasks/{made['cancelled']}/cancellation")
+    api.post(f"/tasks/{made['paused']}/pause")
+    engine.complete(made["running"], "validate")
+    engine.claim()
+    return {**made, "failed": failed_task}
+
+
+def new_schedule(api: Caller) -> dict[str, int]:
+    return {"schedule_id": api.post("/schedules", {**ORDER, "every": "15m"}).json["schedule_id"]}
+
+
+def ask_in_every_standing(asker: Asker, known: dict[str, Any], tasks: dict[str, str]) -> None:
+    """404, 409 and 412: nothing is there, it cannot be done, or it is not what the caller looked at."""
+    asker.all(MISSING)
+    for path in ("tasks", "schedules"):
+        asker.send("post", f"/api/v1/{path}", {}, asker.client, json={**BODIES[f"/{path}"], "name": "nope"})
+    asker.send("get", "/api/v1/workflows", {}, asker.client, "?namespace=nope")
+    for task_id in tasks.values():
+        asker.all({**known, "task_id": task_id}, headers={"If-Match": '"other"'})
+
+
+def ask_what_is_unsound(asker: Asker, known: dict[str, Any]) -> None:
+    """400, 413, 415 and 422."""
+    for body in (b"{", b" " * (MAX_BYTES + 1), b'["no object"]', b'{"unheard_of": 1}'):
+        asker.all(known, body=body)
+    asker.all(known, query="unheard_of=1")
+    asker.all(known, headers={"Content-Encoding": "gzip"})
+
+
+def ask_what_can_be_done(asker: Asker, known: dict[str, Any], tasks: dict[str, str], schedule: dict[str, int]) -> None:
+    """200 and 201 of what changes something, and 409 where it is asked for twice."""
+    for noun in ("pause", "pause", "resumption", "resumption", "run"):
+        asker.send("post", f"/api/v1/schedules/{{schedule_id}}/{noun}", schedule, asker.client)
+    keyed = {**ORDER, "idempotency_key": "k"}
+    for path, body in (("/api/v1/tasks", keyed), ("/api/v1/tasks/batch", {"tasks": [{**keyed, "idempotency_key": "b"}]})):
+        for _ in range(2):
+            asker.send("post", path, {}, asker.client, json=body)
+    for method, path in asker.documented:
+        noun = path.rpartition("/")[2]
+        task_id = {"resumption": tasks["paused"], "cancellation": tasks["waiting"], "pause": tasks["waiting"]}.get(noun, tasks["failed"])
+        if method == "post" and path.startswith("/api/v1/tasks/{task_id}/"):
+            asker.send(method, path, {**known, "task_id": task_id}, asker.client, "?dry_run=true", json={"result": 1} if noun == "resolution" else {})
+
+
+def ask_while(asker: Asker, known: dict[str, Any], patched: dict[str, Callable[..., Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        for name, stand_in in patched.items():
+            patch.setattr(name, stand_in)
+        asker.all(known)
+
+
+def away(*_: object, **__: object) -> None:
+    raise DatabaseUnavailable("cannot reach PostgreSQL")
+
+
+def test_every_status_that_is_described_is_answered(
+    api: Caller, asker: Asker, tasks: dict[str, str], from_elsewhere: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"step_name": "charge", "namespace": "shop", "name": "process_order", "version": "1.0.0", "task_id": tasks["failed"], **new_schedule(api)}
+    ask_what_can_be_done(asker, known, tasks, new_schedule(api))
+    ask_in_every_standing(asker, known, tasks)
+    ask_what_is_unsound(asker, known)
+    asker.all(known, from_elsewhere)
+    known |= new_schedule(api)
+    ask_while(asker, known, dict.fromkeys(("webapp.api.access.require", "webapp.api.access.allowed_namespaces"), lambda *_: abort(403)), monkeypatch)
+    ask_while(asker, known, {"webapp.api.limits.Buckets.take": lambda *_: 3.0}, monkeypatch)
+    ask_while(asker, known, dict.fromkeys(("engine.db.Database._rows", "webapp.api.tasks.list_tasks"), away), monkeypatch)
+    assert list(asker.unreached()) == []
+
+
+def test_words_are_there_for_every_status_that_is_described(asker: Asker) -> None:
+    told = {int(status) for operation in asker.documented.values() for status in operation["responses"] if int(status) >= 400}
+    assert told - {409, 412, 422} <= set(errors.WORDS)
