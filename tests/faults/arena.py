@@ -194,6 +194,7 @@ class Arena:
         self._engine_number = 0
         self._key_number = 0
         self._web: subprocess.Popen[bytes] | None = None
+        self.cookie: dict[str, str] = {}
         self.web_proxy: Proxy | None = None
         self.web_url, self.web_pid = "", 0
         self._ended = threading.Event()
@@ -256,7 +257,7 @@ class Arena:
         line = self._web.stdout.readline().decode()
         self.web_url, self.web_pid = line.rpartition(" ")[2].strip(), self._web.pid
         assert self.web_url.startswith("http"), log.read_text()
-        self.cookie = cookie_of(f"{self.server.admin_url.rpartition('/')[0]}/tasker")
+        self.cookie = self.cookie or cookie_of(f"{self.server.admin_url.rpartition('/')[0]}/tasker")
         if watched:
             threading.Thread(target=self._probe_forever, daemon=True).start()
 

@@ -126,7 +126,7 @@ def test_every_status_that_is_described_is_answered(
     ask_what_is_unsound(asker, known)
     asker.all(known, from_elsewhere)
     known |= new_schedule(api)
-    ask_while(asker, known, dict.fromkeys(("webapp.api.access.require", "webapp.api.access.allowed_namespaces"), lambda *_: abort(403)), monkeypatch)
+    ask_while(asker, known, {"webapp.access._require_of_address": lambda *_: abort(403)}, monkeypatch)
     ask_while(asker, known, {"webapp.api.limits.Buckets.take": lambda *_: 3.0}, monkeypatch)
     ask_while(asker, known, dict.fromkeys(("engine.db.Database._rows", "webapp.api.tasks.list_tasks"), away), monkeypatch)
     assert list(asker.unreached()) == []
