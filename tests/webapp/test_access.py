@@ -133,6 +133,25 @@ def test_each_role_may_do_exactly_what_the_table_says(app: Flask, db: Database, 
     assert wrong == []
 
 
+@pytest.mark.parametrize("scopes", [["viewer"], ["tasker.task:*"], ["tasker.task:show", "tasker.step:show"], ["tasker.event:index"], ["developer"]])
+def test_a_token_opens_exactly_what_its_scopes_say(app: Flask, twins: Twins, scopes: list[str]) -> None:
+    """Its owner may do everything; the token may do what it was made for, and no page is opened by it."""
+    client = FlaskClient(app)
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token_for(app.config['DATABASE_URL'], scopes=scopes)}"
+    rights = Rights.of([("admin", None, [])]).within(scopes, None)
+    wrong = []
+    for rule, method in routes(app):
+        permission = rule_of(rule.endpoint, twins.arguments("open"))
+        if permission in (PUBLIC, SIGNED_IN, LOOPBACK, None) or not rule.rule.startswith("/api/"):
+            continue
+        status = asked(client, method, path_of(app, rule, twins.arguments("open")), "")
+        sees = rights.has(f"{str(permission).rpartition(':')[0]}:show", "open")
+        expected = status not in (401, 403) if rights.has(str(permission), "open") else status == (403 if sees else 404)
+        wrong += [] if expected else [(rule.endpoint, method, permission, status)]
+    assert wrong == []
+    assert client.get("/tasks").headers["Location"].startswith("/login")
+
+
 def test_no_byte_of_a_foreign_namespace_is_seen_by_any_route(app: Flask, twins: Twins) -> None:
     """A reader of one namespace asks every route for the other's things, by its path and by queries; what it sent itself may come back."""
     client = client_of(app, "reader", "developer", "open")
