@@ -33,7 +33,8 @@ class Settings:
     """The answers of one environment; None or empty where it says nothing.
 
     `data_dir` holds the embedded database and other files of this machine; it need not exist yet. It is TASKER_DATA_DIR,
-    else the folder `.tasker` of the project we stand in, else the user's.
+    else the folder `.tasker` of the project we stand in, else the user's. `proxy_hops` is the number of proxies in front of the dashboard
+    whose forwarded headers are believed.
     """
 
     database_url: str | None = field(default=None, repr=False)
@@ -43,6 +44,7 @@ class Settings:
     env: str = "development"
     step_log: str = "info"
     oidc: OidcSettings | None = None
+    proxy_hops: int = 0
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -55,11 +57,18 @@ class Settings:
             env=_text(environ, "TASKER_ENV") or "development",
             step_log=(_text(environ, "TASKER_STEP_LOG") or "info").lower(),
             oidc=OidcSettings.from_environ(environ),
+            proxy_hops=_count(environ, "TASKER_PROXY_HOPS"),
         )
 
 
 def _text(environ: Mapping[str, str], name: str) -> str | None:
     return environ.get(name, "").strip() or None
+
+
+def _count(environ: Mapping[str, str], name: str) -> int:
+    """A number of 0 to 9; anything else counts as none, which believes nobody."""
+    text = _text(environ, name) or "0"
+    return int(text) if text.isascii() and text.isdigit() and len(text) == 1 else 0
 
 
 def _names(listed: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 from jinja2 import StrictUndefined
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from engine.settings import Settings
 from webapp import (
@@ -94,6 +95,8 @@ def create_app(
         part.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    if settings.proxy_hops:
+        app.wsgi_app = ProxyFix(app.wsgi_app, **dict.fromkeys(("x_for", "x_proto", "x_host"), settings.proxy_hops))  # type: ignore[method-assign]
     return app
 
 
@@ -105,6 +108,7 @@ def _configure(app: Flask, settings: Settings, database_url: str | None) -> None
         DATABASE_URL=database_url,
         DATA_DIR=settings.data_dir,
         TASKER_ENV=settings.env,
+        PROXY_HOPS=settings.proxy_hops,
         SECRET_KEY=settings.secret_key,
         MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES,
         MAX_FORM_MEMORY_SIZE=MAX_REQUEST_BYTES,

@@ -85,7 +85,7 @@ class Server:
             connection_limit=CONNECTION_LIMIT,
             asyncore_use_poll=True,
             ident=None,
-            clear_untrusted_proxy_headers=True,
+            clear_untrusted_proxy_headers=not app.config["PROXY_HOPS"],
         )
 
     @property
