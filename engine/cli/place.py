@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -92,6 +93,7 @@ def open_place() -> Iterator[Place]:
     if named:
         from engine.client import Client  # only who calls a server pays for its client library
 
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # each request is a line of it
         with Client(named, os.environ.get("TASKER_TOKEN", "").strip() or None) as client:
             yield client
         return

@@ -131,6 +131,7 @@ def test_the_way_in_has_no_violation_and_needs_no_script(chromium_browser: Any, 
     scriptless = chromium_browser.new_context(base_url=site, java_script_enabled=False)
     page = scriptless.new_page()
     page.goto("/tasks")
+    page.locator("input:focus").wait_for()
     page.keyboard.type("ada")
     page.keyboard.press("Tab")
     page.keyboard.type("four grey horses")

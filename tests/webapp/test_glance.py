@@ -8,8 +8,10 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from signed_in import cookie_of, session_of
 
 from engine.errors import DatabaseUnavailable
+from webapp.access import COOKIE
 from webapp.glance import Glance, shared
 from webapp.live import feed_of
 
@@ -81,10 +83,18 @@ def test_an_error_of_ours_is_not_kept() -> None:
     assert glance.answer(find, 1, AN_HOUR) == 1
 
 
-def test_each_question_has_its_own_answer(patient: Flask) -> None:
+def test_each_question_has_its_own_answer(patient: Flask, database_url: str) -> None:
     look = shared(lambda *names: list(names))
-    with patient.test_request_context("/"):
+    with patient.test_request_context("/", headers=cookie_of(database_url)):
         assert [look("a"), look("b"), look("a")] == [["a"], ["b"], ["a"]]
+
+
+def test_an_answer_serves_only_those_who_may_see_the_same(patient: Flask, database_url: str, launch: Callable[..., str]) -> None:
+    launch()
+    everybody, stranger, another = (FlaskClient(patient) for _ in range(3))
+    for client, name, role, namespace in ((everybody, "boss", "admin", None), (stranger, "ann", "viewer", "elsewhere"), (another, "eve", "viewer", "elsewhere")):
+        client.set_cookie(COOKIE, session_of(database_url, name, role, namespace))
+    assert [pending_tasks(client) for client in (everybody, stranger, another, everybody)] == ["1", "0", "0", "1"]
 
 
 def test_whoever_acted_sees_what_came_of_it(patient: Flask, client: FlaskClient, launch: Callable[..., str], post: Callable[..., object]) -> None:
