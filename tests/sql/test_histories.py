@@ -614,7 +614,7 @@ def test_random_histories_go_as_the_model_says(conn: psycopg.Connection[Any]) ->
     machine = type("HistoriesHere", (Histories,), {"conn": conn})
     run_state_machine_as_test(
         machine,
-        settings=settings(max_examples=HISTORIES, derandomize=HISTORIES == 100, stateful_step_count=30 if HISTORIES == 100 else 60, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink]),
+        settings=settings(max_examples=HISTORIES, derandomize=HISTORIES == 100, stateful_step_count=22 if HISTORIES == 100 else 60, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink]),
     )
 
 
