@@ -410,6 +410,15 @@ class OverviewRow:
 
 
 @dataclass(frozen=True, slots=True)
+class LongTransaction:
+    """A transaction that somebody has had open for long, so that nothing which died since can be cleaned away."""
+
+    pid: int
+    application: str
+    open_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduledTask:
     """A task that a schedule made."""
 

@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 from engine.db import Database
 from engine.permissions import Namespaces
 from engine.queries import FEWEST_RUNS, TALLIES, USUAL_RUNS, allowed, within
-from engine.rows import EndedTask, QueueRow, RecordRow, StandingStep, UsualRow
+from engine.rows import EndedTask, LongTransaction, QueueRow, RecordRow, StandingStep, UsualRow
 
 OPEN_LOOKED_AT = 10_000
 """How many open tasks are looked at for those that are stuck, the oldest first."""
@@ -19,6 +19,7 @@ QUEUE_LOOKED_AT = 100_000
 RECORD_RUNS = 1_000
 """Over how many ended tasks of a version, the newest, its record is taken; they are looked for among twice as many."""
 STRIP_RUNS = 20
+LONG_SECONDS = 300.0
 
 STUCK = ("blocked", "unserved", "late", "retrying", "paused")
 """Why a task is stuck, the most pressing first: a failed step holds a branch, no engine has the handler, it runs longer than 95 of 100 did,
@@ -185,6 +186,21 @@ def queues(db: Database, *, namespaces: Namespaces = None) -> list[QueueRow]:
         {"looked": QUEUE_LOOKED_AT, **allowed(namespaces)},
     )
     return [QueueRow(*row) for row in found]
+
+
+def long_transaction(db: Database, *, seconds: float = LONG_SECONDS) -> LongTransaction | None:
+    """The oldest transaction in this database that has been open for so long; None when there is none, or it is of a role whose sessions ours may not see."""
+    found = db.rows(
+        """
+        select a.pid, coalesce(nullif(a.application_name, ''), 'a session of ' || a.usename), extract(epoch from clock_timestamp() - a.xact_start)::float8
+          from pg_stat_activity a
+         where a.datname = current_database() and a.xact_start < clock_timestamp() - make_interval(secs => %(seconds)s)
+           and (a.backend_xmin is not null or a.backend_xid is not null) and a.pid <> pg_backend_pid()
+         order by a.xact_start limit 1
+        """,
+        {"seconds": seconds},
+    )
+    return LongTransaction(*found[0]) if found else None
 
 
 _STEP_COLUMNS: LiteralString = """

@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from engine import queries, standing
 from engine.errors import NotFound
 from engine.rows import TaskRow
-from webapp.access import allowed_namespaces
+from webapp.access import allowed_namespaces, may
 from webapp.database import database
 from webapp.glance import shared
 from webapp.htmx import asks_for_regions, page, regions
@@ -57,7 +57,8 @@ def index() -> Response:
 def _seen() -> dict[str, Any]:
     overview, stuck = queries.overview(database(), namespaces=allowed_namespaces("tasker.task:index")), find_stuck()
     known = paces(overview.running, overview.failed, overview.recent, (each.task for each in stuck.shown))
-    return {"overview": overview, "stuck": stuck, "stuck_words": STUCK_WORDS, "paces": known}
+    held = standing.long_transaction(database(), seconds=standing.LONG_SECONDS) if may("tasker.metrics:index") else None
+    return {"overview": overview, "stuck": stuck, "stuck_words": STUCK_WORDS, "paces": known, "held": held}
 
 
 def find_stuck() -> Stuck:

@@ -17,6 +17,7 @@ from engine.rows import (
     EngineRow,
     LinePage,
     LineRow,
+    LongTransaction,
     OverviewRow,
     QueueRow,
     RecordRow,
@@ -128,8 +129,8 @@ def _lists() -> Iterator[Specimen]:
     yield "Lists", "Tasks, none found so far", "tasks/_list.html", {"found": searched, "paces": {}}
     yield "Lists", "Tasks, none at all", "tasks/_list.html", {"found": TaskList(read_filter({}), (), (), None), "paces": {}}
     yield "Lists", "Workflows", "workflows/_table.html", {"rows": [workflow()], "records": {("shop", "process_order"): record()}, "caption": "Workflows in shop", "runs": 100}
-    yield "Lists", "Overview", "overview/_now.html", {"overview": overview(rows), "stuck": stuck(rows[1]), "stuck_words": STUCK_WORDS, "paces": known}
-    yield "Lists", "Overview of an empty installation", "overview/_now.html", {"overview": OverviewRow({}, 0, 0, 0, None, 0, (), (), ()), "stuck": Stuck({}, ()), "stuck_words": STUCK_WORDS, "paces": {}}
+    yield "Lists", "Overview", "overview/_now.html", {"overview": overview(rows), "stuck": stuck(rows[1]), "stuck_words": STUCK_WORDS, "paces": known, "held": LongTransaction(4711, "report of the month", 754.0)}
+    yield "Lists", "Overview of an empty installation", "overview/_now.html", {"overview": OverviewRow({}, 0, 0, 0, None, 0, (), (), ()), "stuck": Stuck({}, ()), "stuck_words": STUCK_WORDS, "paces": {}, "held": None}
     yield "Lists", "Engines and queues", "engines/_list.html", engines()
     yield "Lists", "Engines, none", "engines/_list.html", {"engines": [], "queues": [], "unserved": []}
     for queue in QUEUES.values():

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
+import pytest
 from flask.testing import FlaskClient
+
+from engine import standing
 
 Launch = Callable[..., str]
 Conn = psycopg.Connection[Any]
@@ -150,3 +153,15 @@ def test_every_reason_is_shown_before_one_fills_the_page(
     conn.execute("update tasker_worker set lease_until = now() - interval '1 minute'")
     assert list(stuck(client)) == [blocked, *waiting[:7]]
     assert figures(client)["Stuck tasks"][0] == 13
+
+
+def test_a_transaction_that_is_open_for_long_is_named_with_the_remedy(client: FlaskClient, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standing, "LONG_SECONDS", 0.0)
+    assert "has had a transaction open" not in client.get("/").text
+    with psycopg.connect(database_url, application_name="report <of> the month") as conn:
+        conn.execute("set transaction isolation level repeatable read")
+        conn.execute("select 1 from tasker_task")
+        page = client.get("/").text
+        assert "<strong>report &lt;of&gt; the month</strong> has had a transaction open" in page
+        assert f"select pg_terminate_backend({conn.info.backend_pid})" in page
+    assert "has had a transaction open" not in client.get("/").text
