@@ -28,10 +28,11 @@ from proxy import Proxy
 from signed_in import cookie_of
 
 from engine import migrate, tasks
-from engine.db import Database
+from engine.db import CHECK_SECONDS, Database
 from engine.embedded import EmbeddedServer, ensure_server, stop_server
 from engine.errors import TaskerError
 from engine.requests import TaskRequest
+from webapp.database import CALL_SECONDS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -89,6 +90,10 @@ class FaultRecord:
         return {"kind": self.kind, "target": self.target, "hit": self.hit(runs)} | times
 
 
+SLOWEST_SECONDS = CHECK_SECONDS + CALL_SECONDS + 1.0
+"""Of an answer: a pooled line that turns out dead, and a call that is given up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """One request to the dashboard and what came of it; `outage` says whether the database may have been away."""
@@ -101,7 +106,7 @@ class Probe:
     outage: bool
 
     def problem(self) -> str | None:
-        if self.seconds > 6.0:
+        if self.seconds > SLOWEST_SECONDS:
             return f"{self.path} took {self.seconds:.1f} s"
         if "Traceback" in self.text:
             return f"{self.path} shows a traceback"
