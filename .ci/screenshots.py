@@ -98,12 +98,14 @@ def _signed_in(context: Any, link: str | None) -> Any:
 
 def _wait_for_end(context: Any, address: str) -> None:
     page, deadline = context.new_page(), time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        page.goto(urljoin(address, "/tasks?state=running"))
-        if not page.locator("#task-list tbody tr").count():
-            break
+    while time.monotonic() < deadline and any(_has_tasks(page, urljoin(address, f"/tasks?state={state}")) for state in ("pending", "running")):
         time.sleep(1)
     page.close()
+
+
+def _has_tasks(page: Any, url: str) -> bool:
+    page.goto(url)
+    return bool(page.locator("#task-list tbody tr").count())
 
 
 def _pages(context: Any, address: str) -> dict[str, str]:

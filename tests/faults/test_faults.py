@@ -17,6 +17,7 @@ pytestmark = pytest.mark.timeout(300)
 
 SEED = 20_240
 TREES, AT_ONCE = 12, 20
+TRIES = 3
 FANS = 50
 OUTAGE_SECONDS = 5.0
 ATTEMPTS_PER_SECOND = 15
@@ -59,9 +60,12 @@ def marked(fault: faults.Fault) -> object:
 @pytest.mark.parametrize("fault", [marked(fault) for fault in faults.NIGHTLY])
 def test_nothing_is_lost_or_doubled_by(arena: Arena, fault: faults.Fault) -> None:
     arena.start_engines(3)
-    arena.run_load([fault], trees=TREES, at_once=AT_ONCE)
-    arena.assert_kept()
-    assert arena.faults[-1].hit(arena.ledger.all()), "the fault met nothing that was running, so it proves nothing"
+    for _ in range(TRIES):  # now and then it meets a moment of rest
+        arena.run_load([fault], trees=TREES, at_once=AT_ONCE)
+        arena.assert_kept()
+        if arena.faults[-1].hit(arena.ledger.all()):
+            return
+    pytest.fail("the fault met nothing that was running, so it proves nothing")
 
 
 def test_every_join_of_a_thousand_branches_runs_once(arena: Arena) -> None:

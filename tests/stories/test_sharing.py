@@ -48,7 +48,7 @@ def check_ledger(stage: Story, tasks: list[str]) -> None:
 def test_two_engines_run_each_step_of_many_diamonds_exactly_once(story: Story) -> None:
     story.write(DIAMONDS)
     engines = [story.start(runner="processes"), story.start(runner="threads")]
-    tasks = story.launch_many("diamond", 200)
+    tasks = story.launch_many("diamond", 1_000)
     assert set(story.all_ended(tasks)) == {"completed"}
     check_ledger(story, tasks)
     assert story.db.value("select count(distinct worker_id) from tasker_history where worker_id is not null") == len(engines)
