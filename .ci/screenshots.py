@@ -68,14 +68,14 @@ def _browser() -> Iterator[Any]:
         browser.close()
 
 
-def _told(lines: Iterator[str]) -> tuple[str, str | None]:
-    """The dashboard's address, and the link that signs in where there is one."""
-    sign_in = None
+def _told(lines: Iterator[str]) -> tuple[str, str]:
+    """The dashboard's address, and the link that signs in."""
+    found: dict[str, str] = {}
     for line in lines:
-        if found := re.search(r"Sign in: (http\S+)", line):
-            sign_in = found[1]
-        if found := re.search(r"Dashboard: (http\S+)", line):
-            return found[1], sign_in
+        if said := re.search(r"(Dashboard|Sign in): (http\S+)", line):
+            found[said[1]] = said[2]
+        if len(found) == 2:
+            return found["Dashboard"], found["Sign in"]
     sys.exit("the demo did not start")
 
 
@@ -86,13 +86,12 @@ def _context(browser: Any, size: str, theme: str, state: Any = None) -> Any:
     )
 
 
-def _signed_in(context: Any, link: str | None) -> Any:
-    if link:
-        page = context.new_page()
-        page.goto(link)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_load_state()
-        page.close()
+def _signed_in(context: Any, link: str) -> Any:
+    page = context.new_page()
+    page.goto(link)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/")
+    page.close()
     return context.storage_state()
 
 
