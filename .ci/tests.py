@@ -4,6 +4,7 @@ Chromium comes from TASKER_CHROMIUM, the PATH, Playwright's download or, for roo
 skipped and the last line says so; where CI is set that is a failure.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ MAC_APPS = (
 )
 # A developer's own settings must not lead the tests to a database that matters.
 OWN_SETTINGS = ("TASKER_DATABASE_URL", "TASKER_HANDLERS", "TASKER_SECRET_KEY", "TASKER_DATA_DIR", "TASKER_ENV")
+FAILED, FEW = 1, 5
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 _LAUNCH = """
 from playwright.sync_api import sync_playwright
@@ -121,9 +123,31 @@ def _pytest(chromium: str | None, arguments: list[str]) -> int:
     environment: Mapping[str, str] = {name: value for name, value in os.environ.items() if name not in OWN_SETTINGS}
     if chromium:
         environment = {**environment, "TASKER_CHROMIUM": chromium}
-    command = [sys.executable, "-m", "pytest", "-n", str(_workers()), "--dist", "worksteal", *arguments]
     with _folder_of_this_run() as folder:
-        return subprocess.call(command, env={**environment, "TMPDIR": str(folder)})
+        environment = {**environment, "TMPDIR": str(folder)}
+        status = _call(["-n", str(_workers()), "--dist", "worksteal", *arguments], environment)
+        return _again(arguments, environment) if status == FAILED and 0 < len(_failed()) <= FEW else status
+
+
+def _again(arguments: list[str], environment: Mapping[str, str]) -> int:
+    """A few tests that failed beside others, on a machine that was busy, are tried once more by themselves; which they were is said either way."""
+    names = sorted(_failed())
+    print("\nmake test: these failed beside others and are tried again alone:", *names, sep="\n  ", flush=True)
+    status = _call(["--last-failed", "--last-failed-no-failures", "none", *arguments], environment)
+    print(f"make test: {len(names)} tests needed a second try, alone: {', '.join(names)}", flush=True)
+    return status
+
+
+def _call(arguments: list[str], environment: Mapping[str, str]) -> int:
+    return subprocess.call([sys.executable, "-m", "pytest", *arguments], env=dict(environment))
+
+
+def _failed() -> list[str]:
+    """The tests that failed last, as pytest keeps them."""
+    try:
+        return list(json.loads(Path(".pytest_cache/v/cache/lastfailed").read_text()))
+    except (OSError, ValueError):
+        return []
 
 
 @contextmanager
