@@ -21,6 +21,8 @@ MAC_APPS = (
 )
 # A developer's own settings must not lead the tests to a database that matters.
 OWN_SETTINGS = ("TASKER_DATABASE_URL", "TASKER_HANDLERS", "TASKER_SECRET_KEY", "TASKER_DATA_DIR", "TASKER_ENV")
+# The tests start hundreds of processes: each would compile the whole project anew.
+SLOW_STARTS = ("PYTHONDONTWRITEBYTECODE",)
 FAILED, FEW = 1, 5
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 _LAUNCH = """
@@ -120,7 +122,7 @@ def _quietly(command: list[str], *, seconds: float, **environment: str) -> subpr
 
 
 def _pytest(chromium: str | None, arguments: list[str]) -> int:
-    environment: Mapping[str, str] = {name: value for name, value in os.environ.items() if name not in OWN_SETTINGS}
+    environment: Mapping[str, str] = {name: value for name, value in os.environ.items() if name not in OWN_SETTINGS + SLOW_STARTS}
     if chromium:
         environment = {**environment, "TASKER_CHROMIUM": chromium}
     with _folder_of_this_run() as folder:

@@ -13,6 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jinja2 import BytecodeCache, FileSystemBytecodeCache
 from signed_in import Reader, cookie_of, token_of
+from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from engine import tasks
@@ -137,6 +138,23 @@ def compiled_templates(tmp_path_factory: pytest.TempPathFactory) -> BytecodeCach
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(secret_key="a key for tests", data_dir=tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def rules_compiled_once() -> Iterator[None]:
+    """The builder of each URL rule is compiled for the first app of this process and serves every later one: most of what an app costs."""
+    compiled: dict[tuple[str, bool], Any] = {}
+    compile_builder = Rule._compile_builder  # type: ignore[attr-defined]
+
+    def once(rule: Any, append_unknown: bool = True) -> Any:
+        key = (repr((rule.rule, rule.defaults, rule.subdomain)), append_unknown)
+        if key not in compiled:
+            compiled[key] = compile_builder(rule, append_unknown)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rule, "_compile_builder", once)
+        yield
 
 
 @pytest.fixture
