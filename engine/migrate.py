@@ -76,6 +76,24 @@ def downgrade(url: str, revision: str, *, lock_timeout: timedelta = timedelta(se
         command.downgrade(config, revision)
 
 
+def build_index(name: str, on: str) -> None:
+    """For a revision: the index `name` is there, built while readers and writers of its table go on; what a killed migrator left of it goes first.
+
+    `on` is what follows `on` in SQL. What the revision did before is committed: a second run must bear to meet it.
+    """
+    from alembic import op
+
+    with op.get_context().autocommit_block():
+        connection = op.get_bind().connection.driver_connection
+        assert isinstance(connection, psycopg.Connection)
+        # It waits for everyone who began before it and keeps nobody waiting, so the usual limit would only leave half an index.
+        connection.execute("select set_config('tasker.lock_timeout', current_setting('lock_timeout'), false), set_config('lock_timeout', '0', false)")
+        if not connection.execute("select from pg_index where indexrelid = to_regclass(%s) and indisvalid", [name]).fetchone():
+            connection.execute(f"drop index concurrently if exists {name}".encode())
+            connection.execute(f"create index concurrently {name} on {on}".encode())
+        connection.execute("select set_config('lock_timeout', current_setting('tasker.lock_timeout'), false)")
+
+
 def status(url: str) -> MigrationStatus:
     """Compare the database with the revisions that this version carries; changes nothing.
 

@@ -23,6 +23,17 @@ def upgrade():
     op.execute("select 1 / 0")
 '''
 
+INDEXED = '''
+from engine.migrate import build_index
+
+revision = "9999_broken"
+down_revision = "{head}"
+
+
+def upgrade():
+    build_index("tasker_left_over", "tasker_worker (name)")
+'''
+
 
 def objects(url: str) -> set[str]:
     """Every relation, function and type of ours, without the version table."""
@@ -122,6 +133,22 @@ def test_a_revision_that_fails_leaves_nothing_of_itself(empty_database_url: str,
         migrate.upgrade(empty_database_url)
     assert "relation tasker_half_done" not in objects(empty_database_url)
     assert migrate.status(empty_database_url) == migrate.MigrationStatus(broken_head, "9999_broken", ("9999_broken",))
+
+
+def test_an_index_that_a_killed_migrator_left_unfinished_is_built_anew(database_url: str, broken_head: str) -> None:
+    (migrate.migrations_folder() / "versions" / "9999_broken.py").write_text(INDEXED.format(head=broken_head))
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(
+            "insert into tasker_worker (name, runner, concurrency, definitions, started_at, seen_at, lease_until)"
+            " select 'twice', 'threads', 1, '{}', now(), now(), now() from generate_series(1, 2)"
+        )
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            conn.execute("create unique index concurrently tasker_left_over on tasker_worker (name)")
+
+        migrate.upgrade(database_url)
+
+        found = conn.execute("select indisvalid, indisunique from pg_index where indexrelid = 'tasker_left_over'::regclass").fetchall()
+        assert found == [(True, False)]
 
 
 def test_an_application_keeps_an_alembic_of_its_own(empty_database_url: str) -> None:

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.timeout(300)
 SEED = 20_240
 TREES, AT_ONCE = 12, 20
 TRIES = 3
-FANS = 50
+LADDERS = 5
+MANY_LADDERS, MANY_WIDE_FANS = 50, 10
 OUTAGE_SECONDS = 5.0
 ATTEMPTS_PER_SECOND = 15
 STALL_LISTENER = next(fault for fault in faults.NIGHTLY if fault.__name__ == "stall_listener")
@@ -68,10 +69,24 @@ def test_nothing_is_lost_or_doubled_by(arena: Arena, fault: faults.Fault) -> Non
     pytest.fail("the fault met nothing that was running, so it proves nothing")
 
 
-def test_every_join_of_a_thousand_branches_runs_once(arena: Arena) -> None:
+def test_each_of_a_thousand_joins_runs_once(arena: Arena) -> None:
+    """Ladders of 200 diamonds, among three engines."""
     arena.start_engines(3)
-    arena.submit("fan", FANS)
+    arena.submit("ladder", LADDERS)
     arena.settle()
+    arena.assert_kept()
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_each_of_ten_thousand_joins_runs_once_while_engines_die(arena: Arena) -> None:
+    arena.start_engines(3)
+    arena.submit("ladder", MANY_LADDERS)
+    arena.submit("wide", MANY_WIDE_FANS)
+    while arena.open_tasks() > MANY_LADDERS // 2:
+        faults.kill_engine(arena)
+        arena.start_engines(3)
+    arena.settle(600)
     arena.assert_kept()
 
 

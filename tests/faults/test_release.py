@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import faults
+import psycopg
 import pytest
 from arena import ROOT, Arena, EngineProcess, Where, until
 
@@ -21,6 +27,7 @@ from engine import migrate
 pytestmark = [pytest.mark.release, pytest.mark.timeout(900)]
 
 TREES = int(os.environ.get("FAULTS_TREES") or 300)
+LONGEST_LOCK_SECONDS = 1.0
 PARTS = ("engine", "webapp", "sql", "migrations")
 
 
@@ -36,10 +43,14 @@ def former(tmp_path: Path) -> Where:
     """Where the engines of the former release run."""
     if given := os.environ.get("FAULTS_FORMER"):
         return Where(code=Path(given).resolve())
-    copy = tmp_path / "former"
+    return Where(code=copied(tmp_path / "former"))
+
+
+def copied(folder: Path) -> Path:
+    """A copy of this release."""
     for part in PARTS:
-        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-    return Where(code=copy)
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
 
 
 # ---- F26
@@ -87,12 +98,105 @@ def begun(arena: Arena, where: Where) -> EngineProcess:
 
 # ---- F27
 
+NEXT_REVISION = "0002_passing"
+NEXT = f"""
+from alembic import op
+from engine.migrate import build_index
+
+revision = "{NEXT_REVISION}"
+down_revision = "0001_core"
+
+
+def upgrade():
+    op.execute("alter table tasker_step add column if not exists passing int default 1")
+    op.execute("alter table tasker_worker alter column concurrency type bigint")
+    build_index("tasker_step_passing", "tasker_step (passing)")
+"""
+
+
+@pytest.fixture
+def following(tmp_path: Path) -> Where:
+    """Where the next release lies, which changes a column's type and adds a column with an index."""
+    copy = copied(tmp_path / "following")
+    (copy / "migrations" / "versions" / f"{NEXT_REVISION}.py").write_text(NEXT)
+    return Where(code=copy)
+
 
 def test_migrators_and_changed_tables_harm_no_step(arena: Arena) -> None:
     arena.start_engines(3)
     arena.start_web()
     arena.run_load([faults.change_schema, two_migrators, faults.change_schema, two_migrators, faults.change_schema], trees=TREES)
     arena.assert_kept()
+
+
+def test_a_migrator_killed_half_way_is_made_good_by_the_next_while_everything_runs(arena: Arena, following: Where) -> None:
+    arena.start_engines(3)
+    arena.start_web()
+    with exclusive_locks_timed(arena) as held:
+        arena.run_load([lambda arena: kill_migrator(arena, following), lambda arena: migrate_to_the_end(arena, following)], trees=TREES)
+    arena.assert_kept()
+    assert max(held, default=0.0) <= LONGEST_LOCK_SECONDS, held
+    assert not [line for line in arena.last_words().splitlines() if "cached plan" in line]
+
+
+def kill_migrator(arena: Arena, following: Where) -> None:
+    """It dies, and its session with it, while it waits for an older transaction to build its index."""
+    with arena.fault("a migrator killed half-way"), arena.direct() as elder, arena.direct() as conn:
+        elder.execute("begin isolation level repeatable read")
+        elder.execute("select txid_current()")
+        migrator = migrator_of(arena, following)
+        until(lambda: index_state(conn) == [(False,)], "half an index")
+        migrator.kill()
+        migrator.wait()
+        conn.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tasker migration'")
+        elder.execute("rollback")
+        until(lambda: not conn.execute("select from pg_stat_activity where application_name = 'tasker migration'").fetchall(), "its session to end")
+        assert index_state(conn) == [(False,)]
+
+
+def migrate_to_the_end(arena: Arena, following: Where) -> None:
+    with arena.fault("a migration under load"), arena.direct() as conn:
+        migrator = migrator_of(arena, following)
+        assert migrator.wait(120) == 0
+        assert index_state(conn) == [(True,)]
+        assert conn.execute(f"select version_num from {migrate.VERSION_TABLE}").fetchone() == (NEXT_REVISION,)
+
+
+def migrator_of(arena: Arena, where: Where) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "engine.cli", "db", "upgrade"]
+    return subprocess.Popen(command, cwd=where.code, env=arena.environment(arena.server.url), start_new_session=True)
+
+
+def index_state(conn: psycopg.Connection[Any]) -> list[Any]:
+    return conn.execute("select indisvalid from pg_index where indexrelid = to_regclass('tasker_step_passing')").fetchall()
+
+
+@contextmanager
+def exclusive_locks_timed(arena: Arena) -> Iterator[list[float]]:
+    """How many seconds a migrator kept everybody else from a table each time, as far as a look every few milliseconds tells."""
+    held: list[float] = []
+    over = threading.Event()
+    watcher = threading.Thread(target=_watch_locks, args=(arena, held, over), daemon=True)
+    watcher.start()
+    yield held
+    over.set()
+    watcher.join(10)
+
+
+def _watch_locks(arena: Arena, held: list[float], over: threading.Event) -> None:
+    exclusive = (
+        "select exists (select from pg_locks l join pg_stat_activity a using (pid) join pg_class c on c.oid = l.relation"
+        " where a.application_name = 'tasker migration' and l.mode = 'AccessExclusiveLock' and l.granted and c.relname like 'tasker%' and c.relkind = 'r')"
+    )
+    since: float | None = None
+    with arena.direct() as conn:
+        while not over.wait(0.005):
+            row = conn.execute(exclusive).fetchone()
+            if row == (True,):
+                since = since or time.monotonic()
+            elif since is not None:
+                held.append(time.monotonic() - since)
+                since = None
 
 
 def two_migrators(arena: Arena) -> None:

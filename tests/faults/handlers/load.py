@@ -164,6 +164,20 @@ for branch in BRANCHES:
     fan.step(name=branch, retry_limit=LIMIT, backoff=QUICK)(quick)
 fan.step(name="joined", depends_on_step=BRANCHES, retry_limit=LIMIT, backoff=QUICK)(quick)
 
+wide = Workflow("wide", namespace="faults", version="1.0.0")
+THOUSAND = [f"branch_{number}" for number in range(1000)]
+for branch in THOUSAND:
+    wide.step(name=branch, retry_limit=LIMIT, backoff=QUICK)(quick)
+wide.step(name="joined", depends_on_step=THOUSAND, retry_limit=LIMIT, backoff=QUICK)(quick)
+
+ladder = Workflow("ladder", namespace="faults", version="1.0.0")
+RUNGS = 200
+ladder.step(name="rung_0", retry_limit=LIMIT, backoff=QUICK)(quick)
+for rung in range(1, RUNGS + 1):
+    for side in ("left", "right"):
+        ladder.step(name=f"{side}_{rung}", depends_on_step=f"rung_{rung - 1}", retry_limit=LIMIT, backoff=QUICK)(quick)
+    ladder.step(name=f"rung_{rung}", depends_on_step=[f"left_{rung}", f"right_{rung}"], retry_limit=LIMIT, backoff=QUICK)(quick)
+
 slow = Workflow("slow", namespace="faults", version="1.0.0")
 
 
