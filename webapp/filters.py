@@ -27,7 +27,7 @@ LABELS = {
 
 def init_app(app: Flask) -> None:
     """Offer every filter under its own name."""
-    for offered in (label, state_mark, moment, clock, stamp, field_text, ago, seconds, count, percent, short, plural, sentence):
+    for offered in (label, state_mark, moment, clock, stamp, field_text, ago, seconds, count, percent, short, plural, sentence, breakable):
         app.add_template_filter(offered)
     app.context_processor(lambda: {"zone": reader_zone().key})
 
@@ -42,6 +42,12 @@ def state_mark(state: str, form: str = "") -> Markup:
     """A state as it is told everywhere: icon, word and colour. Called for every row of every table, so each is made once."""
     kind = f" state-{form}" if form else ""
     return Markup('<span class="state state-{0}{1}"><svg class="icon" aria-hidden="true"><use href="#icon-{0}"/></svg>{2}</span>').format(state, kind, label(state))
+
+
+@lru_cache(maxsize=1024)
+def breakable(name: str) -> Markup:
+    """A name that a narrow column breaks after its underscores, and not within a word."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def reader_zone() -> ZoneInfo:

@@ -45,3 +45,8 @@ def test_a_sentence_begins_large_and_ends() -> None:
     assert filters.sentence("the step is completed") == "The step is completed."
     assert filters.sentence("Really?") == "Really?"
     assert filters.sentence("") == ""
+
+
+def test_a_long_name_breaks_after_its_underscores_and_stays_data() -> None:
+    assert filters.breakable("user_registration") == "user_<wbr>registration"
+    assert filters.breakable("<b>_x") == "&lt;b&gt;_<wbr>x"
