@@ -19,7 +19,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from psycopg import Connection
 
-from engine import leases, schedules, tasks
+from engine import batches, leases, schedules, tasks
 from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, OutageLog, connect, is_conflict
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, TaskerError
@@ -43,6 +43,7 @@ CANCEL_SECONDS = 2.0
 JOURNAL_SECONDS = 0.5
 SCHEDULE_SECONDS = 0.5
 EVENTS_SECONDS = 0.25
+BATCH_SECONDS = 0.5
 RETENTION_SECONDS = 10.0
 LISTEN_SECONDS = 5.0
 ANEW_SECONDS = 1.0
@@ -172,6 +173,7 @@ class Engine:
             ("cancel", self._ask_to_stop, CANCEL_SECONDS),
             ("journal", self._keep_journal, JOURNAL_SECONDS),
             ("schedules", self._fire_due, SCHEDULE_SECONDS),
+            ("batches", self._do_batches, BATCH_SECONDS),
             ("retention", self._drop_old, RETENTION_SECONDS),
             *([("events", self._events.deliver_due, EVENTS_SECONDS)] if self._events.subscriptions else []),
         ]
@@ -200,6 +202,15 @@ class Engine:
         except psycopg.Error as error:
             if not is_conflict(error):
                 log.warning("schedules failed and are tried again: %s", error)
+
+    def _do_batches(self) -> None:
+        try:
+            batches.run_due(self._db, self._stop)
+        except DatabaseUnavailable as error:
+            log.debug("batches have to wait: %s", error)
+        except psycopg.Error as error:
+            if not is_conflict(error):
+                log.warning("a piece of a batch failed and is tried again: %s", error)
 
     def _drop_old(self) -> None:
         try:
@@ -275,7 +286,7 @@ def register_definitions(db: Database, registry: HandlerRegistry) -> dict[int, T
 
 
 def _scheduler() -> BackgroundScheduler:
-    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "retention", "events")
+    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "batches", "retention", "events")
     scheduler = BackgroundScheduler(
         executors={name: ThreadPoolExecutor(1) for name in duties},
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},

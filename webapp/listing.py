@@ -16,6 +16,7 @@ from sqlalchemy import BigInteger, ColumnElement, Select, cast, func, literal_co
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from engine import standing
+from engine.permissions import Namespaces
 from engine.rows import TaskRow
 from engine.states import SATISFYING, TASK_CODES, TaskState
 from webapp.access import allowed_namespaces
@@ -81,6 +82,16 @@ def list_tasks(asked: AskedFilter, limit: int = PAGE_SIZE) -> TaskList:
     rows = _rows(shown)
     looked_at = search.looked_at if search.floor and len(found) <= limit else None
     return TaskList(asked, tuple(rows.values()), tuple(rows), older, looked_at, search.floor_at() if looked_at else None)
+
+
+def matching(chosen: TaskFilter, limit: int, namespaces: Namespaces) -> list[int]:
+    """The numbers of the newest tasks of these namespaces that match, at most `limit`."""
+    found = _Search(chosen).numbers(limit)
+    if namespaces is None:
+        return found
+    here = select(Definition.definition_id).where(Definition.namespace.in_(sorted(namespaces)))
+    still = select(StoredTask.task_no).where(StoredTask.task_no == func.any(cast(found, ARRAY(BigInteger))), StoredTask.definition_id.in_(here)).order_by(StoredTask.task_no.desc())
+    return list(db.session.scalars(still))
 
 
 def renewed(asked: AskedFilter, shown: Sequence[int]) -> TaskList:

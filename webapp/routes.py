@@ -23,6 +23,15 @@ _STEP = {
     "resolution": "tasker.step:update",
 }
 
+_MANY = {
+    "retry": "tasker.task:retry",
+    "cancellation": "tasker.task:cancel",
+    "pause": "tasker.task:update",
+    "resumption": "tasker.task:update",
+    "step-retry": "tasker.step:retry",
+    "step-skip": "tasker.step:update",
+}
+
 ROUTES: dict[str, Rule] = {
     "static": PUBLIC,
     "health.live": PUBLIC,
@@ -95,6 +104,14 @@ ROUTES: dict[str, Rule] = {
     "schedules.resumption": "tasker.schedule:update",
     "schedules.run": "tasker.schedule:update",
     "engines.index": "tasker.metrics:index",
+    "failures.index": "tasker.step:index",
+    "failures.show": "tasker.step:index",
+    "failures.note": "tasker.step:update",
+    "batches.index": "tasker.task:index",
+    "batches.show": "tasker.task:index",
+    "batches.new": _MANY,
+    "batches.make": _MANY,
+    "batches.stop": "tasker.task:update",
     "live.live": "tasker.event:index",
     "api_reference.openapi": PUBLIC,
     "api_reference.docs": PUBLIC,

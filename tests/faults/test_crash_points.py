@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -29,7 +30,9 @@ from engine import (
     RetryableError,
     TaskRequest,
     Workflow,
+    batches,
     events,
+    failures,
     leases,
     presets,
     retention,
@@ -578,6 +581,54 @@ def expand_step(world: World) -> Point:
     )
 
 
+# ---- many at once
+
+
+def a_batch(world: World, db: Database, *, key: str = "k") -> int:
+    task = world.fail_first()
+    return batches.make_batch(db, "retry", [(task, "first")], about="one", actor=ACTOR, key=key)
+
+
+def make_batch(world: World) -> Point:
+    task = world.fail_first()
+
+    def ask(db: Database) -> object:
+        return batches.make_batch(db, "retry", [(task, "first")], about="one", actor=ACTOR, key="k")
+
+    return Point(in_pool(ask), again(world, ask), lambda: world.count("select count(*) from tasker_batch") == world.count("select count(*) from tasker_batch_item") == 1)
+
+
+def run_batches(world: World) -> Point:
+    """Another engine does what is left; nothing is done twice."""
+    a_batch(world, world.db)
+
+    def work(db: Database) -> object:
+        return batches.run_due(db, threading.Event())
+
+    done = "select count(*) from tasker_batch where done_count = 1 and refused_count = 0 and finished_at is not null"
+    retried = "select count(*) from tasker_history where step_no = 0 and from_state = 5 and to_state = 1"
+    return Point(in_pool(work), lambda: work(world.db), lambda: world.count(done) == world.count(retried) == 1)
+
+
+def stop_batch(world: World) -> Point:
+    number = a_batch(world, world.db)
+
+    def ask(db: Database) -> object:
+        return batches.stop_batch(db, number, actor=ACTOR)
+
+    return Point(in_pool(ask), again(world, ask), lambda: world.count("select count(*) from tasker_batch where stopped_by is not null and done_count = 0") == 1)
+
+
+def keep_failure_note(world: World) -> Point:
+    world.fail_first()
+    [group] = failures.failure_groups(world.db)
+
+    def ask(db: Database) -> object:
+        return failures.keep_note(db, group, failures.FailureNote(owner="us"), actor=ACTOR)
+
+    return Point(in_pool(ask), again(world, ask), lambda: world.count("select count(*) from tasker_failure_note where owner = 'us'") == 1)
+
+
 # ---- subscribers
 
 
@@ -645,6 +696,10 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     ],
     "tasker_preview": [preview],
     "tasker_note_task": [note_task],
+    "tasker_make_batch": [make_batch],
+    "tasker_run_batches": [run_batches],
+    "tasker_stop_batch": [stop_batch],
+    "tasker_keep_failure_note": [keep_failure_note],
     "tasker_keep_preset": [setting(keep_preset, lambda db: presets.presets(db, "crash", "pair") == ["usual"])],
     "tasker_remove_preset": [
         setting(lambda db: presets.remove_preset(db, "crash", "pair", "usual"), lambda db: presets.presets(db, "crash", "pair") == [], keep_preset)

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from signed_in import session_of, token_for, token_of
 from werkzeug.routing import Rule
 
-from engine import accounts, audit, schedules, tasks, tokens
+from engine import accounts, audit, batches, failures, schedules, tasks, tokens
 from engine.db import Database
 from engine.definition import TaskDefinition
 from engine.handlers import Workflow
@@ -45,17 +45,36 @@ class Twins:
     def __init__(self, db: Database) -> None:
         self.task_ids: dict[str, str] = {}
         self.schedule_ids: dict[str, int] = {}
+        self.failures: dict[str, str] = {}
+        self.batch_ids: dict[str, int] = {}
         for namespace, word in WORDS.items():
-            tasks.register_definition(db, workflow_of(namespace))
+            definition = tasks.register_definition(db, workflow_of(namespace))
             fields: dict[str, Any] = {"tags": (f"{word}-tag",), "initiator": f"{word}-person", "correlation_id": f"{word}-correlation"}
             request = TaskRequest(f"{word}_flow", namespace, context={"note": f"{word}-context"}, reason=f"{word}-reason", **fields)
+            self._fail(db, definition, tasks.submit(db, request), word)
+            self.failures[namespace] = failures.failure_groups(db, namespace=namespace)[0].key
             self.task_ids[namespace] = tasks.submit(db, request)
+            self.batch_ids[namespace] = batches.make_batch(db, "retry", [(self.task_ids[namespace], None)], about=f"{word}-about", actor=f"{word}-person")
             self.schedule_ids[namespace] = schedules.add_schedule(db, every("1h"), name=f"{word}_flow", namespace=namespace).schedule_id
+
+    def _fail(self, db: Database, definition: int, task_id: str, word: str) -> None:
+        known = {"definition": definition, "task": task_id, "message": f"{word}-message"}
+        worker = db.value("select tasker_register_worker('hand', 'threads', 1, array[%(definition)s::int], interval '1 hour', true)", known)
+        db.rows("select * from tasker_claim_steps(%(worker)s, 1, 1, array[%(definition)s::int])", {**known, "worker": worker})
+        db.rows(
+            """
+            select tasker_fail_steps(%(worker)s, array[t.task_no], array[0], array[1]::smallint[],
+                                     jsonb_build_array(jsonb_build_object('type', 'Error', 'message', %(message)s::text, 'retryable', false)))
+              from tasker_task t where t.task_id = %(task)s
+            """,
+            {**known, "worker": worker},
+        )
 
     def arguments(self, namespace: str) -> dict[str, Any]:
         return {
             "namespace": namespace, "name": f"{WORDS[namespace]}_flow", "version": "1.0.0", "task_id": self.task_ids[namespace], "step_name": "only",
             "schedule_id": self.schedule_ids[namespace], "filename": "page.css", "secret": "x", "session_id": 1, "token_id": "x", "noun": "retry", "method": "oidc",
+            "key": self.failures[namespace], "batch_id": self.batch_ids[namespace],
         }  # fmt: skip
 
 

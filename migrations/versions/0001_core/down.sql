@@ -32,6 +32,8 @@ drop function if exists tasker_take_step;
 
 drop function if exists tasker_subscribe;
 
+drop function if exists tasker_stop_batch;
+
 drop function if exists tasker_steps_in_hand;
 
 drop function if exists tasker_step_readiness;
@@ -63,6 +65,8 @@ drop function if exists tasker_set_default_retention;
 drop function if exists tasker_seen;
 
 drop function if exists tasker_satisfy_step;
+
+drop function if exists tasker_run_batches;
 
 drop function if exists tasker_revoke_token;
 
@@ -146,6 +150,8 @@ drop function if exists tasker_make_token;
 
 drop function if exists tasker_make_sign_in_link;
 
+drop function if exists tasker_make_batch;
+
 drop function if exists tasker_level_name;
 
 drop function if exists tasker_leave_subscriptions;
@@ -165,6 +171,8 @@ drop function if exists tasker_keep_role;
 drop function if exists tasker_keep_preset;
 
 drop function if exists tasker_keep_journal;
+
+drop function if exists tasker_keep_failure_note;
 
 drop function if exists tasker_is_passed_over;
 
@@ -186,11 +194,15 @@ drop function if exists tasker_gather_items;
 
 drop function if exists tasker_follow_retention;
 
+drop function if exists tasker_failure_key;
+
 drop function if exists tasker_fail_steps;
 
 drop function if exists tasker_expand_step;
 
 drop function if exists tasker_event_horizon;
+
+drop function if exists tasker_error_signature;
 
 drop function if exists tasker_end_sign_in;
 
@@ -267,6 +279,11 @@ drop type if exists tasker_standing;
 
 drop table if exists tasker_progress;
 drop table if exists tasker_log;
+
+drop table if exists tasker_failure_note;
+
+drop table if exists tasker_batch_item;
+drop table if exists tasker_batch;
 
 drop table if exists tasker_preset;
 

@@ -307,6 +307,50 @@ create table tasker_preset (
   primary key (namespace, name, preset)
 );
 
+-- source: schema/85_batches.sql f002124d16cd
+-- One action on many tasks or steps, which an engine does piece by piece.
+
+create table tasker_batch (
+  batch_id       bigint generated always as identity primary key,
+  action         text not null check (action in ('retry', 'cancel', 'pause', 'resume', 'skip')),
+  about          text not null,               -- how the items were chosen, in words
+  namespaces     text[] not null,             -- of all its tasks: who reads it must be allowed to see them all
+  actor          text not null,
+  reason         text,
+  item_count     int not null,
+  done_count     int not null default 0,
+  refused_count  int not null default 0,
+  created_at     timestamptz not null,
+  finished_at    timestamptz,                 -- set when every item has an outcome, or when it was stopped
+  stopped_by     text,                        -- who stopped it before its end
+  key            text unique                  -- a request repeated with its key makes no second batch
+);
+create index tasker_batch_open on tasker_batch (batch_id) where finished_at is null;
+
+create table tasker_batch_item (
+  batch_id   bigint not null,
+  item_no    int not null,
+  task_id    uuid not null,
+  step_name  text,                            -- null: the action is on the whole task
+  outcome    text check (outcome in ('done', 'refused')),   -- null: not yet, or never, if the batch was stopped
+  message    text,                            -- why it was refused
+  primary key (batch_id, item_no)
+);
+
+-- source: schema/86_failures.sql 4cc33c326fff
+-- What people know of failures that are alike: who looks after them, until when, and what to do.
+
+create table tasker_failure_note (
+  failure     text primary key,               -- what tasker_failure_key gives
+  namespace   text not null,
+  owner       text,
+  note        text,
+  runbook     text check (runbook ~ '^https?://'),
+  until       timestamptz,                    -- acknowledged so long
+  changed_by  text not null,
+  changed_at  timestamptz not null
+);
+
 -- source: schema/90_journal.sql 2eafa147d736
 -- What attempts say while they run: lines of log, kept as long as their task, and how far the newest attempt of a step is.
 
@@ -1586,6 +1630,23 @@ begin
 end
 $$;
 
+-- source: functions/tasker_error_signature.sql 81a3262b8b00
+-- tasker_error_signature: what errors of one kind have in common: the type and the first line of the message, with numbers and ids left out.
+--   changes nothing
+create or replace function tasker_error_signature (p_error jsonb)
+  returns text
+  language sql
+  immutable parallel safe
+as $$
+  select left(coalesce(nullif(p_error ->> 'type', ''), 'Error') || ': ' || trim(
+    regexp_replace(regexp_replace(regexp_replace(regexp_replace(
+      left(split_part(coalesce(p_error ->> 'message', ''), E'\n', 1), 400),
+      '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}', '#', 'gi'),
+      '\m(0x[0-9a-f]+|(?=[a-f]*[0-9])[0-9a-f]{8,})\M', '#', 'gi'),
+      '[0-9]+([.,:][0-9]+)*', '#', 'g'),
+      '\s+', ' ', 'g')), 200)
+$$;
+
 -- source: functions/tasker_event_horizon.sql 0ec7df764a13
 -- tasker_event_horizon: the newest event there may be, and which transactions may still hold back older ones.
 --   p_decided  the caller knows already that nothing up to here is yet to appear; while nothing is newer, it costs no transaction number
@@ -1767,6 +1828,17 @@ begin
     perform tasker_block_descendants(v_ended_tasks, v_ended_steps);
   end if;
 end
+$$;
+
+-- source: functions/tasker_failure_key.sql 9f96b094f90f
+-- tasker_failure_key: the name of a group of failures: those of one step of one workflow, in all its versions, whose errors have one signature.
+--   changes nothing
+create or replace function tasker_failure_key (p_namespace text, p_name text, p_step_name text, p_signature text)
+  returns text
+  language sql
+  immutable parallel safe
+as $$
+  select md5(p_namespace || E'\n' || p_name || E'\n' || p_step_name || E'\n' || p_signature)
 $$;
 
 -- source: functions/tasker_follow_retention.sql 234857c212ff
@@ -1957,6 +2029,28 @@ as $$
    cross join lateral (select own.name as child, p.decision, k.state, k.passed_over, k.result
                          from tasker_step k join tasker_template p using (definition_id, step_no)
                         where k.task_no = p_task_no and k.step_no = parent.step_no offset 0) o
+$$;
+
+-- source: functions/tasker_keep_failure_note.sql 1b1610663c7e
+-- tasker_keep_failure_note: what is known of a group of failures takes the place of what was; with nothing in it, nothing is known any more.
+--   moves, events  none     locks  the note
+create or replace function tasker_keep_failure_note (
+  p_failure text, p_namespace text, p_owner text, p_note text, p_runbook text, p_until timestamptz, p_actor text
+)
+  returns void
+  language plpgsql
+as $$
+begin
+  if coalesce(p_owner, p_note, p_runbook, p_until::text) is null then
+    delete from tasker_failure_note n where n.failure = p_failure;
+    return;
+  end if;
+  insert into tasker_failure_note (failure, namespace, owner, note, runbook, until, changed_by, changed_at)
+  values (p_failure, p_namespace, p_owner, p_note, p_runbook, p_until, p_actor, tasker_clock())
+  on conflict (failure)
+  do update set owner = excluded.owner, note = excluded.note, runbook = excluded.runbook, until = excluded.until,
+                changed_by = excluded.changed_by, changed_at = excluded.changed_at;
+end
 $$;
 
 -- source: functions/tasker_keep_journal.sql 9261459961dd
@@ -2239,6 +2333,39 @@ create or replace function tasker_level_name (p_level smallint)
   language sql immutable strict parallel safe
 as $$
   select (array['debug', 'info', 'warning', 'error', 'critical'])[p_level / 10]
+$$;
+
+-- source: functions/tasker_make_batch.sql fe9989fa7d73
+-- tasker_make_batch: an action on many tasks, or steps of tasks, is on record, for the engines to do.
+--   p_steps  as many names as there are tasks, null where the action is on the whole task
+--   p_key    of the request, or null: asked for a second time, the first batch is the answer
+--   moves, events  none     locks  the key     raises  WF001 when none of the tasks exists
+create or replace function tasker_make_batch (p_action text, p_tasks uuid[], p_steps text[], p_about text, p_actor text, p_reason text, p_key text default null)
+  returns bigint
+  language plpgsql
+as $$
+declare
+  v_batch_id bigint;
+begin
+  insert into tasker_batch (action, about, namespaces, actor, reason, item_count, created_at, key)
+  select p_action, p_about, array_agg(distinct d.namespace), p_actor, p_reason, count(*), tasker_clock(), p_key
+    from unnest(p_tasks) as chosen (task_id) join tasker_task t using (task_id) join tasker_definition d using (definition_id)
+  having count(*) > 0
+  on conflict (key) do nothing
+  returning batch_id into v_batch_id;
+  if not found then
+    select b.batch_id into v_batch_id from tasker_batch b where b.key = p_key;
+    if not found then
+      raise exception 'none of the tasks exists any more' using errcode = 'WF001';
+    end if;
+    return v_batch_id;
+  end if;
+  -- in the order in which everybody locks tasks
+  insert into tasker_batch_item (batch_id, item_no, task_id, step_name)
+  select v_batch_id, row_number() over (order by t.task_no, chosen.place), chosen.task_id, chosen.step_name
+    from unnest(p_tasks, p_steps) with ordinality as chosen (task_id, step_name, place) join tasker_task t using (task_id);
+  return v_batch_id;
+end
 $$;
 
 -- source: functions/tasker_make_sign_in_link.sql ddedbe2a4575
@@ -3333,6 +3460,48 @@ begin
 end
 $$;
 
+-- source: functions/tasker_run_batches.sql f55100bd45a2
+-- tasker_run_batches: the next items of the oldest batch that nobody is at are done, or refused each with its reason. Returns how many.
+--   moves, events  those of the action on each item     locks  the batch, then those of the action
+create or replace function tasker_run_batches (p_limit int)
+  returns int
+  language plpgsql
+as $$
+declare
+  v_batch tasker_batch;
+  v_item record;
+  v_message text;
+  v_done int := 0;
+  v_refused int := 0;
+begin
+  select b.* into v_batch from tasker_batch b where b.finished_at is null order by b.batch_id limit 1 for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  for v_item in
+    select i.item_no, i.task_id, i.step_name from tasker_batch_item i
+     where i.batch_id = v_batch.batch_id and i.item_no > v_batch.done_count + v_batch.refused_count order by i.item_no limit p_limit
+  loop
+    begin
+      perform tasker_act(v_item.task_id, v_batch.action, v_item.step_name, null, v_batch.actor, v_batch.reason);
+      v_message := null;
+      v_done := v_done + 1;
+    exception when sqlstate 'WF001' or sqlstate 'WF002' then
+      v_message := sqlerrm;
+      v_refused := v_refused + 1;
+    end;
+    update tasker_batch_item i set outcome = case when v_message is null then 'done' else 'refused' end, message = v_message
+     where i.batch_id = v_batch.batch_id and i.item_no = v_item.item_no;
+  end loop;
+  update tasker_batch b
+     set done_count = b.done_count + v_done, refused_count = b.refused_count + v_refused,
+         finished_at = case when b.done_count + b.refused_count + v_done + v_refused = b.item_count then tasker_clock() end
+   where b.batch_id = v_batch.batch_id;
+  perform pg_notify('tasker_news', '');
+  return v_done + v_refused;
+end
+$$;
+
 -- source: functions/tasker_satisfy_step.sql 899df96edfa4
 -- tasker_satisfy_step: the common part of skip and resolve: a step ends well without its handler, and its children go on.
 --   p_step   the step as tasker_take_step gave it, locked     p_state  7 skipped or 8 resolved
@@ -3658,6 +3827,25 @@ begin
     end if;
   end loop;
   return v_in_hand;
+end
+$$;
+
+-- source: functions/tasker_stop_batch.sql dd41eac08199
+-- tasker_stop_batch: what of a batch is not done yet will not be.
+--   moves, events  none     locks  the batch     raises  WF001 unknown batch, WF002 when it has ended
+create or replace function tasker_stop_batch (p_batch_id bigint, p_actor text)
+  returns void
+  language plpgsql
+as $$
+begin
+  update tasker_batch b set finished_at = tasker_clock(), stopped_by = p_actor where b.batch_id = p_batch_id and b.finished_at is null;
+  if found then
+    return;
+  end if;
+  if exists (select from tasker_batch b where b.batch_id = p_batch_id) then
+    raise exception 'the batch has ended' using errcode = 'WF002';
+  end if;
+  raise exception 'there is no batch %', p_batch_id using errcode = 'WF001';
 end
 $$;
 

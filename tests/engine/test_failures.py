@@ -1,0 +1,191 @@
+"""Failed steps with one cause are one group, and one action is done to many."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from engine import batches, failures, steps, tasks
+from engine.db import Database
+from engine.errors import NotFound, RequestError, WrongState
+from engine.failures import FailureNote
+from engine.handlers import Workflow
+from engine.requests import TaskRequest
+
+GOING = threading.Event()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("no answer in 30 s", "no answer in 4.5 s"),
+        ("order 0198c2de-7f4e-7c1b-9d53-0a1b2c3d4e5f is gone", "order 11111111-2222-3333-4444-555555555555 is gone"),
+        ("at 0x7f3a", "at 0xdeadbeef"),
+        ("digest 9f86d081884c7d65", "digest e3b0c44298fc1c14"),
+        ("two  spaces\nand a second line", "two spaces"),
+    ],
+)
+def test_errors_that_differ_in_numbers_and_ids_alone_have_one_signature(conn: psycopg.Connection[Any], one: str, other: str) -> None:
+    assert signature(conn, one) == signature(conn, other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("no answer", "no entry"), ("field name", "field nested"), ("deadbeefs", "defaced")])
+def test_errors_that_say_something_else_have_another_signature(conn: psycopg.Connection[Any], one: str, other: str) -> None:
+    assert signature(conn, one) != signature(conn, other)
+
+
+def signature(conn: psycopg.Connection[Any], message: str) -> str:
+    row = conn.execute("select tasker_error_signature(jsonb_build_object('type', 'Timeout', 'message', %s::text))", [message]).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+@pytest.fixture
+def failed(db: Database, conn: psycopg.Connection[Any]) -> Callable[..., list[str]]:
+    """Makes tasks of a workflow in a namespace whose only step failed, each with its message, all running at once."""
+
+    def make(*messages: str, namespace: str = "shop", version: str = "1.0.0") -> list[str]:
+        flow = Workflow("pay", namespace=namespace, version=version)
+        flow.step(name="charge", retry_limit=1)(lambda task: None)
+        definition = tasks.register_definition(db, flow.definition)
+        made = tasks.submit_many(db, [TaskRequest("pay", namespace, version)] * len(messages))
+        worker = value(conn, "select tasker_register_worker('hand', 'threads', 4, array[%s], interval '1 hour', true)", definition)
+        conn.execute("select * from tasker_claim_steps(%s, 1, 100, array[%s])", [worker, definition])
+        for task_id, message in zip(made, messages, strict=True):
+            number = value(conn, "select task_no from tasker_task where task_id = %s", task_id)
+            conn.execute(
+                "select tasker_fail_steps(%s, array[%s]::bigint[], array[0], array[1]::smallint[], jsonb_build_array(jsonb_build_object('type', 'Timeout', 'message', %s::text, 'retryable', false)))",
+                [worker, number, message],
+            )
+        return made
+
+    return make
+
+
+def value(conn: psycopg.Connection[Any], query: str, *given: Any) -> Any:
+    row = conn.execute(query.encode(), given).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def test_failures_with_one_cause_are_one_group_over_all_versions_and_none_once_mended(db: Database, failed: Callable[..., list[str]]) -> None:
+    first = failed("no answer in 3 s", "no answer in 40 s", "card 17 refused")
+    later = failed("no answer in 5 s", version="1.1.0")
+    slow, refused = sorted(failures.failure_groups(db), key=lambda group: -group.step_count)
+
+    assert (slow.signature, slow.step_count, slow.task_count) == ("Timeout: no answer in # s", 3, 3)
+    assert slow.versions == ("1.0.0", "1.1.0")
+    assert set(slow.samples) == {*first[:2], *later}
+    assert (sum(slow.per_hour), slow.per_hour[-1]) == (3, 3)
+    assert failures.failed_steps(db, slow.key) == [(later[0], "charge"), (first[1], "charge"), (first[0], "charge")]
+    assert refused.signature == "Timeout: card # refused"
+
+    steps.resolve_step(db, first[2], "charge", result=None, actor="ana")
+    assert [group.key for group in failures.failure_groups(db)] == [slow.key]
+    with pytest.raises(NotFound):
+        failures.failure_group(db, refused.key)
+
+
+def test_groups_of_other_namespaces_are_not_seen(db: Database, failed: Callable[..., list[str]]) -> None:
+    failed("no answer")
+    failed("no answer", namespace="bank")
+    [shop] = failures.failure_groups(db, namespaces=frozenset({"shop"}))
+    [bank] = failures.failure_groups(db, namespace="bank")
+    assert (shop.namespace, bank.namespace) == ("shop", "bank")
+    assert shop.key != bank.key
+    with pytest.raises(NotFound):
+        failures.failure_group(db, bank.key, namespaces=frozenset({"shop"}))
+    assert failures.failed_steps(db, bank.key, namespaces=frozenset({"shop"})) == []
+
+
+def test_a_group_is_acknowledged_until_its_time_is_over(db: Database, conn: psycopg.Connection[Any], failed: Callable[..., list[str]]) -> None:
+    failed("no answer")
+    [group] = failures.failure_groups(db)
+    now = value(conn, "select tasker_clock()")
+    failures.keep_note(db, group, FailureNote("payments", "the gateway is down", "https://wiki.example/gateway", now + timedelta(hours=1)), actor="ana")
+    [known] = failures.failure_groups(db)
+    assert (known.acknowledged, known.known.owner, known.known.changed_by) == (True, "payments", "ana")
+
+    failures.keep_note(db, group, FailureNote("payments", until=now - timedelta(seconds=1)), actor="ana")
+    assert not failures.failure_groups(db)[0].acknowledged
+
+    failures.keep_note(db, group, FailureNote(), actor="ana")
+    assert failures.failure_groups(db)[0].known == FailureNote()
+
+
+def test_a_note_with_a_runbook_that_is_no_address_is_refused_with_all_that_is_wrong(db: Database, failed: Callable[..., list[str]]) -> None:
+    failed("no answer")
+    [group] = failures.failure_groups(db)
+    with pytest.raises(RequestError) as refused:
+        failures.keep_note(db, group, FailureNote("a" * 101, None, "javascript:alert(1)"), actor="ana")
+    assert [problem.path for problem in refused.value.problems] == ["owner", "runbook"]
+
+
+# ---- batches
+
+
+def test_a_batch_does_what_can_be_done_and_says_why_the_rest_was_not(db: Database, failed: Callable[..., list[str]]) -> None:
+    made = failed(*["no answer"] * 30)
+    steps.retry_step(db, made[7], "charge", actor="bob")
+    number = batches.make_batch(db, "retry", [(task, "charge") for task in made], about="all of them", actor="ana", reason="the gateway is back")
+
+    assert batches.batch(db, number).left_count == 30
+    assert batches.run_due(db, GOING) == 30
+
+    done = batches.batch(db, number)
+    assert (done.done_count, done.refused_count, done.left_count) == (29, 1, 0)
+    assert done.finished_at is not None
+    [refused, *others] = batches.batch_items(db, number)
+    assert (refused.task_id, refused.outcome) == (made[7], "refused")
+    assert refused.message
+    assert {item.outcome for item in others} == {"done"}
+    assert failures.failure_groups(db) == []
+    history = db.rows("select h.actor, h.reason from tasker_history h join tasker_task t using (task_no) where t.task_id = %(id)s and h.to_state = 1 and h.step_no = 0 and h.actor is not null", {"id": made[0]})
+    assert history == [("ana", "the gateway is back")]
+
+
+def test_a_stopped_batch_leaves_the_rest_as_it_is(db: Database, failed: Callable[..., list[str]]) -> None:
+    made = failed(*["no answer"] * 30)
+    number = batches.make_batch(db, "retry", [(task, None) for task in made], about="all of them", actor="ana")
+    assert db.value("select tasker_run_batches(10)") == 10
+
+    batches.stop_batch(db, number, actor="bob")
+    assert batches.run_due(db, GOING) == 0
+
+    stopped = batches.batch(db, number)
+    assert (stopped.done_count, stopped.left_count, stopped.stopped_by) == (10, 20, "bob")
+    assert db.value("select count(*) from tasker_task where state = 5") == 20
+    with pytest.raises(WrongState):
+        batches.stop_batch(db, number, actor="bob")
+
+
+def test_two_engines_take_two_batches_and_never_one_item_twice(db: Database, database_url: str, failed: Callable[..., list[str]]) -> None:
+    made = failed(*["no answer"] * 40)
+    numbers = [batches.make_batch(db, "retry", [(task, None) for task in half], about="half", actor="ana") for half in (made[:20], made[20:])]
+    with psycopg.connect(database_url) as one, psycopg.connect(database_url, autocommit=True) as other:
+        assert value(one, "select tasker_run_batches(100)") == 20
+        assert value(other, "select tasker_run_batches(100)") == 20
+        assert value(other, "select tasker_run_batches(100)") == 0
+    assert [batches.batch(db, number).done_count for number in numbers] == [20, 20]
+
+
+def test_a_batch_is_seen_by_those_who_may_see_all_of_it(db: Database, failed: Callable[..., list[str]]) -> None:
+    both = [*failed("no answer"), *failed("no answer", namespace="bank")]
+    number = batches.make_batch(db, "retry", [(task, None) for task in both], about="both", actor="ana")
+    assert batches.batch(db, number, namespaces=frozenset({"shop", "bank", "third"})).namespaces == ("bank", "shop")
+    assert batches.batches(db, namespaces=frozenset({"shop"})) == []
+    with pytest.raises(NotFound):
+        batches.batch(db, number, namespaces=frozenset({"shop"}))
+
+
+def test_a_batch_of_nothing_or_of_too_much_is_refused(db: Database) -> None:
+    for items in ([], [("00000000-0000-0000-0000-000000000000", None)] * (batches.MOST_ITEMS + 1)):
+        with pytest.raises(RequestError):
+            batches.make_batch(db, "retry", items, about="", actor="ana")
+    with pytest.raises(NotFound):
+        batches.make_batch(db, "retry", [("00000000-0000-0000-0000-000000000000", None)], about="", actor="ana")

@@ -1,0 +1,105 @@
+"""Failures by cause, and one action on many."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+
+import pytest
+from conftest import ERROR, HandEngine, Post
+from flask.testing import FlaskClient
+
+from engine import batches, failures
+from engine.db import Database
+
+GOING = threading.Event()
+
+
+@pytest.fixture
+def many_failed(launch: Callable[..., str], engine: HandEngine) -> list[str]:
+    """Three tasks whose charge failed for the same reason."""
+    made = [launch(number) for number in range(1, 4)]
+    for task_id in made:
+        engine.fail(task_id, "validate")
+    return made
+
+
+def test_failures_with_one_cause_are_one_line_with_their_number_and_lead_to_their_tasks(client: FlaskClient, db: Database, many_failed: list[str]) -> None:
+    [group] = failures.failure_groups(db)
+    page = client.get("/failures").text
+    assert page.count("row-failed") == 1
+    assert "GatewayTimeout: no answer &lt;b&gt;in&lt;/b&gt; time" in page
+    assert ERROR["message"] not in page
+
+    shown = client.get(f"/failures/{group.key}").text
+    assert "3 steps of 3 tasks" in shown
+    assert all(f"/tasks/{task_id}/steps/validate" in shown for task_id in many_failed)
+
+
+def test_a_whole_group_is_retried_after_it_was_shown_and_says_what_came_of_each(client: FlaskClient, post: Post, db: Database, engine: HandEngine, many_failed: list[str]) -> None:
+    [group] = failures.failure_groups(db)
+    address = f"/batches/new/step-retry?failure={group.key}"
+    preview = client.get(address).text
+    assert "Retry 3 steps" in preview
+
+    answer = post("/batches/new/step-retry", failure=group.key, count="3", reason="the gateway is back")
+    assert answer.status_code == 303
+    where = answer.headers["Location"]
+    assert "3 to do" in client.get(where).text
+
+    batches.run_due(db, GOING)
+    done = client.get(where).text
+    assert "3 done" in done
+    assert "the gateway is back" in done
+    assert [engine.state(task_id, "validate") for task_id in many_failed] == ["ready"] * 3
+    assert "Nothing is failed" in client.get("/failures").text
+    assert "the gateway is back" in client.get(f"/tasks/{many_failed[0]}").text
+
+
+def test_a_group_that_grew_since_it_was_shown_is_shown_again_and_nothing_is_done(client: FlaskClient, post: Post, db: Database, many_failed: list[str]) -> None:
+    [group] = failures.failure_groups(db)
+    answer = post("/batches/new/step-retry", failure=group.key, count="2")
+    assert answer.status_code == 409
+    assert "nothing was done" in answer.text
+    assert batches.batches(db) == []
+
+
+def test_what_a_filter_holds_is_acted_on_and_can_be_stopped(client: FlaskClient, post: Post, db: Database, launch: Callable[..., str]) -> None:
+    tagged = [launch(number, tags=("night",)) for number in range(1, 4)]
+    launch(9)
+    listed = client.get("/tasks?tag=night").text
+    assert "/batches/new/pause?tag=night" in listed
+    assert "/batches/new/" not in client.get("/tasks").text
+
+    where = post("/batches/new/pause", tag="night", count="3").headers["Location"]
+    assert post(f"{where}/stop").status_code == 303
+    assert "3 left as they are" in client.get(where).text
+    assert post(f"{where}/stop").status_code == 409
+
+    post("/batches/new/pause", tag="night", count="3")
+    batches.run_due(db, GOING)
+    assert sorted(str(row[0]) for row in db.rows("select task_id from tasker_task where paused")) == sorted(tagged)
+    assert "3<span" in re.sub(r"\s", "", client.get("/batches").text)
+
+
+def test_what_is_known_of_failures_is_kept_and_what_cannot_be_kept_stays_in_its_field(client: FlaskClient, post: Post, db: Database, many_failed: list[str]) -> None:
+    [group] = failures.failure_groups(db)
+    where = f"/failures/{group.key}/note"
+    wrong = post(where, owner="payments", runbook="wiki", until="soon")
+    assert wrong.status_code == 422
+    assert 'value="wiki"' not in client.get(f"/failures/{group.key}").text
+    assert 'value="payments"' in wrong.text
+    assert "must be a time" in wrong.text.lower()
+
+    assert post(where, owner="payments", note="<b>down</b>", until="2999-01-01T00:00").status_code == 303
+    page = client.get("/failures").text
+    assert "1 group acknowledged" in page
+    assert "payments: &lt;b&gt;down&lt;/b&gt;" in page
+    assert "Every failure that is left is looked after" in page
+
+
+def test_an_unknown_group_batch_or_action_is_not_found(client: FlaskClient) -> None:
+    for path in ("/failures/nothing", "/batches/12345", "/batches/new/step-retry?failure=nothing"):
+        assert client.get(path).status_code == 404, path
+    assert client.get("/batches/new/explode").status_code in (403, 404)

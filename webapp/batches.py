@@ -1,0 +1,148 @@
+"""`/batches`: one action on all that a filter, or a group of failures, holds: shown first, then done by the engines piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from flask import Blueprint, Response, request, url_for
+
+from engine import batches, failures, standing
+from engine.batches import MOST_ITEMS, BatchAction
+from engine.errors import RequestError, WrongState
+from engine.permissions import Namespaces
+from webapp.access import allowed_namespaces, note_act, require
+from webapp.database import database
+from webapp.filters import plural, sentence
+from webapp.htmx import Notice, asks_for_regions, done, given_reason, live_regions, page, regions
+from webapp.listing import matching
+from webapp.routes import rule_of
+from webapp.security import actor
+from webapp.task_filter import read_filter
+
+EXAMPLES = 20
+ITEMS_SHOWN = 100
+
+blueprint = Blueprint("batches", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """What can be done to many: what the button says, what the engine calls it, and whether it is done to the failed steps of a group."""
+
+    word: str
+    action: BatchAction
+    on_steps: bool
+    past: str
+
+
+VERBS: Mapping[str, Verb] = {
+    "retry": Verb("Retry", "retry", False, "retried"),
+    "cancellation": Verb("Cancel", "cancel", False, "cancelled"),
+    "pause": Verb("Pause", "pause", False, "paused"),
+    "resumption": Verb("Resume", "resume", False, "resumed"),
+    "step-retry": Verb("Retry", "retry", True, "retried"),
+    "step-skip": Verb("Skip", "skip", True, "skipped"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What an action would be done to: the items, how they were chosen in words, and the parameters that choose them again."""
+
+    items: list[tuple[str, str | None]]
+    about: str
+    parameters: dict[str, str]
+    back: str
+
+
+@blueprint.get("/batches")
+def index() -> Response:
+    """The newest batches; for htmx the region of their rows."""
+    found = batches.batches(database(), namespaces=allowed_namespaces("tasker.task:index"))
+    return regions(["batches/_list.html"], found=found, verbs=VERBS) if asks_for_regions() else page("batches/index.html", found=found, verbs=VERBS)
+
+
+@blueprint.get("/batches/new/<noun>")
+def new(noun: str) -> Response:
+    """What would be done to how many, before it is."""
+    return _preview(noun, 200, None)
+
+
+@blueprint.post("/batches/new/<noun>")
+def make(noun: str) -> Response:
+    """Put the batch on record, if it holds as many as were shown."""
+    chosen = _chosen(noun)
+    if request.form.get("count") != str(len(chosen.items)):
+        return _preview(noun, 409, Notice("refused", "There are more or fewer of them than were shown, and nothing was done. This is what it would be now."))
+    try:
+        made = batches.make_batch(database(), VERBS[noun].action, chosen.items, about=chosen.about, actor=actor(), reason=given_reason(), key=_key())
+    except RequestError as error:
+        return _preview(noun, 422, Notice("refused", sentence(error)))
+    note_act("done", given_reason())
+    return done("The engines are at it.", url_for("batches.show", batch_id=made))
+
+
+@blueprint.get("/batches/<int:batch_id>")
+def show(batch_id: int) -> Response:
+    """How far a batch is, and what came of its items; for htmx the region of that."""
+    return _show(batch_id)
+
+
+@blueprint.post("/batches/<int:batch_id>/stop")
+def stop(batch_id: int) -> Response:
+    """Leave undone what is not done yet."""
+    found = batches.batch(database(), batch_id, namespaces=allowed_namespaces("tasker.task:index"))
+    for namespace in found.namespaces:
+        require("tasker.task:update", namespace)
+    try:
+        batches.stop_batch(database(), batch_id, actor=actor())
+    except WrongState as error:
+        return _show(batch_id, 409, Notice("refused", sentence(error)))
+    note_act("done", given_reason())
+    return done("The rest is left as it is.", url_for("batches.show", batch_id=batch_id))
+
+
+def _show(batch_id: int, status: int = 200, notice: Notice | None = None) -> Response:
+    found = batches.batch(database(), batch_id, namespaces=allowed_namespaces("tasker.task:index"))
+    seen: dict[str, Any] = {"batch": found, "items": batches.batch_items(database(), batch_id, limit=ITEMS_SHOWN)}
+    if asks_for_regions():
+        return regions(live_regions(("batches/_state.html",), is_open=found.finished_at is None), status=status, notice=notice, **seen)
+    return page("batches/show.html", status=status, notice=notice, **seen)
+
+
+def _key() -> str | None:
+    """Of the form that was sent: sent twice, it makes one batch."""
+    given = request.form.get("key", "")
+    return f"{actor()} {given}" if given.isalnum() and len(given) <= 64 else None
+
+
+def _preview(noun: str, status: int, notice: Notice | None) -> Response:
+    chosen = _chosen(noun)
+    return page("batches/new.html", status=status, notice=notice, verb=VERBS[noun], noun=noun, chosen=chosen, examples=chosen.items[:EXAMPLES], most=MOST_ITEMS, key=uuid4().hex)
+
+
+def _chosen(noun: str) -> Chosen:
+    here = allowed_namespaces(str(rule_of("batches.make", {"noun": noun})))
+    key = request.values.get("failure", "").replace("\x00", "")
+    return _of_group(VERBS[noun], key, here) if key else _of_filter(noun, here)
+
+
+def _of_group(verb: Verb, key: str, here: Namespaces) -> Chosen:
+    group = failures.failure_group(database(), key, namespaces=here)
+    steps = failures.failed_steps(database(), key, namespaces=here)
+    # of a whole task once, however many of its steps are in the group
+    items: list[tuple[str, str | None]] = [(task, step) for task, step in steps] if verb.on_steps else [(task, None) for task in dict.fromkeys(task for task, _ in steps)]
+    about = f"{group.namespace}/{group.name} {group.step_name}: {group.signature}"
+    return Chosen(items, about, {"failure": key}, url_for("failures.show", key=key))
+
+
+def _of_filter(noun: str, here: Namespaces) -> Chosen:
+    chosen = read_filter(request.values).chosen
+    numbers = [] if VERBS[noun].on_steps else matching(chosen, MOST_ITEMS + 1, here)
+    parameters = chosen.parameters()
+    about = ", ".join(f"{name} {value}" for name, value in parameters.items()) or "all tasks"
+    items: list[tuple[str, str | None]] = [(task, None) for task in standing.task_ids(database(), numbers)]
+    return Chosen(items, f"{plural(len(items), 'task')}: {about}", parameters, url_for("tasks.index", **dict[str, Any](parameters)))

@@ -1,0 +1,87 @@
+"""`/failures`: what failed, those with one cause together, who looks after them and until when."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from flask import Blueprint, Response, request, url_for
+
+from engine import failures
+from engine.errors import Problem, RequestError
+from engine.failures import FailureGroup, FailureNote
+from webapp.access import allowed_namespaces, require
+from webapp.database import database
+from webapp.htmx import Notice, answer, asks_for_regions, page, regions
+from webapp.security import actor
+
+STEPS_SHOWN = 50
+FIELDS = ("owner", "note", "runbook", "until")
+
+blueprint = Blueprint("failures", __name__)
+
+
+@blueprint.get("/failures")
+def index() -> Response:
+    """The groups that nobody has acknowledged, and then the others; for htmx the region of both."""
+    namespace = request.args.get("namespace", "").replace("\x00", "")[:200] or None
+    found = failures.failure_groups(database(), namespace=namespace, namespaces=allowed_namespaces("tasker.step:index"))
+    seen: dict[str, Any] = {"open": [each for each in found if not each.acknowledged], "acknowledged": [each for each in found if each.acknowledged], "namespace": namespace}
+    return regions(["failures/_list.html"], **seen) if asks_for_regions() else page("failures/index.html", **seen)
+
+
+@blueprint.get("/failures/<key>")
+def show(key: str) -> Response:
+    """One group: what it is, its steps, and what can be done with all of them."""
+    return show_group(_group(key))
+
+
+@blueprint.post("/failures/<key>/note")
+def note(key: str) -> Response:
+    """Keep who looks after the group, until when, and what is known of it."""
+    group, typed = _group(key), {name: request.form.get(name, "").replace("\x00", "").strip() for name in FIELDS}
+    require("tasker.step:update", group.namespace)
+    try:
+        known = FailureNote(typed["owner"] or None, typed["note"] or None, typed["runbook"] or None, _moment(typed["until"]))
+        return answer(
+            partial(failures.keep_note, database(), group, known, actor=actor()),
+            said="What is known of these failures is kept.",
+            location=url_for("failures.show", key=group.key),
+            show=lambda status, notice: show_group(_group(key), status, notice),
+        )
+    except RequestError as error:
+        return show_group(group, 422, Notice("refused", "Nothing was kept."), typed, {each.path: each.message for each in error.problems})
+
+
+def show_group(
+    group: FailureGroup, status: int = 200, notice: Notice | None = None, typed: dict[str, str] | None = None, errors: dict[str, str] | None = None
+) -> Response:
+    """The page of a group; `typed` is what stands in the fields where that could not be kept."""
+    steps = failures.failed_steps(database(), group.key, namespaces=_here())
+    known = typed or {name: _text(getattr(group.known, name)) for name in FIELDS}
+    return page("failures/show.html", status=status, notice=notice, group=group, steps=steps[:STEPS_SHOWN], typed=known, errors=errors or {})
+
+
+def _group(key: str) -> FailureGroup:
+    return failures.failure_group(database(), key, namespaces=_here())
+
+
+def _here() -> Any:
+    return allowed_namespaces("tasker.step:index")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M}"
+    return str(value or "")
+
+
+def _moment(text: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise RequestError([Problem("until", "no_time", "must be a time such as 2026-01-31T08:30")]) from None
