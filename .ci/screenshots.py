@@ -124,7 +124,8 @@ def _pages(context: Any, address: str) -> dict[str, str]:
         "preview": f"{step}/preview/skip", "cancellation": f"{order}/preview/cancellation", "resolution": f"{step}/preview/resolution", "log": f"{step}/log",
         "workflows": "/workflows", "namespace": "/workflows/ecommerce", "workflow": "/workflows/ecommerce/process_order",
         "version": "/workflows/ecommerce/process_order/2.0.0", "launch": "/workflows/ecommerce/process_order/2.0.0/launch",
-        "difference": "/workflows/ecommerce/process_order/diff?from=1.0.0&to=2.0.0", "engines": "/engines", "schedules": "/schedules", "steps": "/steps", "patterns": "/patterns",
+        "difference": "/workflows/ecommerce/process_order/diff?from=1.0.0&to=2.0.0", "engines": "/engines", "failures": "/failures", "failure": first("/failures", "#failure-list tbody th a"), "batch": "/batches/new/retry?state=failed", "batches": "/batches",
+        "settings": "/settings", "accounts": "/settings/accounts", "audit": "/audit", "schedules": "/schedules", "steps": "/steps", "patterns": "/patterns",
     }  # fmt: skip
     page.close()
     return found
