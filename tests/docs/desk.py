@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 import types
 from collections.abc import Callable, Iterator
@@ -58,7 +59,9 @@ class Desk:
         self.names = types.ModuleType(MODULE)
         patch.setitem(sys.modules, MODULE, self.names)
         self.names.__dict__["desk"] = self
+        self._started: list[subprocess.Popen[bytes]] = []
         stack.callback(_forget_modules_of, folder)
+        stack.callback(self.end_started)
 
     # ---- blocks
 
@@ -104,6 +107,7 @@ class Desk:
     def _module(self, file: Path) -> types.ModuleType:
         """The file as the module that its place makes it; a test is nobody's to import."""
         if file.parts[0] != "tests":
+            self._patch.syspath_prepend(str(self.here))
             importlib.invalidate_caches()
             return importlib.import_module(".".join(file.with_suffix("").parts))
         spec = importlib.util.spec_from_file_location(f"page_{file.stem}", self.here / file)
@@ -147,11 +151,28 @@ class Desk:
             finally:
                 workbench.close()
 
-    def start(self, *arguments: str) -> None:
-        """A command that goes on until the page ends, such as an engine."""
-        process = subprocess.Popen([sys.executable, "-m", "engine.cli", *arguments], cwd=self.here, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self._stack.callback(process.wait, PATIENCE_SECONDS)
-        self._stack.callback(process.terminate)
+    def start_engine(self) -> None:
+        """An engine with the handlers of the folder `flows` works until the page ends."""
+        newest = "select coalesce(max(worker_id), 0) from tasker_worker"
+        before = self.rows(newest)[0][0]
+        arguments = [sys.executable, "-m", "engine.cli", "engine", "--handlers", "flows"]
+        self._started.append(subprocess.Popen(arguments, cwd=self.here, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        self.until(f"select ({newest}) > {before}", True)
+
+    def end_started(self) -> None:
+        """What was started has ended."""
+        for process in self._started:
+            process.terminate()
+        for process in self._started:
+            process.wait(PATIENCE_SECONDS)
+        self._started.clear()
+
+    def until(self, query: str, answer: Any) -> None:
+        """Returns when the page's database answers so."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (found := self.rows(query)[0][0]) != answer:
+            assert time.monotonic() < deadline, f"{query}: {found}, not {answer}"
+            time.sleep(0.05)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What the page's database answers."""

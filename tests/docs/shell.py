@@ -68,7 +68,7 @@ def _bare(words: list[str]) -> list[str]:
         del rest[0]
     if rest and rest[0] == "sudo":
         rest = [word for word in rest[1:] if not word.startswith("--")]
-    return [re.sub(r"^(\.\./)*(\S*/)?\.venv/bin/", "", rest[0]), *rest[1:]] if rest else []
+    return [re.sub(r"^\S+/bin/", "", rest[0]), *rest[1:]] if rest else []
 
 
 def told_by_click(arguments: list[str]) -> str | None:
