@@ -1,7 +1,7 @@
 """The code blocks of a page, in order, with what the comments above them say about how they are tried.
 
 `<!-- file: flows/orders.py -->` stores the block under that name first; `<!-- file: flows/orders.py from README.md -->` stores that page's block.
-`<!-- run -->` above a block for the shell runs it; `<!-- run: COMMAND -->` runs that in its place.
+`<!-- run -->` above a block for the shell runs it, with names of the page in capitals put in; `<!-- fails: TEXT -->` runs it, and it ends with status 1 and says that.
 `<!-- not run: REASON -->` leaves the block at a look at its syntax; there may be few of them.
 `<!-- python` … `-->` is code between the blocks that readers need not see: what a block takes for granted, or what must be true after it.
 """
@@ -19,12 +19,12 @@ _PIECE = re.compile(
     r"^(?P<indent>[ ]*)(?P<fence>`{3,})(?P<language>[^\n`]*)\n(?P<code>.*?)^(?P=indent)(?P=fence)[ ]*$|^<!--(?P<comment>.*?)-->[ ]*$",
     re.DOTALL | re.MULTILINE,
 )
-_WORD = re.compile(r"\s*(file|run|not run|python)\b:?[ ]*(.*)\Z", re.DOTALL)
+_WORD = re.compile(r"\s*(file|run|fails|not run|python)\b:?[ ]*(.*)\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Code of a page; `file`, `run` and `not_run` are what the comment above it says, None where it says nothing."""
+    """Code of a page; `file`, `run`, `fails` and `not_run` are what the comment above it says, None where it says nothing."""
 
     page: str
     line: int
@@ -32,6 +32,7 @@ class Block:
     code: str
     file: str | None = None
     run: str | None = None
+    fails: str | None = None
     not_run: str | None = None
     hidden: bool = False
 
@@ -50,7 +51,7 @@ def blocks(page: Path) -> list[Block]:
         line = text.count("\n", 0, piece.start()) + 1
         if piece["comment"] is None:
             code = textwrap.dedent(piece["code"])
-            found.append(Block(name, line, piece["language"].strip(), code, said.get("file"), said.get("run"), said.get("not run")))
+            found.append(Block(name, line, piece["language"].strip(), code, said.get("file"), said.get("run"), said.get("fails"), said.get("not run")))
             said = {}
             continue
         word = _WORD.match(piece["comment"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import time
 import tomllib
 import types
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,12 @@ import psycopg
 import pytest
 import yaml  # type: ignore[import-untyped,unused-ignore]
 from blocks import Block
-from shell import problems
+from shell import commands, problems
 from werkzeug.routing import MapAdapter
 
-from engine import json_text, yaml_config
+from engine import cli, json_text, yaml_config
 from engine.registry import HandlerRegistry
+from engine.scheduler import Engine
 from engine.testing import Workbench
 from engine.testing.workbench import FinishedTask
 
@@ -44,7 +46,8 @@ MODULE = "page_under_test"
 class Desk:
     """One page's desk. Hidden code of a page knows it as `desk`."""
 
-    def __init__(self, folder: Path, databases: Databases, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, databases: Databases, patch: pytest.MonkeyPatch, stack: ExitStack, *, real: bool) -> None:
+        self.real = real
         self.folder, self._databases, self._patch, self._stack = folder, databases, patch, stack
         self.here = folder
         self.url = stack.enter_context(databases.fresh(databases.template()))
@@ -59,9 +62,9 @@ class Desk:
         self.names = types.ModuleType(MODULE)
         patch.setitem(sys.modules, MODULE, self.names)
         self.names.__dict__["desk"] = self
-        self._started: list[subprocess.Popen[bytes]] = []
+        self._engine: Engine | None = None
         stack.callback(_forget_modules_of, folder)
-        stack.callback(self.end_started)
+        stack.callback(self.end_engine)
 
     # ---- blocks
 
@@ -93,8 +96,11 @@ class Desk:
     def _shell(self, block: Block) -> None:
         wrong = problems(block.code, lambda: self.addresses)
         assert not wrong, f"{block.place}: {wrong}"
-        if block.run is not None:
-            self.shell(block.run or block.code)
+        if block.run is not None or block.fails is not None:
+            code = re.sub(r"\b[A-Z]{3,}\b", lambda name: str(getattr(self.names, name[0], name[0])), block.code)
+            status, said = self.terminal(code)
+            assert status == (0 if block.fails is None else 1), said
+            assert (block.fails or "") in said
 
     def _sql(self, block: Block) -> None:
         statement = re.sub(r":'(\w+)'", lambda name: psycopg.sql.quote(getattr(self.names, name[1])), block.code)
@@ -125,15 +131,35 @@ class Desk:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
 
-    def shell(self, code: str) -> str:
-        """The lines have run, from the folder where the last ones ended; returns what they printed. Raises AssertionError when one fails."""
+    def terminal(self, code: str) -> tuple[int, str]:
+        """How the lines ended and what they said, from the folder where the last ones ended. Commands of ours that stand alone run in this process."""
+        lines = commands(code)
+        if not self.real and all(line[0] == "tasker" for line in lines) and not re.search(r"[|<>$]", code):
+            return self._in_process(lines)
         where = self.folder / "where"
         environment = {**os.environ, "HOME": str(self.folder), "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
         script = f"set -eu\n{code}\npwd > '{where}'\n"
         ended = subprocess.run(["bash", "-c", script], cwd=self.here, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
-        assert ended.returncode == 0, f"{code}\n{ended.stdout}\n{ended.stderr}"
-        self.here = Path(where.read_text().strip())
-        return ended.stdout
+        if ended.returncode == 0:
+            self.here = Path(where.read_text().strip())
+        return ended.returncode, ended.stdout + ended.stderr
+
+    def shell(self, code: str) -> None:
+        """The lines have run. Raises AssertionError when one fails."""
+        status, said = self.terminal(code)
+        assert status == 0, f"{code}\n{said}"
+
+    def _in_process(self, lines: list[list[str]]) -> tuple[int, str]:
+        said = io.StringIO()
+        for line in lines:
+            with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said), _without_modules_of(self.folder):
+                patch.setattr(HandlerRegistry, "_instance", HandlerRegistry())
+                patch.chdir(self.here)
+                with pytest.raises(SystemExit) as end:
+                    cli.main(line[1:])
+            if end.value.code:
+                return int(end.value.code), said.getvalue()
+        return 0, said.getvalue()
 
     def run(self, workflow: Any, context: dict[str, Any] | None = None, **fields: Any) -> FinishedTask:
         """A task of it has run to its end."""
@@ -152,20 +178,21 @@ class Desk:
                 workbench.close()
 
     def start_engine(self) -> None:
-        """An engine with the handlers of the folder `flows` works until the page ends."""
-        newest = "select coalesce(max(worker_id), 0) from tasker_worker"
-        before = self.rows(newest)[0][0]
-        arguments = [sys.executable, "-m", "engine.cli", "engine", "--handlers", "flows"]
-        self._started.append(subprocess.Popen(arguments, cwd=self.here, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        self.until(f"select ({newest}) > {before}", True)
+        """An engine with the handlers of the folder `flows` works until the page ends, or the next one starts."""
+        self.end_engine()
+        registry = HandlerRegistry()
+        with _without_modules_of(self.folder), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(HandlerRegistry, "_instance", registry)
+            report = registry.load([self.here / "flows"])
+            assert not report.failures, report.failures
+            self._engine = Engine(self.url, registry, runner="threads", concurrency=4, sources=("flows",))
+            self._engine.start()
 
-    def end_started(self) -> None:
-        """What was started has ended."""
-        for process in self._started:
-            process.terminate()
-        for process in self._started:
-            process.wait(PATIENCE_SECONDS)
-        self._started.clear()
+    def end_engine(self) -> None:
+        """It has done what it was doing."""
+        if self._engine is not None:
+            self._engine.drain()
+        self._engine = None
 
     def until(self, query: str, answer: Any) -> None:
         """Returns when the page's database answers so."""
@@ -217,17 +244,37 @@ class Desk:
 
 
 @contextmanager
-def desk(folder: Path, databases: Databases) -> Iterator[Desk]:
-    """A desk for one page; nothing of it is left."""
+def desk(folder: Path, databases: Databases, *, real: bool = False) -> Iterator[Desk]:
+    """A desk for one page; nothing of it is left. With `real` every line for the shell has a shell and processes of its own."""
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        yield Desk(folder, databases, patch, stack)
+        yield Desk(folder, databases, patch, stack, real=real)
 
 
-def _forget_modules_of(folder: Path) -> None:
+def _modules_of(folder: Path) -> dict[str, types.ModuleType]:
+    """Those that were loaded from the folder."""
+    found = {}
     for name, module in list(sys.modules.items()):
         places = [getattr(module, "__file__", None) or "", *map(str, getattr(module, "__path__", []))]
         if any(place.startswith(str(folder)) for place in places):
-            del sys.modules[name]
+            found[name] = module
+    return found
+
+
+def _forget_modules_of(folder: Path) -> None:
+    for name in _modules_of(folder):
+        del sys.modules[name]
+
+
+@contextmanager
+def _without_modules_of(folder: Path) -> Iterator[None]:
+    """As in a new process: what the page has loaded is not there, and what is loaded meanwhile is gone afterwards."""
+    kept = _modules_of(folder)
+    _forget_modules_of(folder)
+    try:
+        yield
+    finally:
+        _forget_modules_of(folder)
+        sys.modules.update(kept)
 
 
 def _yaml(block: Block) -> None:

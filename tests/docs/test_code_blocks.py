@@ -27,7 +27,18 @@ def named(page: Path) -> str:
 
 @pytest.mark.parametrize("document", WITH_CODE, ids=named)
 def test_the_code_of_a_page_runs_in_its_order(document: Path, tmp_path: Path, databases: Databases) -> None:
-    with desk(tmp_path, databases) as own:
+    try_out(document, tmp_path, databases)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("document", [page for page in WITH_CODE if any(block.run is not None for block in blocks(page))], ids=named)
+def test_lines_for_the_shell_run_as_processes_of_their_own(document: Path, tmp_path: Path, databases: Databases) -> None:
+    try_out(document, tmp_path, databases, real=True)
+
+
+def try_out(document: Path, folder: Path, databases: Databases, *, real: bool = False) -> None:
+    """Every block of the page, one after the other."""
+    with desk(folder, databases, real=real) as own:
         for block in blocks(document):
             try:
                 own.try_out(block)
