@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 import yaml  # type: ignore[import-untyped,unused-ignore]
-from blocks import Block
+from blocks import ROOT, Block
 from shell import commands, problems
 from werkzeug.routing import MapAdapter
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 ELSEWHERE = "https://tasker.example"
 """The address that pages write for an installation; blocks that name it get a real one, on the page's database."""
 PATIENCE_SECONDS = 60
+RENEW = bool(os.environ.get("RENEW_PICTURES"))
 MODULE = "page_under_test"
 
 
@@ -62,6 +63,7 @@ class Desk:
         self.names = types.ModuleType(MODULE)
         patch.setitem(sys.modules, MODULE, self.names)
         self.names.__dict__["desk"] = self
+        self._latest: dict[str, str] = {}
         self._engine: Engine | None = None
         stack.callback(_forget_modules_of, folder)
         stack.callback(self.end_engine)
@@ -70,6 +72,8 @@ class Desk:
 
     def try_out(self, block: Block) -> None:
         """The block has run, or was read by what reads its like; raises what is wrong with it."""
+        if not block.hidden:
+            self._latest[block.language] = block.code
         if block.file:
             self.write(block.file, block.code)
         if block.not_run is not None:
@@ -200,6 +204,20 @@ class Desk:
         while (found := self.rows(query)[0][0]) != answer:
             assert time.monotonic() < deadline, f"{query}: {found}, not {answer}"
             time.sleep(0.05)
+
+    def code(self, language: str) -> str:
+        """The latest block of that language, whatever is hidden."""
+        return self._latest[language]
+
+    def drawn(self, workflow: str, picture: str) -> None:
+        """The picture of the page is what `tasker graph` draws of the workflow."""
+        status, drawing = self.terminal(f"tasker graph {workflow} --svg")
+        place = ROOT / "docs" / picture
+        assert status == 0, drawing
+        if RENEW:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(drawing)
+        assert place.read_text() == drawing, f"{picture} is not how {workflow} looks; RENEW_PICTURES=1 make test ARGS=tests/docs draws it anew"
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What the page's database answers."""
