@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all of their own set-up: .venv beside this file, from the first Python 3.11+ found.
-.PHONY: help demo test faults faults-release bench-web screenshots lint revision lock clean
+.PHONY: help demo test faults faults-release bench-web screenshots docs lint revision lock clean
 
 help:
 	@echo "make demo      start the example workflows, engine and dashboard (Ctrl-C stops everything)"
@@ -8,6 +8,7 @@ help:
 	@echo "make faults-release   what only a release needs beside them"
 	@echo "make bench-web  how fast the pages are with a million steps and a busy engine (some minutes, 3 GB)"
 	@echo "make screenshots  take the pictures of docs/dashboard.md anew; ARGS=FOLDER takes every page in every size there"
+	@echo "make docs      build the documentation as a site into build/docs"
 	@echo "make lint      ruff, mypy --strict, import contracts"
 	@echo "make revision NAME=what_changes   freeze sql/ into a migration"
 	@echo "make lock      renew the lock files (needs uv)"
@@ -25,7 +26,7 @@ test:
 # one after the other: they judge times, and want the machine to themselves
 faults:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
-	@exec .venv/bin/python -m pytest -m nightly tests/faults tests/fuzz tests/webapp/test_odd_requests.py tests/webapp/api/test_api_contract.py -s $(ARGS)
+	@exec .venv/bin/python -m pytest -m nightly tests/faults tests/fuzz tests/docs tests/webapp/test_odd_requests.py tests/webapp/api/test_api_contract.py -s $(ARGS)
 
 faults-release:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
@@ -38,6 +39,11 @@ bench-web:
 screenshots:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
 	@.venv/bin/python .ci/screenshots.py $(ARGS)
+
+docs:
+	@sh .ci/python .ci/environment.py requirements-dev.lock
+	@.venv/bin/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo "build/docs/index.html"
 
 lint:
 	@sh .ci/python .ci/environment.py requirements-dev.lock

@@ -152,15 +152,24 @@ def _configured(path: Path, environment: str) -> Registration:
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """The folder leads sys.path, so that its modules can be imported by their plain names."""
-    entry = str(folder)
-    sys.path.insert(0, entry)
+    """The folder leads sys.path, so that its modules can be imported by their plain names; those of a package also by their full ones."""
+    entries = [str(folder), *_beside_package(folder)]
+    sys.path[:0] = entries
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        if entry in sys.path:
-            sys.path.remove(entry)
+        for entry in entries:
+            if entry in sys.path:
+                sys.path.remove(entry)
+
+
+def _beside_package(folder: Path) -> list[str]:
+    """The folder that holds the package which this folder is, or is part of; a console script does not look there by itself."""
+    top = folder
+    while (top / "__init__.py").is_file():
+        top = top.parent
+    return [str(top)] if top != folder else []
 
 
 def _modules_in(folder: Path) -> list[str]:

@@ -7,6 +7,29 @@ from pathlib import Path
 
 PROJECT_FOLDER = ".tasker"
 
+VARIABLES = {
+    "TASKER_DATABASE_URL": "the PostgreSQL to use; without it an embedded one is started",
+    "TASKER_HANDLERS": "modules, packages or folders with workflows, separated by commas",
+    "TASKER_DATA_DIR": "where the embedded database and other files lie; without it a folder `.tasker` here or above, else the user's",
+    "TASKER_SECRET_KEY": "signs the dashboard's sessions and forms; all processes of one installation need the same",
+    "TASKER_ENV": "picks the `environments` entry of YAML workflows; `development` when it is not set",
+    "TASKER_STEP_LOG": "from which level on what handlers log is kept with their attempt: `info`, another level, or `off`",
+    "TASKER_PROXY_HOPS": "how many proxies before the dashboard are believed about address, scheme and host; none without it",
+    "TASKER_ALLOWED_HOSTS": "host names beside this machine's own for which the dashboard answers, separated by commas",
+    "TASKER_OIDC_ISSUER": "the provider of OpenID Connect at which people sign in; needs the next two",
+    "TASKER_OIDC_CLIENT_ID": "what the dashboard is called there",
+    "TASKER_OIDC_CLIENT_SECRET": "its secret there",
+    "TASKER_OIDC_TITLE": "the word on the button of the sign-in page",
+    "TASKER_OIDC_ROLE": "the role of those who come from there for the first time; without it only known accounts are let in",
+    "TASKER_API_RATE": "how many requests a second a caller may send to the API for long; 0 is any number",
+    "TASKER_API_BACKLOG": "while more steps than this are ready and wait, the API takes no new tasks; 0 is never",
+    "TASKER_SERVER": "the address of a remote installation, for commands that act on one by its API",
+    "TASKER_TOKEN": "the API token for it",
+    "TASKER_POSTGRES_BIN": "the folder of the PostgreSQL programs that the embedded database runs on, instead of those that came along",
+    "TASKER_POSTGRES_AS": "how root starts the embedded database, which must not run as root: `namespace` or `account`; chosen by itself without it",
+}
+"""Every variable that this project reads, and what it means; the reference of the settings is made from it."""
+
 
 @dataclass(frozen=True, slots=True)
 class OidcSettings:

@@ -143,6 +143,13 @@ def test_what_does_not_exist_is_reported(registry: HandlerRegistry, tmp_path: Pa
     assert [type(failure.error) for failure in report.failures] == [ModuleNotFoundError, FileNotFoundError]
 
 
+def test_yaml_in_a_folder_that_is_a_package_may_name_its_modules_in_full(registry: HandlerRegistry, tmp_path: Path) -> None:
+    write(tmp_path, {"parcels/__init__.py": "", "parcels/shop_steps.py": STEPS, "parcels/order.yaml": YAML.replace("shop_steps", "parcels.shop_steps")})
+    assert registry.load([tmp_path / "parcels"], entry_points=False).failures == []
+    assert registry.load([tmp_path / "parcels" / "order.yaml"], entry_points=False).failures == []
+    assert list(registry.handlers) == ["shop/from_yaml"]
+
+
 def test_a_bad_yaml_file_is_reported_with_line_and_column(registry: HandlerRegistry, tmp_path: Path) -> None:
     write(tmp_path, {"good_flow.py": WORKFLOW.format(name="good"), "bad.yaml": "name: x\nversion: 1.0\nstep_templates: []\n"})
     report = registry.load([tmp_path], entry_points=False)
