@@ -26,6 +26,7 @@ from engine.definition import handler_path, nearest
 from engine.errors import PermanentError, Problem, RequestError, RetryableError, TaskerError
 from engine.handlers import Task
 from engine.queries import known_id
+from engine.redactions import redactions_of
 from engine.registry import HandlerRegistry
 
 log = logging.getLogger("tasker.events")
@@ -63,7 +64,7 @@ FIELDS = {
     "namespace": "the task's namespace",
     "task_name": "the name of its workflow",
     "version": "the version of its workflow",
-    "context": "the task's context",
+    "context": "the task's context, without secrets, as are result and data",
     "correlation_id": "the task's correlation id, or None",
     "step_name": "the step, or None where the event is the task's own",
     "attempt": "which attempt of the step, from 1",
@@ -163,7 +164,22 @@ def read_events(
           from tasker_read_events(%(cursor)s, %(reached)s, %(types)s::text[], %(namespace)s)
     """
     parameters = {"cursor": cursor, "reached": reached, "types": list(types) if types else None, "namespace": namespace}
-    return [dict(zip(FIELDS, row, strict=True)) for row in db.rows(query, parameters)], reached
+    return _shown(db, [dict(zip(FIELDS, row, strict=True)) for row in db.rows(query, parameters)]), reached
+
+
+def _shown(db: Database, found: list[Event]) -> list[Event]:
+    """The events without secrets."""
+    known = redactions_of(db, (_definition(event) for event in found))
+    for event in found:
+        of = known[_definition(event)]
+        shown = of.of_task(event["context"])
+        event["result"] = shown.result(event["step_name"] or "", event["result"])
+        event |= {"context": of.context(event["context"]), "error": shown.error(event["error"]), "data": shown.data(event["data"])}
+    return found
+
+
+def _definition(event: Event) -> tuple[str, str, str | None]:
+    return event["namespace"], event["task_name"], event["version"]
 
 
 class EventReader:

@@ -5,7 +5,7 @@ A group is what failed in one step of one workflow, in all its versions, with er
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, LiteralString
 
@@ -13,12 +13,14 @@ from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
 from engine.permissions import Namespaces
 from engine.queries import allowed, within
+from engine.redactions import redactions_of
 
 LOOKED_AT = 10_000
 """How many tasks with a failed step are looked at, the newest."""
 LISTED = 200
 TREND_HOURS = 24
 SAMPLES = 3
+LONGEST_WORDS = 200
 MAX_NOTE = 2_000
 MAX_OWNER = 100
 MAX_RUNBOOK = 500
@@ -38,7 +40,10 @@ class FailureNote:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Failures with one cause. `per_hour` counts those of the last day, the oldest hour first; `samples` are ids of the latest tasks."""
+    """Failures with one cause. `per_hour` counts those of the last day, the oldest hour first; `samples` are ids of the latest tasks.
+
+    `signature` is what their errors have in common; where that holds a secret of the latest task, it is that task's error, masked.
+    """
 
     key: str
     namespace: str
@@ -52,13 +57,14 @@ class FailureGroup:
     versions: tuple[str, ...]
     samples: tuple[str, ...]
     per_hour: tuple[int, ...]
+    latest: dict[str, Any]
     acknowledged: bool
     known: FailureNote
 
 
 _FAILED: LiteralString = """
     select t.task_id::text as task_id, t.task_no, d.namespace, d.name, d.version, p.name as step_name,
-           tasker_step_name(p.name, s.item_no) as place, tasker_error_signature(s.error) as signature, s.finished_at
+           tasker_step_name(p.name, s.item_no) as place, tasker_error_signature(s.error) as signature, s.error, s.finished_at
       from looked t
       join tasker_step s on s.task_no = t.task_no and s.state = 5
       join tasker_definition d on d.definition_id = s.definition_id
@@ -79,7 +85,8 @@ def failure_groups(db: Database, *, namespace: str | None = None, name: str | No
                        count(*)::int, count(distinct f.task_no)::int, min(f.finished_at), max(f.finished_at) as last_at, array_agg(distinct f.version),
                        (array_agg(f.task_id order by f.finished_at desc))[1:{SAMPLES}],
                        array_agg(extract(epoch from tasker_clock() - f.finished_at)::int / 3600)
-                         filter (where f.finished_at > tasker_clock() - interval '{TREND_HOURS} hours')
+                         filter (where f.finished_at > tasker_clock() - interval '{TREND_HOURS} hours'),
+                       (array_agg(jsonb_build_object('type', f.error -> 'type', 'message', f.error -> 'message') order by f.finished_at desc))[1]
                   from failed f group by 1, 2, 3, 4, 5) g
           left join tasker_failure_note n on n.failure = g.failure
          where %(key)s::text is null or g.failure = %(key)s
@@ -87,7 +94,7 @@ def failure_groups(db: Database, *, namespace: str | None = None, name: str | No
         """,
         {"looked": LOOKED_AT, "namespace": namespace, "name": name, "key": key, **allowed(namespaces)},
     )
-    return [_group(row) for row in found]
+    return _without_secrets(db, [_group(row) for row in found])
 
 
 def failure_group(db: Database, key: str, *, namespaces: Namespaces = None) -> FailureGroup:
@@ -137,8 +144,28 @@ def _looked(namespaces: Namespaces) -> LiteralString:
            order by t.task_no desc limit %(looked)s)"""
 
 
+def _without_secrets(db: Database, groups: list[FailureGroup]) -> list[FailureGroup]:
+    latest = db.rows(
+        """
+        select t.task_id::text, d.namespace, d.name, d.version, t.context from tasker_task t join tasker_definition d using (definition_id)
+         where t.task_id = any(%(ids)s::uuid[])
+        """,
+        {"ids": [group.samples[0] for group in groups]},
+    )
+    redactions = redactions_of(db, [(row[1], row[2], row[3]) for row in latest])
+    shown = {row[0]: redactions[row[1], row[2], row[3]].of_task(row[4]) for row in latest}
+    return [_masked(group, shown[group.samples[0]].error(group.latest)) if group.samples[0] in shown else group for group in groups]
+
+
+def _masked(group: FailureGroup, error: dict[str, Any]) -> FailureGroup:
+    if error == group.latest:
+        return group
+    words = f"{error.get('type') or 'Error'}: {error.get('message') or ''}"
+    return replace(group, signature=words.splitlines()[0][:LONGEST_WORDS])
+
+
 def _group(row: tuple[Any, ...]) -> FailureGroup:
-    *plain, versions, samples, ages, acknowledged = row[:13]
+    *plain, versions, samples, ages, latest, acknowledged = row[:14]
     per_hour = tuple(sum(age == hour for age in ages or ()) for hour in range(TREND_HOURS - 1, -1, -1))
-    given: list[Any] = [*plain, tuple(versions), tuple(samples), per_hour, acknowledged, FailureNote(*row[13:])]
+    given: list[Any] = [*plain, tuple(versions), tuple(samples), per_hour, latest, acknowledged, FailureNote(*row[14:])]
     return FailureGroup(*given)

@@ -17,6 +17,7 @@ from engine import json_text
 from engine.definition import DEFAULT_VERSION, StepTemplate, TaskDefinition, assemble, head_problems, nearest, shown
 from engine.errors import DefinitionError, NotFound, Problem
 from engine.journal import NOWHERE, Journal
+from engine.redaction import secret_texts
 from engine.registry import HandlerRegistry, Registration
 
 _Handler = TypeVar("_Handler", bound="type[TaskHandler]")
@@ -348,11 +349,15 @@ class Task:
     def version(self) -> str:
         return self._definition.version
 
+    def secrets(self) -> frozenset[str]:
+        """The engine's own: what of the context must not be told."""
+        return secret_texts(json_text.load(self._context_json), self._definition.schema)
+
 
 class Step:
     """The step itself: which attempt this is, of how many; for an item of a map step also what to work on."""
 
-    __slots__ = ("_template", "attempt", "retry_limit", "_contact", "index", "_item_json", "journal")
+    __slots__ = ("_template", "attempt", "retry_limit", "_contact", "index", "_item_json", "journal", "given")
 
     def __init__(
         self, template: StepTemplate, attempt: int, retry_limit: int, contact: Contact | None, index: int | None = None, item_json: str = "null"
@@ -366,6 +371,8 @@ class Step:
         self._item_json = item_json
         self.journal: Journal | None = None
         """The engine's own: where what it says goes, once it has said something."""
+        self.given: tuple[Task, Sequence] | None = None
+        """The engine's own: with what the handler was called."""
 
     @property
     def name(self) -> str:
@@ -400,7 +407,18 @@ class Step:
         with _OPENING:
             if self.journal is None:
                 self.journal = NOWHERE if self._contact is None else self._contact.open_journal()
+                if self.journal is not NOWHERE:
+                    self.journal.secrets = self.secrets()
             return self.journal
+
+    def secrets(self) -> frozenset[str]:
+        """The engine's own: what the handler was given that must not be told, by the marks of the schemas and the names of keys."""
+        if self.given is None:
+            return frozenset()
+        task, sequence = self.given
+        source, *path = (self._template.for_each or "").split(".")
+        of_item = secret_texts(self.item, sequence.schemas().get(source), (*path, "0")) if self.index is not None else frozenset()
+        return task.secrets() | sequence.secrets() | of_item
 
 
 ATTEMPT: ContextVar[tuple[Task, Step] | None] = ContextVar("tasker_attempt", default=None)
@@ -458,6 +476,16 @@ class Sequence:
             text = self._inputs.get(name)
             self._values[name] = json_text.load(self._fetch(name) if text is None else text)
         return self._values[name]
+
+    def secrets(self) -> frozenset[str]:
+        """The engine's own: what of the parents' results, and of those that were asked for, must not be told."""
+        values = {name: json_text.load(text) for name, text in self._inputs.items()} | (self._values or {})
+        schemas = self.schemas()
+        return frozenset().union(*(secret_texts(value, schemas.get(name)) for name, value in values.items()))
+
+    def schemas(self) -> dict[str, Any]:
+        """The engine's own: what each step says of its result."""
+        return {step.name: step.output_schema for step in self._definition.steps if step.output_schema}
 
     def _fetch(self, name: str) -> str:
         self.find_step_by_name(name)

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, SupportsFloat
 
 from engine import json_text
 from engine.masking import clean, clean_message, cut, is_secret_name
+from engine.redaction import scrubbed
 
 MAX_LINES: Final = 1_000
 MAX_BYTES: Final = 1 << 20
@@ -54,10 +55,12 @@ Said = Line | Progress
 class Journal:
     """What one attempt says. `send` takes it, from any thread: lines at once, of progress the newest, ten times a second at most."""
 
-    __slots__ = ("_bytes", "_closed", "_full", "_is_held", "_newest", "_numbers", "_send", "_sent_at")
+    __slots__ = ("_bytes", "_closed", "_full", "_is_held", "_newest", "_numbers", "_send", "_sent_at", "secrets")
 
     def __init__(self, send: Callable[[Said], None]) -> None:
         self._send = send
+        self.secrets: frozenset[str] = frozenset()
+        """What the attempt was given that must not be told, wherever it stands."""
         self._numbers = itertools.count(1)
         self._bytes = 0
         self._newest: tuple[float, float, float | None, object] | None = None
@@ -82,7 +85,7 @@ class Journal:
         if next(self._numbers) > MAX_LINES or self._bytes > MAX_BYTES:
             self._refuse()
             return
-        line = Line(time.monotonic(), number, clean_message(str(message)), written_fields(fields) if fields else None)
+        line = Line(time.monotonic(), number, self._discreet(clean_message(str(message))), self._discreet(written_fields(fields)) if fields else None)
         self._bytes += len(line.message.encode()) + len((line.fields or "").encode())
         self._send(line)
 
@@ -101,12 +104,15 @@ class Journal:
             return
         at, done, total, note = newest
         self._sent_at = time.monotonic()
-        self._send(Progress(at, done, total, None if note is None else clean_message(str(note), MAX_NOTE_BYTES)))
+        self._send(Progress(at, done, total, None if note is None else self._discreet(clean_message(str(note), MAX_NOTE_BYTES))))
 
     def close(self) -> None:
         """The attempt is over: its last progress is handed on, and nothing after that."""
         self.send_progress()
         self._closed = True
+
+    def _discreet(self, text: str) -> str:
+        return scrubbed(text, self.secrets) if self.secrets else text
 
     def _refuse(self) -> None:
         if not self._full:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from engine import json_text
 
 MAX_MESSAGE_BYTES = 8 << 10
+MASK = "***"
+"""What stands in the place of a secret."""
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROLS = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_SECRET = re.compile(r"""(?i)\b([\w-]*(?:password|passwd|secret|token|api[_-]?key)["']?\s*[=:]\s*["']?)(?:bearer\s+)?[^\s"',;&)}\]]+""")
-_SECRET_NAME = re.compile(r"(?i)(?:password|passwd|secret|token|api[_-]?key|authorization)\Z")
+_WORDS = ("password", "passwd", "secret", "token", "api[_-]?key", *(re.escape(word.strip()) for word in os.environ.get("TASKER_SECRET_NAMES", "").split(",") if word.strip()))
+"""How names of secrets end. Read once and from the surroundings, so that the processes of handlers, which inherit those, mask as the engine does."""
+_SECRET = re.compile(rf"""(?i)\b([\w-]*(?:{"|".join(_WORDS)})["']?\s*[=:]\s*["']?)(?:bearer\s+)?[^\s"',;&)}}\]]+""")
+_SECRET_NAME = re.compile(rf"(?i)(?:{'|'.join(_WORDS)}|authorization)\Z")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
 _USERINFO = re.compile(r"(://[^\s:/@]*:)[^\s/@]+@")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from engine import database_roles
 from engine.db import CALL_SECONDS, connect, is_lost, translated, unavailable
 from engine.errors import DatabaseUnavailable, NotFound
 from engine.paths import migrations_folder
@@ -56,7 +57,7 @@ def is_current(url: str) -> bool:
 
 
 def upgrade(url: str, revision: str = "head", *, lock_timeout: timedelta = timedelta(seconds=5)) -> None:
-    """Apply every revision up to `revision`, each one wholly or not at all.
+    """Apply every revision up to `revision`, each one wholly or not at all; the database's roles have their rights on what there is then.
 
     A second migrator waits for the first, up to a minute, and then finds nothing to do. Waiting longer than `lock_timeout`
     for a table in use raises `DatabaseUnavailable`, as no connection does: a migration must not queue up the application.
@@ -66,6 +67,7 @@ def upgrade(url: str, revision: str = "head", *, lock_timeout: timedelta = timed
 
     with _only_migrator(url, lock_timeout) as config:
         command.upgrade(config, revision)
+    database_roles.grant_again(url)
 
 
 def downgrade(url: str, revision: str, *, lock_timeout: timedelta = timedelta(seconds=5)) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 ACTIONS = {
-    "task": ("index", "show", "create", "update", "retry", "cancel"),
+    "task": ("index", "show", "create", "update", "retry", "cancel", "reveal"),
     "step": ("index", "show", "update", "retry", "cancel"),
     "workflow": ("index", "show", "update"),
     "schedule": ("index", "show", "create", "update", "destroy"),

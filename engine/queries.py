@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
@@ -14,6 +15,8 @@ from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
 from engine.journal import level_number
 from engine.permissions import Namespaces
+from engine.redaction import masked, shown_schema
+from engine.redactions import Redaction, TaskRedaction, redaction_of
 from engine.rows import (
     ActivityRow,
     AttemptRow,
@@ -139,6 +142,12 @@ def definition(db: Database, namespace: str, name: str, version: str | None = No
     return DefinitionRow(*(*found[0], _templates(db, found[0][0])))
 
 
+def shown_definition(db: Database, namespace: str, name: str, version: str | None = None) -> DefinitionRow:
+    """The same for pages and programs: without the values that its schema names for secret fields."""
+    found = definition(db, namespace, name, version)
+    return replace(found, schema=shown_schema(found.schema))
+
+
 def tasks(
     db: Database,
     *,
@@ -195,7 +204,7 @@ def tasks(
 
 
 def task(db: Database, task_id: str, *, items: int | None = None, item: str | None = None) -> TaskDetail:
-    """A task with all its steps and what each waits for. Raises `NotFound`, also for text that is no id.
+    """A task with all its steps and what each waits for, secrets of its context masked. Raises `NotFound`, also for text that is no id.
 
     With `items` only so many of each map step's items, failed and running ones before others, and the one named `item`.
     """
@@ -209,6 +218,7 @@ def task(db: Database, task_id: str, *, items: int | None = None, item: str | No
     steps = _steps(db, task_id, columns[-1], items=items, item=item)
     context, reason, source_system, cancel_requested_at, parent_id, parent_step, definition_id = columns[18:]
     parent = (str(parent_id) if parent_id else None, parent_step)
+    context = redaction_of(db, definition_id).context(context)
     return TaskDetail(_task_row(columns[:18]), context, reason, source_system, cancel_requested_at, definition_id, steps, *parent)
 
 
@@ -274,7 +284,7 @@ def step(db: Database, task_id: str, step_name: str) -> StepDetail:
         result=outcome.get(step_name),
         attempts=tuple(_attempts(db, row.step_id)),
         steps=detail.steps,
-        item=_item(db, row.step_id) if row.item_of else None,
+        item=redaction_of_task(db, task_id).item(step_name, _item(db, row.step_id)) if row.item_of else None,
     )
 
 
@@ -355,7 +365,33 @@ def line_counts(db: Database, task_id: str, step_name: str) -> dict[int, int]:
 
 
 def results(db: Database, task_id: str, names: list[str] | None = None) -> dict[str, Any]:
-    """Results by step name, of the steps that have one; all of them when no names are given."""
+    """Results by step name, of the steps that have one, secrets masked; all of them when no names are given."""
+    found = stored_results(db, task_id, names)
+    if not found:
+        return found
+    shown = redaction_of_task(db, task_id)
+    return {name: shown.result(name, result) for name, result in found.items()}
+
+
+def redaction_of_task(db: Database, task_id: str) -> TaskRedaction:
+    """What of a task may be shown. Raises `NotFound`."""
+    found = db.rows("select t.definition_id, t.context from tasker_task t where t.task_id = %(id)s", {"id": known_id(task_id)})
+    if not found:
+        raise NotFound(no_task(task_id))
+    return redaction_of(db, found[0][0]).of_task(found[0][1])
+
+
+def stored_context(db: Database, task_id: str) -> dict[str, Any]:
+    """The context as it is stored, secrets and all: not to be shown. Raises `NotFound`."""
+    found = db.rows("select t.context from tasker_task t where t.task_id = %(id)s", {"id": known_id(task_id)})
+    if not found:
+        raise NotFound(no_task(task_id))
+    context: dict[str, Any] = found[0][0]
+    return context
+
+
+def stored_results(db: Database, task_id: str, names: list[str] | None = None) -> dict[str, Any]:
+    """The results as they are stored, secrets and all: not to be shown."""
     found = db.rows(
         """
         select s.name, s.result from tasker_steps s
@@ -386,7 +422,14 @@ def activity(db: Database, task_id: str, *, limit: int = 200) -> list[ActivityRo
         """,
         {"id": known_id(task_id), "limit": limit},  # + 0: not by the index of all events, however few of them are this task's
     )
+    if any(row[8] and "context_before" in row[8] for row in found):
+        shown = redaction_of_task(db, task_id).of
+        found = [(*row[:8], _shown_note(row[8], shown)) for row in found]
     return [ActivityRow(*row) for row in found]
+
+
+def _shown_note(detail: dict[str, Any] | None, shown: Redaction) -> dict[str, Any] | None:
+    return detail if not detail or "context_before" not in detail else detail | {"context_before": shown.context(detail["context_before"])}
 
 
 def moves(db: Database, task_id: str) -> list[MoveRow]:
@@ -550,7 +593,7 @@ def _templates(db: Database, definition_id: int, step_no: int | None = None) -> 
 def _template_row(row: tuple[Any, ...]) -> TemplateRow:
     source = None if row[16] is None else ".".join([row[16], *row[17]])
     backoff = dict(zip(("base", "multiplier", "cap", "jitter"), row[9:13], strict=True))
-    return TemplateRow(*(*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], backoff, row[13], row[14] or {}, row[15], source))
+    return TemplateRow(*(*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], backoff, shown_schema(row[13]), masked(row[14] or {}), row[15], source))
 
 
 def _task_row(row: tuple[Any, ...]) -> TaskRow:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
@@ -16,6 +16,7 @@ from engine import json_text, queries, tasks
 from engine.db import Database
 from engine.errors import DatabaseUnavailable, KeyReused, NotFound, Problem, RequestError, TaskerError
 from engine.permissions import Namespaces
+from engine.redactions import redactions_of
 from engine.requests import TaskRequest, checked_context
 from engine.rows import ScheduledTask, ScheduleRow
 from engine.timing import POLICIES, Policy, Timing, plan
@@ -82,7 +83,7 @@ def resume_schedule(db: Database, schedule_id: int, *, actor: str, reason: str |
 
 def run_schedule(db: Database, schedule_id: int, *, actor: str, reason: str | None = None) -> str:
     """The id of a task made now, whether it is paused or not; its own times stay as they are. Raises `NotFound`, `RequestError`."""
-    schedule = schedule_row(db, schedule_id)
+    schedule = _stored(db, schedule_id)
     task_id = tasks.submit(db, _request(schedule, initiator=actor, reason=reason or f"{schedule.tag}, run by hand"))
     db.value("select tasker_note_schedule_run(%(schedule)s, %(task)s)", {"schedule": schedule_id, "task": task_id})
     return task_id
@@ -104,16 +105,25 @@ _COLUMNS: LiteralString = """
 
 
 def schedules(db: Database, *, namespace: str | None = None, namespaces: Namespaces = None) -> list[ScheduleRow]:
-    """Every schedule, or those of a namespace or of `namespaces`, by workflow; at most MAX_LISTED."""
+    """Every schedule, or those of a namespace or of `namespaces`, by workflow; at most MAX_LISTED. Secrets of their contexts are masked."""
     query: LiteralString = f"""
         select {_COLUMNS} from tasker_schedule s
          where (%(namespace)s::text is null or s.namespace = %(namespace)s) and (%(allowed)s::text[] is null or s.namespace = any(%(allowed)s))
          order by s.namespace collate "C", s.name collate "C", s.schedule_id limit %(limit)s"""
-    return [_row(found) for found in db.rows(query, {"namespace": namespace, "limit": MAX_LISTED, "allowed": None, **queries.allowed(namespaces)})]
+    return _shown(db, [_row(found) for found in db.rows(query, {"namespace": namespace, "limit": MAX_LISTED, "allowed": None, **queries.allowed(namespaces)})])
 
 
 def schedule_row(db: Database, schedule_id: int) -> ScheduleRow:
-    """One schedule. Raises `NotFound`."""
+    """One schedule, secrets of its context masked. Raises `NotFound`."""
+    return _shown(db, [_stored(db, schedule_id)])[0]
+
+
+def _shown(db: Database, rows: list[ScheduleRow]) -> list[ScheduleRow]:
+    known = redactions_of(db, ((row.namespace, row.name, row.version) for row in rows))
+    return [replace(row, context=known[row.namespace, row.name, row.version].context(row.context)) for row in rows]
+
+
+def _stored(db: Database, schedule_id: int) -> ScheduleRow:
     query: LiteralString = f"select {_COLUMNS} from tasker_schedule s where s.schedule_id = %(schedule)s"
     found = db.rows(query, {"schedule": _known(schedule_id)})
     if not found:

@@ -23,8 +23,9 @@ import referencing
 import referencing.exceptions
 import referencing.jsonschema
 
-from engine import json_text, patterns
+from engine import json_text, patterns, redaction
 from engine.errors import Problem
+from engine.masking import is_secret_name
 from engine.patterns import TooCostly
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -134,7 +135,7 @@ class ContextSchema:
                 found.extend(_problem(error, path))
                 if len(found) >= MAX_SHOWN:
                     break
-        return sorted(found[:MAX_SHOWN], key=lambda problem: problem.path)
+        return sorted(_discreet(found[:MAX_SHOWN], value, self.schema), key=lambda problem: problem.path)
 
 
 @contextmanager
@@ -188,12 +189,20 @@ def _problem(error: Any, path: str) -> Iterator[Problem]:
         yield Problem(place, str(error.validator), _message(error))
 
 
+def _discreet(found: list[Problem], value: Any, schema: dict[str, Any]) -> list[Problem]:
+    """The problems without the secrets of the value, which the library's messages quote."""
+    secrets = redaction.secret_texts(value, schema) if found else frozenset()
+    return [Problem(each.path, each.code, redaction.scrubbed(each.message, secrets)) for each in found]
+
+
 def _extras(instance: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
     known, by_pattern = schema.get("properties", {}), schema.get("patternProperties", {})
     return (name for name in instance if name not in known and not any(patterns.search(text, name) for text in by_pattern))
 
 
 def _message(error: Any) -> str:
+    if redaction.is_marked(error.schema) or any(isinstance(part, str) and is_secret_name(part) for part in error.absolute_path):
+        return f"does not fit the schema's {error.validator}; its value is secret and not shown"
     text = _cut(error.message)
     if error.validator in ("anyOf", "oneOf") and error.context:
         best = jsonschema.exceptions.best_match(error.context)

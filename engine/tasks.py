@@ -12,6 +12,7 @@ from engine import actions, json_text, queries
 from engine.db import Database
 from engine.definition import TaskDefinition
 from engine.errors import DefinitionConflict, NotFound, Problem, RequestError
+from engine.redaction import masked, shown_schema
 from engine.requests import TaskRequest, checked_context
 from engine.rows import DefinitionRow, Preview
 from engine.states import TaskState
@@ -189,7 +190,8 @@ def _explained(db: Database, definition: TaskDefinition, error: Exception) -> st
 
 def _step_differences(ours: dict[str, Any], theirs: Any) -> list[str]:
     fields = ("handler", "parents", "retryable", "retry_limit", "timeout_ms", "backoff", "output_schema", "handler_config")
-    pairs = ((name, _plain(getattr(theirs, name)), _plain(ours.get(name))) for name in fields)
+    shown = {**ours, "handler_config": masked(ours.get("handler_config")), "output_schema": shown_schema(ours.get("output_schema"))}
+    pairs = ((name, _plain(getattr(theirs, name)), _plain(shown.get(name))) for name in fields)
     return [f"steps.{theirs.name}.{name}: {there!r} -> {here!r}" for name, there, here in pairs if there != here]
 
 

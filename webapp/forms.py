@@ -22,6 +22,7 @@ from wtforms.form import BaseForm
 
 from engine import json_text, schemas
 from engine.errors import Problem
+from engine.redaction import is_marked
 from engine.requests import context_schema
 from webapp.form_parts import (
     ABSENT,
@@ -537,6 +538,8 @@ def _range(part: Number) -> tuple[int | float | None, int | float | None]:
 
 
 def _text_look(part: Text, text: str) -> dict[str, Any]:
+    if is_marked(part.schema) and "\n" not in text:
+        return {"widget": widgets.PasswordInput(hide_value=False), "render_kw": _text_attributes(part) | {"autocomplete": "off", "spellcheck": "false"}}
     if "\n" in text or len(text) > _LONG_TEXT or _is_long(part.schema):
         return {"widget": widgets.TextArea(), "render_kw": {"rows": 4}}
     widget, shows = _FORMATS.get(part.format, (widgets.TextInput, ""))

@@ -11,7 +11,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, flash, make_response, redirect, request, url_for
 from werkzeug.datastructures import MultiDict
 
-from engine import presets, queries, tasks
+from engine import presets, queries, redaction, tasks
 from engine.errors import KeyReused, NotFound, RequestError
 from engine.requests import TaskRequest
 from engine.rows import DefinitionRow, TaskRow
@@ -53,7 +53,7 @@ class Launch:
 @blueprint.get("/workflows/<namespace>/<name>/<version>/launch")
 def form(namespace: str, name: str, version: str) -> Response:
     """The form with what the query brings: `from_task=<id>` or `preset=<name>`, options and fields by their names."""
-    definition = queries.definition(database(), namespace, name, version)
+    definition = queries.shown_definition(database(), namespace, name, version)
     options = {option: request.args.get(option, "") for option in OPTIONS}
     context, notice = None, None
     try:
@@ -68,7 +68,7 @@ def form(namespace: str, name: str, version: str) -> Response:
 @blueprint.post("/workflows/<namespace>/<name>/<version>/launch")
 def launch(namespace: str, name: str, version: str) -> Response:
     """Make the task and go to its page; the form again when one of its buttons was pressed or something is wrong."""
-    definition = queries.definition(database(), namespace, name, version)
+    definition = queries.shown_definition(database(), namespace, name, version)
     sent = launch_form(definition.schema, request.form)
     wanted = request.form.get("_mode")
     if wanted and wanted != _mode():
@@ -90,7 +90,7 @@ def _kept_sheet(state: Launch) -> Launch:
 def _earlier_context(definition: DefinitionRow, options: dict[str, str]) -> dict[str, Any] | None:
     """The context of the task or preset that the query names, and the task's tags and priority where the query has none.
 
-    Raises `NotFound`.
+    Secrets are not copied: who launches with one types it again. Raises `NotFound`.
     """
     task_id, preset = request.args.get("from_task"), request.args.get("preset")
     if preset:
@@ -101,7 +101,8 @@ def _earlier_context(definition: DefinitionRow, options: dict[str, str]) -> dict
     earlier = queries.task(database(), task_id)
     options["tags"] = options["tags"] or ", ".join(earlier.task.tags)
     options["priority"] = options["priority"] or str(earlier.task.priority or "")
-    return earlier.context
+    context: dict[str, Any] = redaction.without_masks(earlier.context)
+    return context
 
 
 def _given_fields(definition: DefinitionRow, context: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -173,7 +174,7 @@ def _kept(state: Launch) -> Response:
     definition = state.definition
     require("tasker.workflow:update", definition.namespace)
     try:
-        given = state.form.context()
+        given = redaction.without_masks(redaction.masked(state.form.context(), queries.definition(database(), definition.namespace, definition.name, definition.version).schema))
         presets.keep_preset(database(), definition.namespace, definition.name, state.preset, given, actor=actor())
         _note_preset(state, "keep")
     except RequestError as error:

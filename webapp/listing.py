@@ -12,11 +12,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, Select, cast, func, literal_column, or_, select, true
+from sqlalchemy import BigInteger, ColumnElement, Select, Text, cast, func, literal_column, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from engine import standing
 from engine.permissions import Namespaces
+from engine.redaction import leads_to_secret, masked
 from engine.rows import TaskRow
 from engine.states import SATISFYING, TASK_CODES, TaskState
 from webapp.access import allowed_namespaces
@@ -183,8 +184,20 @@ def _searched_conditions(chosen: TaskFilter) -> list[ColumnElement[bool]]:
     if chosen.initiator is not None:
         conditions.append(StoredTask.initiator == chosen.initiator)
     if chosen.context is not None:
-        conditions.append(_holds(chosen.context))
+        conditions += [_holds(chosen.context), *_keeps_secrets(chosen.context)]
     return conditions
+
+
+def _keeps_secrets(wanted: ContextValue) -> list[ColumnElement[bool]]:
+    """Leaves out the versions that mark that place as secret: a search must not tell what a page would not."""
+    place = tuple(part.removesuffix("[]") for part in wanted.path)
+    marked = select(Definition.definition_id, Definition.schema).where(*_allowed(), cast(Definition.schema, Text).regexp_match("writeOnly|x-sensitive|password"))
+    secret = [number for number, schema in db.session.execute(marked) if _may_tell(place, wanted, schema)]
+    return [StoredTask.definition_id.not_in(secret)] if secret else []
+
+
+def _may_tell(place: tuple[str, ...], wanted: ContextValue, schema: Any) -> bool:
+    return leads_to_secret(place, schema) or any(masked(document, schema) != document for document in wanted.documents)
 
 
 def _state_conditions(state: str | None) -> list[ColumnElement[bool]]:

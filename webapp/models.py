@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import BigInteger, Text
+from sqlalchemy import JSON, BigInteger, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -84,6 +84,7 @@ class Definition(View):
     namespace: Mapped[str]
     name: Mapped[str]
     version: Mapped[str]
+    schema: Mapped[Any] = mapped_column(JSON)
 
 
 class Step(View):

@@ -18,6 +18,7 @@ from engine import queries, steps, tasks
 from engine.actions import EFFECTS
 from engine.errors import ChangedSince, RequestError, WrongState
 from engine.json_text import read_input
+from engine.redaction import restored
 from engine.rows import EffectRow, Preview, StepRow, TaskDetail, TaskRow
 from engine.states import FINAL_TASK
 from webapp.access import note_act
@@ -247,12 +248,14 @@ def read_result(text: str) -> Any:
     return read_input(text) if text.strip() else None
 
 
-def read_context(present: dict[str, Any]) -> dict[str, Any] | None:
-    """The context in the form when it differs from the present one. Raises `ValueError` or `RequestError`."""
-    text = request.form.get("context", "").strip()
+def read_context(task_id: str) -> dict[str, Any] | None:
+    """The context in the form when it differs from the present one; secrets that were left masked stay as they are. Raises `ValueError` or `RequestError`."""
+    present, text = queries.stored_context(database(), task_id), request.form.get("context", "").strip()
     given = read_input(text) if text else present
     if not isinstance(given, dict):
         raise ValueError("it must be a JSON object")
+    for schema in (None, *queries.redaction_of_task(database(), task_id).of.schemas):
+        given = restored(given, present, schema)
     return None if given == present else given
 
 

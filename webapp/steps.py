@@ -79,7 +79,7 @@ def downstream_retry(task_id: UUID, step_name: str) -> Response:
     """Run a step that has ended and everything below it again."""
     asked = Asked("downstream-retry", task_id, step_name)
     try:
-        command = partial(steps.retry_downstream, context=read_context(queries.task(database(), str(task_id), items=0).context))
+        command = partial(steps.retry_downstream, context=read_context(str(task_id)))
         said = f"{step_name} and everything below it run again."
         return confirm(asked, command, said, url_for("tasks.show", task_id=task_id))
     except (ValueError, RequestError) as error:

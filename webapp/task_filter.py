@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from engine.redaction import masked
 from engine.standing import STUCK
 from engine.states import TaskState
 
@@ -132,7 +133,10 @@ def _context(text: str) -> ContextValue:
     path = tuple(part.strip() for part in place.split("."))
     if not equals or not all(part.removesuffix("[]") for part in path):
         raise ValueError("It reads like customer.id=42, or lines[].sku=A1 for an entry of a list.")
-    return ContextValue(path, value.strip())
+    wanted = ContextValue(path, value.strip())
+    if any(masked(document) != document for document in wanted.documents):
+        raise ValueError("That field is secret: it cannot be searched for.")
+    return wanted
 
 
 READERS: Mapping[str, Callable[[str], Any]] = {

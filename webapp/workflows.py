@@ -71,14 +71,14 @@ def diff(namespace: str, name: str) -> Response:
     seen: dict[str, Any] = {"workflow": found, "asked": asked, "problems": problems, "records": known, "runs": standing.RECORD_RUNS}
     if problems:
         return page("workflows/diff.html", status=404, diff=None, graph=None, **seen)
-    compared = version_diff(*(queries.definition(database(), namespace, name, asked[key]) for key in ("from", "to")))
+    compared = version_diff(*(queries.shown_definition(database(), namespace, name, asked[key]) for key in ("from", "to")))
     return page("workflows/diff.html", diff=compared, graph=diff_graph(compared), **seen)
 
 
 @blueprint.get("/workflows/<namespace>/<name>/<version>")
 def version(namespace: str, name: str, version: str) -> Response:
     """One version: its graph, how it fared, the settings of its steps and the input it takes."""
-    definition = queries.definition(database(), namespace, name, version)
+    definition = queries.shown_definition(database(), namespace, name, version)
     return page(
         "workflows/version.html",
         definition=definition,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from engine import embedded, migrate
+from engine import database_roles, embedded, migrate
 from engine.cli.output import print_json, print_table
 from engine.cli.setting import json_option
 from engine.db import described
@@ -53,6 +53,27 @@ def status(as_json: bool) -> None:
         "pending": list(schema.pending) if schema else [],
     }
     print_json(facts) if as_json else print_table(("", ""), list(facts.items()))
+
+
+@db.command()
+@click.option("--engine", "engine_role", default=database_roles.DEFAULT_NAMES["engine"], show_default=True, metavar="NAME", help="The role that engines connect as.")
+@click.option("--web", "web_role", default=database_roles.DEFAULT_NAMES["web"], show_default=True, metavar="NAME", help="The role that the dashboard connects as.")
+@click.option("--print", "only_print", is_flag=True, help="Print the grants and change nothing.")
+@json_option
+def roles(engine_role: str, web_role: str, only_print: bool, as_json: bool) -> None:
+    """Make database roles for engine and dashboard that may do what each needs. Run it as the owner. Example: tasker db roles"""
+    url, names = _url(), {"engine": engine_role, "web": web_role}
+    if only_print:
+        click.echo("\n".join(database_roles.statements(url, names)))
+        return
+    made = database_roles.prepare(url, names)
+    facts = {part: {"role": name, "password": made.passwords.get(part)} for part, name in names.items()}
+    print_json(facts) if as_json else click.echo("\n".join(_told(part, name, made.passwords.get(part)) for part, name in names.items()))
+
+
+def _told(part: str, name: str, password: str | None) -> str:
+    shown = f"password {password}, shown this once" if password else "its password is as it was"
+    return f"{'`tasker engine`' if part == 'engine' else '`tasker web`'} connects as {name}; {shown}"
 
 
 @db.command()

@@ -167,11 +167,12 @@ def _error(move: ActivityRow) -> dict[str, object] | None:
 def _results(db: Database, task_id: str) -> tuple[tuple[tuple[str, Cut], ...], int]:
     found = db.rows(
         """
-        select s.name, left(pretty.text, %(cut)s), length(pretty.text), count(*) over ()
-          from tasker_steps s cross join lateral (select jsonb_pretty(s.result) as text offset 0) pretty
+        select s.name, count(*) over () from tasker_steps s
          where s.task_id = %(id)s and s.state in ('completed', 'resolved') and s.result is not null and s.result <> 'null'
          order by s.step_no limit %(limit)s
         """,
-        {"id": task_id, "cut": TEXT, "limit": RESULTS},
+        {"id": task_id, "limit": RESULTS},
     )
-    return tuple((name, Cut(text, length)) for name, text, length, _ in found), found[0][3] if found else 0
+    results = queries.results(db, task_id, [name for name, _ in found]) if found else {}
+    texts = {name: json.dumps(results[name], indent=4, ensure_ascii=False) for name, _ in found if name in results}
+    return tuple((name, Cut(text[:TEXT], len(text))) for name, text in texts.items()), found[0][1] if found else 0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FrameType, TracebackType
 from typing import Any
 
-from engine import json_text
+from engine import json_text, redaction
 from engine.binding import Binding, bindings
 from engine.definition import StepTemplate, TaskDefinition, chosen
 from engine.errors import DefinitionError, PermanentError, RetryableError
@@ -47,6 +47,7 @@ def invoke(
     `inputs` are the parents' results as JSON text by name; `lookup` fetches those of farther ancestors.
     `contact` tells the handler whether it was asked to stop, and takes what it says while it runs.
     """
+    step: Step | None = None
     try:
         binding: Binding = (definition.caches.get("bindings") or bindings(definition))[template_no]
     except DefinitionError as error:
@@ -57,9 +58,10 @@ def invoke(
         template: StepTemplate = binding.template
         task = Task(task_public_id, correlation_id, definition, context_json)
         step = Step(template, attempt, retry_limit, contact) if item is None else Step(template, attempt, retry_limit, contact, item.place, item.json)
+        step.given = task, sequence = task, Sequence(definition, template.name, inputs, lookup)
         token = ATTEMPT.set((task, step))
         try:
-            result = binding.run(task, Sequence(definition, template.name, inputs, lookup), step)
+            result = binding.run(task, sequence, step)
         finally:
             ATTEMPT.reset(token)
             journal, step.journal = step.journal, NOWHERE  # what a thread that it left behind says is no longer its own
@@ -71,9 +73,9 @@ def invoke(
             return COMPLETED, "null"
         return _accept(binding, json_text.write_result(result))
     except json_text.ResultRejected as error:
-        return FAILED, failure(error.kind, str(error))
+        return FAILED, failure(error.kind, _discreet(str(error), _secrets(step)))
     except BaseException as error:  # SystemExit too: a handler may end its step, not the engine
-        return FAILED, _explain(error, definition.steps[template_no])
+        return FAILED, _explain(error, definition.steps[template_no], _secrets(step))
 
 
 def failure(
@@ -107,16 +109,27 @@ def _accept(binding: Binding, text: str) -> tuple[int, str]:
     return FAILED, failure("output_schema", f"the result does not match the step's output_schema:\n{listed}")
 
 
-def _explain(error: BaseException, template: StepTemplate) -> str:
+def _secrets(step: Step | None) -> frozenset[str]:
+    try:
+        return frozenset() if step is None else step.secrets()
+    except Exception:  # the failure itself is to be told all the same; that its own values are unreadable is part of it
+        return frozenset()
+
+
+def _discreet(text: str, secrets: frozenset[str]) -> str:
+    return redaction.scrubbed(text, secrets)
+
+
+def _explain(error: BaseException, template: StepTemplate, secrets: frozenset[str]) -> str:
     code = error.error_code if isinstance(error, PermanentError) else None
     delay = error.delay if isinstance(error, RetryableError) else None
     return failure(
         _type_name(error),
-        _message(error),
-        code=None if code is None else clean_message(str(code))[:200],
+        _discreet(_message(error), secrets),
+        code=None if code is None else _discreet(clean_message(str(code)), secrets)[:200],
         retryable=isinstance(error, RetryableError) or (bool(template.retry_on) and isinstance(error, template.retry_on)),
         delay=delay,
-        trace=_trace(error),
+        trace=_trace(error, secrets),
     )
 
 
@@ -131,9 +144,9 @@ def _message(error: BaseException) -> str:
         return f"(no message: its str() raised {type(second).__name__})"
 
 
-def _trace(error: BaseException) -> str:
+def _trace(error: BaseException, secrets: frozenset[str]) -> str:
     try:
-        text = "\n".join(_chapters(error))
+        text = _discreet("\n".join(_chapters(error)), secrets)
     except Exception as second:
         return f"(no traceback: {type(second).__name__})"
     return cut(clean(text), MAX_TRACEBACK)

@@ -125,13 +125,13 @@ class Workbench:
 
     def task(self, task_id: str) -> FinishedTask:
         """How the task stands."""
-        found = queries.outcome(self.db, task_id)
+        found, results = queries.outcome(self.db, task_id), queries.stored_results(self.db, task_id)
         said, progress = self._lines(task_id), {step.name: _progress(step) for step in queries.task(self.db, task_id).steps}
         steps = {
-            name: FinishedStep(name, one["state"], one["attempts"], one["result"], one["error"], tuple(said.get(name, ())), progress[name])
+            name: FinishedStep(name, one["state"], one["attempts"], results.get(name), one["error"], tuple(said.get(name, ())), progress[name])
             for name, one in found["steps"].items()
         }
-        return FinishedTask(task_id, found["state"], found["context"], steps)
+        return FinishedTask(task_id, found["state"], queries.stored_context(self.db, task_id), steps)
 
     # ---- what a person would do
 

@@ -91,6 +91,14 @@ def test_failures_with_one_cause_are_one_group_over_all_versions_and_none_once_m
         failures.failure_group(db, refused.key)
 
 
+def test_a_secret_of_the_task_is_masked_in_what_a_group_is_called(db: Database, conn: psycopg.Connection[Any], failed: Callable[..., list[str]]) -> None:
+    [task_id] = failed("the gateway refused hush-4711-hush, code 12")
+    conn.execute("""update tasker_task set context = '{"password": "hush-4711-hush"}' where task_id = %s""", [task_id])
+    [group] = failures.failure_groups(db)
+    assert "hush" not in group.signature
+    assert group.signature.endswith(", code 12")
+
+
 def test_groups_of_other_namespaces_are_not_seen(db: Database, failed: Callable[..., list[str]]) -> None:
     failed("no answer")
     failed("no answer", namespace="bank")

@@ -56,7 +56,7 @@ def of_namespace(namespace: str) -> Response:
 @endpoints.may_answer(404)
 def latest(namespace: str, name: str) -> Response:
     """Show the highest version of a workflow that is no pre-release, with its steps and the schema of its context"""
-    return shapes.respond(shapes.definition(queries.definition(database(), namespace, name)))
+    return shapes.respond(shapes.definition(queries.shown_definition(database(), namespace, name)))
 
 
 @endpoints.route("/workflows/<namespace>/<name>/<version>")
@@ -64,7 +64,7 @@ def latest(namespace: str, name: str) -> Response:
 @endpoints.may_answer(404)
 def show(namespace: str, name: str, version: str) -> Response:
     """Show a version of a workflow with its steps and the schema of its context"""
-    return shapes.respond(shapes.definition(queries.definition(database(), namespace, name, version)))
+    return shapes.respond(shapes.definition(queries.shown_definition(database(), namespace, name, version)))
 
 
 def _no_namespace(name: str) -> str:

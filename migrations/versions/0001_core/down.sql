@@ -264,6 +264,8 @@ drop function if exists tasker_act;
 
 drop function if exists tasker_account_no;
 
+drop table if exists tasker_database_role;
+
 drop table if exists tasker_audit;
 drop table if exists tasker_sign_in;
 drop table if exists tasker_sign_in_link;

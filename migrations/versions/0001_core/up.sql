@@ -505,6 +505,16 @@ create index tasker_audit_actor on tasker_audit (actor, audit_no);
 create trigger tasker_audit_is_kept before update or delete on tasker_audit for each row execute function tasker_refuse_change();
 create trigger tasker_audit_is_not_emptied before truncate on tasker_audit for each statement execute function tasker_refuse_change();
 
+-- source: schema/96_database_roles.sql 36ed6fc689f2
+-- Which roles of the database server the engine and the dashboard connect as, where they have roles of their own; `tasker db roles` writes here,
+-- and every migration grants them anew what they need.
+
+create table tasker_database_role (
+  part       text primary key check (part in ('engine', 'web')),
+  role_name  text not null,
+  unique (role_name)
+);
+
 -- source: functions/tasker_account_no.sql 36433983df19
 -- tasker_account_no: the number of the account of that name, in whichever case it is written; its row is held.
 --   locks  the account     raises WF001 when there is none
