@@ -9,13 +9,13 @@ from enum import IntEnum
 
 MINUTES_KEPT = timedelta(days=2)
 HOURS_KEPT = timedelta(days=400)
-MOST_SLOTS = 100
 SLACK = timedelta(hours=1)
 """How much earlier than they are forgotten minutes and hours are not asked for any more: nothing goes while it is read."""
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 PERIODS = {"hour": HOUR, "4hours": 4 * HOUR, "day": DAY, "week": 7 * DAY, "month": 30 * DAY, "quarter": 90 * DAY}
-SLOTS = (MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 6 * HOUR, DAY, 7 * DAY, 28 * DAY, 364 * DAY)
+SLOTS = ((MINUTE, 62), (5 * MINUTE, 62), (HOUR, 100), (6 * HOUR, 62), (DAY, 100), (7 * DAY, 100), (28 * DAY, 100), (364 * DAY, 100))
+"""How long a bar of a chart may be, and how many of that length are drawn at most: of short ones fewer, as they are put together from minutes."""
 EPOCH = datetime(2001, 1, 1, tzinfo=UTC)
 
 
@@ -65,7 +65,7 @@ def between(from_at: datetime, to_at: datetime, now: datetime) -> Range:
     begin = floor(from_at, _kept(from_at, now))
     end = ceiling(min(to_at, now), _kept(to_at, now))
     end = max(end, begin + _kept(begin, now))
-    slot = next((length for length in SLOTS if (end - begin) / length <= MOST_SLOTS and length >= _kept(begin, now)), SLOTS[-1])
+    slot = next((length for length, most in SLOTS if (end - begin) / length <= most and length >= _kept(begin, now)), SLOTS[-1][0])
     coarsest = max(grain for grain, length in LENGTHS.items() if length <= slot)
     return Range(begin, end, slot, tuple(_pieces(begin, end, coarsest)))
 
