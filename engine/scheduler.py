@@ -26,6 +26,7 @@ from engine.errors import DatabaseUnavailable, TaskerError
 from engine.events import EventDelivery
 from engine.registry import HandlerRegistry
 from engine.retention import Sweep
+from engine.rollups import RollUp
 from engine.runners import Runner
 from engine.runners.processes import ProcessesRunner
 from engine.runners.threads import ThreadsRunner
@@ -45,6 +46,7 @@ SCHEDULE_SECONDS = 0.5
 EVENTS_SECONDS = 0.25
 BATCH_SECONDS = 0.5
 RETENTION_SECONDS = 10.0
+ROLLUP_SECONDS = 2.0
 LISTEN_SECONDS = 5.0
 ANEW_SECONDS = 1.0
 GRACE_SECONDS = 30.0
@@ -79,6 +81,7 @@ class Engine:
         self._events_db = Database(url, max_size=2, application_name="tasker engine events")
         self._events = EventDelivery(self._events_db, registry)
         self._sweep = Sweep(self._db)
+        self._rollup = RollUp(self._db)
         self._stop = threading.Event()
         self._outage = OutageLog(log, "the engine cannot start anew yet")
         self._scheduler = _scheduler()
@@ -175,6 +178,7 @@ class Engine:
             ("schedules", self._fire_due, SCHEDULE_SECONDS),
             ("batches", self._do_batches, BATCH_SECONDS),
             ("retention", self._drop_old, RETENTION_SECONDS),
+            ("rollup", self._roll_up, ROLLUP_SECONDS),
             *([("events", self._events.deliver_due, EVENTS_SECONDS)] if self._events.subscriptions else []),
         ]
 
@@ -221,6 +225,15 @@ class Engine:
             log.debug("retention has to wait: %s", error)
         except psycopg.Error as error:
             log.warning("retention failed and is tried again: %s", error)
+
+    def _roll_up(self) -> None:
+        try:
+            self._rollup.go_on(self._stop)
+        except DatabaseUnavailable as error:
+            log.debug("counting has to wait: %s", error)
+        except psycopg.Error as error:
+            if not is_conflict(error):
+                log.warning("counting failed and is tried again: %s", error)
 
     def _announce(self) -> None:
         """What changed since the last round is told once, by one small statement of its own: a NOTIFY in every report would queue up the commits."""
@@ -286,7 +299,7 @@ def register_definitions(db: Database, registry: HandlerRegistry) -> dict[int, T
 
 
 def _scheduler() -> BackgroundScheduler:
-    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "batches", "retention", "events")
+    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "batches", "retention", "rollup", "events")
     scheduler = BackgroundScheduler(
         executors={name: ThreadPoolExecutor(1) for name in duties},
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},

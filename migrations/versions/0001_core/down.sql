@@ -26,6 +26,10 @@ drop function if exists tasker_task_no_at;
 
 drop function if exists tasker_task_no;
 
+drop function if exists tasker_task_figures;
+
+drop function if exists tasker_task_bins;
+
 drop function if exists tasker_take_subscription;
 
 drop function if exists tasker_take_step;
@@ -46,11 +50,17 @@ drop function if exists tasker_step_name;
 
 drop function if exists tasker_step_id;
 
+drop function if exists tasker_step_figures;
+
+drop function if exists tasker_step_bins;
+
 drop function if exists tasker_state_name;
 
 drop function if exists tasker_state_code;
 
 drop function if exists tasker_stand;
+
+drop function if exists tasker_span_begin;
 
 drop function if exists tasker_skip_step;
 
@@ -67,6 +77,8 @@ drop function if exists tasker_seen;
 drop function if exists tasker_satisfy_step;
 
 drop function if exists tasker_run_batches;
+
+drop function if exists tasker_roll_up;
 
 drop function if exists tasker_revoke_token;
 
@@ -124,6 +136,8 @@ drop function if exists tasker_read_items;
 
 drop function if exists tasker_publish_event;
 
+drop function if exists tasker_prune_rollups;
+
 drop function if exists tasker_preview;
 
 drop function if exists tasker_postpone_event;
@@ -145,6 +159,8 @@ drop function if exists tasker_note_schedule_run;
 drop function if exists tasker_need_admin;
 
 drop function if exists tasker_move_exists;
+
+drop function if exists tasker_measure_moves;
 
 drop function if exists tasker_make_token;
 
@@ -228,6 +244,8 @@ drop function if exists tasker_create_account;
 
 drop function if exists tasker_count_off;
 
+drop function if exists tasker_count_moves;
+
 drop function if exists tasker_complete_few;
 
 drop function if exists tasker_complete_batch;
@@ -246,6 +264,10 @@ drop function if exists tasker_cancel_requests;
 
 drop function if exists tasker_block_descendants;
 
+drop function if exists tasker_bins;
+
+drop function if exists tasker_bin_limits;
+
 drop function if exists tasker_begin_sign_in;
 
 drop function if exists tasker_begin_session;
@@ -259,6 +281,8 @@ drop function if exists tasker_advance_schedule;
 drop function if exists tasker_add_schedule;
 
 drop function if exists tasker_clock;
+
+drop function if exists tasker_add_bins;
 
 drop function if exists tasker_act;
 
@@ -283,6 +307,11 @@ drop table if exists tasker_progress;
 drop table if exists tasker_log;
 
 drop table if exists tasker_failure_note;
+
+drop table if exists tasker_rollup_wait;
+drop table if exists tasker_rollup_place;
+drop table if exists tasker_step_rollup;
+drop table if exists tasker_task_rollup;
 
 drop table if exists tasker_batch_item;
 drop table if exists tasker_batch;
