@@ -13,7 +13,20 @@ from flask.testing import FlaskClient
 from signed_in import token_for, token_of
 from werkzeug.routing import Rule
 
-from engine import PermanentError, TaskRequest, Workflow, audit, events, presets, queries, schedules, steps, tasks
+from engine import (
+    PermanentError,
+    TaskRequest,
+    Workflow,
+    audit,
+    batches,
+    events,
+    failures,
+    presets,
+    queries,
+    schedules,
+    steps,
+    tasks,
+)
 from engine.db import Database
 from engine.errors import NotFound, RequestError
 from engine.handlers import Step, Task
@@ -104,17 +117,20 @@ def guarded(bench: Workbench, db: Database) -> FinishedTask:
     return bench.finish(done.task_id)
 
 
-def paths(app: Flask, task_id: str) -> list[str]:
+def paths(app: Flask, db: Database, task_id: str) -> list[str]:
     """Every address that can be got, for every step, and with what would bring the task's context back."""
     found: list[str] = []
+    groups = failures.failure_groups(db)
+    batch = batches.make_batch(db, "retry", [(task_id, None)], about=groups[0].signature, actor="tests")
     arguments = {
         "namespace": "vault", "name": "guarded", "version": "1.0.0", "task_id": task_id, "schedule_id": 1, "filename": "page.css", "secret": "x",
-        "session_id": 1, "token_id": "x", "role": "viewer", "method": "oidc",
+        "session_id": 1, "token_id": "x", "role": "viewer", "method": "oidc", "key": groups[0].key, "batch_id": batch,
     }  # fmt: skip
     for rule in app.url_map.iter_rules():
         if "GET" in (rule.methods or ()) and rule.endpoint not in ("static", "live.live"):
             found += _paths(app, rule, arguments)
     launch = "/workflows/vault/guarded/1.0.0/launch"
+    found += [address for group in groups for address in (f"/failures/{group.key}", f"/batches/new/step-retry?failure={group.key}")]
     return [*found, f"{launch}?from_task={task_id}", f"{launch}?from_task={task_id}&mode=json", f"{launch}?preset=kept", f"/tasks/{task_id}/report?format=markdown", "/tasks?context=plain%3Danother"]
 
 
@@ -139,7 +155,7 @@ def test_the_canary_is_in_no_answer_and_no_log(
     assert reader.post("/workflows/vault/guarded/1.0.0/launch", data=keep).status_code == 200
     assert presets.preset_context(db, "vault", "guarded", "kept") == {"cards": ["***", "***"], "nested": {}, "plain": "open to all"}
     told, statuses = [], {}
-    for path in paths(app, guarded.task_id):
+    for path in paths(app, db, guarded.task_id):
         asking = client if path.startswith("/api/") else reader
         for headers in ({}, {"HX-Request": "true"}):
             answer = asking.get(path, headers=headers)
