@@ -49,6 +49,7 @@ COMMANDS = {
     "token": ("accounts", "Make, list and revoke API tokens."),
     "retention": ("retention", "Say how long tasks are kept after their end."),
     "events": ("events", "List the events there are, or follow them."),
+    "doctor": ("doctor", "Check settings, database, engines and clocks, or with --security what keeps others out; exit 1 when something is wrong."),
     "bench": ("measure", "Measure throughput, latency and readiness against the floors of this machine."),
 }
 """Command -> its module in this package and what it does in a line. A module is imported when its command is called, as some take long."""

@@ -1,0 +1,138 @@
+"""Whether an installation works: its settings, its database, its engines and clocks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import psycopg
+
+from engine import migrate, queries, standing
+from engine.db import Database, described
+from engine.definition import nearest
+from engine.doctor.checks import Check, Surroundings, ok, problem, warning
+from engine.errors import TaskerError
+from engine.journal import LEVELS
+
+KNOWN = (
+    "TASKER_DATABASE_URL", "TASKER_HANDLERS", "TASKER_SECRET_KEY", "TASKER_DATA_DIR", "TASKER_ENV", "TASKER_STEP_LOG", "TASKER_SECRET_NAMES",
+    "TASKER_PROXY_HOPS", "TASKER_ALLOWED_HOSTS", "TASKER_API_RATE", "TASKER_API_BACKLOG", "TASKER_SERVER", "TASKER_TOKEN", "TASKER_OIDC_ISSUER",
+    "TASKER_OIDC_CLIENT_ID", "TASKER_OIDC_CLIENT_SECRET", "TASKER_OIDC_TITLE", "TASKER_OIDC_ROLE", "TASKER_POSTGRES_BIN", "TASKER_POSTGRES_AS",
+    "TASKER_EXAMPLES_URL", "TASKER_SIGN_IN_LINK", "TASKER_PARENT", "TASKER_FAULTS",
+)  # fmt: skip
+OTHERS = ("TASKER_TEST_", "TASKER_LOG", "TASKER_METRICS", "TASKER_TRACES", "TASKER_OTEL")
+"""How the names of further settings begin, which their own parts check."""
+OLDEST_SERVER = 15
+SKEW_SECONDS, WRONG_SECONDS = 2.0, 30.0
+FREE_BYTES = 512 << 20
+
+
+def health_checks(around: Surroundings) -> list[Check]:
+    """Every check; those of the database as far as it can be reached."""
+    return [*_settings(around), *_folder(around), *_database(around)]
+
+
+def _settings(around: Surroundings) -> Iterator[Check]:
+    unknown = sorted(name for name in around.environ if name.startswith("TASKER_") and name not in KNOWN and not name.startswith(OTHERS))
+    for name in unknown:
+        yield warning("settings", f"nothing here reads {name}{nearest(name, KNOWN)}", "Correct the name, or remove the variable.")
+    hops = around.environ.get("TASKER_PROXY_HOPS", "").strip()
+    if hops and str(around.settings.proxy_hops) != hops:
+        yield problem("settings", f"TASKER_PROXY_HOPS is {hops!r}, which counts as 0", "Give the number of proxies before the dashboard, 0 to 9.")
+    if around.settings.step_log not in (*LEVELS, "off"):
+        yield warning("settings", f"TASKER_STEP_LOG is {around.settings.step_log!r}, so nothing that handlers log is kept", f"Choose one of {', '.join(LEVELS)}, or off.")
+    if not unknown:
+        yield ok("settings", f"environment {around.settings.env}; handlers from {', '.join(around.settings.handlers) or 'nowhere (TASKER_HANDLERS is not set)'}")
+
+
+def _folder(around: Surroundings) -> Iterator[Check]:
+    folder = around.settings.data_dir
+    there = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    if not os.access(there, os.W_OK):
+        yield warning("data folder", f"{folder} cannot be written to", "Set TASKER_DATA_DIR to a folder of this account.")
+        return
+    usage = os.statvfs(there)
+    free = usage.f_bavail * usage.f_frsize
+    if free < FREE_BYTES:
+        yield warning("data folder", f"{folder} has {free >> 20:,} MiB left", "Make room: an embedded database stops when its disk is full.")
+    else:
+        yield ok("data folder", str(folder))
+
+
+def _database(around: Surroundings) -> Iterator[Check]:
+    if around.url is None:
+        yield problem("database", "no TASKER_DATABASE_URL is set, and the embedded database does not run", "Set it, or start the embedded one: `tasker up`, or `tasker db upgrade`.")
+        return
+    database = Database(around.url, max_size=1, application_name="tasker doctor")
+    try:
+        yield ok("database", f"{described(around.url)} answers, {_server(database)}")
+        yield from (check for look in LOOKS for check in look(database, around.url))
+    except (TaskerError, psycopg.Error) as error:
+        yield problem("database", str(error).splitlines()[0], "Is the server up, and are address, name and password in TASKER_DATABASE_URL right?")
+    finally:
+        database.close()
+
+
+def _server(database: Database) -> str:
+    return f"PostgreSQL {database.value('show server_version')}"
+
+
+def _version(database: Database, url: str) -> Iterator[Check]:
+    number = int(database.value("show server_version_num")) // 10_000
+    if number < OLDEST_SERVER:
+        yield problem("version", f"PostgreSQL {number}", f"Tasker needs PostgreSQL {OLDEST_SERVER} or newer.")
+    else:
+        yield ok("version", f"PostgreSQL {number}")
+
+
+def _schema(database: Database, url: str) -> Iterator[Check]:
+    found = migrate.status(url)
+    if found.pending:
+        yield problem("schema", f"at {found.current or 'nothing'}; {len(found.pending)} to come", "Run `tasker db upgrade`.")
+    elif found.current != found.head:
+        yield problem("schema", f"at {found.current}, which this version does not know", "The database is of a newer Tasker: upgrade this one.")
+    else:
+        yield ok("schema", f"at {found.current}, the newest")
+
+
+def _engines(database: Database, url: str) -> Iterator[Check]:
+    found = queries.engines(database)
+    alive = [each for each in found if each.alive]
+    if not alive:
+        seen = max((each.seen_at for each in found), default=None)
+        last = f"; the last was seen at {_words(seen)}" if seen else ""
+        yield warning("engines", f"none runs{last}", "Start one, or nothing is run: `tasker engine`.")
+    else:
+        yield ok("engines", f"{len(alive)} running, last heard of at {_words(max(each.seen_at for each in alive))}")
+    waiting = sum(each.ready_count for each in standing.queues(database) if not each.engine_count)
+    if alive and waiting:
+        yield warning("handlers", f"{waiting:,} ready steps for which no engine has the handler", "Give an engine their module: --handlers, or TASKER_HANDLERS.")
+
+
+def _clock(database: Database, url: str) -> Iterator[Check]:
+    before = time.time()
+    theirs: datetime = database.value("select clock_timestamp()")
+    off = theirs.timestamp() - (before + time.time()) / 2
+    said = f"the database's clock is {abs(off):.1f} s {'ahead of' if off > 0 else 'behind'} this machine's"
+    if abs(off) > WRONG_SECONDS:
+        yield problem("clock", said, "Let both follow the network's time: codes of authenticators and what logs say would be wrong.")
+    elif abs(off) > SKEW_SECONDS:
+        yield warning("clock", said, "Let both follow the network's time.")
+    else:
+        yield ok("clock", "the database's and this machine's agree")
+
+
+def _transactions(database: Database, url: str) -> Iterator[Check]:
+    found = standing.long_transaction(database)
+    if found:
+        said = f"{found.application} (process {found.pid}) has had one open for {found.open_seconds / 60:,.0f} minutes"
+        yield warning("transactions", said, f"End it, or dead rows pile up: select pg_terminate_backend({found.pid})")
+
+
+def _words(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+LOOKS: tuple[Callable[[Database, str], Iterator[Check]], ...] = (_version, _schema, _engines, _clock, _transactions)
