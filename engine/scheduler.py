@@ -19,7 +19,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from psycopg import Connection
 
-from engine import leases, schedules, tasks
+from engine import leases, log_lines, schedules, tasks
 from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, OutageLog, connect, is_conflict
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, TaskerError
@@ -131,11 +131,13 @@ class Engine:
 
     def _new_worker(self) -> Worker:
         definitions = register_definitions(self._db, self.registry)
+        name = f"{platform.node() or 'localhost'}:{os.getpid()}"
+        log_lines.name_engine(name)
         return Worker(
             self.url,
             self._new_runner(),
             definitions,
-            name=f"{platform.node() or 'localhost'}:{os.getpid()}",
+            name=name,
             runner_name=self.runner_name,
             concurrency=self.concurrency,
             lease=self.lease,

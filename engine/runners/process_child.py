@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, NoReturn
 
-from engine import logs
+from engine import log_lines, logs
 from engine.definition import TaskDefinition
 from engine.discovery import LoadReport
 from engine.errors import RetryableError, TaskerError
@@ -117,6 +117,7 @@ class Child:
     def run(self) -> None:
         """Runs calls until the engine says it was the last; ends the process when the engine is gone."""
         _prepare_for_the_worst()
+        log_lines.start_for_handlers()
         logs.start_capture()
         os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_a_fork)
         threading.Thread(target=self._listen, name="tasker-listen", daemon=True).start()

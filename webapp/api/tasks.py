@@ -28,6 +28,7 @@ from webapp.api.bodies import MAX_BATCH, BatchSchema, LogQuery, StepsQuery, Task
 from webapp.api.reading import from_root
 from webapp.database import database
 from webapp.listing import list_tasks
+from webapp.request_log import correlation_id
 from webapp.task_filter import read_filter
 
 ITEMS_SHOWN = 200
@@ -172,7 +173,7 @@ def _log(task_id: UUID, step_name: str | None, asked: dict[str, Any]) -> Respons
 
 def _wanted(given: dict[str, Any], key: str | None = None) -> TaskRequest:
     """The request in the body, with what the headers and the caller add to it. Raises `RequestError`."""
-    added = {"initiator": access.actor(), "source_system": "api", "correlation_id": request.headers.get("X-Correlation-ID")}
+    added = {"initiator": access.actor(), "source_system": "api", "correlation_id": request.headers.get("X-Correlation-ID") or correlation_id()}
     if key is not None:
         added["idempotency_key"] = key
     foreign = [Problem(name, "unknown_key", f"unknown field {name!r}") for name in NOT_FROM_OUTSIDE if name in given]
