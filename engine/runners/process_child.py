@@ -179,7 +179,7 @@ class Child:
                 flushed = clock()
 
     def _run_one(self, call: tuple[Any, ...]) -> tuple[int, str]:
-        number, key, template_no, attempt, retry_limit, task_id, context, correlation_id, inputs, _, item = call
+        number, key, template_no, attempt, retry_limit, task_id, context, correlation_id, inputs, _, item, traceparent = call
         if number in self._cancelled:
             return CANCELLED, "null"
         definition = self._find(key)
@@ -197,6 +197,7 @@ class Child:
             self._lookup,
             self._contact,
             None if item is None else Item(*item),
+            traceparent,
         )
 
     def _tidy(self) -> None:

@@ -99,6 +99,14 @@ def test_the_senders_name_for_a_request_reaches_log_answer_and_task(api: Caller,
     assert line.__dict__["bound"]["correlation_id"] == "edge-7"
 
 
+def test_a_task_belongs_to_the_trace_of_its_caller(api: Caller, order: Order, conn: psycopg.Connection[Any]) -> None:
+    span = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert codes(api.post("/tasks", order(traceparent=span))) == [("traceparent", "unknown_key")]
+    for given, kept in ((span, span), ("nonsense", None)):
+        made = api.post("/tasks", order(), traceparent=given).json
+        assert conn.execute("select traceparent from tasker_task where task_id = %s", [made["task_id"]]).fetchone() == (kept,)
+
+
 def test_a_batch_is_made_as_a_whole(api: Caller, order: Order) -> None:
     answer = api.post("/tasks/batch", {"tasks": [order(context={"order_id": n}) for n in (1, 2, 3)]})
     assert answer.status_code == 201
