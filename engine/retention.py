@@ -15,13 +15,14 @@ from typing import LiteralString
 
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
+from engine.rollups import catch_up
 from engine.rows import RetentionRow
 from engine.timing import interval_seconds
 
 SHORTEST = timedelta(minutes=1)
 LONGEST = timedelta(days=36_500)
 HOLD = timedelta(days=7)
-"""How much longer than its retention a task is kept for subscribers that have not read all its events."""
+"""How much longer than its retention a task is kept for subscribers that have not read all its events. Roll-ups count within seconds, and are waited for always."""
 STEPS_PER_BATCH = 1_000
 BATCHES_PER_ROUND = 100
 LOOKED_AT = 10_000
@@ -131,7 +132,8 @@ class Sweep:
         return dropped
 
     def finish(self) -> Dropped:
-        """Everything that may go is gone, without rests."""
+        """Everything that may go is gone, without rests; what is not counted yet in the roll-ups is counted first."""
+        catch_up(self._db)
         self.begin()
         dropped = Dropped()
         while self._places:

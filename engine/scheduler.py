@@ -29,6 +29,7 @@ from engine.events import EventDelivery
 from engine.figures import Figures
 from engine.registry import HandlerRegistry
 from engine.retention import Sweep
+from engine.rollups import RollUp
 from engine.runners import Runner
 from engine.runners.processes import ProcessesRunner
 from engine.runners.threads import ThreadsRunner
@@ -49,6 +50,7 @@ SCHEDULE_SECONDS = 0.5
 EVENTS_SECONDS = 0.25
 TRACES_SECONDS = 1.0
 RETENTION_SECONDS = 10.0
+ROLLUP_SECONDS = 2.0
 LISTEN_SECONDS = 5.0
 ANEW_SECONDS = 1.0
 GRACE_SECONDS = 30.0
@@ -87,6 +89,7 @@ class Engine:
         self._telling = threading.Lock()
         self._sweep = Sweep(self._db)
         self.figures = Figures()
+        self._rollup = RollUp(self._db)
         self._stop = threading.Event()
         self._outage = OutageLog(log, "the engine cannot start anew yet")
         self._scheduler = _scheduler()
@@ -190,6 +193,7 @@ class Engine:
             ("schedules", self._fire_due, SCHEDULE_SECONDS),
             ("retention", self._drop_old, RETENTION_SECONDS),
             *([("traces", self._tell_traces, TRACES_SECONDS)] if self._traces else []),
+            ("rollup", self._roll_up, ROLLUP_SECONDS),
             *([("events", self._events.deliver_due, EVENTS_SECONDS)] if self._events.subscriptions else []),
         ]
 
@@ -244,6 +248,15 @@ class Engine:
             log.debug("retention has to wait: %s", error)
         except psycopg.Error as error:
             log.warning("retention failed and is tried again: %s", error)
+
+    def _roll_up(self) -> None:
+        try:
+            self._rollup.go_on(self._stop)
+        except DatabaseUnavailable as error:
+            log.debug("counting has to wait: %s", error)
+        except psycopg.Error as error:
+            if not is_conflict(error):
+                log.warning("counting failed and is tried again: %s", error)
 
     def _announce(self) -> None:
         """What changed since the last round is told once, by one small statement of its own: a NOTIFY in every report would queue up the commits."""
@@ -310,7 +323,7 @@ def register_definitions(db: Database, registry: HandlerRegistry) -> dict[int, T
 
 
 def _scheduler() -> BackgroundScheduler:
-    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "retention", "events", "traces")
+    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "retention", "rollup", "events", "traces")
     scheduler = BackgroundScheduler(
         executors={name: ThreadPoolExecutor(1) for name in duties},
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},

@@ -1,6 +1,6 @@
 -- tasker_drop_tasks: a batch of a definition's tasks that are older than their namespace keeps them is gone, with everything about them.
 --   p_after, p_limit, p_hold  as tasker_old_tasks has them
---   moves  none: what has not ended, and what a subscriber has still to read, is left
+--   moves  none: what has not ended, and what a subscriber or the roll-ups have still to read, is left
 --   locks  the tasks, then those of their steps that could still move. Nobody is waited for: what another engine is dropping and what an
 --          operator is acting on is passed by, so the order of locks does not matter here
 --   A claim that names an ended step is its engine's to forget, and harms nobody until then.
@@ -37,6 +37,7 @@ begin
   delete from tasker_history h where h.task_no = any(v_task_nos);
   delete from tasker_log l where l.task_no = any(v_task_nos);
   delete from tasker_progress p where p.task_no = any(v_task_nos);
+  delete from tasker_rollup_wait w where w.task_no = any(v_task_nos);
   delete from tasker_custom_event c where c.task_no = any(v_task_nos);
   delete from tasker_undelivered u where u.event ->> 'task_id' = any(v_task_ids::text[]);
   delete from tasker_request_key k where k.task_id = any(v_task_ids);

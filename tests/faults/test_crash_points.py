@@ -33,6 +33,7 @@ from engine import (
     leases,
     presets,
     retention,
+    rollups,
     schedules,
     steps,
     tasks,
@@ -386,6 +387,27 @@ def drop_tasks(world: World) -> Point:
     return Point(in_pool(sweep), again(world, sweep), holds)
 
 
+def roll_up(world: World) -> Point:
+    """The engine that was counting is gone; the next one counts the rest, and nothing twice."""
+    world.launch()
+    world.finish()
+    rollups.roll_up(world.db)  # the first look, after which there is something to count
+
+    def holds() -> bool:
+        return rollups.catch_up(world.db) and world.count("select sum(move_count)::int from tasker_task_rollup where grain = 3 and state = 4") == 1
+
+    return Point(in_pool(rollups.roll_up), again(world, rollups.roll_up), holds)
+
+
+def prune_rollups(world: World) -> Point:
+    """What is too old goes at the next round."""
+    world.launch()
+    world.finish()
+    rollups.catch_up(world.db)
+    world.conn.execute("update tasker_task_rollup set begins_at = begins_at - interval '9 days' where grain = 0")
+    return Point(in_pool(rollups.prune), again(world, rollups.prune), lambda: world.count("select count(*) from tasker_task_rollup where grain = 0") == 0)
+
+
 def publish_event(world: World) -> Point:
     """An event that is published again is another one: at least once is what is promised."""
     task = world.launch()
@@ -657,6 +679,8 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
         setting(lambda db: retention.set_default(db, None, actor=ACTOR), lambda db: retention.default_retention(db) is None, set_retention)
     ],
     "tasker_drop_tasks": [drop_tasks],
+    "tasker_roll_up": [roll_up],
+    "tasker_prune_rollups": [prune_rollups],
     "tasker_decide_steps": [decide_steps],
     "tasker_expand_step": [expand_step],
     "tasker_publish_event": [publish_event],

@@ -20,7 +20,7 @@ from engine.definition import StepTemplate, TaskDefinition
 
 Conn = psycopg.Connection[Any]
 
-_TABLES = ("log", "progress", "history", "claim", "worker", "request_key", "delayed", "ready", "step", "task", "template", "definition", "namespace")
+_TABLES = ("task_rollup", "step_rollup", "rollup_wait", "log", "progress", "history", "claim", "worker", "request_key", "delayed", "ready", "step", "task", "template", "definition", "namespace")
 
 _numbers = itertools.count(1)
 _own_workers: "WeakKeyDictionary[Conn, int]" = WeakKeyDictionary()
@@ -218,6 +218,13 @@ def holder(conn: Conn, held: Held) -> int:
 def columns(held: Iterable[Held]) -> tuple[list[int], list[int], list[int]]:
     rows = list(held)
     return [row.task_no for row in rows], [row.step_no for row in rows], [row.attempt for row in rows]
+
+
+def roll_up(conn: Conn, *, limit: int = 10_000) -> None:
+    """Every move made so far is counted in the roll-ups."""
+    last = value(conn, "select coalesce(max(event_id), 0) from tasker_history")
+    while value(conn, "select counted_to from tasker_roll_up(%s)", limit) < last:
+        pass  # transactions of others on this server may hold it for a moment
 
 
 # ---- operators

@@ -23,6 +23,7 @@ from graphs import (
     refused,
     request,
     retry_task,
+    roll_up,
     start,
     task_of,
     task_state,
@@ -41,6 +42,12 @@ def nothing_else(conn: Conn) -> None:
 
 def keep(conn: Conn, retention: timedelta | None = 30 * DAY, namespace: str = "tests") -> None:
     conn.execute("select tasker_set_retention(%s, %s, 'ann')", [namespace, retention])
+
+
+def later(conn: Conn, **ahead: float) -> None:
+    """So much time passes, in which what has happened is counted in the roll-ups."""
+    roll_up(conn)
+    move_clock(conn, **ahead)
 
 
 def drop(conn: Conn, task: Task, *, after: int = 0, limit: int = 100) -> tuple[int | None, int, int]:
@@ -89,7 +96,7 @@ def test_what_is_older_than_it_is_kept_is_gone_whole(conn: Conn) -> None:
     conn.execute("insert into tasker_undelivered values ('shop.Monitor', 1, %s, 10, 'no', now())", [json.dumps({"task_id": keyed.id})])
     for one in (task, keyed):
         complete(conn, one, *one.names)
-    move_clock(conn, days=31)
+    later(conn, days=31)
     assert drop(conn, task) == (None, 2, 6)
     # Whatever table will ever be keyed by a task: nothing of it is left. Queues hold what has not ended.
     tables = [row[0] for row in conn.execute(
@@ -103,7 +110,7 @@ def test_what_is_older_than_it_is_kept_is_gone_whole(conn: Conn) -> None:
 def test_without_a_retention_everything_is_kept(conn: Conn) -> None:
     task = given_ended_task(conn)
     keep(conn, None)
-    move_clock(conn, days=10_000)
+    later(conn, days=10_000)
     assert drop(conn, task) == (None, 0, 0)
     assert old(conn, task) == {}
     assert exists(conn, task)
@@ -112,12 +119,12 @@ def test_without_a_retention_everything_is_kept(conn: Conn) -> None:
 def test_the_retention_counts_from_the_end_of_the_task(conn: Conn) -> None:
     task = given_task(conn, "a")
     keep(conn)
-    move_clock(conn, days=100)
+    later(conn, days=100)
     complete(conn, task, "a")
-    move_clock(conn, days=29)
+    later(conn, days=29)
     assert drop(conn, task) == (None, 0, 0)
     assert old(conn, task) == {task.no: "open"}
-    move_clock(conn, days=2)
+    later(conn, days=2)
     assert drop(conn, task) == (None, 1, 1)
 
 
@@ -127,7 +134,7 @@ def test_what_has_not_ended_is_never_dropped(conn: Conn) -> None:
     running = task_of(conn, task.definition_id, task.names)
     waiting = task_of(conn, task.definition_id, task.names, run_at=now(conn) + 1000 * DAY)
     start(conn, running, "a")
-    move_clock(conn, days=900)
+    later(conn, days=900)
     assert drop(conn, task) == (None, 0, 0)
     assert all(exists(conn, one) for one in (task, running, waiting))
 
@@ -140,7 +147,7 @@ def test_failed_and_cancelled_tasks_are_dropped_too(conn: Conn) -> None:
     cancelled = task_of(conn, failed.definition_id, failed.names)
     graphs.cancel_task(conn, cancelled)
     assert (task_state(conn, failed), task_state(conn, cancelled)) == ("failed", "cancelled")
-    move_clock(conn, days=31)
+    later(conn, days=31)
     assert drop(conn, failed) == (None, 2, 6)
 
 
@@ -148,7 +155,7 @@ def test_a_failed_task_that_was_retried_in_time_is_kept(conn: Conn) -> None:
     task = given_task(conn, "a -> b")
     keep(conn)
     fail(conn, task, "a")
-    move_clock(conn, days=31)
+    later(conn, days=31)
     retry_task(conn, task)
     assert drop(conn, task) == (None, 0, 0)
     complete(conn, task, "a", "b")
@@ -156,7 +163,7 @@ def test_a_failed_task_that_was_retried_in_time_is_kept(conn: Conn) -> None:
 
 def test_a_batch_looks_at_no_more_than_the_limit_and_says_where_to_go_on(conn: Conn) -> None:
     tasks = given_siblings(conn, 5)
-    move_clock(conn, days=31)
+    later(conn, days=31)
     assert drop(conn, tasks[0], limit=2) == (tasks[1].no, 2, 2)
     assert drop(conn, tasks[0], after=tasks[1].no, limit=2) == (tasks[3].no, 2, 2)
     assert drop(conn, tasks[0], after=tasks[3].no, limit=2) == (None, 1, 1)
@@ -167,7 +174,7 @@ def test_an_old_task_that_is_open_does_not_stand_in_the_way(conn: Conn) -> None:
     keep(conn)
     ended = task_of(conn, open_task.definition_id, open_task.names)
     complete(conn, ended, "a")
-    move_clock(conn, days=31)
+    later(conn, days=31)
     looked_to, *dropped = drop(conn, open_task, limit=1)
     assert (looked_to, dropped) == (open_task.no, [0, 0])
     assert drop(conn, open_task, after=open_task.no, limit=1) == (ended.no, 1, 1)
@@ -180,7 +187,7 @@ def test_a_task_waits_for_every_subscriber_that_has_not_read_it(conn: Conn) -> N
     task = given_ended_task(conn)
     last = 2 * value(conn, "select max(event_id) from tasker_history where task_no = %s", task.no)
     subscribe(conn, last - 1)
-    move_clock(conn, days=31)
+    later(conn, days=31)
     assert old(conn, task) == {task.no: "unread"}
     assert drop(conn, task) == (None, 0, 0)
     subscribe(conn, last)
@@ -191,16 +198,25 @@ def test_a_handlers_own_event_is_read_first_too(conn: Conn) -> None:
     task = given_ended_task(conn)
     published = value(conn, "select tasker_publish_event('order.priced', %s, null, '{}')", task.id)
     subscribe(conn, published - 1)
-    move_clock(conn, days=31)
+    later(conn, days=31)
     assert drop(conn, task) == (None, 0, 0)
 
 
 def test_a_subscriber_that_never_comes_back_holds_a_task_for_a_while_only(conn: Conn) -> None:
     task = given_ended_task(conn)
     subscribe(conn, 0)
-    move_clock(conn, days=36)
+    later(conn, days=36)
     assert drop(conn, task) == (None, 0, 0)
-    move_clock(conn, days=2)
+    later(conn, days=2)
+    assert drop(conn, task) == (None, 1, 3)
+
+
+def test_a_task_waits_until_its_moves_are_counted(conn: Conn) -> None:
+    task = given_ended_task(conn)
+    move_clock(conn, days=1000)
+    assert old(conn, task) == {task.no: "unread"}
+    assert drop(conn, task) == (None, 0, 0)
+    roll_up(conn)
     assert drop(conn, task) == (None, 1, 3)
 
 
@@ -210,9 +226,9 @@ def test_a_subscriber_that_never_comes_back_holds_a_task_for_a_while_only(conn: 
 def test_what_another_engine_is_dropping_is_passed_by(conn: Conn, connect: Callable[..., Conn]) -> None:
     # Forbids that the second engine waits for the first, or counts what the first one drops.
     tasks = given_siblings(conn, 4)
-    move_clock(conn, days=31)
+    later(conn, days=31)
     other = connect()
-    move_clock(other, days=31)
+    later(other, days=31)
     with other.transaction():
         assert drop(other, tasks[0], limit=2)[1:] == (2, 2)
         conn.execute("set lock_timeout = '2s'")
@@ -225,7 +241,7 @@ def test_a_task_that_an_operator_is_acting_on_is_passed_by(conn: Conn, connect: 
     task = given_task(conn, "a -> b")
     keep(conn)
     fail(conn, task, "a")
-    move_clock(conn, days=31)
+    later(conn, days=31)
     operator = connect()
     with operator.transaction():
         act(operator, task)
@@ -239,7 +255,7 @@ def test_an_operator_who_holds_steps_and_waits_for_the_task_is_passed_by(conn: C
     task = given_task(conn, "a -> b")
     keep(conn)
     fail(conn, task, "a")
-    move_clock(conn, days=31)
+    later(conn, days=31)
     operator = connect()
     with operator.transaction():
         operator.execute("select tasker_hold_tasks(array[%s]::bigint[])", [task.no])
@@ -266,7 +282,7 @@ def test_an_action_that_meets_a_task_being_dropped_is_refused_and_leaves_nothing
     task = given_task(conn, "a -> b")
     keep(conn)
     fail(conn, task, "a")
-    move_clock(conn, days=31)
+    later(conn, days=31)
     operator, raised = connect(), []
 
     def try_it() -> None:
@@ -319,9 +335,9 @@ def test_a_key_is_kept_as_long_as_its_task(conn: Conn) -> None:
     keyed = request(task.definition_id, idempotency_key="k", fingerprint="f")
     [(first, _)] = create(conn, keyed)
     complete(conn, Task(value(conn, "select tasker_task_no(%s)", first), first, task.definition_id, ("a",)), "a")
-    move_clock(conn, days=29)
+    later(conn, days=29)
     assert create(conn, keyed) == [(first, False)]
-    move_clock(conn, days=2)
+    later(conn, days=2)
     drop(conn, task)
     [(second, new)] = create(conn, keyed)
     assert new
@@ -360,7 +376,7 @@ def test_a_batch_reads_what_it_drops_and_not_the_tables(fresh: Conn, when: str, 
     test_plans.fill(conn, task.definition_id, 1_000)
     if when == "full":
         conn.execute("analyze")
-    move_clock(conn, days=31)
+    later(conn, days=31)
     found = test_plans.rows_read(conn, lambda: drop(conn, task, limit=20))
     assert {table: rows for table, rows in found.items() if rows > 20 * 3 * 10} == {}
     assert exists(conn, recent)

@@ -50,6 +50,8 @@ drop function if exists tasker_state_code;
 
 drop function if exists tasker_stand;
 
+drop function if exists tasker_span_begin;
+
 drop function if exists tasker_skip_step;
 
 drop function if exists tasker_set_second_factor;
@@ -63,6 +65,8 @@ drop function if exists tasker_set_default_retention;
 drop function if exists tasker_seen;
 
 drop function if exists tasker_satisfy_step;
+
+drop function if exists tasker_roll_up;
 
 drop function if exists tasker_revoke_token;
 
@@ -122,6 +126,8 @@ drop function if exists tasker_read_endings;
 
 drop function if exists tasker_publish_event;
 
+drop function if exists tasker_prune_rollups;
+
 drop function if exists tasker_preview;
 
 drop function if exists tasker_postpone_event;
@@ -143,6 +149,8 @@ drop function if exists tasker_note_schedule_run;
 drop function if exists tasker_need_admin;
 
 drop function if exists tasker_move_exists;
+
+drop function if exists tasker_measure_moves;
 
 drop function if exists tasker_make_token;
 
@@ -218,6 +226,8 @@ drop function if exists tasker_create_account;
 
 drop function if exists tasker_count_off;
 
+drop function if exists tasker_count_moves;
+
 drop function if exists tasker_complete_few;
 
 drop function if exists tasker_complete_batch;
@@ -236,6 +246,10 @@ drop function if exists tasker_cancel_requests;
 
 drop function if exists tasker_block_descendants;
 
+drop function if exists tasker_bins;
+
+drop function if exists tasker_bin_limits;
+
 drop function if exists tasker_begin_sign_in;
 
 drop function if exists tasker_begin_session;
@@ -249,6 +263,8 @@ drop function if exists tasker_advance_schedule;
 drop function if exists tasker_add_schedule;
 
 drop function if exists tasker_clock;
+
+drop function if exists tasker_add_bins;
 
 drop function if exists tasker_act;
 
@@ -269,6 +285,11 @@ drop type if exists tasker_standing;
 
 drop table if exists tasker_progress;
 drop table if exists tasker_log;
+
+drop table if exists tasker_rollup_wait;
+drop table if exists tasker_rollup_place;
+drop table if exists tasker_step_rollup;
+drop table if exists tasker_task_rollup;
 
 drop table if exists tasker_preset;
 

@@ -309,6 +309,61 @@ create table tasker_preset (
   primary key (namespace, name, preset)
 );
 
+-- source: schema/85_rollups.sql 05588360063b
+-- What analytics and metrics stand on: moves of the history, counted by span of time. tasker_roll_up fills it, off the fast path, each move exactly once.
+--   grain  0 minute  kept for two days     1 hour  kept for 400 days     2 day, from midnight UTC     3 ever, begins_at is -infinity
+--   state  what the task or step moved into, with the numbers of 10_states; 2: an engine began, 3: a retry was set
+--   bins   how many took how long: bins[n] those of at least the limit n - 1 and less than the limit n of tasker_bin_limits, without zeros at the end
+-- What took so long: into 2, the wait in the queue; into 3 to 6 from running, the attempt; of a task, its run since its first step.
+
+create table tasker_task_rollup (
+  definition_id  int not null,
+  grain          smallint not null check (grain between 0 and 3),
+  state          smallint not null check (state in (2, 4, 5, 6, 8)),
+  begins_at      timestamptz not null,
+  move_count     bigint not null,           -- never goes down
+  undone_count   bigint not null,           -- of the moves of this span, how many were led out of the state again since
+  timed_count    bigint not null,           -- of which it is known how long it took
+  took           interval not null,         -- those together
+  longest        interval not null,
+  bins           bigint[] not null,
+  primary key (definition_id, grain, state, begins_at)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+
+create table tasker_step_rollup (
+  definition_id  int not null,
+  grain          smallint not null check (grain between 0 and 3),
+  state          smallint not null check (state between 2 and 8),
+  step_no        int not null check (step_no >= -1),   -- of the template, which items share; -1: all steps of the definition together
+  begins_at      timestamptz not null,
+  move_count     bigint not null,
+  undone_count   bigint not null,
+  timed_count    bigint not null,
+  took           interval not null,
+  longest        interval not null,
+  timeout_count  bigint not null,           -- of attempts that failed: for want of time
+  crash_count    bigint not null,           -- of attempts that failed: their engine or its process died
+  bins           bigint[] not null,
+  primary key (definition_id, grain, state, step_no, begins_at)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+
+-- how far the history is counted; the one row is made at the first look, and held by who counts
+create table tasker_rollup_place (
+  only_row    boolean primary key default true check (only_row),
+  counted_to  bigint not null default 0,    -- every move up to this number is counted
+  known_to    bigint not null default 0,    -- the newest number at the last look: to be counted when every transaction below known_xid has ended
+  known_xid   bigint not null default 0
+);
+
+-- what a move has led a step to, as long as only that tells since when it waits
+create table tasker_rollup_wait (
+  task_no   bigint not null,
+  step_no   int not null,
+  state     smallint not null check (state in (0, 1, 3)),   -- 1: into the queue; 3: into its back-off; 0, a map step: to wait for its items, which wait for an engine since then
+  since     timestamptz not null,           -- of a retry, when it is due
+  primary key (task_no, step_no)
+);
+
 -- source: schema/90_journal.sql 2eafa147d736
 -- What attempts say while they run: lines of log, kept as long as their task, and how far the newest attempt of a step is.
 
@@ -527,6 +582,16 @@ begin
 end
 $$;
 
+-- source: functions/tasker_add_bins.sql bc2363bc5d71
+-- tasker_add_bins: the counts of both, bin by bin.
+create or replace function tasker_add_bins (p_bins bigint[], p_others bigint[])
+  returns bigint[]
+  language sql immutable parallel safe
+as $$
+  select coalesce(array_agg(coalesce(b.count, 0) + coalesce(b.other, 0) order by b.number), '{}')
+    from unnest(p_bins, p_others) with ordinality as b (count, other, number)
+$$;
+
 -- source: functions/tasker_clock.sql 7e4fb1b06a3e
 -- tasker_clock: the one clock of the product. Tests move it for a session: set tasker.clock_offset = '1 hour'.
 --   returns the time now, even inside a long transaction
@@ -671,6 +736,36 @@ begin
   insert into tasker_sign_in (name, address, at, outcome) values (p_name, p_address, tasker_clock(), 'failed') returning sign_in_no into v_sign_in_no;
   return v_sign_in_no;
 end
+$$;
+
+-- source: functions/tasker_bin_limits.sql 05fbb433ba15
+-- tasker_bin_limits: the limits between the bins of durations, in seconds: ten to a decade, from 1 ms to 11.6 days.
+--   So a figure taken from the bins is never further from the true one than 26 %. Round ones, so that limits of half a second, a second or a minute are near.
+create or replace function tasker_bin_limits ()
+  returns float8[]
+  language sql immutable parallel safe
+as $$
+  select array[0.001, 0.00125, 0.0016, 0.002, 0.0025, 0.00315, 0.004, 0.005, 0.0063, 0.008,
+               0.01, 0.0125, 0.016, 0.02, 0.025, 0.0315, 0.04, 0.05, 0.063, 0.08,
+               0.1, 0.125, 0.16, 0.2, 0.25, 0.315, 0.4, 0.5, 0.63, 0.8,
+               1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3, 8,
+               10, 12.5, 16, 20, 25, 31.5, 40, 50, 63, 80,
+               100, 125, 160, 200, 250, 315, 400, 500, 630, 800,
+               1000, 1250, 1600, 2000, 2500, 3150, 4000, 5000, 6300, 8000,
+               10000, 12500, 16000, 20000, 25000, 31500, 40000, 50000, 63000, 80000,
+               100000, 125000, 160000, 200000, 250000, 315000, 400000, 500000, 630000, 800000,
+               1000000]::float8[]
+$$;
+
+-- source: functions/tasker_bins.sql a74e4e46be06
+-- tasker_bins: counts by the number of their bin, as the array that roll-ups keep; no number may come twice.
+create or replace function tasker_bins (p_numbers int[], p_counts bigint[])
+  returns bigint[]
+  language sql immutable parallel safe
+as $$
+  select coalesce(array_agg(coalesce(c.count, 0) order by n.number), '{}')
+    from generate_series(1, (select max(m.number) from unnest(p_numbers) as m (number))) as n (number)
+    left join unnest(p_numbers, p_counts) as c (number, count) using (number)
 $$;
 
 -- source: functions/tasker_block_descendants.sql f4c7968a22d8
@@ -1178,6 +1273,75 @@ begin
 end
 $$;
 
+-- source: functions/tasker_count_moves.sql 0dfe8f1e51e2
+-- tasker_count_moves: the moves above p_after up to p_until are added to the roll-ups, in every grain, and what they led steps to is noted.
+--   For tasker_roll_up alone, which holds the place.     locks  rows of the roll-ups, which nobody else writes but tasker_prune_rollups
+create or replace function tasker_count_moves (p_after bigint, p_until bigint)
+  returns void
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: these few moves are a small part of the tables
+as $$
+begin
+  with bin as (
+    -- of each minute first: few rows are left for the other grains
+    select m.definition_id, m.step_no, m.state, tasker_span_begin(0, m.at) as minute, width_bucket(extract(epoch from m.took)::float8, tasker_bin_limits()) + 1 as number,
+           count(*) filter (where not m.undone) as move_count, count(*) filter (where m.undone) as undone_count, count(m.took) as timed_count,
+           coalesce(sum(m.took), '0') as took, coalesce(max(m.took), '0') as longest,
+           count(*) filter (where m.timed_out) as timeout_count, count(*) filter (where m.crashed) as crash_count
+      from tasker_measure_moves(p_after, p_until) m
+     group by 1, 2, 3, 4, 5
+  ),
+  graded as (
+    select b.definition_id, whose.step_no, b.state, grain.no as grain, tasker_span_begin(grain.no, b.minute) as begins_at, b.number,
+           sum(b.move_count)::bigint as move_count, sum(b.undone_count)::bigint as undone_count, sum(b.timed_count)::bigint as timed_count, sum(b.took) as took,
+           max(b.longest) as longest, sum(b.timeout_count)::bigint as timeout_count, sum(b.crash_count)::bigint as crash_count
+      from bin b
+     cross join generate_series(0, 3) as grain (no)
+     cross join lateral unnest(case when b.step_no is null then array[null::int] else array[b.step_no, -1] end) as whose (step_no)
+     group by 1, 2, 3, 4, 5, 6
+  ),
+  span as materialized (
+    select g.definition_id, g.step_no, g.state, g.grain::smallint as grain, g.begins_at, sum(g.move_count)::bigint as move_count,
+           sum(g.undone_count)::bigint as undone_count, sum(g.timed_count)::bigint as timed_count, sum(g.took) as took, max(g.longest) as longest,
+           sum(g.timeout_count)::bigint as timeout_count, sum(g.crash_count)::bigint as crash_count,
+           tasker_bins(array_agg(g.number) filter (where g.number is not null), array_agg(g.timed_count) filter (where g.number is not null)) as bins
+      from graded g
+     group by 1, 2, 3, 4, 5
+  ),
+  tasks as (
+    insert into tasker_task_rollup as r (definition_id, grain, state, begins_at, move_count, undone_count, timed_count, took, longest, bins)
+    select s.definition_id, s.grain, s.state, s.begins_at, s.move_count, s.undone_count, s.timed_count, s.took, s.longest, s.bins
+      from span s where s.step_no is null
+    on conflict (definition_id, grain, state, begins_at) do update
+      set move_count = r.move_count + excluded.move_count, undone_count = r.undone_count + excluded.undone_count, timed_count = r.timed_count + excluded.timed_count,
+          took = r.took + excluded.took, longest = greatest(r.longest, excluded.longest), bins = tasker_add_bins(r.bins, excluded.bins)
+  )
+  insert into tasker_step_rollup as r
+    (definition_id, grain, state, step_no, begins_at, move_count, undone_count, timed_count, took, longest, timeout_count, crash_count, bins)
+  select s.definition_id, s.grain, s.state, s.step_no, s.begins_at, s.move_count, s.undone_count, s.timed_count, s.took, s.longest, s.timeout_count, s.crash_count, s.bins
+    from span s where s.step_no is not null
+  on conflict (definition_id, grain, state, step_no, begins_at) do update
+    set move_count = r.move_count + excluded.move_count, undone_count = r.undone_count + excluded.undone_count, timed_count = r.timed_count + excluded.timed_count,
+        took = r.took + excluded.took, longest = greatest(r.longest, excluded.longest), timeout_count = r.timeout_count + excluded.timeout_count,
+        crash_count = r.crash_count + excluded.crash_count, bins = tasker_add_bins(r.bins, excluded.bins);
+
+  with last as materialized (
+    select distinct on (h.task_no, h.step_no) h.task_no, h.step_no, h.from_state, h.to_state, coalesce((h.detail ->> 'run_at')::timestamptz, h.at) as since
+      from tasker_history h
+     where h.event_id > p_after and h.event_id <= p_until and h.step_no is not null and h.from_state is distinct from h.to_state
+     order by h.task_no, h.step_no, h.event_id desc
+  ),
+  noted as (
+    insert into tasker_rollup_wait as w (task_no, step_no, state, since)
+    select l.task_no, l.step_no, l.to_state, l.since from last l
+     where l.to_state in (1, 3) or l.to_state = 0 and l.from_state = 2
+    on conflict (task_no, step_no) do update set state = excluded.state, since = excluded.since
+  )
+  delete from tasker_rollup_wait w using last l
+   where w.task_no = l.task_no and w.step_no = l.step_no and not (l.to_state in (1, 3) or l.to_state = 0 and l.from_state = 2);
+end
+$$;
+
 -- source: functions/tasker_count_off.sql 312626aab2f2
 -- tasker_count_off: takes ended steps off their tasks' count, and settles a task whose last counted step has ended.
 --   p_task_nos  one entry per counted step that ended (a task may stand there several times)
@@ -1443,10 +1607,10 @@ begin
 end
 $$;
 
--- source: functions/tasker_drop_tasks.sql b1a4de9a75b1
+-- source: functions/tasker_drop_tasks.sql 0d9d912472bd
 -- tasker_drop_tasks: a batch of a definition's tasks that are older than their namespace keeps them is gone, with everything about them.
 --   p_after, p_limit, p_hold  as tasker_old_tasks has them
---   moves  none: what has not ended, and what a subscriber has still to read, is left
+--   moves  none: what has not ended, and what a subscriber or the roll-ups have still to read, is left
 --   locks  the tasks, then those of their steps that could still move. Nobody is waited for: what another engine is dropping and what an
 --          operator is acting on is passed by, so the order of locks does not matter here
 --   A claim that names an ended step is its engine's to forget, and harms nobody until then.
@@ -1483,6 +1647,7 @@ begin
   delete from tasker_history h where h.task_no = any(v_task_nos);
   delete from tasker_log l where l.task_no = any(v_task_nos);
   delete from tasker_progress p where p.task_no = any(v_task_nos);
+  delete from tasker_rollup_wait w where w.task_no = any(v_task_nos);
   delete from tasker_custom_event c where c.task_no = any(v_task_nos);
   delete from tasker_undelivered u where u.event ->> 'task_id' = any(v_task_ids::text[]);
   delete from tasker_request_key k where k.task_id = any(v_task_ids);
@@ -2279,6 +2444,105 @@ begin
 end
 $$;
 
+-- source: functions/tasker_measure_moves.sql fa51a12c601d
+-- tasker_measure_moves: what the moves of the history above p_after up to p_until say to the roll-ups, with how long the state before had lasted.
+--   returns step_no      the template's; null: the task itself
+--           state, at    what it moved into and when. With undone: when it had moved into a state that one of these moves led it out of
+--           took         the wait for an engine (state 2), the attempt (3 to 6, when it ran before), the task since its first step; null: not known
+--   A step waits since the move that led it into the queue. Where no move tells: since its last parent ended, its map step made it, its task was made or due.
+--   A map step that starts again because its items are done, and items that a retry lays aside, move nothing.
+-- Each look-up is a lateral one by key: a plan that joins would depend on what was analysed, and when.
+create or replace function tasker_measure_moves (p_after bigint, p_until bigint)
+  returns table (definition_id int, step_no int, state smallint, at timestamptz, took interval, undone boolean, timed_out boolean, crashed boolean)
+  language plpgsql stable
+  set enable_seqscan = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with moved as materialized (
+    select h.event_id, h.task_no, h.step_no, h.at, h.from_state, h.to_state, h.attempt, h.detail, lag(h.from_state) over own as prior_from,
+           lag(h.to_state) over own as prior_state, lag(coalesce((h.detail ->> 'run_at')::timestamptz, h.at)) over own as prior_at
+      from tasker_history h
+     where h.event_id > p_after and h.event_id <= p_until and h.from_state is distinct from h.to_state
+    window own as (partition by h.task_no, h.step_no order by h.event_id)
+  ),
+  task as materialized (
+    select m.event_id, m.task_no, m.at, m.from_state, m.to_state, t.definition_id,
+           case when m.to_state = 2 then greatest(t.created_at, t.run_at) else t.started_at end as since
+      from moved m
+     cross join lateral (select k.definition_id, k.created_at, k.run_at, k.started_at from tasker_task k where k.task_no = m.task_no offset 0) t
+     where m.step_no is null
+  ),
+  step as materialized (
+    select m.*, s.definition_id, coalesce(s.map_no, m.step_no) as template_no, s.map_no, s.attempts = m.attempt and s.started_at <= m.at as is_last, s.started_at,
+           coalesce(m.prior_state, noted.state) as led_to, coalesce(m.prior_at, noted.since) as led_at, coalesce(m.prior_from = 2, noted.state is not null) as led_from_running
+      from moved m
+     cross join lateral (select k.definition_id, k.map_no, k.attempts, k.started_at from tasker_step k
+                          where k.task_no = m.task_no and k.step_no = m.step_no offset 0) s
+      left join lateral (select w.state, w.since from tasker_rollup_wait w
+                          where w.task_no = m.task_no and w.step_no = m.step_no and m.to_state = 2 and m.prior_state is null offset 0) noted on true
+     where m.step_no is not null
+  ),
+  made as materialized (
+    select m.task_no, m.step_no, max(m.at) as at from moved m where m.from_state = 2 and m.to_state = 0 group by 1, 2
+  ),
+  unled as materialized (
+    -- starts of steps that no move had led into the queue
+    select m.event_id, m.task_no, m.map_no, p.parents from step m
+     cross join lateral (select d.parents from tasker_template d where d.definition_id = m.definition_id and d.step_no = m.template_no offset 0) p
+     where m.to_state = 2 and m.from_state = 1 and coalesce(m.led_to, 0) = 0
+  ),
+  waited as materialized (
+    select u.event_id, coalesce(now_made.at, noted.since) as since
+      from unled u left join made now_made on now_made.task_no = u.task_no and now_made.step_no = u.map_no
+      left join lateral (select w.since from tasker_rollup_wait w where w.task_no = u.task_no and w.step_no = u.map_no and w.state = 0 offset 0) noted on true
+     where u.map_no is not null
+    union all
+    select u.event_id, greatest(t.created_at, t.run_at, parents.ended_at)
+      from unled u
+     cross join lateral (select k.created_at, k.run_at from tasker_task k where k.task_no = u.task_no offset 0) t
+     cross join lateral (
+       select max(coalesce(k.finished_at, 'infinity')) as ended_at
+         from unnest(u.parents) as parent (no)
+         left join lateral (select s.finished_at from tasker_step s where s.task_no = u.task_no and s.step_no = parent.no offset 0) k on true) parents
+     where u.map_no is null
+  ),
+  earlier as materialized (
+    -- when attempts began whose steps have been started again since
+    select m.event_id, max(b.at) as since
+      from step m
+     cross join lateral (select h.at, h.event_id, h.step_no, h.attempt, h.to_state from tasker_history h where h.task_no = m.task_no offset 0) b
+     where m.from_state = 2 and m.to_state between 3 and 6 and not m.is_last
+       and b.step_no = m.step_no and b.to_state = 2 and b.attempt = m.attempt and b.event_id < m.event_id
+     group by 1
+  )
+  select t.definition_id, null::int, t.to_state, t.at, case when t.since <= t.at then t.at - t.since end, false, false, false
+    from task t where t.to_state in (4, 5, 6, 8) or t.to_state = 2 and t.from_state = 0
+  union all
+  select m.definition_id, m.template_no, m.to_state, m.at, case when began.since <= m.at then m.at - began.since end, false,
+         coalesce(m.detail ->> 'type' = 'timeout', false), coalesce(m.detail ->> 'type' = 'worker_crashed', false)
+    from step m
+    left join waited w using (event_id)
+    left join earlier e using (event_id)
+   cross join lateral (
+     select case when m.to_state = 2 then case m.from_state when 0 then m.at when 1 then coalesce(w.since, m.led_at) end
+                 when m.from_state = 2 and m.to_state between 3 and 6 then case when m.is_last then m.started_at else e.since end end as since) began
+   where m.to_state >= 2 and not (m.to_state = 7 and coalesce(m.detail ? 'reset', false))
+     and not (m.to_state = 2 and coalesce(m.led_to = 0 and m.led_from_running, false))
+  union all
+  select u.definition_id, u.template_no, u.from_state, ended.at, null, true, false, false
+    from (select t.event_id, t.task_no, null::int as step_no, null::int as template_no, t.definition_id, t.from_state from task t where t.from_state in (4, 5, 6, 8)
+          union all
+          select m.event_id, m.task_no, m.step_no, m.template_no, m.definition_id, m.from_state from step m where m.from_state in (4, 5, 6, 7, 8)) u
+   cross join lateral (
+     select (array_agg(h.at order by h.event_id desc))[1] as at from tasker_history h
+      where h.task_no = u.task_no
+        and case when h.step_no is not distinct from u.step_no and h.to_state = u.from_state and h.from_state <> h.to_state and h.event_id < u.event_id then true end) ended
+   where ended.at is not null;
+end
+$$;
+
 -- source: functions/tasker_move_exists.sql 68eebd4da685
 -- tasker_move_exists: the moves a step can make at all; engine/states.py says the same and a test holds them equal.
 --   One more there is that nobody can ask for: tasker_expand_step sends a map step back to pending, to wait for its items.
@@ -2360,12 +2624,12 @@ begin
 end
 $$;
 
--- source: functions/tasker_old_tasks.sql 9b2ecf653047
+-- source: functions/tasker_old_tasks.sql f488ff25c244
 -- tasker_old_tasks: the tasks of a definition that were made longer ago than its namespace keeps them, oldest first, and what still keeps each.
 --   p_after  go on behind this task     p_hold  how much longer a task waits for subscribers that have not read all its events
 --   returns up to p_limit tasks; fewer: there are no more. kept_for is null when the task may be dropped, else
 --           open    it has not ended, or not for long enough
---           unread  a subscriber has not come to its last event, and p_hold is not over
+--           unread  a subscriber has not come to its last event, and p_hold is not over; or the roll-ups have not counted its last move
 create or replace function tasker_old_tasks (p_definition int, p_after bigint, p_limit int, p_hold interval)
   returns table (task_no bigint, kept_for text)
   language plpgsql stable
@@ -2376,11 +2640,13 @@ as $$
 declare
   v_begin timestamptz := tasker_retention_begin(p_definition);
   v_read bigint := (select min(s.event_id) from tasker_subscription s);
+  v_counted_to bigint := coalesce((select p.counted_to from tasker_rollup_place p), 0);
 begin
   return query
   select t.task_no,
          case when t.finished_at is null or t.finished_at >= v_begin then 'open'
-              when v_read < 2 * tasker_last_event(t.task_no) and t.finished_at >= v_begin - p_hold then 'unread' end
+              when v_read < 2 * tasker_last_event(t.task_no) and t.finished_at >= v_begin - p_hold then 'unread'
+              when v_counted_to < (select max(h.event_id) from (select k.event_id from tasker_history k where k.task_no = t.task_no offset 0) h) then 'unread' end
     from (select k.task_no, k.created_at, k.finished_at from tasker_task k
            where k.definition_id = p_definition and (k.definition_id, k.task_no) > (p_definition, p_after)
            order by k.definition_id, k.task_no limit p_limit) t   -- the limit comes first: recent tasks are not looked through
@@ -2536,6 +2802,31 @@ begin
          case when e.step_no is null then tasker_seen(v_before, v_after) end
     from tasker_effects(v_before, v_after) e
     left join lateral (select k.name from tasker_template k where k.definition_id = v_definition_id and k.step_no = coalesce(e.map_no, e.step_no) offset 0) p on true;
+end
+$$;
+
+-- source: functions/tasker_prune_rollups.sql 689ea22cee9b
+-- tasker_prune_rollups: minutes that began before p_minutes_from and hours before p_hours_from are gone; days stay.
+--   locks  the rows that go     events none     returns how many there were
+create or replace function tasker_prune_rollups (p_minutes_from timestamptz, p_hours_from timestamptz)
+  returns int
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: what is old is a small part of the tables
+as $$
+declare
+  v_tasks int;
+  v_steps int;
+begin
+  delete from tasker_task_rollup r
+   using tasker_definition d, generate_series(2, 8) as state (no), unnest(array[0, 1], array[p_minutes_from, p_hours_from]) as kept (grain, begins_at)
+   where r.definition_id = d.definition_id and r.grain = kept.grain and r.state = state.no and r.begins_at < kept.begins_at;
+  get diagnostics v_tasks = row_count;
+  delete from tasker_step_rollup r
+   using tasker_definition d, generate_series(2, 8) as state (no), generate_series(-1, d.step_count - 1) as step (no),
+         unnest(array[0, 1], array[p_minutes_from, p_hours_from]) as kept (grain, begins_at)
+   where r.definition_id = d.definition_id and r.grain = kept.grain and r.state = state.no and r.step_no = step.no and r.begins_at < kept.begins_at;
+  get diagnostics v_steps = row_count;
+  return v_tasks + v_steps;
 end
 $$;
 
@@ -3373,6 +3664,60 @@ begin
 end
 $$;
 
+-- source: functions/tasker_roll_up.sql e6a9cc263889
+-- tasker_roll_up: the next moves of the history are counted in the roll-ups, up to p_limit of them.
+--   moves  none     locks  the one row of tasker_rollup_place, for which nobody waits: whoever finds it held leaves the work to its holder
+--   A move is counted by its number, once nothing below can still appear, and together with how far they are counted: in one transaction, so exactly once.
+--   Call it in a transaction of its own: see tasker_event_horizon.     events none
+--   returns counted_to  every move up to this number is counted     is_behind  more can be counted at once
+create or replace function tasker_roll_up (p_limit int default 10000)
+  returns table (counted_to bigint, is_behind boolean)
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: these few moves are a small part of the tables
+as $$
+#variable_conflict use_column
+declare
+  v_place tasker_rollup_place;
+  v_horizon record;
+  v_until bigint;
+  v_seen int;
+begin
+  select p.* into v_place from tasker_rollup_place p;
+  if not found then
+    -- which takes a transaction number, so that this call cannot look any further
+    insert into tasker_rollup_place default values on conflict do nothing;
+    return query select 0::bigint, true;
+    return;
+  end if;
+  counted_to := v_place.counted_to;
+  is_behind := false;
+  if v_place.counted_to >= coalesce(pg_sequence_last_value(pg_get_serial_sequence('tasker_history', 'event_id')::regclass), 0) then
+    return next;
+    return;
+  end if;
+  -- before the row is locked, which would take a transaction number too early
+  select h.event_id / 2 as known_to, h.low_xid, h.high_xid into v_horizon from tasker_event_horizon() h;
+  select p.* into v_place from tasker_rollup_place p for update skip locked;
+  if not found or v_horizon.low_xid < v_place.known_xid then
+    return next;
+    return;
+  end if;
+
+  select max(h.event_id), count(*) into v_until, v_seen
+    from (select k.event_id from tasker_history k where k.event_id > v_place.counted_to and k.event_id <= v_place.known_to order by k.event_id limit p_limit) h;
+  is_behind := v_seen = p_limit;
+  counted_to := case when is_behind then v_until else v_place.known_to end;
+  if v_seen > 0 then
+    perform tasker_count_moves(v_place.counted_to, counted_to);
+  end if;
+  update tasker_rollup_place p
+     set counted_to = tasker_roll_up.counted_to,
+         known_to = case when is_behind then p.known_to else v_horizon.known_to end,
+         known_xid = case when is_behind then p.known_xid else v_horizon.high_xid end;
+  return next;
+end
+$$;
+
 -- source: functions/tasker_satisfy_step.sql 899df96edfa4
 -- tasker_satisfy_step: the common part of skip and resolve: a step ends well without its handler, and its children go on.
 --   p_step   the step as tasker_take_step gave it, locked     p_state  7 skipped or 8 resolved
@@ -3503,6 +3848,16 @@ begin
   perform pg_notify('tasker_news', '');
   return 'pending';
 end
+$$;
+
+-- source: functions/tasker_span_begin.sql 78578a758f4f
+-- tasker_span_begin: when the minute, hour or day (grain 0, 1, 2) begins in which a moment lies; -infinity for grain 3, which is ever.
+create or replace function tasker_span_begin (p_grain int, p_at timestamptz)
+  returns timestamptz
+  language sql immutable parallel safe
+as $$
+  select case p_grain when 0 then date_trunc('minute', p_at, 'UTC') when 1 then date_trunc('hour', p_at, 'UTC')
+                      when 2 then date_trunc('day', p_at, 'UTC') else '-infinity' end
 $$;
 
 -- source: functions/tasker_stand.sql f791d7c9dfa5
