@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from engine import trace_ids
 from engine.definition import Backoff, StepTemplate, TaskDefinition
 from engine.errors import DefinitionError, NotFound, PermanentError, RequestError, RetryableError, TaskerError
 from engine.handlers import ATTEMPT, EventSubscriber, StepHandler, TaskHandler, Workflow, register_handler
@@ -144,7 +145,8 @@ def _as_child(request: TaskRequest) -> TaskRequest:
         return request
     task, step = attempt
     correlation_id = request.correlation_id or task.correlation_id or task.task_id
-    return replace(request, parent_task_id=task.task_id, parent_step=step.name, correlation_id=correlation_id)
+    traceparent = request.traceparent or (trace_ids.of_attempt(task, step) if trace_ids.IS_ON else None)
+    return replace(request, parent_task_id=task.task_id, parent_step=step.name, correlation_id=correlation_id, traceparent=traceparent)
 
 
 def _introduce(database: Database, requests: list[TaskRequest]) -> bool:

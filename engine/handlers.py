@@ -320,11 +320,15 @@ class Contact(Protocol):
 class Task:
     """The task that a step belongs to."""
 
-    __slots__ = ("task_id", "correlation_id", "_definition", "_context_json", "_context")
+    __slots__ = ("task_id", "correlation_id", "traceparent", "_definition", "_context_json", "_context")
 
-    def __init__(self, task_id: str, correlation_id: str | None, definition: TaskDefinition, context_json: str) -> None:
+    def __init__(
+        self, task_id: str, correlation_id: str | None, definition: TaskDefinition, context_json: str, traceparent: str | None = None
+    ) -> None:
         self.task_id = task_id
         self.correlation_id = correlation_id
+        self.traceparent = traceparent
+        """The span of the caller whose trace the task belongs to, as W3C writes it; None for a trace of its own."""
         self._definition = definition
         self._context_json = context_json
         self._context: Any = None

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import httpx
 
+from engine import trace_ids
 from engine.errors import PermanentError, RetryableError
 from engine.handlers import Sequence, Step, StepHandler, Task
 from engine.json_text import MAX_BYTES
@@ -142,6 +143,8 @@ class HttpStepHandler(StepHandler):
             headers[self.setting("idempotency_header")] = f"{task.task_id}:{step.name}"
         if task.correlation_id:
             headers["X-Correlation-ID"] = task.correlation_id
+        if trace_ids.IS_ON:
+            headers["traceparent"] = trace_ids.of_attempt(task, step)
         headers.update({name: str(value) for name, value in (self._given("headers", task, sequence) or {}).items()})
         return headers
 

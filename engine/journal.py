@@ -138,12 +138,13 @@ def level_number(level: str | int) -> int:
 
 def written_fields(fields: Mapping[str, Any]) -> str:
     """The fields as JSON in at most 4 KiB: what JSON cannot hold as text, secrets masked, what is long or deep cut."""
-    text = json_text.dump(_plain(fields, 1))
+    text = json_text.dump(plain(fields))
     size = len(text.encode())
     return text if size <= MAX_FIELDS_BYTES else json_text.dump({"\u2026": f"{size:,} bytes of fields were left out"})
 
 
-def _plain(value: Any, depth: int) -> Any:
+def plain(value: Any, depth: int = 1) -> Any:
+    """The value as JSON can hold it, bounded, with what likely are secrets masked."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int) and abs(value) <= json_text.MAX_INTEGER:
@@ -152,9 +153,9 @@ def _plain(value: Any, depth: int) -> Any:
         return float(value)
     if isinstance(value, Mapping) and depth <= MAX_DEPTH:
         members = itertools.islice(value.items(), MAX_MEMBERS)
-        return {clean_message(str(key), 100): "***" if is_secret_name(str(key)) else _plain(member, depth + 1) for key, member in members}
+        return {clean_message(str(key), 100): "***" if is_secret_name(str(key)) else plain(member, depth + 1) for key, member in members}
     if isinstance(value, (list, tuple, set, frozenset)) and depth <= MAX_DEPTH:
-        return [_plain(member, depth + 1) for member in itertools.islice(value, MAX_MEMBERS)]
+        return [plain(member, depth + 1) for member in itertools.islice(value, MAX_MEMBERS)]
     return cut(clean(str(value)[: 4 * MAX_FIELD_BYTES]), MAX_FIELD_BYTES)
 
 

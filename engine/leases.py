@@ -63,10 +63,10 @@ def lock_worker(connection: Connection[Any], worker_id: int) -> None:
     connection.execute("select pg_advisory_lock_shared(77, %s)", (worker_id,))
 
 
-def heartbeat(connection: Connection[Any], who: WorkerIdentity, *, definitions: Sequence[int], draining: bool) -> bool:
-    """Whether the worker's lease was still running; then it runs anew from now."""
-    query: LiteralString = "select tasker_heartbeat(%s, %s, %s::int[], %s)"
-    found = connection.execute(query, (who.worker_id, who.lease, literal(definitions), draining)).fetchone()
+def heartbeat(connection: Connection[Any], who: WorkerIdentity, *, definitions: Sequence[int], draining: bool, figures: str | None = None) -> bool:
+    """Whether the worker's lease was still running; then it runs anew from now, and `figures`, JSON of engine.engine_figures, are on record."""
+    query: LiteralString = "select tasker_heartbeat(%s, %s, %s::int[], %s, %s::jsonb)"
+    found = connection.execute(query, (who.worker_id, who.lease, literal(definitions), draining, figures)).fetchone()
     return bool(found and found[0])
 
 
@@ -135,8 +135,8 @@ def release_steps(connection: Connection[Any], who: WorkerIdentity, held: Sequen
 
 
 def read_tasks(connection: Connection[Any], task_nos: Sequence[int]) -> Rows:
-    """(task_no, task_id, context JSON, correlation_id) of the tasks there are."""
-    query: LiteralString = "select task_no, task_id::text, context, correlation_id from tasker_read_tasks(%s::bigint[])"
+    """(task_no, task_id, context JSON, correlation_id, traceparent) of the tasks there are."""
+    query: LiteralString = "select task_no, task_id::text, context, correlation_id, traceparent from tasker_read_tasks(%s::bigint[])"
     return connection.execute(query, (literal(task_nos),), prepare=True).fetchall()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -45,7 +46,7 @@ class MigrationStatus:
 
 def is_current(url: str) -> bool:
     """Whether the database is at the newest revision: one query, and no Alembic."""
-    newest = max(file.stem for file in (migrations_folder() / "versions").glob("[0-9]*.py"))
+    newest = newest_revision()
     with connect(url, application_name="tasker migration") as connection:
         try:
             found = connection.execute(f"select version_num from {VERSION_TABLE}".encode()).fetchone()
@@ -54,6 +55,12 @@ def is_current(url: str) -> bool:
         except psycopg.Error as error:
             raise translated(error) from error
     return found == (newest,)
+
+
+@cache
+def newest_revision() -> str:
+    """The revision that this version needs, by the names of the files."""
+    return max(file.stem for file in (migrations_folder() / "versions").glob("[0-9]*.py"))
 
 
 def upgrade(url: str, revision: str = "head", *, lock_timeout: timedelta = timedelta(seconds=5)) -> None:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from engine import json_text
+from engine import json_text, trace_ids
 from engine.definition import head_problems, kind, nearest, shown
 from engine.errors import Problem, RequestError
 
@@ -49,6 +49,7 @@ class TaskRequest:
     priority: int = 0
     bypass_steps: tuple[str, ...] = ()
     correlation_id: str | None = None
+    traceparent: str | None = None
     idempotency_key: str | None = None
     run_at: datetime | None = None
     parent_task_id: str | None = None
@@ -193,6 +194,12 @@ def _priority(path: str, value: Any) -> Checked:
     return value, []
 
 
+def _traceparent(path: str, value: Any) -> Checked:
+    if value is None or isinstance(value, str) and trace_ids.is_well_formed(value):
+        return value, []
+    return None, [Problem(path, "bad_traceparent", f"{shown(value)} is no traceparent such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
+
+
 def _moment(path: str, value: Any) -> Checked:
     if value is None:
         return None, []
@@ -218,6 +225,7 @@ _CHECKS = {
     "priority": _priority,
     "bypass_steps": _steps,
     "correlation_id": _key,
+    "traceparent": _traceparent,
     "idempotency_key": _key,
     "run_at": _moment,
     "parent_task_id": _task_id,

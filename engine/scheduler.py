@@ -10,18 +10,21 @@ import os
 import platform
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import psycopg
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from psycopg import Connection
 
-from engine import batches, leases, schedules, tasks
+from engine import batches, leases, log_lines, schedules, tasks
 from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, OutageLog, connect, is_conflict
 from engine.definition import TaskDefinition
+from engine.engine_figures import Figures
 from engine.errors import DatabaseUnavailable, TaskerError
 from engine.events import EventDelivery
 from engine.registry import HandlerRegistry
@@ -30,6 +33,7 @@ from engine.rollups import RollUp
 from engine.runners import Runner
 from engine.runners.processes import ProcessesRunner
 from engine.runners.threads import ThreadsRunner
+from engine.tracing import Traces, open_traces
 from engine.worker import Worker
 
 log = logging.getLogger("tasker.engine")
@@ -45,6 +49,7 @@ JOURNAL_SECONDS = 0.5
 SCHEDULE_SECONDS = 0.5
 EVENTS_SECONDS = 0.25
 BATCH_SECONDS = 0.5
+TRACES_SECONDS = 1.0
 RETENTION_SECONDS = 10.0
 ROLLUP_SECONDS = 2.0
 LISTEN_SECONDS = 5.0
@@ -80,17 +85,24 @@ class Engine:
         self._db = Database(url, max_size=4, application_name="tasker engine duties", call_seconds=leases.call_seconds(lease))
         self._events_db = Database(url, max_size=2, application_name="tasker engine events")
         self._events = EventDelivery(self._events_db, registry)
+        self._traces_db = Database(url, max_size=1, application_name="tasker traces")
+        self._traces = open_traces(self._traces_db)
+        self._telling = threading.Lock()
         self._sweep = Sweep(self._db)
+        self.figures = Figures()
         self._rollup = RollUp(self._db)
         self._stop = threading.Event()
         self._outage = OutageLog(log, "the engine cannot start anew yet")
         self._scheduler = _scheduler()
+        self._scheduler.add_listener(lambda event: self.figures.late(event.job_id), EVENT_JOB_MAX_INSTANCES | EVENT_JOB_MISSED)
         self._listener = threading.Thread(target=self._listen, name="tasker-listener", daemon=True)
 
     def start(self) -> None:
         """Definitions registered, claiming begun. Raises `DatabaseUnavailable`, `DefinitionConflict`, or the runner's start error."""
         self.worker = self._new_worker()
         self._events.subscribe()  # before anything can happen that a new subscriber should hear of
+        if self._traces:
+            self._traces.begin()
         self.worker.start()
         self._listener.start()
         for name, duty, seconds in self._duties():
@@ -117,6 +129,7 @@ class Engine:
         self._scheduler.shutdown(wait=False)
         self._events.stop()
         self._events_db.close()
+        self._end_traces()
         self._db.close()
 
     def run(self) -> None:
@@ -135,14 +148,17 @@ class Engine:
 
     def _new_worker(self) -> Worker:
         definitions = register_definitions(self._db, self.registry)
+        name = f"{platform.node() or 'localhost'}:{os.getpid()}"
+        log_lines.name_engine(name)
         return Worker(
             self.url,
             self._new_runner(),
             definitions,
-            name=f"{platform.node() or 'localhost'}:{os.getpid()}",
+            name=name,
             runner_name=self.runner_name,
             concurrency=self.concurrency,
             lease=self.lease,
+            figures=self.figures,
         )
 
     def _new_runner(self) -> Runner:
@@ -178,6 +194,7 @@ class Engine:
             ("schedules", self._fire_due, SCHEDULE_SECONDS),
             ("batches", self._do_batches, BATCH_SECONDS),
             ("retention", self._drop_old, RETENTION_SECONDS),
+            *([("traces", self._tell_traces, TRACES_SECONDS)] if self._traces else []),
             ("rollup", self._roll_up, ROLLUP_SECONDS),
             *([("events", self._events.deliver_due, EVENTS_SECONDS)] if self._events.subscriptions else []),
         ]
@@ -215,6 +232,23 @@ class Engine:
         except psycopg.Error as error:
             if not is_conflict(error):
                 log.warning("a piece of a batch failed and is tried again: %s", error)
+
+    def _tell_traces(self) -> None:
+        self._with_traces(lambda traces: traces.tell_due())
+
+    def _end_traces(self) -> None:
+        """What has ended is told, and another engine may go on at once."""
+        self._with_traces(lambda traces: traces.close())
+        self._traces = None
+        self._traces_db.close()
+
+    def _with_traces(self, work: Callable[[Traces], object]) -> None:
+        try:
+            with self._telling:
+                if self._traces:
+                    work(self._traces)
+        except (TaskerError, psycopg.Error) as error:
+            log.debug("traces have to wait: %s", error)
 
     def _drop_old(self) -> None:
         try:
@@ -281,6 +315,7 @@ class Engine:
         self.worker.wake()
         self._ask_to_stop()
         while not self._stop.is_set():
+            self.worker.heard_at = time.monotonic()
             heard = {notification.channel for notification in connection.notifies(timeout=LISTEN_SECONDS, stop_after=1)}
             if CANCEL_CHANNEL in heard:
                 self._ask_to_stop()
@@ -299,7 +334,7 @@ def register_definitions(db: Database, registry: HandlerRegistry) -> dict[int, T
 
 
 def _scheduler() -> BackgroundScheduler:
-    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "batches", "retention", "rollup", "events")
+    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "batches", "retention", "rollup", "events", "traces")
     scheduler = BackgroundScheduler(
         executors={name: ThreadPoolExecutor(1) for name in duties},
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},

@@ -68,6 +68,8 @@ class Settings:
     step_log: str = "info"
     oidc: OidcSettings | None = None
     proxy_hops: int = 0
+    log_format: str | None = None
+    log_level: str = "info"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -81,6 +83,8 @@ class Settings:
             step_log=(_text(environ, "TASKER_STEP_LOG") or "info").lower(),
             oidc=OidcSettings.from_environ(environ),
             proxy_hops=_count(environ, "TASKER_PROXY_HOPS"),
+            log_format=(_text(environ, "TASKER_LOG_FORMAT") or "").lower() or None,
+            log_level=(_text(environ, "TASKER_LOG_LEVEL") or "info").lower(),
         )
 
 

@@ -136,13 +136,14 @@ def _payload(db: Database, request: TaskRequest) -> dict[str, Any]:
         "priority": request.priority,
         "bypass_steps": list(request.bypass_steps),
         "correlation_id": request.correlation_id,
+        "traceparent": request.traceparent,
         "parent_task_id": request.parent_task_id,
         "parent_step": request.parent_step,
         "run_at": request.run_at.isoformat() if request.run_at else None,
     }
     if request.idempotency_key is not None:
         # who asks, and in what connection, does not make it another request
-        unasked = dict.fromkeys(("definition_id", "correlation_id", "parent_task_id", "parent_step"))
+        unasked = dict.fromkeys(("definition_id", "correlation_id", "traceparent", "parent_task_id", "parent_step"))
         content = {**payload, **unasked, "version": request.version}
         payload["fingerprint"] = hashlib.sha256(json_text.canonical(content).encode()).hexdigest()
         payload["idempotency_key"] = request.idempotency_key

@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from engine import leases
+from engine import json_text, leases
 from engine.backlog import Backlog
 from engine.db import (
     Database,
@@ -33,6 +33,7 @@ from engine.db import (
     translated,
 )
 from engine.definition import TaskDefinition
+from engine.engine_figures import Figures
 from engine.errors import DatabaseUnavailable, LeaseLost, RetryableError
 from engine.runners import (
     CANCELLED,
@@ -90,6 +91,7 @@ class Worker:
         runner_name: str,
         concurrency: int,
         lease: timedelta = timedelta(seconds=30),
+        figures: Figures | None = None,
     ) -> None:
         self.url = url
         self.runner = runner
@@ -124,6 +126,9 @@ class Worker:
         self._outage = OutageLog(log, "the engine has no database")
         self._shortage = OutageLog(log, "the database cannot take what the engine reports")
         self.backlog = Backlog()
+        self.figures = figures or Figures()
+        self.heard_at: float | None = None
+        """When the engine's listener last heard of the database, by the monotonic clock."""
 
     def start(self) -> None:
         """Registered, connected and claiming. Raises `DatabaseUnavailable`, or what keeps the runner from starting."""
@@ -190,12 +195,20 @@ class Worker:
     def heartbeat(self, connection: Connection[Any]) -> None:
         """The lease is renewed, or `lease_lost` is set."""
         asked = time.monotonic()
-        if leases.heartbeat(connection, self.who, definitions=sorted(self.definitions), draining=self.draining):
+        with self.figures.call("heartbeat"):
+            lives = leases.heartbeat(connection, self.who, definitions=sorted(self.definitions), draining=self.draining, figures=self._written_figures())
+        if lives:
             self.runner.may_start_until = asked + self._lease.total_seconds()
         else:
             self._lose_lease()
 
+    def _written_figures(self) -> str:
+        silent = None if self.heard_at is None else round(time.monotonic() - self.heard_at, 3)
+        return json_text.dump(self.figures.written(running=self.running_count, listener_seconds=silent))
+
     def _lose_lease(self) -> None:
+        if not self.lease_lost.is_set():
+            self.figures.lost_lease()
         self.runner.may_start_until = 0.0
         self.lease_lost.set()
 
@@ -344,6 +357,8 @@ class Worker:
         if not outcomes and not want:
             return False
         try:
+            if outcomes:
+                self.figures.batch(len(outcomes))
             with self._calls[place.number]:
                 self._report(place.connection, outcomes, want)
             self._batch = min(BATCH, 2 * self._batch)
@@ -405,9 +420,10 @@ class Worker:
         claim_no = 0
         if done or served:
             claim_no, closed = self._next_claim()
-            rows = leases.complete_and_claim(
-                connection, self.who, claim_no=claim_no, done=done, want=want, definitions=served, closed_claims=closed
-            )
+            with self.figures.call("complete_and_claim"):
+                rows = leases.complete_and_claim(
+                    connection, self.who, claim_no=claim_no, done=done, want=want, definitions=served, closed_claims=closed
+                )
         self._keep_results(completed)
         self._end(completed)
         self._hand_out(self._begin(connection, rows, claim_no, {call.task.task_id: call.task for call, _, _ in completed}))
@@ -432,7 +448,8 @@ class Worker:
             leases.expand_step(connection, self.who, held)
             self._claim_due = True
         if failed:
-            leases.fail_steps(connection, self.who, sorted(failed))
+            with self.figures.call("fail_steps"):
+                leases.fail_steps(connection, self.who, sorted(failed))
             self._claim_due = True
         if released:
             leases.release_steps(connection, self.who, sorted(released))
@@ -502,10 +519,10 @@ class Worker:
         infos = {no: task for no in {row[0] for row in rows} - anew if (task := handed.get(no) or known.get(no))}
         missing = {row[0]: row[2] for row in rows if row[0] not in infos}
         if missing:
-            for task_no, task_id, context, correlation_id in leases.read_tasks(connection, sorted(missing)):
+            for task_no, task_id, context, correlation_id, traceparent in leases.read_tasks(connection, sorted(missing)):
                 definition = self.definitions[missing[task_no]]
                 infos[task_no] = TaskInfo(
-                    task_no, task_id, definition.namespace, definition.name, definition.version, definition, context, correlation_id
+                    task_no, task_id, definition.namespace, definition.name, definition.version, definition, context, correlation_id, traceparent
                 )
         return infos
 

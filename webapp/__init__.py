@@ -35,6 +35,7 @@ from webapp import (
     patterns,
     previews,
     problems,
+    request_log,
     revelations,
     schedules,
     security,
@@ -97,7 +98,7 @@ def create_app(
     _configure(app, settings, database_url or settings.database_url)
     app.extensions["tasker_registry"] = registry
     app.extensions["tasker_sign_in_methods"] = {each.key: each for each in (*configured_methods(settings), *sign_in_methods)}
-    for part in (compression, database, models, security, access, filters, json_blocks, tracebacks, why, htmx, problems, live, glance, api):
+    for part in (request_log, compression, database, models, security, access, filters, json_blocks, tracebacks, why, htmx, problems, live, glance, health, api):
         part.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

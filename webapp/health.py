@@ -5,16 +5,37 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from flask import Blueprint, Response, abort, current_app, jsonify
+from flask import Blueprint, Flask, Response, current_app, jsonify
 
-from engine import queries
+from engine import health
+from engine.db import Database
 from engine.errors import TaskerError
-from webapp.database import database
-from webapp.live import feed_of
+from webapp.access import NotAllowed, allowed_namespaces
+from webapp.database import database_url
+from webapp.glance import Glance
+from webapp.live import Feed, feed_if_any
 from webapp.problems import RETRY_AFTER_SECONDS
 from webapp.security import from_this_machine
 
+SECONDS = 1.0
+DEAF_SECONDS = 10.0
+"""A listener that works looks every two seconds."""
+
 blueprint = Blueprint("health", __name__, url_prefix="/health")
+
+
+def init_app(app: Flask) -> None:
+    """Give the application its places for the probe's connection and for answers, which all that ask within a second share."""
+    app.config.setdefault("HEALTH_SECONDS", SECONDS)
+    app.extensions["tasker_probe"] = None
+    app.extensions["tasker_health"] = {"ready": Glance[Any](), "status": Glance[Any]()}
+
+
+def close(app: Flask) -> None:
+    """Close the probe's connection; the server does so when it stops."""
+    probe, app.extensions["tasker_probe"] = app.extensions["tasker_probe"], None
+    if probe is not None:
+        probe.close()
 
 
 @blueprint.get("/live")
@@ -25,44 +46,93 @@ def live() -> Response:
 
 @blueprint.get("/ready")
 def ready() -> Response:
-    """200 when pages can be served, 503 when the database does not answer or has no tables yet."""
+    """200 when pages can be served, 503 when the database does not answer or has not the schema. That no engine or listener is heard of is told with 200."""
     try:
-        queries.namespaces(database())
+        seconds, found = _shared("ready", lambda: _timed(lambda: health.readiness(_probe())))
     except Exception as error:
         return _unready(error)
-    return _answer({"status": "ok"})
+    return _ready(seconds, found)
+
+
+def _ready(seconds: float, found: health.Readiness) -> Response:
+    listener = _listener()
+    engine = {"status": "ok" if found.hears_engine else "silent", "heartbeat_seconds": _rounded(found.heartbeat_seconds)}
+    checks = {"database": {"status": "ok", "seconds": round(seconds, 4)}, "schema": {"status": found.schema}, "engine": engine, "listener": listener}
+    if not found.is_ready:
+        words = "the database has not the schema this version needs; run `tasker db upgrade`"
+        return _with_status(503, {"status": "unavailable", "reason": words, "checks": checks})
+    well = found.schema == "ok" and found.hears_engine and listener["status"] != "deaf"
+    return _answer({"status": "ok" if well else "degraded", "checks": checks})
 
 
 @blueprint.get("/status")
 def status() -> Response:
-    """Engines, queues and tasks in numbers; only for callers on this machine."""
-    if not from_this_machine():
-        abort(403)
+    """Engines, queues and tasks in numbers; for callers on this machine, and for tokens that may see metrics of every namespace."""
+    if not from_this_machine() and allowed_namespaces("tasker.metrics:index") is not None:
+        raise NotAllowed
     try:
-        return _answer(_measured())
+        return _answer(_measured(*_shared("status", lambda: _timed(lambda: health.counts(_probe())))))
     except TaskerError as error:
         return _unready(error)
 
 
-def _measured() -> dict[str, Any]:
-    began = time.perf_counter()
-    overview = queries.overview(database())
+def _measured(seconds: float, found: health.Counts) -> dict[str, Any]:
+    feed = feed_if_any(_app())
     return {
-        "status": "ok" if overview.engines_alive else "no engine",
-        "database": {"query_seconds": round(time.perf_counter() - began, 4)},
-        "engines": {"alive": overview.engines_alive},
-        "steps": {"ready": overview.ready_count, "running": overview.running_count, "delayed": overview.delayed_count},
-        "oldest_ready_at": overview.oldest_ready_at.isoformat() if overview.oldest_ready_at else None,
-        "tasks": overview.task_counts,
-        "live_streams": feed_of(current_app._get_current_object()).count(),  # type: ignore[attr-defined]
+        "status": "ok" if found.engine_count else "no engine",
+        "database": {"query_seconds": round(seconds, 4)},
+        "engines": {"alive": found.engine_count},
+        "steps": {"ready": found.ready, "running": found.running, "delayed": found.delayed},
+        "oldest_ready_at": found.oldest_ready_at.isoformat() if found.oldest_ready_at else None,
+        "tasks": found.tasks,
+        "live_streams": feed.count() if feed else 0,
     }
+
+
+def _listener() -> dict[str, Any]:
+    """How the hearing of live pages stands: idle while no page wants it."""
+    feed: Feed | None = feed_if_any(_app())
+    age = feed.silent_seconds() if feed else None
+    return {"status": "idle" if age is None else "ok" if age <= DEAF_SECONDS else "deaf", "age_seconds": _rounded(age)}
+
+
+def _shared(question: str, find: Any) -> Any:
+    glance: Glance[Any] = _app().extensions["tasker_health"][question]
+    return glance.answer(find, None, current_app.config["HEALTH_SECONDS"])
+
+
+def _timed(find: Any) -> tuple[float, Any]:
+    began = time.perf_counter()
+    found = find()
+    return time.perf_counter() - began, found
+
+
+def _probe() -> Database:
+    extensions = _app().extensions
+    if extensions["tasker_probe"] is None:
+        extensions["tasker_probe"] = health.open_probe(database_url(_app()))
+    probe: Database = extensions["tasker_probe"]
+    return probe
+
+
+def _app() -> Flask:
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    return app
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _unready(error: Exception) -> Response:
     # The words of the driver may hold the address of the database; only ours are meant to be read.
     reason = str(error) if isinstance(error, TaskerError) and from_this_machine() else "the database does not answer"
-    response = _answer({"status": "unavailable", "reason": reason})
-    response.status_code = 503
+    return _with_status(503, {"status": "unavailable", "reason": reason, "checks": {"database": {"status": "unavailable"}, "listener": _listener()}})
+
+
+def _with_status(status: int, body: dict[str, Any]) -> Response:
+    response = _answer(body)
+    response.status_code = status
     response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
 

@@ -22,6 +22,7 @@ from webapp.filters import sentence
 from webapp.form_parts import AS_JSON, VALUE, child
 from webapp.forms import LaunchForm, launch_form
 from webapp.htmx import Notice, asks_for_regions, page
+from webapp.request_log import correlation_id
 from webapp.security import actor
 
 API_TASKS = "/api/v1/tasks"
@@ -245,7 +246,7 @@ def _request(state: Launch) -> TaskRequest:
             "reason": options["reason"] or None,
             "tags": tuple(tag.strip() for tag in options["tags"].split(",") if tag.strip()),
             "priority": _number(options["priority"]),
-            "correlation_id": options["correlation_id"] or None,
+            "correlation_id": options["correlation_id"] or correlation_id(),
             "idempotency_key": options["idempotency_key"] or None,
             "run_at": options["run_at"] or None,
         }

@@ -97,6 +97,12 @@ class Feed:
         self._outage = OutageLog(log, "live updates have no database")
         self.listening = Event()  # set while changes reach the streams
         self.times_told = 0
+        self._heard_at: float | None = None
+
+    def silent_seconds(self) -> float | None:
+        """How long ago the database was heard, or was to be heard first; None while no stream wants to."""
+        with self._wanted:
+            return None if self._heard_at is None or not self._streams else time.monotonic() - self._heard_at
 
     def open(self, task_id: str | None, pause: float = 0.0, namespaces: Namespaces = None, look: Look = lambda: True) -> Stream | None:
         """A new stream with at least `pause` seconds between messages, or None when there are as many as the server can carry."""
@@ -104,6 +110,8 @@ class Feed:
             if self._closed.is_set() or len(self._streams) >= self.limit:
                 return None
             stream = Stream(task_id, pause, namespaces, look)
+            if not self._streams:
+                self._heard_at = time.monotonic()
             self._streams.add(stream)
             self._begin()
             self._wanted.notify_all()
@@ -150,6 +158,7 @@ class Feed:
         with connect(self._url, application_name="tasker live", call_seconds=CALL_SECONDS) as conn:
             conn.execute(f"listen {NEWS_CHANNEL}")
             cursor, _ = self._changes(None)
+            self._heard_at = time.monotonic()
             self._tell(None)
             self.listening.set()
             self._outage.over()
@@ -158,6 +167,7 @@ class Feed:
                     pass
                 conn.execute("select 1")  # a line that went dead is silent like one on which nothing happens
                 cursor, changed = self._changes(cursor)
+                self._heard_at = time.monotonic()
                 self._tell(changed)
                 self._closed.wait(QUIET_SECONDS if changed else 0)
         self.listening.clear()
@@ -188,6 +198,12 @@ def feed_of(app: Flask) -> Feed:
         if app.extensions["tasker_feed"] is None:
             app.extensions["tasker_feed"] = _make_feed(app)
         feed: Feed = app.extensions["tasker_feed"]
+    return feed
+
+
+def feed_if_any(app: Flask) -> Feed | None:
+    """The feed of this process, if a page has ever wanted one."""
+    feed: Feed | None = app.extensions["tasker_feed"]
     return feed
 
 

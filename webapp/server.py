@@ -16,7 +16,7 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 from engine.errors import TaskerError
-from webapp import database, live, security
+from webapp import database, health, live, security
 
 DEFAULT_PORT = 8080
 PORTS_TRIED = 100
@@ -115,6 +115,7 @@ class Server:
         self._waitress.task_dispatcher.shutdown(timeout=SHUTDOWN_SECONDS)
         for dispatcher in list(self._sockets.values()):
             dispatcher.close()
+        health.close(self.app)
         database.close(self.app)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from engine import embedded, migrate, tasks
+from engine import embedded, log_lines, migrate, tasks
 from engine.db import Database
 from engine.errors import DatabaseUnavailable, Problem, RequestError, TaskerError
 from engine.json_text import read_input
@@ -134,7 +133,5 @@ def actor() -> str:
 
 
 def log_to_stderr(settings: Settings) -> None:
-    """Log lines go to standard error."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True)
-    if settings.env != "development":
-        logging.getLogger("waitress").setLevel(logging.WARNING)
+    """Log lines go to standard error. Raises `TaskerError` for a form or level that does not exist."""
+    log_lines.start(settings)

@@ -32,6 +32,7 @@ class TaskInfo:
     definition: TaskDefinition
     context_json: str
     correlation_id: str | None = None
+    traceparent: str | None = None
     results: dict[int, str] = field(default_factory=dict)
     held: int = 0
     """How many of its steps the worker holds now; the worker's own."""

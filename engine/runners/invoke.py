@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FrameType, TracebackType
 from typing import Any
 
-from engine import json_text, redaction
+from engine import json_text, redaction, trace_ids
 from engine.binding import Binding, bindings
 from engine.definition import StepTemplate, TaskDefinition, chosen
 from engine.errors import DefinitionError, PermanentError, RetryableError
@@ -41,6 +41,7 @@ def invoke(
     lookup: Callable[[list[str]], Mapping[str, str]],
     contact: Contact | None = None,
     item: Item | None = None,
+    traceparent: str | None = None,
 ) -> tuple[int, str]:
     """Run the step's handler once: (COMPLETED or DECIDED, result as JSON) or (FAILED, error as JSON). Raises nothing.
 
@@ -56,14 +57,17 @@ def invoke(
         if binding.run is None:
             return COMPLETED, "null"
         template: StepTemplate = binding.template
-        task = Task(task_public_id, correlation_id, definition, context_json)
+        task = Task(task_public_id, correlation_id, definition, context_json, traceparent)
         step = Step(template, attempt, retry_limit, contact) if item is None else Step(template, attempt, retry_limit, contact, item.place, item.json)
         step.given = task, sequence = task, Sequence(definition, template.name, inputs, lookup)
         token = ATTEMPT.set((task, step))
+        leave = trace_ids.enter(task, step) if trace_ids.IS_ON else None
         try:
             result = binding.run(task, sequence, step)
         finally:
             ATTEMPT.reset(token)
+            if leave is not None:
+                leave()
             journal, step.journal = step.journal, NOWHERE  # what a thread that it left behind says is no longer its own
             if journal is not None:
                 journal.close()

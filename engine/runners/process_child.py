@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, NoReturn
 
-from engine import logs
+from engine import log_lines, logs
 from engine.definition import TaskDefinition
 from engine.discovery import LoadReport
 from engine.errors import RetryableError, TaskerError
@@ -117,6 +117,7 @@ class Child:
     def run(self) -> None:
         """Runs calls until the engine says it was the last; ends the process when the engine is gone."""
         _prepare_for_the_worst()
+        log_lines.start_for_handlers()
         logs.start_capture()
         os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_a_fork)
         threading.Thread(target=self._listen, name="tasker-listen", daemon=True).start()
@@ -178,7 +179,7 @@ class Child:
                 flushed = clock()
 
     def _run_one(self, call: tuple[Any, ...]) -> tuple[int, str]:
-        number, key, template_no, attempt, retry_limit, task_id, context, correlation_id, inputs, _, item = call
+        number, key, template_no, attempt, retry_limit, task_id, context, correlation_id, inputs, _, item, traceparent = call
         if number in self._cancelled:
             return CANCELLED, "null"
         definition = self._find(key)
@@ -196,6 +197,7 @@ class Child:
             self._lookup,
             self._contact,
             None if item is None else Item(*item),
+            traceparent,
         )
 
     def _tidy(self) -> None:

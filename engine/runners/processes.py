@@ -283,7 +283,7 @@ class ProcessesRunner:
             batch.append(
                 (number, pace.key, no, call.attempt, call.retry_limit, task.public_id, task.context_json,
                  task.correlation_id, call.inputs, cost > ALONE_SECONDS,
-                 None if call.item is None else tuple(call.item))
+                 None if call.item is None else tuple(call.item), task.traceparent)
             )  # fmt: skip
         if batch:
             self._moved_at = time.monotonic()

@@ -147,7 +147,7 @@ class ThreadsRunner:
             self._look_at(deadline)
         kind, payload = invoke(
             definition, call.template_no, call.attempt, call.retry_limit, task.public_id, task.context_json,
-            task.correlation_id, call.inputs, partial(self._lookup, call), _Contact(self, call), call.item,
+            task.correlation_id, call.inputs, partial(self._lookup, call), _Contact(self, call), call.item, task.traceparent,
         )  # fmt: skip
         if running.pop(call, None) is None:
             return False  # reported long ago, and another thread is in this one's place

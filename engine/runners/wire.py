@@ -25,7 +25,7 @@ BORN: Final = 12  # (BORN, slot, pid)
 GONE: Final = 13  # (GONE, slot, wait status or None when it could not be started)
 # engine -> child
 RUN: Final = (
-    20  # (RUN, nanoseconds after which none may begin, [(number, key, template_no, attempt, retry_limit, task id, context, correlation id, inputs, alone, item)])
+    20  # (RUN, nanoseconds after which none may begin, [(number, key, template_no, attempt, retry_limit, task id, context, correlation id, inputs, alone, item, traceparent)])
 )
 RECALL: Final = 21  # (RECALL,)
 CANCEL: Final = 22  # (CANCEL, number)

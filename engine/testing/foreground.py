@@ -56,7 +56,7 @@ class InlineRunner:
         with self._stubs.in_place(task.definition, call.template_no) as stub, logs.captured():
             return stub or invoke(
                 task.definition, call.template_no, call.attempt, call.retry_limit, task.public_id, task.context_json,
-                task.correlation_id, call.inputs, partial(self._lookup, call), contact, call.item,
+                task.correlation_id, call.inputs, partial(self._lookup, call), contact, call.item, task.traceparent,
             )  # fmt: skip
 
 

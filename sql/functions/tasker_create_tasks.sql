@@ -1,6 +1,6 @@
 -- tasker_create_tasks: makes tasks with all their steps, in one statement per table whatever their number.
 --   p_requests  [{"definition_id", "context", "initiator", "source_system", "reason", "tags", "priority", "bypass_steps": [step names],
---                 "correlation_id", "parent_task_id", "parent_step", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
+--                 "correlation_id", "traceparent", "parent_task_id", "parent_step", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
 --   returns one row per request in its order; created is false when the idempotency key named an earlier task
 --   moves  roots -> ready (pending until run_at)     locks  idempotency keys, then definitions used for the first time, in order     events  none before the first claim
 --   raises WF005 when a key was used with another request, WF001 for an unknown definition
@@ -57,12 +57,12 @@ begin
   with request as materialized (
     select element.place::int, nextval('tasker_task_no') as task_no, coalesce((v_ids ->> element.place::text)::uuid, gen_random_uuid()) as task_id,
            field.definition_id, coalesce(field.context, '{}') as context, field.initiator, field.source_system, field.reason,
-           coalesce(field.tags, '{}') as tags, coalesce(field.priority, 0::smallint) as priority, field.bypass_steps, field.correlation_id,
+           coalesce(field.tags, '{}') as tags, coalesce(field.priority, 0::smallint) as priority, field.bypass_steps, field.correlation_id, field.traceparent,
            field.parent_task_id, field.parent_step,
            case when field.run_at > v_now then field.run_at end as run_at
       from jsonb_array_elements(p_requests) with ordinality as element (value, place),
            jsonb_to_record(element.value) as field (definition_id int, context jsonb, initiator text, source_system text, reason text,
-             tags text[], priority smallint, bypass_steps text[], correlation_id text, parent_task_id uuid, parent_step text, run_at timestamptz)
+             tags text[], priority smallint, bypass_steps text[], correlation_id text, traceparent text, parent_task_id uuid, parent_step text, run_at timestamptz)
      where not v_earlier_ids ? element.place::text
   ),
   template as materialized (   -- by key, however many definitions there are
@@ -71,10 +71,10 @@ begin
   ),
   task as (
     insert into tasker_task (task_no, task_id, definition_id, remaining, priority, context, tags, initiator, source_system, reason,
-                             correlation_id, parent_task_id, parent_step, run_at, created_at)
+                             correlation_id, traceparent, parent_task_id, parent_step, run_at, created_at)
     select r.task_no, r.task_id, r.definition_id,
            (select count(*) from tasker_template p where p.definition_id = r.definition_id and p.children = '{}'),
-           r.priority, r.context, r.tags, r.initiator, r.source_system, r.reason, r.correlation_id, r.parent_task_id, r.parent_step, r.run_at, v_now
+           r.priority, r.context, r.tags, r.initiator, r.source_system, r.reason, r.correlation_id, r.traceparent, r.parent_task_id, r.parent_step, r.run_at, v_now
       from request r order by r.task_no
   ),
   step as (

@@ -18,6 +18,7 @@ create table tasker_task (
   source_system  text,
   reason         text,
   correlation_id text,
+  traceparent    text,                      -- the span of a caller, as W3C writes it, whose trace the task belongs to
   parent_task_id uuid,                      -- the task whose step submitted it, which may be gone since
   parent_step    text,
   run_at         timestamptz,               -- not before; null starts at once

@@ -22,7 +22,7 @@ from engine.definition import TaskDefinition
 from engine.handlers import Workflow
 from engine.requests import TaskRequest
 from engine.settings import Settings
-from webapp import create_app, database, live
+from webapp import create_app, database, health, live
 
 SCHEMA = {
     "type": "object",
@@ -163,9 +163,10 @@ def app(database_url: str, settings: Settings, compiled_templates: BytecodeCache
     made = create_app(settings, database_url=database_url)
     made.config["TESTING"] = True
     made.jinja_env.bytecode_cache = compiled_templates
-    made.config["GLANCE_SECONDS"] = 0  # tests change the database behind the dashboard's back
+    made.config["GLANCE_SECONDS"] = made.config["HEALTH_SECONDS"] = 0  # tests change the database behind the dashboard's back
     yield made
     live.close(made)
+    health.close(made)
     database.close(made)
     with made.app_context():
         from webapp.models import db as read_side

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from flask import Response, request
 
-from engine import queries, tasks
+from engine import queries, tasks, trace_ids
 from engine.errors import NotFound, Problem, RequestError
 from engine.requests import TaskRequest
 from engine.rows import DefinitionRow
@@ -28,21 +28,23 @@ from webapp.api.bodies import MAX_BATCH, BatchSchema, LogQuery, StepsQuery, Task
 from webapp.api.reading import from_root
 from webapp.database import database
 from webapp.listing import list_tasks
+from webapp.request_log import correlation_id
 from webapp.task_filter import read_filter
 
 ITEMS_SHOWN = 200
 CREATE = "tasker.task:create"
-NOT_FROM_OUTSIDE = ("parent_task_id", "parent_step")
+NOT_FROM_OUTSIDE = ("parent_task_id", "parent_step", "traceparent")
 ETAG = {"ETag": {"description": "For If-Match of an action", "schema": {"type": "string"}}}
 KEY = {"name": "Idempotency-Key", "in": "header", "description": "As idempotency_key in the body", "schema": {"type": "string", "maxLength": 255}}
 CORRELATION = {"name": "X-Correlation-ID", "in": "header", "description": "As correlation_id in the body", "schema": {"type": "string", "maxLength": 255}}
+TRACE = {"name": "traceparent", "in": "header", "description": "The caller's span, as W3C has it: the task belongs to its trace", "schema": {"type": "string"}}
 
 endpoints = Endpoints("tasks", "Runs of a workflow")
 
 
 @endpoints.route("/tasks", methods=["POST"])
 @endpoints.arguments(TaskRequestSchema)
-@endpoints.describe(**{"x-headers": [KEY, CORRELATION]})
+@endpoints.describe(**{"x-headers": [KEY, CORRELATION, TRACE]})
 @endpoints.response(201, CreatedSchema, description="The task is on record")
 @endpoints.alt_response(200, schema=CreatedSchema, description="This idempotency key was used before: the task it made", success=True)
 @endpoints.may_answer(400, 404, 413, 415, 422)
@@ -67,7 +69,7 @@ def create(given: dict[str, Any]) -> Response:
 
 @endpoints.route("/tasks/batch", methods=["POST"])
 @endpoints.arguments(BatchSchema)
-@endpoints.describe(**{"x-headers": [CORRELATION]})
+@endpoints.describe(**{"x-headers": [CORRELATION, TRACE]})
 @endpoints.response(201, CreatedBatchSchema, description="All tasks are on record, in the order of the request")
 @endpoints.alt_response(200, schema=CreatedBatchSchema, description="Every one of them was there before, by its idempotency key", success=True)
 @endpoints.may_answer(400, 413, 415, 422)
@@ -172,7 +174,7 @@ def _log(task_id: UUID, step_name: str | None, asked: dict[str, Any]) -> Respons
 
 def _wanted(given: dict[str, Any], key: str | None = None) -> TaskRequest:
     """The request in the body, with what the headers and the caller add to it. Raises `RequestError`."""
-    added = {"initiator": access.actor(), "source_system": "api", "correlation_id": request.headers.get("X-Correlation-ID")}
+    added = {"initiator": access.actor(), "source_system": "api", "correlation_id": request.headers.get("X-Correlation-ID") or correlation_id()}
     if key is not None:
         added["idempotency_key"] = key
     foreign = [Problem(name, "unknown_key", f"unknown field {name!r}") for name in NOT_FROM_OUTSIDE if name in given]
@@ -180,12 +182,18 @@ def _wanted(given: dict[str, Any], key: str | None = None) -> TaskRequest:
         foreign.append(Problem("idempotency_key", "ambiguous", "differs from the header Idempotency-Key"))
     kept = {name: value for name, value in given.items() if value is not None or name not in added}
     try:
-        wanted = TaskRequest.of({name: value for name, value in (added | kept).items() if name not in NOT_FROM_OUTSIDE})
+        wanted = TaskRequest.of({name: value for name, value in (added | kept).items() if name not in NOT_FROM_OUTSIDE} | _span())
     except RequestError as error:
         raise RequestError([*foreign, *_in_body(error)]) from None
     if foreign:
         raise RequestError(foreign)
     return wanted
+
+
+def _span() -> dict[str, Any]:
+    """The caller's span; one that is none is passed over, as W3C asks."""
+    given = request.headers.get("traceparent", "")
+    return {"traceparent": given} if trace_ids.is_well_formed(given) else {}
 
 
 def _all_wanted(given: dict[str, Any]) -> list[TaskRequest]:

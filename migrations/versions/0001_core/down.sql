@@ -134,6 +134,8 @@ drop function if exists tasker_read_results;
 
 drop function if exists tasker_read_items;
 
+drop function if exists tasker_read_endings;
+
 drop function if exists tasker_publish_event;
 
 drop function if exists tasker_prune_rollups;

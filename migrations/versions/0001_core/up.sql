@@ -75,7 +75,7 @@ create table tasker_template (
 -- gladly walk all of a definition by an index of (definition_id, name) as find one step by the key
 create unique index tasker_template_name on tasker_template ((definition_id::text || ' ' || name));
 
--- source: schema/30_tasks.sql 5f064126d901
+-- source: schema/30_tasks.sql 575d03047c9b
 -- What runs: tasks, their steps, and the two queues a waiting step can stand in.
 -- No foreign keys here: rows are only made and removed by our functions, and the checks would halve the speed.
 
@@ -96,6 +96,7 @@ create table tasker_task (
   source_system  text,
   reason         text,
   correlation_id text,
+  traceparent    text,                      -- the span of a caller, as W3C writes it, whose trace the task belongs to
   parent_task_id uuid,                      -- the task whose step submitted it, which may be gone since
   parent_step    text,
   run_at         timestamptz,               -- not before; null starts at once
@@ -174,7 +175,7 @@ create table tasker_request_key (
 );
 create index tasker_request_key_task on tasker_request_key (task_id);   -- the key goes with its task
 
--- source: schema/40_engines.sql 20fe8e7869a9
+-- source: schema/40_engines.sql 49a158354d8b
 -- Who runs: one row per engine process (a fresh worker_id at every start) and one row per claim call.
 
 create table tasker_worker (
@@ -188,6 +189,7 @@ create table tasker_worker (
   lease_until   timestamptz not null,       -- the one judge of life and death, by the database's clock
   server_started_at  timestamptz,           -- the advisory lock says something only within one life of the server; null: it holds none
   draining      boolean not null default false,
+  figures       jsonb not null default '{}',   -- what it counts of its own work, see engine/figures.py
   journal_no    bigint not null default 0   -- the last batch of what its attempts said that was taken, see tasker_keep_journal
 );
 
@@ -1447,10 +1449,10 @@ begin
 end
 $$;
 
--- source: functions/tasker_create_tasks.sql 4f975431b469
+-- source: functions/tasker_create_tasks.sql cd4c8d6bd638
 -- tasker_create_tasks: makes tasks with all their steps, in one statement per table whatever their number.
 --   p_requests  [{"definition_id", "context", "initiator", "source_system", "reason", "tags", "priority", "bypass_steps": [step names],
---                 "correlation_id", "parent_task_id", "parent_step", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
+--                 "correlation_id", "traceparent", "parent_task_id", "parent_step", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
 --   returns one row per request in its order; created is false when the idempotency key named an earlier task
 --   moves  roots -> ready (pending until run_at)     locks  idempotency keys, then definitions used for the first time, in order     events  none before the first claim
 --   raises WF005 when a key was used with another request, WF001 for an unknown definition
@@ -1507,12 +1509,12 @@ begin
   with request as materialized (
     select element.place::int, nextval('tasker_task_no') as task_no, coalesce((v_ids ->> element.place::text)::uuid, gen_random_uuid()) as task_id,
            field.definition_id, coalesce(field.context, '{}') as context, field.initiator, field.source_system, field.reason,
-           coalesce(field.tags, '{}') as tags, coalesce(field.priority, 0::smallint) as priority, field.bypass_steps, field.correlation_id,
+           coalesce(field.tags, '{}') as tags, coalesce(field.priority, 0::smallint) as priority, field.bypass_steps, field.correlation_id, field.traceparent,
            field.parent_task_id, field.parent_step,
            case when field.run_at > v_now then field.run_at end as run_at
       from jsonb_array_elements(p_requests) with ordinality as element (value, place),
            jsonb_to_record(element.value) as field (definition_id int, context jsonb, initiator text, source_system text, reason text,
-             tags text[], priority smallint, bypass_steps text[], correlation_id text, parent_task_id uuid, parent_step text, run_at timestamptz)
+             tags text[], priority smallint, bypass_steps text[], correlation_id text, traceparent text, parent_task_id uuid, parent_step text, run_at timestamptz)
      where not v_earlier_ids ? element.place::text
   ),
   template as materialized (   -- by key, however many definitions there are
@@ -1521,10 +1523,10 @@ begin
   ),
   task as (
     insert into tasker_task (task_no, task_id, definition_id, remaining, priority, context, tags, initiator, source_system, reason,
-                             correlation_id, parent_task_id, parent_step, run_at, created_at)
+                             correlation_id, traceparent, parent_task_id, parent_step, run_at, created_at)
     select r.task_no, r.task_id, r.definition_id,
            (select count(*) from tasker_template p where p.definition_id = r.definition_id and p.children = '{}'),
-           r.priority, r.context, r.tags, r.initiator, r.source_system, r.reason, r.correlation_id, r.parent_task_id, r.parent_step, r.run_at, v_now
+           r.priority, r.context, r.tags, r.initiator, r.source_system, r.reason, r.correlation_id, r.traceparent, r.parent_task_id, r.parent_step, r.run_at, v_now
       from request r order by r.task_no
   ),
   step as (
@@ -2119,16 +2121,17 @@ as $$
     from tasker_grant g left join tasker_role r using (role) where g.account_id = p_account_id
 $$;
 
--- source: functions/tasker_heartbeat.sql bd4e21152878
+-- source: functions/tasker_heartbeat.sql 12f58c36eaec
 -- tasker_heartbeat: the worker lives; its lease runs p_lease from now.
 --   returns true; false when the lease was over already: then its steps may run elsewhere and it must stop working under this id
-create or replace function tasker_heartbeat (p_worker int, p_lease interval, p_definitions int[], p_draining boolean)
+create or replace function tasker_heartbeat (p_worker int, p_lease interval, p_definitions int[], p_draining boolean, p_figures jsonb default null)
   returns boolean
   language sql
 as $$
   with renewed as (
     update tasker_worker w
        set seen_at = tasker_clock(), lease_until = tasker_clock() + p_lease, definitions = p_definitions, draining = p_draining,
+           figures = coalesce(p_figures, w.figures),
            server_started_at = case when w.server_started_at is not null then pg_postmaster_start_time() end
      where w.worker_id = p_worker and w.lease_until > tasker_clock()
     returning w.worker_id
@@ -2985,6 +2988,43 @@ begin
 end
 $$;
 
+-- source: functions/tasker_read_endings.sql e50eb90a5987
+-- tasker_read_endings: which attempts and tasks have ended, with all that a trace tells of them, in the order of their ends.
+--   p_after, p_until  event ids: those that ended after the first, up to the second included; see tasker_event_horizon for how far it is safe to go
+--   p_share  of the tasks that came with no word on it, this share, always the same ones; a traceparent says whether its task is traced
+--   step_name is null for a task; retry_at is when an attempt that failed is to be made again
+-- Each look-up is a lateral one by key: a plan that joins would depend on what was analysed, and when.
+create or replace function tasker_read_endings (p_after bigint, p_until bigint, p_share float8 default 1)
+  returns table (event_id bigint, task_id text, traceparent text, namespace text, task_name text, version text, correlation_id text, step_name text, state text,
+                 attempt int, worker_id int, began_at timestamptz, ended_at timestamptz, retry_at timestamptz, error_type text, error_message text)
+  language plpgsql stable
+  set enable_seqscan = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  select h.event_id * 2, t.task_id::text, t.traceparent, d.namespace, d.name, d.version, t.correlation_id, s.name, tasker_state_name(h.to_state),
+         h.attempt::int, h.worker_id, case when h.step_no is null then t.created_at else coalesce(began.at, h.at) end, h.at,
+         (h.detail ->> 'run_at')::timestamptz, h.detail ->> 'type', h.detail ->> 'message'
+    from tasker_history h
+   cross join lateral (select k.task_id, k.traceparent, k.definition_id, k.correlation_id, k.created_at from tasker_task k where k.task_no = h.task_no offset 0) t
+   cross join lateral (select k.namespace, k.name, k.version from tasker_definition k where k.definition_id = t.definition_id offset 0) d
+    left join lateral (select tasker_step_name(p.name, k.item_no) as name, k.attempts, k.started_at
+                         from tasker_step k join tasker_template p on p.definition_id = k.definition_id and p.step_no = coalesce(k.map_no, k.step_no)
+                        where k.task_no = h.task_no and k.step_no = h.step_no offset 0) s on true
+    left join lateral (
+      -- the step has been started again since: then the history alone knows
+      select coalesce(case when s.attempts = h.attempt and s.started_at <= h.at then s.started_at end,
+                      (select max(b.at) from tasker_history b
+                        where b.task_no = h.task_no and b.step_no = h.step_no and b.to_state = 2 and b.attempt = h.attempt and b.event_id < h.event_id)) as at
+       where h.step_no is not null offset 0) began on true
+   where h.event_id between p_after / 2 + 1 and p_until / 2
+     and case when h.step_no is null then h.from_state <> h.to_state and h.to_state in (4, 5, 6, 8) else h.from_state = 2 and h.to_state in (3, 4, 5, 6) end
+     and case when t.traceparent is null then ('x' || left(t.task_id::text, 8))::bit(32)::bigint < p_share * 4294967296 else right(t.traceparent, 1) in ('1', '3', '5', '7', '9', 'b', 'd', 'f') end
+   order by h.event_id;
+end
+$$;
+
 -- source: functions/tasker_read_items.sql b6de542c28b1
 -- tasker_read_items: what items of map steps work on, for an engine that has just claimed them.
 create or replace function tasker_read_items (p_task_nos bigint[], p_step_nos int[])
@@ -3009,15 +3049,15 @@ as $$
                         where k.task_no = wanted.task_no and k.step_no = wanted.step_no and k.state in (4, 7, 8) offset 0) s
 $$;
 
--- source: functions/tasker_read_tasks.sql 521d23b0e411
+-- source: functions/tasker_read_tasks.sql d8c800444879
 -- tasker_read_tasks: what every step of a task shares, for an engine that has just claimed some of them.
 create or replace function tasker_read_tasks (p_task_nos bigint[])
-  returns table (task_no bigint, task_id uuid, context text, correlation_id text)
+  returns table (task_no bigint, task_id uuid, context text, correlation_id text, traceparent text)
   language sql stable
 as $$
-  select t.task_no, t.task_id, t.context::text, t.correlation_id
+  select t.task_no, t.task_id, t.context::text, t.correlation_id, t.traceparent
     from unnest(p_task_nos) as wanted (task_no)
-   cross join lateral (select k.task_no, k.task_id, k.context, k.correlation_id from tasker_task k where k.task_no = wanted.task_no offset 0) t
+   cross join lateral (select k.task_no, k.task_id, k.context, k.correlation_id, k.traceparent from tasker_task k where k.task_no = wanted.task_no offset 0) t
 $$;
 
 -- source: functions/tasker_reap_workers.sql e4cdf1ab7310

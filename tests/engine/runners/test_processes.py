@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -554,3 +555,24 @@ def test_a_signal_may_log_while_the_step_logs(start: Start, calls: Any, inbox: A
     assert inbox.wait(call) == (COMPLETED, 300)
     lines = inbox.lines(call)
     assert [line for line in lines if line != "from the signal"] == [f"line {number}" for number in range(300)]
+
+
+# ---- logging
+
+
+def test_what_a_handler_process_logs_names_its_attempt(
+    start: Start, calls: Any, inbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TASKER_LOG_FORMAT", "json")
+    monkeypatch.setenv("TASKER_ENGINE_NAME", "host:7")
+    (tmp_path / "flows.py").write_text("import structlog\nfrom engine import Workflow\nflow = Workflow('imports_structlog')\n")
+    runner, call = start(1, sources=[str(HANDLERS), str(tmp_path)]), calls("logs_by_other_means")
+    runner.submit([call])
+    inbox.wait(call)
+    runner.stop(0)
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    assert [(line["event"], line["order"], line["task_id"], line["step"], line["attempt"], line["engine"]) for line in lines] == [
+        ("by logging", 7, call.task.public_id, "logs_by_other_means", 1, "host:7"),
+        ("by structlog", 8, call.task.public_id, "logs_by_other_means", 1, "host:7"),
+    ]
+    assert inbox.lines(call) == ["by logging", "by structlog"]

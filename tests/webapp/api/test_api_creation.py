@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,7 +13,7 @@ from calls import Caller, codes
 from flask import Flask
 from flask.testing import FlaskClient
 
-from engine import queries
+from engine import log_lines, queries
 from engine.db import Database
 
 Order = Callable[..., dict[str, Any]]
@@ -85,6 +86,25 @@ def test_a_workflow_nobody_knows_is_not_found(api: Caller, order: Order) -> None
 def test_the_correlation_id_may_come_in_a_header(api: Caller, db: Database, order: Order) -> None:
     made = api.post("/tasks", order(), X_Correlation_ID="order 7").json
     assert queries.task(db, made["task_id"]).task.correlation_id == "order 7"
+
+
+def test_the_senders_name_for_a_request_reaches_log_answer_and_task(api: Caller, db: Database, order: Order, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "tasker.web")
+    caplog.handler.addFilter(lambda record: bool(record.__dict__.update(bound=log_lines.attempt_fields()) or True))
+    answer = api.post("/tasks", order(), X_Request_ID="edge-7")
+    assert (answer.status_code, answer.headers["X-Correlation-ID"]) == (201, "edge-7")
+    assert queries.task(db, answer.json["task_id"]).task.correlation_id == "edge-7"
+    [line] = [record for record in caplog.records if record.name == "tasker.web"]
+    assert line.getMessage() == "POST /api/v1/tasks: 201"
+    assert line.__dict__["bound"]["correlation_id"] == "edge-7"
+
+
+def test_a_task_belongs_to_the_trace_of_its_caller(api: Caller, order: Order, conn: psycopg.Connection[Any]) -> None:
+    span = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert codes(api.post("/tasks", order(traceparent=span))) == [("traceparent", "unknown_key")]
+    for given, kept in ((span, span), ("nonsense", None)):
+        made = api.post("/tasks", order(), traceparent=given).json
+        assert conn.execute("select traceparent from tasker_task where task_id = %s", [made["task_id"]]).fetchone() == (kept,)
 
 
 def test_a_batch_is_made_as_a_whole(api: Caller, order: Order) -> None:

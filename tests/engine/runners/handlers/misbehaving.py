@@ -230,3 +230,11 @@ def logs_in_a_signal(task: Task, step: Step) -> int:
         step.log(f"line {number}")
     signal.setitimer(signal.ITIMER_REAL, 0)
     return 300
+
+
+@step
+async def logs_by_other_means() -> None:
+    import structlog
+
+    log.warning("by logging", extra={"order": 7})
+    structlog.get_logger("shop").warning("by structlog", order=8)

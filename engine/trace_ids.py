@@ -1,0 +1,76 @@
+"""The ids of traces, made from those of tasks and attempts: whoever knows an attempt knows its span, in any process, and nothing is stored for it.
+
+A task's trace has the task's id, without its dashes, unless the task came with the `traceparent` of a caller. Runners use it where traces are on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any, Protocol
+
+IS_ON = os.environ.get("TASKER_TRACES", "").strip().lower() == "on"
+"""Whether this process and those that it starts trace."""
+
+_WELL_FORMED = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class _Task(Protocol):
+    task_id: str
+    traceparent: str | None
+
+
+class _Step(Protocol):
+    attempt: int
+
+    @property
+    def name(self) -> str: ...
+
+
+def is_well_formed(traceparent: str) -> bool:
+    """Whether it is a traceparent as W3C Trace Context has it."""
+    return _WELL_FORMED.fullmatch(traceparent) is not None
+
+
+def trace_id(task_id: str, traceparent: str | None) -> int:
+    """The trace that the task belongs to."""
+    return int(traceparent[3:35] if traceparent else task_id.replace("-", ""), 16)
+
+
+def caller_span(traceparent: str | None) -> int | None:
+    """The span of the caller."""
+    return int(traceparent[36:52], 16) if traceparent else None
+
+
+def task_span(task_id: str) -> int:
+    """The span of the task."""
+    return _span(task_id)
+
+
+def attempt_span(task_id: str, step_name: str, attempt: int) -> int:
+    """The span of an attempt."""
+    return _span(f"{task_id}/{step_name}/{attempt}")
+
+
+def of_attempt(task: _Task, step: _Step) -> str:
+    """The traceparent for what an attempt calls and submits."""
+    flags = task.traceparent[53:55] if task.traceparent else "01"
+    return f"00-{trace_id(task.task_id, task.traceparent):032x}-{attempt_span(task.task_id, step.name, step.attempt):016x}-{flags}"
+
+
+def enter(task: _Task, step: _Step) -> Callable[[], Any]:
+    """Spans that a handler makes from now on, in this context, are children of its attempt's; until the answer is called."""
+    from opentelemetry import context, trace
+
+    flags = int(task.traceparent[53:55], 16) if task.traceparent else 1
+    known = trace.SpanContext(
+        trace_id(task.task_id, task.traceparent), attempt_span(task.task_id, step.name, step.attempt), is_remote=True, trace_flags=trace.TraceFlags(flags)
+    )
+    token = context.attach(trace.set_span_in_context(trace.NonRecordingSpan(known)))
+    return lambda: context.detach(token)
+
+
+def _span(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) or 1

@@ -1,0 +1,215 @@
+"""Traces for an OpenTelemetry collector, where TASKER_TRACES is on: a trace per task, a span per attempt, told after they have ended.
+
+They are read from the history, so nothing is added to the engine's own path, an attempt that died with its process has its span too, and a
+collector that is away misses nothing. One engine of an installation tells at a time. OpenTelemetry is imported by `open_traces` alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
+
+from engine import trace_ids
+from engine.db import Database, OutageLog
+from engine.errors import TaskerError
+from engine.events import Horizon
+from engine.masking import clean_message
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+log = logging.getLogger("tasker.traces")
+
+NAME = "tasker.traces"
+"""Of the place in the events that all engines share."""
+LEASE = timedelta(seconds=15)
+WINDOW = 1_000
+ROUND_SECONDS = 0.1
+"""What one round may take, of each second: at most a tenth of a processor goes into traces, and under more load they come later."""
+LAST_SECONDS = 2.0
+TRIES = 10
+
+
+class Ending(NamedTuple):
+    """A row of tasker_read_endings."""
+
+    event_id: int
+    task_id: str
+    traceparent: str | None
+    namespace: str
+    task_name: str
+    version: str
+    correlation_id: str | None
+    step_name: str | None
+    state: str
+    attempt: int | None
+    worker_id: int | None
+    began_at: datetime
+    ended_at: datetime
+    retry_at: datetime | None
+    error_type: str | None
+    error_message: str | None
+
+
+def open_traces(db: Database) -> Traces | None:
+    """What tells the collector; None where traces are off. Raises `TaskerError` when the extra is not installed."""
+    if not trace_ids.IS_ON:
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    except ImportError:
+        raise TaskerError("TASKER_TRACES is on, but OpenTelemetry is not installed: pip install 'tasker-engine[traces]'") from None
+    return Traces(db, OTLPSpanExporter(), share=_share(os.environ.get("OTEL_TRACES_SAMPLER_ARG", "")))
+
+
+def _share(text: str) -> float:
+    """Which part of the tasks is traced, from 0 to 1; all where nothing sensible was said."""
+    try:
+        return min(1.0, max(0.0, float(text)))
+    except ValueError:
+        return 1.0
+
+
+class Traces:
+    """Tells the collector of what has ended, from where the last engine that did so has come."""
+
+    def __init__(self, db: Database, exporter: Any, *, share: float = 1.0) -> None:
+        self._db, self._exporter, self._share = db, exporter, share
+        self._owner = str(uuid.uuid4())
+        self._horizon = Horizon()
+        self._failures = 0
+        self._outage = OutageLog(log, "the collector does not take the traces")
+        self._make = SpanMaker()
+
+    def begin(self) -> None:
+        """What ends from now on is told, unless an engine has begun before."""
+        self._db.value("select tasker_subscribe(%(name)s, false)", {"name": NAME})
+
+    def tell_due(self, seconds: float = ROUND_SECONDS) -> int:
+        """How many spans were told; none while another engine does it. Raises `TaskerError` and psycopg's errors."""
+        query: LiteralString = "select fence, event_id from tasker_take_subscription(%(name)s, %(owner)s::uuid, %(lease)s)"
+        found = self._db.rows(query, {"name": NAME, "owner": self._owner, "lease": LEASE})
+        if not found:
+            return 0
+        fence, place = found[0]
+        return self._tell(fence, place, self._horizon.look(self._db), time.monotonic() + seconds)
+
+    def _tell(self, fence: int, place: int, until: int, deadline: float) -> int:
+        told = 0
+        while place < until:
+            reached = min(place + 2 * WINDOW, until)
+            spans = [self._make(ending) for ending in self._endings(place, reached)]
+            if not self._is_taken(spans) or not self._record(fence, reached, len(spans)):
+                break
+            place, told = reached, told + len(spans)
+            if time.monotonic() > deadline:
+                break
+        return told
+
+    def _endings(self, after: int, until: int) -> list[Ending]:
+        query: LiteralString = "select * from tasker_read_endings(%(after)s, %(until)s, %(share)s)"
+        return [Ending(*row) for row in self._db.rows(query, {"after": after, "until": until, "share": self._share})]
+
+    def _is_taken(self, spans: Sequence[ReadableSpan]) -> bool:
+        """Whether to go on: the collector has the spans, or refused them so often that they are given up."""
+        if not spans or self._exporter.export(spans).name == "SUCCESS":
+            self._failures = 0
+            self._outage.over()
+            return True
+        self._failures += 1
+        self._outage.met(TaskerError(f"{len(spans)} spans wait"))
+        if self._failures < TRIES:
+            return False
+        log.error("%d spans are given up after %d tries", len(spans), TRIES)
+        self._failures = 0
+        return True
+
+    def _record(self, fence: int, event_id: int, delivered: int) -> bool:
+        query: LiteralString = "select tasker_record_delivery(%(name)s, %(fence)s, %(event)s, %(delivered)s)"
+        return bool(self._db.value(query, {"name": NAME, "fence": fence, "event": event_id, "delivered": delivered}))
+
+    def close(self) -> None:
+        """What has ended is told, unless the collector is away, and another engine may go on at once. Raises as `tell_due`."""
+        if not self._failures:
+            self.tell_due(LAST_SECONDS)
+        self._exporter.shutdown()
+        self._db.value("select tasker_leave_subscriptions(%(owner)s::uuid)", {"owner": self._owner})
+
+
+class SpanMaker:
+    """Makes the span of an ending; both have ended by then, so nothing of it is ever open."""
+
+    def __init__(self) -> None:
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import Event, ReadableSpan
+        from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+        from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+        named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+        self._resource = Resource.create({} if named else {"service.name": "tasker"})
+        self._scope = InstrumentationScope("tasker")
+        self._span, self._event, self._context, self._flags = ReadableSpan, Event, SpanContext, TraceFlags(1)
+        self._of_task, self._of_attempt = SpanKind.CONSUMER, SpanKind.INTERNAL
+        self._status, self._bad, self._unset = Status, StatusCode.ERROR, Status(StatusCode.UNSET)
+
+    def __call__(self, ending: Ending) -> ReadableSpan:
+        trace = trace_ids.trace_id(ending.task_id, ending.traceparent)
+        own, parent = _places(ending)
+        return self._span(
+            name=ending.step_name or f"{ending.namespace}/{ending.task_name}",
+            context=self._context(trace, own, is_remote=False, trace_flags=self._flags),
+            parent=None if parent is None else self._context(trace, parent, is_remote=True, trace_flags=self._flags),
+            resource=self._resource,
+            instrumentation_scope=self._scope,
+            attributes=_attributes(ending),
+            events=[self._event(name, facts, _nanoseconds(ending.ended_at)) for name, facts in _events(ending)],
+            kind=self._of_task if ending.step_name is None else self._of_attempt,
+            status=self._status(self._bad, ending.error_type or ending.state) if ending.state in ("failed", "retrying") else self._unset,
+            start_time=_nanoseconds(ending.began_at),
+            end_time=_nanoseconds(max(ending.began_at, ending.ended_at)),
+        )
+
+
+def _places(ending: Ending) -> tuple[int, int | None]:
+    """The ids of the span and of its parent."""
+    task = trace_ids.task_span(ending.task_id)
+    if ending.step_name is None:
+        return task, trace_ids.caller_span(ending.traceparent)
+    return trace_ids.attempt_span(ending.task_id, ending.step_name, ending.attempt or 0), task
+
+
+def _attributes(ending: Ending) -> dict[str, str | int]:
+    known = {
+        "tasker.namespace": ending.namespace,
+        "tasker.workflow": ending.task_name,
+        "tasker.version": ending.version,
+        "tasker.task_id": ending.task_id,
+        "tasker.correlation_id": ending.correlation_id,
+        "tasker.step": ending.step_name,
+        "tasker.attempt": ending.attempt,
+        "tasker.engine": ending.worker_id,
+        "tasker.state": ending.state,
+        "error.type": ending.error_type,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _events(ending: Ending) -> list[tuple[str, dict[str, str | float]]]:
+    """What the attempt failed with, and that another is set and after which back-off."""
+    found: list[tuple[str, dict[str, str | float]]] = []
+    if ending.error_type:
+        found.append(("exception", {"exception.type": ending.error_type, "exception.message": clean_message(ending.error_message or "")}))
+    if ending.retry_at:
+        back_off = max(0.0, (ending.retry_at - ending.ended_at).total_seconds())
+        found.append(("retry", {"tasker.back_off_seconds": back_off, "tasker.retry_at": ending.retry_at.isoformat()}))
+    return found
+
+
+def _nanoseconds(moment: datetime) -> int:
+    whole = int(moment.timestamp())
+    return whole * 1_000_000_000 + moment.microsecond * 1_000

@@ -1,0 +1,218 @@
+"""Traces reach a collector: one for a task, a span for each attempt, those of callers, handlers and child tasks in the same one."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import psycopg
+import pytest
+from opentelemetry import trace
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from engine import Workflow, submit, tasks, trace_ids, tracing
+from engine.db import Database
+from engine.errors import PermanentError, RetryableError
+from engine.registry import HandlerRegistry
+from engine.requests import TaskRequest
+from engine.scheduler import Engine
+
+CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+class Collector:
+    """An OTLP receiver on a port of its own; with `refuses` it answers 400."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self.services: set[str] = set()
+        self.refuses = False
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def of(self, task_id: str) -> dict[str, Span]:
+        """The spans of the task, by `step attempt`; its own under its id."""
+        return {self._name(span, task_id): span for span in self.spans if facts(span)["tasker.task_id"] == task_id}
+
+    def _name(self, span: Span, task_id: str) -> str:
+        return f"{span.name} {facts(span)['tasker.attempt']}" if "tasker.attempt" in facts(span) else task_id
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(400 if collector.refuses else 200)
+                self.end_headers()
+                if not collector.refuses:
+                    collector.take(gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body)
+
+            def log_message(self, *_: Any) -> None: ...
+
+        return Handler
+
+    def take(self, body: bytes) -> None:
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            self.services |= {each.value.string_value for each in resource.resource.attributes if each.key == "service.name"}
+            self.spans += [span for scope in resource.scope_spans for span in scope.spans]
+
+
+def facts(thing: Any) -> dict[str, Any]:
+    """The attributes of a span or an event."""
+    return {each.key: each.value.int_value or each.value.double_value or each.value.string_value for each in thing.attributes}
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    made = Collector()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", made.url)
+    monkeypatch.setattr(trace_ids, "IS_ON", True)
+    yield made
+    made.close()
+
+
+def test_a_task_is_one_trace_with_a_span_for_each_attempt(
+    collector: Collector, registry: HandlerRegistry, db: Database, database_url: str, conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., bool],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("TASKER_DATABASE_URL", database_url)
+    flow, child = Workflow("traced", namespace="shop"), Workflow("child", namespace="shop")
+    seen: dict[str, str] = {}
+
+    @flow.step(retry_limit=2)
+    def flaky(task: Any, step: Any) -> None:
+        here = trace.get_current_span().get_span_context()
+        seen[f"flaky {step.attempt}"] = f"{here.trace_id:032x}-{here.span_id:016x}"
+        if step.attempt == 1:
+            raise RetryableError("password=hunter2 is busy", delay=0.25)
+
+    @flow.step(depends_on_step="flaky")
+    def calls(task: Any) -> None:
+        seen["child"] = submit(TaskRequest("child", "shop"))
+
+    @child.step()
+    def fails(task: Any) -> None:
+        raise PermanentError("no", error_code="E1")
+
+    engine = Engine(database_url, registry, runner="threads", concurrency=2)
+    engine.start()
+    try:
+        joined = tasks.submit(db, TaskRequest("traced", "shop", correlation_id="c-1", traceparent=CALLER))
+        assert eventually(lambda: "child" in seen and len(collector.of(joined)) == 4 and len(collector.of(seen["child"])) == 2)
+    finally:
+        engine.drain()
+    spans, of_child = collector.of(joined), collector.of(seen["child"])
+    own = spans[joined]
+    assert {span.trace_id.hex() for span in (*spans.values(), *of_child.values())} == {CALLER[3:35]}
+    assert own.parent_span_id.hex() == CALLER[36:52]
+    assert {spans[name].parent_span_id for name in ("flaky 1", "flaky 2", "calls 1")} == {own.span_id}
+    assert of_child[seen["child"]].parent_span_id == spans["calls 1"].span_id, "a task is a child of the attempt that submitted it"
+    assert {name: f"{span.trace_id.hex()}-{span.span_id.hex()}" for name, span in spans.items() if name.startswith("flaky")} == {name: seen[name] for name in seen if name != "child"}
+    failed, retry = spans["flaky 1"].events
+    assert (failed.name, facts(failed)) == ("exception", {"exception.type": "RetryableError", "exception.message": "password=*** is busy"})
+    assert (retry.name, round(facts(retry)["tasker.back_off_seconds"], 2)) == ("retry", 0.25)
+    assert [spans[name].status.code for name in ("flaky 1", "flaky 2", joined)] == [2, 0, 0]
+    assert of_child["fails 1"].status.code == of_child[seen["child"]].status.code == 2
+    assert own.start_time_unix_nano <= spans["flaky 1"].start_time_unix_nano <= spans["flaky 1"].end_time_unix_nano <= spans["flaky 2"].start_time_unix_nano
+    assert spans["calls 1"].end_time_unix_nano <= own.end_time_unix_nano
+    assert (own.name, facts(own)["tasker.correlation_id"], collector.services) == ("shop/traced", "c-1", {"tasker"})
+
+
+@pytest.fixture
+def ended(conn: psycopg.Connection[Any], db: Database) -> Callable[..., str]:
+    """Makes a task of one step that has ended."""
+    definition = tasks.register_definition(db, _one_step())
+    worker = conn.execute("select tasker_register_worker('hand', 'threads', 1, %s, interval '1 hour', true)", [[definition]]).fetchone()[0]  # type: ignore[index]
+
+    def make(**fields: Any) -> str:
+        task_id = tasks.submit(db, TaskRequest("one", "shop", **fields))
+        conn.execute("select * from tasker_claim_steps(%s, 1, 100, %s)", [worker, [definition]])
+        row = conn.execute("select task_no from tasker_task where task_id = %s", [task_id]).fetchone()
+        conn.execute("select * from tasker_complete_batch(%s, 1, %s, '{0}', '{1}'::smallint[], '[null]'::jsonb, 0)", [worker, [row[0]]])  # type: ignore[index]
+        return task_id
+
+    return make
+
+
+def _one_step() -> Any:
+    flow = Workflow("one", namespace="shop")
+    flow.define("only")
+    return flow.definition
+
+
+def test_a_collector_that_is_away_misses_nothing(
+    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], conn: psycopg.Connection[Any]
+) -> None:
+    traces, other = tracing.open_traces(db), tracing.open_traces(db)
+    assert traces
+    assert other
+    traces.begin()
+    collector.refuses = True
+    own = ended()
+    assert traces.tell_due() == 0
+    collector.refuses = False
+    assert other.tell_due() == 0, "one engine at a time tells"
+    assert traces.tell_due() == 2
+    assert {span.trace_id.hex() for span in collector.spans} == {own.replace("-", "")}
+    assert traces.tell_due() == 0, "what was told is told once"
+    later = ended()
+    traces.close()
+    assert set(collector.of(later)) == {later, "only 1"}
+    assert other.tell_due() == 0, "the other goes on behind it"
+
+
+def test_a_share_of_the_tasks_is_traced_and_callers_decide_for_theirs(
+    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
+    traces = tracing.open_traces(db)
+    assert traces
+    traces.begin()
+    ended()
+    ended(traceparent=f"{CALLER[:-2]}00")
+    wanted = ended(traceparent=CALLER)
+    assert traces.tell_due() == 2
+    assert {facts(span)["tasker.task_id"] for span in collector.spans} == {wanted}
+
+
+def test_spans_that_are_refused_for_good_are_given_up(
+    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    traces = tracing.open_traces(db)
+    assert traces
+    traces.begin()
+    collector.refuses = True
+    ended()
+    for _ in range(tracing.TRIES):
+        traces.tell_due()
+    assert "given up after 10 tries" in caplog.text
+    collector.refuses = False
+    assert traces.tell_due() == 0
+
+
+def test_what_is_no_traceparent_is_told_by_submit() -> None:
+    for odd in ("nonsense", CALLER.upper(), CALLER.replace("4bf92f3577b34da6a3ce929d0e0e4736", "0" * 32), f"{CALLER}-more"):
+        assert not trace_ids.is_well_formed(odd)
+        with pytest.raises(Exception, match="no traceparent"):
+            TaskRequest("one", traceparent=odd)
+
+
+def test_nothing_of_opentelemetry_is_imported_where_traces_are_off() -> None:
+    program = "import engine.scheduler, engine.runners.invoke, webapp, sys; print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout.strip() == "[]"

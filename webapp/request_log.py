@@ -1,0 +1,51 @@
+"""Each request has a correlation id where its sender gave one: its log lines bear it, the answer repeats it, and a task that it makes takes it on."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+
+from flask import Flask, Response, g, request
+
+from engine import log_lines
+
+log = logging.getLogger("tasker.web")
+
+HEADERS = ("X-Correlation-ID", "X-Request-ID")
+WELL_FORMED = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,253}[\x21-\x7e]|[\x21-\x7e]")
+
+
+def init_app(app: Flask) -> None:
+    """Stands before every other part, so that what is turned away is told too."""
+    app.before_request(_begin)
+    app.after_request(_end)
+
+
+def correlation_id() -> str | None:
+    """What the sender named the request: X-Correlation-ID, else X-Request-ID; None when neither is printable text of 1 to 255 characters."""
+    given = (request.headers.get(name, "").strip() for name in HEADERS)
+    return next((text for text in given if WELL_FORMED.fullmatch(text)), None)
+
+
+def _begin() -> None:
+    g.began = time.perf_counter()
+    named = correlation_id()
+    log_lines.bind(**({"correlation_id": named} if named else {}))
+
+
+def _end(response: Response) -> Response:
+    """One line for what failed here or changed something; the rest only for whoever asks for `debug`."""
+    if named := correlation_id():
+        response.headers["X-Correlation-ID"] = named
+    level = logging.ERROR if response.status_code >= 500 else logging.INFO if request.method not in ("GET", "HEAD", "OPTIONS") else logging.DEBUG
+    if log.isEnabledFor(level) and "began" in g:
+        log.log(level, "%s %s: %d", request.method, request.path, response.status_code, extra=_fields(response))
+    return response
+
+
+def _fields(response: Response) -> dict[str, object]:
+    caller = g.get("caller")
+    known = {"method": request.method, "path": request.path, "status": response.status_code, "endpoint": request.endpoint}
+    known["seconds"] = round(time.perf_counter() - g.began, 4)
+    return known | ({"user": caller.name} if caller else {})
