@@ -40,7 +40,8 @@ class FailureNote:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Failures with one cause. `per_hour` counts those of the last day, the oldest hour first; `samples` are ids of the latest tasks.
+    """Failures with one cause. `per_hour` counts those of the last day, the oldest hour first; `open_count` those of its
+    tasks that have not ended; `samples` are ids of the latest tasks.
 
     `signature` is what their errors have in common; where that holds a secret of the latest task, it is that task's error, masked.
     """
@@ -52,6 +53,7 @@ class FailureGroup:
     signature: str
     step_count: int
     task_count: int
+    open_count: int
     first_at: datetime
     last_at: datetime
     versions: tuple[str, ...]
@@ -63,7 +65,7 @@ class FailureGroup:
 
 
 _FAILED: LiteralString = """
-    select t.task_id::text as task_id, t.task_no, d.namespace, d.name, d.version, p.name as step_name,
+    select t.task_id::text as task_id, t.task_no, t.is_open, d.namespace, d.name, d.version, p.name as step_name,
            tasker_step_name(p.name, s.item_no) as place, tasker_error_signature(s.error) as signature, s.error, s.finished_at
       from looked t
       join tasker_step s on s.task_no = t.task_no and s.state = 5
@@ -82,7 +84,8 @@ def failure_groups(db: Database, *, namespace: str | None = None, name: str | No
         with {_looked(namespaces)}, failed as ({_FAILED})
         select g.*, coalesce(n.until > tasker_clock(), false), n.owner, n.note, n.runbook, n.until, n.changed_by, n.changed_at
           from (select tasker_failure_key(f.namespace, f.name, f.step_name, f.signature) as failure, f.namespace, f.name, f.step_name, f.signature,
-                       count(*)::int, count(distinct f.task_no)::int, min(f.finished_at), max(f.finished_at) as last_at, array_agg(distinct f.version),
+                       count(*)::int, count(distinct f.task_no)::int,
+                       count(distinct f.task_no) filter (where f.is_open), min(f.finished_at), max(f.finished_at) as last_at, array_agg(distinct f.version),
                        (array_agg(f.task_id order by f.finished_at desc))[1:{SAMPLES}],
                        array_agg(extract(epoch from tasker_clock() - f.finished_at)::int / 3600)
                          filter (where f.finished_at > tasker_clock() - interval '{TREND_HOURS} hours'),
@@ -105,14 +108,14 @@ def failure_group(db: Database, key: str, *, namespaces: Namespaces = None) -> F
     return found[0]
 
 
-def failed_steps(db: Database, key: str, *, namespaces: Namespaces = None) -> list[tuple[str, str]]:
-    """The task and the name of every failed step of a group, the newest first."""
+def failed_steps(db: Database, key: str, *, open_only: bool = False, namespaces: Namespaces = None) -> list[tuple[str, str]]:
+    """The task and the name of every failed step of a group, the newest first; with `open_only` of tasks that have not ended."""
     query: LiteralString = f"""
         with {_looked(namespaces)}, failed as ({_FAILED})
         select f.task_id, f.place from failed f
-         where tasker_failure_key(f.namespace, f.name, f.step_name, f.signature) = %(key)s order by f.task_no desc, f.place
+         where tasker_failure_key(f.namespace, f.name, f.step_name, f.signature) = %(key)s and (f.is_open or not %(open)s) order by f.task_no desc, f.place
     """
-    given = {"looked": LOOKED_AT, "namespace": None, "name": None, "key": key.replace("\x00", ""), **allowed(namespaces)}
+    given = {"looked": LOOKED_AT, "open": open_only, "namespace": None, "name": None, "key": key.replace("\x00", ""), **allowed(namespaces)}
     return [(row[0], row[1]) for row in db.rows(query, given)]
 
 
@@ -138,7 +141,7 @@ def _problems(known: FailureNote) -> list[Problem]:
 
 def _looked(namespaces: Namespaces) -> LiteralString:
     return f"""looked as materialized (
-          select t.task_no, t.task_id from tasker_task t join tasker_definition k using (definition_id)
+          select t.task_no, t.task_id, t.finished_at is null as is_open from tasker_task t join tasker_definition k using (definition_id)
            where t.failed_count > 0 and (%(namespace)s::text is null or k.namespace = %(namespace)s) and (%(name)s::text is null or k.name = %(name)s)
                  {within("t.definition_id", namespaces)}
            order by t.task_no desc limit %(looked)s)"""
@@ -165,7 +168,7 @@ def _masked(group: FailureGroup, error: dict[str, Any]) -> FailureGroup:
 
 
 def _group(row: tuple[Any, ...]) -> FailureGroup:
-    *plain, versions, samples, ages, latest, acknowledged = row[:14]
+    *plain, versions, samples, ages, latest, acknowledged = row[:15]
     per_hour = tuple(sum(age == hour for age in ages or ()) for hour in range(TREND_HOURS - 1, -1, -1))
-    given: list[Any] = [*plain, tuple(versions), tuple(samples), per_hour, latest, acknowledged, FailureNote(*row[14:])]
+    given: list[Any] = [*plain, tuple(versions), tuple(samples), per_hour, latest, acknowledged, FailureNote(*row[15:])]
     return FailureGroup(*given)

@@ -132,7 +132,7 @@ def _chosen(noun: str) -> Chosen:
 
 def _of_group(verb: Verb, key: str, here: Namespaces) -> Chosen:
     group = failures.failure_group(database(), key, namespaces=here)
-    steps = failures.failed_steps(database(), key, namespaces=here)
+    steps = failures.failed_steps(database(), key, open_only=verb.action == "cancel", namespaces=here)
     # of a whole task once, however many of its steps are in the group
     items: list[tuple[str, str | None]] = [(task, step) for task, step in steps] if verb.on_steps else [(task, None) for task in dict.fromkeys(task for task, _ in steps)]
     about = f"{group.namespace}/{group.name} {group.step_name}: {group.signature}"

@@ -59,6 +59,13 @@ def test_a_whole_group_is_retried_after_it_was_shown_and_says_what_came_of_each(
     assert "the gateway is back" in client.get(f"/tasks/{many_failed[0]}").text
 
 
+def test_only_tasks_of_a_group_that_have_not_ended_can_be_cancelled(client: FlaskClient, db: Database, engine: HandEngine, many_failed: list[str], failed_task: str) -> None:
+    page = {group.step_name: client.get(f"/failures/{group.key}").text for group in failures.failure_groups(db)}
+    assert "have not ended" not in page["validate"]  # nothing else of those tasks could run
+    [group] = [group for group in failures.failure_groups(db) if group.step_name == "validate"]
+    assert "No task on which you may do this" in client.get(f"/batches/new/cancellation?failure={group.key}").text
+
+
 def test_a_group_that_grew_since_it_was_shown_is_shown_again_and_nothing_is_done(client: FlaskClient, post: Post, db: Database, many_failed: list[str]) -> None:
     [group] = failures.failure_groups(db)
     answer = post("/batches/new/step-retry", failure=group.key, count="2")
