@@ -28,6 +28,7 @@ ROUTES: dict[str, Rule] = {
     "health.live": PUBLIC,
     "health.ready": PUBLIC,
     "health.status": LOOPBACK,
+    "metrics.index": LOOPBACK,
     "appearance.choose": PUBLIC,
     "patterns.index": SIGNED_IN,
     "signing_in.form": PUBLIC,
