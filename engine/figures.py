@@ -1,85 +1,149 @@
-"""What one engine counts of its own work: round trips, their sizes and times, leases lost, duties that were not in time. It writes them with its heartbeat.
-
-Everything is counted per round trip, never per step. Metrics read what stands in the database; nothing is lost when an engine is not scraped itself.
-"""
+"""What analytics hand out: plain frozen values. `engine.analytics` works them out; pages and API show them."""
 
 from __future__ import annotations
 
-import threading
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from time import perf_counter
-from typing import Any, Final
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-SIZES: Final = (1, 2, 5, 10, 25, 50, 100, 200, 300)
-SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+from engine.quantiles import Spread
+from engine.spans import Range
 
 
-class Histogram:
-    """How many values were up to each limit, and their sum. Its owner sees to it that one thread at a time notes."""
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which workflows figures are about: all that one may see, or those that are named."""
 
-    __slots__ = ("counts", "limits", "sum")
-
-    def __init__(self, limits: Sequence[float]) -> None:
-        self.limits = limits
-        self.counts = [0] * (len(limits) + 1)
-        self.sum = 0.0
-
-    def note(self, value: float) -> None:
-        """One more value."""
-        self.counts[bisect_left(self.limits, value)] += 1
-        self.sum += value
-
-    def written(self) -> dict[str, Any]:
-        """As JSON: the counts of each bin, the last one beyond every limit, and the sum."""
-        return {"bins": list(self.counts), "sum": round(self.sum, 6)}
+    namespace: str | None = None
+    name: str | None = None
+    version: str | None = None
 
 
-class Figures:
-    """The counters of one engine process, whatever number of workers it has after each other."""
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """How many tasks ended in which way, each once, as what it is now: one that failed and was led out of it counts as what it became."""
 
-    def __init__(self) -> None:
-        self._book = threading.Lock()
-        self._batches = Histogram(SIZES)
-        self._calls: dict[str, Histogram] = {}
-        self._lease_losses = 0
-        self._late: Counter[str] = Counter()
+    completed_count: int = 0
+    failed_count: int = 0
+    cancelled_count: int = 0
+    resolved_count: int = 0
 
-    @contextmanager
-    def call(self, name: str) -> Iterator[None]:
-        """The block is one call of the database by that name, of which there are few; one that fails counts too."""
-        began = perf_counter()
-        try:
-            yield
-        finally:
-            took = perf_counter() - began
-            with self._book:
-                self._calls.setdefault(name, Histogram(SECONDS)).note(took)
+    @property
+    def ended_count(self) -> int:
+        return self.completed_count + self.failed_count + self.cancelled_count + self.resolved_count
 
-    def batch(self, size: int) -> None:
-        """So many outcomes were reported together."""
-        with self._book:
-            self._batches.note(size)
+    @property
+    def completion_rate(self) -> float | None:
+        """The share that ended well: completed, or resolved by an operator."""
+        return (self.completed_count + self.resolved_count) / self.ended_count if self.ended_count else None
 
-    def lost_lease(self) -> None:
-        """The engine's lease ran out while it lived."""
-        self._lease_losses += 1
+    @property
+    def error_rate(self) -> float | None:
+        """The share that failed."""
+        return self.failed_count / self.ended_count if self.ended_count else None
 
-    def late(self, duty: str) -> None:
-        """A duty was due while its last round was still under way."""
-        with self._book:
-            self._late[duty] += 1
 
-    def written(self, *, running: int, listener_seconds: float | None) -> dict[str, Any]:
-        """All of it as JSON, with how many steps are in hand and how long the listener has heard nothing."""
-        with self._book:
-            return {
-                "batches": self._batches.written(),
-                "calls": {name: histogram.written() for name, histogram in self._calls.items()},
-                "lease_losses": self._lease_losses,
-                "late": dict(self._late),
-                "running": running,
-                "listener_seconds": listener_seconds,
-            }
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One bar of the charts: what ended in it, and how long what completed in it ran."""
+
+    begins_at: datetime
+    ends: Ends
+    took: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFigures:
+    """How one version of a workflow fared."""
+
+    namespace: str
+    name: str
+    version: str
+    ends: Ends
+    took: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """What happened in a range of time; `uncounted_count` moves are so new that nothing here knows of them, counted up to 10,001."""
+
+    range: Range
+    length: timedelta
+    ends: Ends
+    task: Spread
+    step: Spread
+    queue: Spread
+    slots: tuple[Slot, ...]
+    workflows: tuple[WorkflowFigures, ...]
+    uncounted_count: int
+
+    @property
+    def tasks_per_hour(self) -> float:
+        """Tasks that ended, per hour of the range up to now."""
+        return self.ends.ended_count / (self.length / timedelta(hours=1))
+
+
+@dataclass(frozen=True, slots=True)
+class StepFigures:
+    """How one step of one version fared. `took` is of the attempts that completed, `waited` from when it could run until an engine began.
+
+    `failed_seconds` went into attempts that ended otherwise: retried, failed or cancelled.
+    """
+
+    namespace: str
+    name: str
+    version: str
+    step_name: str
+    took: Spread
+    waited: Spread
+    start_count: int
+    retry_count: int
+    failed_count: int
+    timeout_count: int
+    crash_count: int
+    failed_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlowTask:
+    """A task that took long."""
+
+    task_id: str
+    version: str
+    finished_at: datetime
+    took_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PathShare:
+    """How much of the time of its workflow's tasks one step decided: it was on the critical path of `task_count` of them, and held them up `mean_seconds` each.
+
+    `share` is of the time of all tasks that were looked at, from their beginning to their end.
+    """
+
+    step_name: str
+    task_count: int
+    mean_seconds: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class CriticalPaths:
+    """Where the time of a version's latest completed tasks went: by step, the one that would shorten it most first."""
+
+    version: str
+    task_count: int
+    shares: tuple[PathShare, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bottlenecks:
+    """What holds workflows up. Single tasks and the critical path are looked at only where the scope names one workflow, among its newest tasks that are still kept."""
+
+    range: Range
+    slowest_steps: tuple[StepFigures, ...]
+    longest_waits: tuple[StepFigures, ...]
+    retry_hot_spots: tuple[StepFigures, ...]
+    slowest_workflows: tuple[WorkflowFigures, ...]
+    slowest_tasks: tuple[SlowTask, ...]
+    critical: CriticalPaths | None
+    uncounted_count: int

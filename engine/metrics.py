@@ -55,7 +55,7 @@ class Moves:
 
 
 class EngineFigures(NamedTuple):
-    """One living engine, and what it counts of itself, see engine.figures."""
+    """One living engine, and what it counts of itself, see engine.own_figures."""
 
     name: str
     draining: bool

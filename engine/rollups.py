@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import timedelta
 
 from engine.db import Database
+from engine.spans import HOURS_KEPT, MINUTES_KEPT
 
 MOVES_PER_BATCH = 5_000
 BATCHES_PER_ROUND = 100
-MINUTES_KEPT = timedelta(days=2)
-HOURS_KEPT = timedelta(days=400)
 PRUNE_SECONDS = 600.0
 PATIENCE_SECONDS = 5.0
 

@@ -26,7 +26,7 @@ from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, Out
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, TaskerError
 from engine.events import EventDelivery
-from engine.figures import Figures
+from engine.own_figures import Figures
 from engine.registry import HandlerRegistry
 from engine.retention import Sweep
 from engine.rollups import RollUp

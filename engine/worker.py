@@ -34,7 +34,7 @@ from engine.db import (
 )
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, LeaseLost, RetryableError
-from engine.figures import Figures
+from engine.own_figures import Figures
 from engine.runners import (
     CANCELLED,
     COMPLETED,

@@ -15,6 +15,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from engine.settings import Settings
 from webapp import (
     access,
+    analytics,
     api,
     appearance,
     auditing,
@@ -64,6 +65,7 @@ BLUEPRINTS = (
     previews.blueprint,
     schedules.blueprint,
     engines.blueprint,
+    analytics.blueprint,
     waiting.blueprint,
     live.blueprint,
     appearance.blueprint,

@@ -96,6 +96,8 @@ ROUTES: dict[str, Rule] = {
     "schedules.resumption": "tasker.schedule:update",
     "schedules.run": "tasker.schedule:update",
     "engines.index": "tasker.metrics:index",
+    "analytics.index": "tasker.analytics:index",
+    "analytics.bottlenecks": "tasker.analytics:index",
     "live.live": "tasker.event:index",
     "api_reference.openapi": PUBLIC,
     "api_reference.docs": PUBLIC,
@@ -123,6 +125,8 @@ ROUTES: dict[str, Rule] = {
     "api_schedules.run": "tasker.schedule:update",
     "api_engines.index": "tasker.metrics:index",
     "api_events.index": "tasker.event:index",
+    "api_analytics.performance": "tasker.analytics:index",
+    "api_analytics.bottlenecks": "tasker.analytics:index",
 }
 
 

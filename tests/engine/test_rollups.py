@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine import TaskRequest, Workflow, rollups, tasks
+from engine import TaskRequest, Workflow, rollups, spans, tasks
 from engine.db import Database
 from engine.registry import HandlerRegistry
 from engine.scheduler import Engine
@@ -53,7 +53,7 @@ def test_a_round_forgets_what_is_older_than_it_is_kept(db: Database, conn: psyco
         "insert into tasker_definition (namespace, name, version, version_rank, prerelease, fingerprint, step_count, created_at)"
         " values ('tests', 'one', '1.0.0', '1', false, '', 1, now())"
     )
-    for grain, kept in ((0, rollups.MINUTES_KEPT), (1, rollups.HOURS_KEPT)):
+    for grain, kept in ((0, spans.MINUTES_KEPT), (1, spans.HOURS_KEPT)):
         for age in (kept - timedelta(hours=1), kept + timedelta(hours=1)):
             conn.execute(
                 "insert into tasker_task_rollup select definition_id, %s, 4, now() - %s, 1, 0, 0, '0', '0', '{}' from tasker_definition", [grain, age]

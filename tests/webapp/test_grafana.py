@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.figures import Figures
+from engine.own_figures import Figures
 from engine.metrics import EngineFigures, Measures, Moves, Spread, Standing
 from webapp import metrics as page
 

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from engine import accounts, metrics, rollups, tokens
 from engine.db import Database
-from engine.figures import Figures
+from engine.own_figures import Figures
 from webapp import create_app
 from webapp import metrics as page
 

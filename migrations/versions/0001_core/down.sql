@@ -26,6 +26,10 @@ drop function if exists tasker_task_no_at;
 
 drop function if exists tasker_task_no;
 
+drop function if exists tasker_task_figures;
+
+drop function if exists tasker_task_bins;
+
 drop function if exists tasker_take_subscription;
 
 drop function if exists tasker_take_step;
@@ -43,6 +47,10 @@ drop function if exists tasker_step_no;
 drop function if exists tasker_step_name;
 
 drop function if exists tasker_step_id;
+
+drop function if exists tasker_step_figures;
+
+drop function if exists tasker_step_bins;
 
 drop function if exists tasker_state_name;
 

@@ -175,7 +175,7 @@ create table tasker_request_key (
 );
 create index tasker_request_key_task on tasker_request_key (task_id);   -- the key goes with its task
 
--- source: schema/40_engines.sql 49a158354d8b
+-- source: schema/40_engines.sql bb19cb13b9aa
 -- Who runs: one row per engine process (a fresh worker_id at every start) and one row per claim call.
 
 create table tasker_worker (
@@ -189,7 +189,7 @@ create table tasker_worker (
   lease_until   timestamptz not null,       -- the one judge of life and death, by the database's clock
   server_started_at  timestamptz,           -- the advisory lock says something only within one life of the server; null: it holds none
   draining      boolean not null default false,
-  figures       jsonb not null default '{}',   -- what it counts of its own work, see engine/figures.py
+  figures       jsonb not null default '{}',   -- what it counts of its own work, see engine/own_figures.py
   journal_no    bigint not null default 0   -- the last batch of what its attempts said that was taken, see tasker_keep_journal
 );
 
@@ -3898,6 +3898,57 @@ as $$
   select (array['pending', 'ready', 'running', 'retrying', 'completed', 'failed', 'cancelled', 'skipped', 'resolved'])[p_state + 1]
 $$;
 
+-- source: functions/tasker_step_bins.sql 1f5fc5ab07db
+-- tasker_step_bins: how long steps waited in the queue (state 2) and how long their completed attempts took (state 4), as counts by the number of their bin.
+--   p_definitions, p_step_nos  the steps, in pairs; step -1 is all steps of the definition together     p_grains, p_froms, p_tos  as tasker_task_figures
+create or replace function tasker_step_bins (p_definitions int[], p_step_nos int[], p_grains int[], p_froms timestamptz[], p_tos timestamptz[])
+  returns table (definition_id int, step_no int, state smallint, number int, count bigint)
+  language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: what is asked for is a small part of the table
+as $$
+#variable_conflict use_column
+begin
+  return query
+  select d.definition_id, d.step_no, r.state, bin.number::int, sum(bin.count)::bigint
+    from unnest(p_definitions, p_step_nos) as d (definition_id, step_no)
+   cross join unnest(p_grains, p_froms, p_tos) as span (grain, from_at, to_at)
+   cross join (values (2), (4)) as state (no)
+   cross join lateral (
+     select k.state, k.bins from tasker_step_rollup k
+      where k.definition_id = d.definition_id and k.grain = span.grain and k.state = state.no and k.step_no = d.step_no
+        and k.begins_at >= span.from_at and k.begins_at < span.to_at offset 0) r
+   cross join lateral unnest(r.bins) with ordinality as bin (count, number)
+   where bin.count > 0
+   group by 1, 2, 3, 4;
+end
+$$;
+
+-- source: functions/tasker_step_figures.sql 26fd26d9cc32
+-- tasker_step_figures: what steps moved into, of the states from running to cancelled, in the given spans of the roll-ups, and how long the state before had lasted.
+--   p_definitions, p_step_nos  the steps, in pairs; step -1 is all steps of the definition together     p_grains, p_froms, p_tos  as tasker_task_figures
+create or replace function tasker_step_figures (p_definitions int[], p_step_nos int[], p_grains int[], p_froms timestamptz[], p_tos timestamptz[])
+  returns table (definition_id int, step_no int, state smallint, net_count bigint, move_count bigint, timed_count bigint, took interval, longest interval,
+                 timeout_count bigint, crash_count bigint)
+  language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: what is asked for is a small part of the table
+as $$
+#variable_conflict use_column
+begin
+  return query
+  select d.definition_id, d.step_no, r.state, sum(r.move_count - r.undone_count)::bigint, sum(r.move_count)::bigint, sum(r.timed_count)::bigint, sum(r.took),
+         max(r.longest), sum(r.timeout_count)::bigint, sum(r.crash_count)::bigint
+    from unnest(p_definitions, p_step_nos) as d (definition_id, step_no)
+   cross join unnest(p_grains, p_froms, p_tos) as span (grain, from_at, to_at)
+   cross join generate_series(2, 6) as state (no)
+   cross join lateral (
+     select k.state, k.move_count, k.undone_count, k.timed_count, k.took, k.longest, k.timeout_count, k.crash_count
+       from tasker_step_rollup k
+      where k.definition_id = d.definition_id and k.grain = span.grain and k.state = state.no and k.step_no = d.step_no
+        and k.begins_at >= span.from_at and k.begins_at < span.to_at offset 0) r
+   group by 1, 2, 3;
+end
+$$;
+
 -- source: functions/tasker_step_id.sql d0ba487b5557
 -- tasker_step_id: one number for a step, made of its task's number and its own (from -524,288, an item of a map step, up to 524,287).
 --   tasker_step_place is the way back
@@ -4107,6 +4158,53 @@ begin
   return query
   select s.fence, s.event_id, s.attempts, s.next_try_at is null or s.next_try_at <= v_now
     from tasker_subscription s where s.name = p_name and s.owner = p_owner;
+end
+$$;
+
+-- source: functions/tasker_task_bins.sql b54003872810
+-- tasker_task_bins: how long the completed tasks of these definitions ran, as counts by the number of their bin; else as tasker_task_figures.
+create or replace function tasker_task_bins (p_definitions int[], p_grains int[], p_froms timestamptz[], p_tos timestamptz[], p_slot interval)
+  returns table (definition_id int, slot timestamptz, number int, count bigint)
+  language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: what is asked for is a small part of the table
+as $$
+#variable_conflict use_column
+begin
+  return query
+  select r.definition_id, r.slot, bin.number::int, sum(bin.count)::bigint
+    from unnest(p_definitions) as d (definition_id)
+   cross join unnest(p_grains, p_froms, p_tos) as span (grain, from_at, to_at)
+   cross join lateral (
+     select k.definition_id, date_bin(p_slot, k.begins_at, '2001-01-01 00:00:00Z') as slot, k.bins
+       from tasker_task_rollup k
+      where k.definition_id = d.definition_id and k.grain = span.grain and k.state = 4 and k.begins_at >= span.from_at and k.begins_at < span.to_at offset 0) r
+   cross join lateral unnest(r.bins) with ordinality as bin (count, number)
+   where bin.count > 0
+   group by grouping sets ((r.slot, bin.number), (r.definition_id, bin.number));
+end
+$$;
+
+-- source: functions/tasker_task_figures.sql 38c97702e15e
+-- tasker_task_figures: how tasks of these definitions ended in the given spans of the roll-ups, by slot of time and by definition.
+--   p_grains, p_froms, p_tos  the spans: those of this grain that begin in [from, to)     p_slot  how long a slot is, counted from 2001-01-01 UTC, a Monday
+--   returns every figure twice: once with its slot and without a definition, once the other way round.
+--           net_count  moves into the state that were not led out of it since     took, longest  of the timed_count of which it is known
+create or replace function tasker_task_figures (p_definitions int[], p_grains int[], p_froms timestamptz[], p_tos timestamptz[], p_slot interval)
+  returns table (definition_id int, slot timestamptz, state smallint, net_count bigint, timed_count bigint, took interval, longest interval)
+  language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: what is asked for is a small part of the table
+as $$
+#variable_conflict use_column
+begin
+  return query
+  select r.definition_id, r.slot, r.state, sum(r.move_count - r.undone_count)::bigint, sum(r.timed_count)::bigint, sum(r.took), max(r.longest)
+    from unnest(p_definitions) as d (definition_id)
+   cross join unnest(p_grains, p_froms, p_tos) as span (grain, from_at, to_at)
+   cross join lateral (
+     select k.definition_id, date_bin(p_slot, k.begins_at, '2001-01-01 00:00:00Z') as slot, k.state, k.move_count, k.undone_count, k.timed_count, k.took, k.longest
+       from tasker_task_rollup k
+      where k.definition_id = d.definition_id and k.grain = span.grain and k.begins_at >= span.from_at and k.begins_at < span.to_at offset 0) r
+   group by grouping sets ((r.slot, r.state), (r.definition_id, r.state));
 end
 $$;
 
