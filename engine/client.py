@@ -214,6 +214,14 @@ class Client:
         """Every engine seen within the last hour, the living first."""
         return [_row(EngineRow, {"worker_id": 0, **one}) for one in self._get("/engines")["engines"]]
 
+    def performance(self, **asked: Any) -> dict[str, Any]:
+        """How many tasks ended in which way and how long they took, as the API writes it; `period`, `from`, `to` and filters are those of the API by their names."""
+        return self._get("/analytics/performance", asked)
+
+    def bottlenecks(self, **asked: Any) -> dict[str, Any]:
+        """Which steps are slow, wait long or fail, as the API writes it; asked for as `performance`."""
+        return self._get("/analytics/bottlenecks", asked)
+
     def events(self, cursor: int | str | None = None, *, types: Iterable[str] = (), namespace: str | None = None, limit: int = MAX_PAGE) -> tuple[list[Event], str]:
         """The events after `cursor`, from the oldest without one, and the cursor that leads on, also to those still to come."""
         asked = {"cursor": cursor, "type": ",".join(types) or None, "namespace": namespace, "limit": limit}

@@ -24,9 +24,9 @@ from psycopg import Connection
 from engine import batches, leases, log_lines, schedules, tasks
 from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, OutageLog, connect, is_conflict
 from engine.definition import TaskDefinition
-from engine.engine_figures import Figures
 from engine.errors import DatabaseUnavailable, TaskerError
 from engine.events import EventDelivery
+from engine.own_figures import Figures
 from engine.registry import HandlerRegistry
 from engine.retention import Sweep
 from engine.rollups import RollUp

@@ -9,6 +9,7 @@ from enum import IntEnum
 
 MINUTES_KEPT = timedelta(days=2)
 HOURS_KEPT = timedelta(days=400)
+LONG = timedelta(days=31)
 SLACK = timedelta(hours=1)
 """How much earlier than they are forgotten minutes and hours are not asked for any more: nothing goes while it is read."""
 
@@ -41,7 +42,10 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """From a moment up to another, both at the border of a span; `slot` is how long a bar of its chart is. `to_at` may be a little in the future."""
+    """From a moment up to another, both at the border of a span; `slot` is how long a bar of its chart is. `to_at` may be a minute in the future.
+
+    `pieces` cover it; of a range up to now the last one reaches as far as it is long, as nothing is counted of the time to come.
+    """
 
     from_at: datetime
     to_at: datetime
@@ -61,13 +65,17 @@ def last(length: timedelta, now: datetime) -> Range:
 
 
 def between(from_at: datetime, to_at: datetime, now: datetime) -> Range:
-    """The range, widened to the borders of what is kept for its time; what is to come is left out. At least one span is in it."""
-    begin = floor(from_at, _kept(from_at, now))
+    """The range, widened to the borders of what is kept for its time, and a long one to begin with a day; what is to come is left out.
+
+    At least one span is in it.
+    """
+    from_at = min(from_at, now)
+    begin = floor(from_at, DAY if min(to_at, now) - from_at > LONG else _kept(from_at, now))
     end = ceiling(min(to_at, now), _kept(to_at, now))
     end = max(end, begin + _kept(begin, now))
     slot = next((length for length, most in SLOTS if (end - begin) / length <= most and length >= _kept(begin, now)), SLOTS[-1][0])
     coarsest = max(grain for grain, length in LENGTHS.items() if length <= slot)
-    return Range(begin, end, slot, tuple(_pieces(begin, end, coarsest)))
+    return Range(begin, end, slot, tuple(_pieces(begin, ceiling(end, LENGTHS[coarsest]) if end >= now else end, coarsest)))
 
 
 def floor(at: datetime, length: timedelta) -> datetime:

@@ -33,8 +33,8 @@ from engine.db import (
     translated,
 )
 from engine.definition import TaskDefinition
-from engine.engine_figures import Figures
 from engine.errors import DatabaseUnavailable, LeaseLost, RetryableError
+from engine.own_figures import Figures
 from engine.runners import (
     CANCELLED,
     COMPLETED,

@@ -15,7 +15,7 @@ TABLES, _, LIST = PAGE.partition("\n## Not there yet\n")
 PROVEN = {row[0]: row[1:] for row in re.findall(r"^\| ([SFC]\d+) \| (.+?) \| (.+?) \| (.+?) \|$", TABLES, re.MULTILINE)}
 MISSING = dict(re.findall(r"^- \*\*([SFC]\d+)\*\* (.+)$", LIST, re.MULTILINE))
 ALL = [*(f"S{number}" for number in range(1, 150)), *(f"F{number}" for number in range(1, 33)), *(f"C{number}" for number in range(1, 19))]
-NOT_THERE_YET = 7
+NOT_THERE_YET = 0
 """Goes down when something of the list is built, and never up."""
 
 

@@ -15,6 +15,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from engine.settings import Settings
 from webapp import (
     access,
+    analytics,
     api,
     appearance,
     auditing,
@@ -30,6 +31,7 @@ from webapp import (
     json_blocks,
     launches,
     live,
+    metrics,
     models,
     overview,
     patterns,
@@ -69,10 +71,12 @@ BLUEPRINTS = (
     engines.blueprint,
     failures.blueprint,
     batches.blueprint,
+    analytics.blueprint,
     waiting.blueprint,
     live.blueprint,
     appearance.blueprint,
     health.blueprint,
+    metrics.blueprint,
     patterns.blueprint,
     signing_in.blueprint,
     settings_pages.blueprint,
@@ -98,7 +102,7 @@ def create_app(
     _configure(app, settings, database_url or settings.database_url)
     app.extensions["tasker_registry"] = registry
     app.extensions["tasker_sign_in_methods"] = {each.key: each for each in (*configured_methods(settings), *sign_in_methods)}
-    for part in (request_log, compression, database, models, security, access, filters, json_blocks, tracebacks, why, htmx, problems, live, glance, health, api):
+    for part in (request_log, metrics, compression, database, models, security, access, filters, json_blocks, tracebacks, why, htmx, problems, live, glance, health, api):
         part.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

@@ -27,7 +27,7 @@ LABELS = {
 
 def init_app(app: Flask) -> None:
     """Offer every filter under its own name."""
-    for offered in (label, state_mark, moment, clock, stamp, field_text, ago, seconds, count, percent, short, plural, sentence, breakable):
+    for offered in (label, state_mark, moment, clock, stamp, field_text, ago, seconds, count, exact, rate, percent, short, plural, sentence, breakable):
         app.add_template_filter(offered)
     app.context_processor(lambda: {"zone": reader_zone().key})
 
@@ -130,6 +130,16 @@ def _in_two_units(span: int) -> str:
 def count(number: int, cap: int = 10_000) -> str:
     """A count with thin spaces between thousands; above `cap` it was not counted to the end."""
     return f"{cap:,}+".replace(",", "\u202f") if number > cap else f"{number:,}".replace(",", "\u202f")
+
+
+def exact(number: int) -> str:
+    """A count that was made to the end, with thin spaces between thousands."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def rate(number: float) -> str:
+    """How many in a unit of time, to about three figures: `0.25`, `12.4`, `1 240`."""
+    return exact(round(number)) if number >= 100 else f"{number:.3g}"
 
 
 def percent(share: float) -> str:

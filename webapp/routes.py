@@ -37,6 +37,7 @@ ROUTES: dict[str, Rule] = {
     "health.live": PUBLIC,
     "health.ready": PUBLIC,
     "health.status": LOOPBACK,
+    "metrics.index": LOOPBACK,
     "appearance.choose": PUBLIC,
     "patterns.index": SIGNED_IN,
     "signing_in.form": PUBLIC,
@@ -114,6 +115,8 @@ ROUTES: dict[str, Rule] = {
     "batches.new": _MANY,
     "batches.make": _MANY,
     "batches.stop": "tasker.task:update",
+    "analytics.index": "tasker.analytics:index",
+    "analytics.bottlenecks": "tasker.analytics:index",
     "live.live": "tasker.event:index",
     "api_reference.openapi": PUBLIC,
     "api_reference.docs": PUBLIC,
@@ -142,6 +145,8 @@ ROUTES: dict[str, Rule] = {
     "api_schedules.run": "tasker.schedule:update",
     "api_engines.index": "tasker.metrics:index",
     "api_events.index": "tasker.event:index",
+    "api_analytics.performance": "tasker.analytics:index",
+    "api_analytics.bottlenecks": "tasker.analytics:index",
 }
 
 

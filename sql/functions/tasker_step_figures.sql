@@ -1,4 +1,4 @@
--- tasker_step_figures: what steps moved into in the given spans of the roll-ups, and how long the state before had lasted.
+-- tasker_step_figures: what steps moved into, of the states from running to cancelled, in the given spans of the roll-ups, and how long the state before had lasted.
 --   p_definitions, p_step_nos  the steps, in pairs; step -1 is all steps of the definition together     p_grains, p_froms, p_tos  as tasker_task_figures
 create or replace function tasker_step_figures (p_definitions int[], p_step_nos int[], p_grains int[], p_froms timestamptz[], p_tos timestamptz[])
   returns table (definition_id int, step_no int, state smallint, net_count bigint, move_count bigint, timed_count bigint, took interval, longest interval,
@@ -13,7 +13,7 @@ begin
          max(r.longest), sum(r.timeout_count)::bigint, sum(r.crash_count)::bigint
     from unnest(p_definitions, p_step_nos) as d (definition_id, step_no)
    cross join unnest(p_grains, p_froms, p_tos) as span (grain, from_at, to_at)
-   cross join generate_series(2, 8) as state (no)
+   cross join generate_series(2, 6) as state (no)
    cross join lateral (
      select k.state, k.move_count, k.undone_count, k.timed_count, k.took, k.longest, k.timeout_count, k.crash_count
        from tasker_step_rollup k

@@ -238,7 +238,7 @@ def test_a_range_is_cut_into_few_spans_that_cover_it_once(conn: Conn) -> None:
         for asked in (spans.last(length, now), spans.between(now - length, now - length / 2, now)):
             pieces = sorted(asked.pieces, key=lambda piece: piece.from_at)
             assert pieces[0].from_at == asked.from_at
-            assert pieces[-1].to_at == asked.to_at
+            assert pieces[-1].to_at == asked.to_at or pieces[-1].to_at > asked.to_at >= now
             assert all(one.to_at == other.from_at for one, other in itertools.pairwise(pieces))
             assert all(spans.floor(piece.from_at, spans.LENGTHS[piece.grain]) == piece.from_at for piece in pieces)
             assert sum((piece.to_at - piece.from_at) / spans.LENGTHS[piece.grain] for piece in pieces) < 2200

@@ -175,7 +175,7 @@ create table tasker_request_key (
 );
 create index tasker_request_key_task on tasker_request_key (task_id);   -- the key goes with its task
 
--- source: schema/40_engines.sql 49a158354d8b
+-- source: schema/40_engines.sql bb19cb13b9aa
 -- Who runs: one row per engine process (a fresh worker_id at every start) and one row per claim call.
 
 create table tasker_worker (
@@ -189,7 +189,7 @@ create table tasker_worker (
   lease_until   timestamptz not null,       -- the one judge of life and death, by the database's clock
   server_started_at  timestamptz,           -- the advisory lock says something only within one life of the server; null: it holds none
   draining      boolean not null default false,
-  figures       jsonb not null default '{}',   -- what it counts of its own work, see engine/figures.py
+  figures       jsonb not null default '{}',   -- what it counts of its own work, see engine/own_figures.py
   journal_no    bigint not null default 0   -- the last batch of what its attempts said that was taken, see tasker_keep_journal
 );
 
@@ -4102,8 +4102,8 @@ begin
 end
 $$;
 
--- source: functions/tasker_step_figures.sql b7d2acb3c45b
--- tasker_step_figures: what steps moved into in the given spans of the roll-ups, and how long the state before had lasted.
+-- source: functions/tasker_step_figures.sql 26fd26d9cc32
+-- tasker_step_figures: what steps moved into, of the states from running to cancelled, in the given spans of the roll-ups, and how long the state before had lasted.
 --   p_definitions, p_step_nos  the steps, in pairs; step -1 is all steps of the definition together     p_grains, p_froms, p_tos  as tasker_task_figures
 create or replace function tasker_step_figures (p_definitions int[], p_step_nos int[], p_grains int[], p_froms timestamptz[], p_tos timestamptz[])
   returns table (definition_id int, step_no int, state smallint, net_count bigint, move_count bigint, timed_count bigint, took interval, longest interval,
@@ -4118,7 +4118,7 @@ begin
          max(r.longest), sum(r.timeout_count)::bigint, sum(r.crash_count)::bigint
     from unnest(p_definitions, p_step_nos) as d (definition_id, step_no)
    cross join unnest(p_grains, p_froms, p_tos) as span (grain, from_at, to_at)
-   cross join generate_series(2, 8) as state (no)
+   cross join generate_series(2, 6) as state (no)
    cross join lateral (
      select k.state, k.move_count, k.undone_count, k.timed_count, k.took, k.longest, k.timeout_count, k.crash_count
        from tasker_step_rollup k

@@ -78,7 +78,8 @@ def ask_in_every_standing(asker: Asker, known: dict[str, Any], tasks: dict[str, 
     asker.all(MISSING)
     for path in ("tasks", "schedules"):
         asker.send("post", f"/api/v1/{path}", {}, asker.client, json={**BODIES[f"/{path}"], "name": "nope"})
-    asker.send("get", "/api/v1/workflows", {}, asker.client, "?namespace=nope")
+    for path in ("workflows", "analytics/performance", "analytics/bottlenecks"):
+        asker.send("get", f"/api/v1/{path}", {}, asker.client, "?namespace=nope")
     for task_id in tasks.values():
         asker.all({**known, "task_id": task_id}, headers={"If-Match": '"other"'})
 

@@ -122,3 +122,10 @@ def test_a_token_is_sent_and_its_refusal_told() -> None:
 def test_an_address_that_is_none_is_refused_at_once() -> None:
     with pytest.raises(RequestError, match="no address of a server"):
         Client("http://[::1").tasks()
+
+
+def test_it_asks_for_analytics(remote: Client, failed_task: str) -> None:
+    assert remote.performance(period="hour", namespace="shop")["tasks"]["ended_count"] == 0
+    assert remote.bottlenecks(namespace="shop", name="process_order")["critical_path"] is None
+    with pytest.raises(NotFound):
+        remote.performance(namespace="nowhere")

@@ -1,0 +1,55 @@
+"""What an engine counts of its own work stands in its row of the database, by its heartbeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from engine import TaskRequest, Workflow, tasks
+from engine.db import Database
+from engine.own_figures import SECONDS, SIZES, Figures, Histogram
+from engine.registry import HandlerRegistry
+from engine.scheduler import Engine
+
+
+def test_a_histogram_keeps_each_value_below_its_limit() -> None:
+    histogram = Histogram((1, 5))
+    for value in (0.5, 1, 2, 5, 6):
+        histogram.note(value)
+    assert histogram.written() == {"bins": [2, 2, 1], "sum": 14.5}
+
+
+def test_a_call_that_fails_is_counted() -> None:
+    figures = Figures()
+    try:
+        with figures.call("heartbeat"):
+            raise ValueError
+    except ValueError:
+        pass
+    assert sum(figures.written(running=0, listener_seconds=None)["calls"]["heartbeat"]["bins"]) == 1
+
+
+def test_an_engine_writes_its_figures_with_its_heartbeat(
+    registry: HandlerRegistry, db: Database, database_url: str, conn: psycopg.Connection[Any], eventually: Callable[..., bool]
+) -> None:
+    Workflow("one", namespace="tests", version="1.0.0").define("work")
+    engine = Engine(database_url, registry, runner="threads", concurrency=2, grace=1)
+    engine.start()
+    try:
+        task_id = tasks.submit(db, TaskRequest("one", "tests"))
+        assert eventually(lambda: db.value("select finished_at is not null from tasker_task where task_id = %(id)s", {"id": task_id}))
+        assert eventually(lambda: engine.worker.heard_at is not None)
+        engine.worker.heartbeat(conn)
+        [(written,)] = conn.execute("select figures from tasker_worker").fetchall()
+        engine.worker._lose_lease()
+        engine.worker._lose_lease()
+        losses = engine.own_figures.written(running=0, listener_seconds=None)["lease_losses"]
+    finally:
+        engine.drain()
+    assert (len(written["batches"]["bins"]), sum(written["batches"]["bins"]), written["batches"]["sum"]) == (len(SIZES) + 1, 1, 1)
+    assert sum(written["calls"]["complete_and_claim"]["bins"]) >= 1
+    assert len(written["calls"]["complete_and_claim"]["bins"]) == len(SECONDS) + 1
+    assert (written["running"], losses) == (0, 1)
+    assert written["listener_seconds"] >= 0

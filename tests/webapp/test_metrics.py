@@ -1,0 +1,159 @@
+"""`/metrics`: every figure is the one that plain SQL finds, whoever is asked, and nobody sees more than they may."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from engine import accounts, metrics, rollups, tokens
+from engine.db import Database
+from engine.own_figures import Figures
+from webapp import create_app
+from webapp import metrics as page
+
+LABELS = ("namespace", "name", "state", "engine", "duty", "call", "method", "status", "le")
+FAR = {"REMOTE_ADDR": "192.0.2.7"}
+
+
+def told(text: str) -> dict[tuple[Any, ...], float]:
+    """The samples by name and the values of their labels, in the order of LABELS."""
+    return {(sample.name, *(sample.labels[name] for name in LABELS if name in sample.labels)): sample.value for family in parse(text) for sample in family.samples}
+
+
+@pytest.fixture
+def scrape(app: Flask, client: FlaskClient, db: Database) -> Callable[[], dict[tuple[Any, ...], float]]:
+    app.config["METRICS_SECONDS"] = 0
+
+    def ask() -> dict[tuple[Any, ...], float]:
+        assert rollups.catch_up(db)
+        return told(client.get("/metrics").text)
+
+    return ask
+
+
+def test_counts_and_durations_are_those_of_the_history(scrape: Any, conn: psycopg.Connection[Any], launch: Any, engine: Any) -> None:
+    first, second = launch(), launch(order_id=8)
+    engine.complete(first, "validate", "charge", "reserve", "ship")
+    engine.fail(second, "validate", retryable=True, delay=0.0)
+    conn.execute("select tasker_wake_due(100)")
+    engine.fail(second, "validate")
+    launch(order_id=9)
+    found = scrape()
+    counts = conn.execute(
+        """select case when h.step_no is null then 'tasker_tasks_total' else 'tasker_steps_total' end, tasker_state_name(h.to_state), count(*) from tasker_history h
+            where h.from_state <> h.to_state and h.to_state not in (1, 3) group by 1, 2"""
+    ).fetchall()
+    assert {key: value for key, value in found.items() if key[0] in ("tasker_tasks_total", "tasker_steps_total")} == {
+        (name, "shop", "process_order", state): count for name, state, count in counts
+    }
+    assert found["tasker_steps_total", "shop", "process_order", "completed"] == 4
+    assert (found["tasker_step_retries_total", "shop", "process_order"], found["tasker_step_timeouts_total", "shop", "process_order"]) == (1, 0)
+    attempts, queued, ended = (
+        conn.execute(query).fetchone()[0]  # type: ignore[index]
+        for query in (
+            "select count(*) from tasker_history where step_no is not null and from_state = 2 and to_state in (3, 4, 5, 6)",
+            "select count(*) from tasker_history where step_no is not null and to_state = 2",
+            "select count(*) from tasker_task where finished_at is not null",
+        )
+    )
+    assert [found[f"tasker_{name}_seconds_count", "shop", "process_order"] for name in ("step_duration", "step_queue", "task_duration")] == [attempts, queued, ended]
+    query = "select extract(epoch from sum(h.at - t.started_at))::float8 from tasker_history h join tasker_task t using (task_no) where h.step_no is null and h.to_state > 2"
+    took = conn.execute(query).fetchone()
+    assert found["tasker_task_duration_seconds_sum", "shop", "process_order"] == pytest.approx(took[0])  # type: ignore[index]
+    assert (found["tasker_open_tasks",], found["tasker_ready_steps",], found["tasker_uncounted_moves",]) == (1, 1, 0)
+
+
+def test_a_histogram_counts_what_is_up_to_each_limit(scrape: Any, conn: psycopg.Connection[Any], launch: Any, engine: Any) -> None:
+    for order_id in (1, 2, 3):
+        engine.complete(launch(order_id=order_id), "validate", "charge", "reserve", "ship")
+    conn.execute("update tasker_task set started_at = finished_at - interval '1 second' * (case task_no % 3 when 0 then 0.03 when 1 then 4 else 90000 end)")
+    found = scrape()
+    bucket = lambda limit: found["tasker_task_duration_seconds_bucket", "shop", "process_order", limit]  # noqa: E731
+    assert [bucket(limit) for limit in ("0.025", "0.05", "2.5", "5.0", "10000.0", "+Inf")] == [0, 1, 1, 2, 2, 3]
+
+
+def test_the_backlog_and_what_dead_engines_left_have_an_age(scrape: Any, conn: psycopg.Connection[Any], launch: Any, engine: Any) -> None:
+    launch(priority=5)
+    conn.execute("update tasker_ready set rank = rank - interval '40 s'")
+    conn.execute("insert into tasker_worker (name, runner, concurrency, definitions, started_at, seen_at, lease_until)"
+                 " values ('dead', 'threads', 1, '{}', now(), now(), now() - interval '30 s')")  # fmt: skip
+    found = scrape()
+    assert found["tasker_ready_steps",] == 1
+    assert 40 <= found["tasker_oldest_ready_seconds",] < 400
+    assert 30 <= found["tasker_oldest_expired_lease_seconds",] < 400
+    assert (found["tasker_engines", "alive"], found["tasker_engines", "gone"]) == (1, 1)
+
+
+def test_engines_tell_of_their_own_work_by_their_heartbeat(scrape: Any, conn: psycopg.Connection[Any], engine: Any) -> None:
+    figures = Figures()
+    for size in (1, 3, 400):
+        figures.batch(size)
+    with figures.call("complete_and_claim"):
+        pass
+    figures.lost_lease()
+    figures.late("reap")
+    written = json.dumps(figures.written(running=7, listener_seconds=1.5))
+    conn.execute("select tasker_heartbeat(%s, '1 hour', '{}', false, %s)", [engine.worker, written])
+    found, name = scrape(), "test engine"
+    assert [found["tasker_engine_batch_size_bucket", name, limit] for limit in ("1.0", "5.0", "300.0", "+Inf")] == [1, 2, 2, 3]
+    assert found["tasker_engine_batch_size_sum", name] == 404
+    assert found["tasker_engine_call_seconds_count", name, "complete_and_claim"] == 1
+    assert (found["tasker_engine_lease_losses_total", name], found["tasker_engine_late_duties_total", name, "reap"]) == (1, 1)
+    assert (found["tasker_engine_steps_in_hand", name], found["tasker_engine_listener_silent_seconds", name]) == (7, 1.5)
+
+
+def test_every_process_tells_the_same_of_the_installation(
+    app: Flask, scrape: Any, db: Database, settings: Any, failed_task: str
+) -> None:  # fmt: skip
+    other = create_app(settings, database_url=app.config["DATABASE_URL"]).test_client()
+    own, others = scrape(), told(other.get("/metrics").text)
+    of_all = {key for key in own if not key[0].startswith(("tasker_web_", "tasker_engine_heartbeat", "tasker_oldest"))}
+    assert {key: own[key] for key in of_all} == {key: others[key] for key in of_all}
+    assert own["tasker_web_live_streams",] == 0
+
+
+def test_this_process_tells_how_it_answers(client: FlaskClient, scrape: Any) -> None:
+    client.get("/health/live")
+    client.get("/static/nothing-there")
+    found = scrape()
+    assert found["tasker_web_request_seconds_count", "GET", "2xx"] == 1
+    assert found["tasker_web_request_seconds_count", "GET", "4xx"] == 1
+
+
+def test_many_workflows_make_no_more_labels_than_can_be_borne(scrape: Any, conn: psycopg.Connection[Any], failed_task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "MOST_NAMES", 0)
+    found = scrape()
+    assert {key[1:3] for key in found if key[0] == "tasker_steps_total"} == {(metrics.OTHERS, metrics.OTHERS)}
+
+
+def test_a_token_of_some_namespaces_sees_these_alone(app: Flask, db: Database, scrape: Any, failed_task: str) -> None:
+    scrape()
+    assert app.test_client().get("/metrics", environ_base=FAR).status_code == 401
+    for name, namespace, seen in (("here", "shop", {"tasker_steps"}), ("there", "elsewhere", set())):
+        accounts.create_account(db, name, role="viewer", namespace=namespace, password="a long enough one", actor="test")
+        token = tokens.make_token(db, name, "probe", actor="test", scopes=["tasker.metrics:index"])
+        answer = app.test_client().get("/metrics", environ_base=FAR, headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 200, answer.text
+        families = {family.name for family in parse(answer.text) if family.samples}
+        assert seen <= families
+        assert "tasker_engines" not in families
+        assert ("shop" in answer.text) is bool(seen)
+
+
+def test_openmetrics_is_told_to_who_asks_for_it(client: FlaskClient, failed_task: str) -> None:
+    answer = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.content_type.startswith("application/openmetrics-text")
+    assert len(list(parse_openmetrics(answer.text))) > 15
+
+
+def test_every_limit_of_a_histogram_is_one_of_the_roll_ups(conn: psycopg.Connection[Any]) -> None:
+    limits = conn.execute("select tasker_bin_limits()").fetchone()[0]  # type: ignore[index]
+    assert set(page.BUCKETS) <= set(limits)

@@ -1,0 +1,112 @@
+"""`/analytics`: how workflows fare over a range of time, and what holds them up. All that is asked stands in the address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from engine import analytics, queries, spans
+from engine.errors import NotFound
+from engine.figures import Scope
+from engine.permissions import Namespaces
+from engine.spans import Range
+from webapp.access import allowed_namespaces
+from webapp.charts import durations_chart, ends_chart, ends_words, unit, when
+from webapp.database import database
+from webapp.filters import sentence
+from webapp.htmx import page
+
+READ = "tasker.analytics:index"
+TEXTS = ("namespace", "name", "version")
+TIMES = ("from", "to")
+PERIODS = {"hour": "Last hour", "4hours": "Last 4 hours", "day": "Last day", "week": "Last 7 days", "month": "Last 30 days", "quarter": "Last 90 days", "range": "From … to"}
+USUAL = "day"
+MAX_TEXT = 200
+EARLIEST = datetime(2001, 1, 1, tzinfo=UTC)
+
+blueprint = Blueprint("analytics", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the address asks for, as it was typed, and what is wrong with it."""
+
+    typed: Mapping[str, str]
+    problems: dict[str, str]
+    scope: Scope
+    range: Range
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """The parameters that ask for the same."""
+        return {name: text for name, text in self.typed.items() if text and name not in self.problems}
+
+
+@blueprint.get("/analytics")
+def index() -> Response:
+    """Throughput, rates and durations."""
+    asked = read_asked(request.args)
+    try:
+        found = analytics.performance(database(), asked.scope, asked.range, namespaces=_here())
+    except NotFound as error:
+        return _page("analytics/nothing.html", asked, view="performance", why=sentence(error))
+    charts = [ends_chart(found.slots, asked.range.slot), durations_chart(found.slots, asked.range.slot)]
+    return _page("analytics/index.html", asked, view="performance", found=found, charts=charts, ends_words=ends_words, unit=unit(asked.range.slot), when=when)
+
+
+@blueprint.get("/analytics/bottlenecks")
+def bottlenecks() -> Response:
+    """What is slow, waits or fails, and which step would shorten a workflow."""
+    asked = read_asked(request.args)
+    try:
+        found = analytics.bottlenecks(database(), asked.scope, asked.range, namespaces=_here())
+    except NotFound as error:
+        return _page("analytics/nothing.html", asked, view="bottlenecks", why=sentence(error))
+    return _page("analytics/bottlenecks.html", asked, view="bottlenecks", found=found)
+
+
+def read_asked(arguments: Mapping[str, str]) -> Asked:
+    """What these parameters ask for; what cannot be read narrows nothing, with a sentence on it."""
+    typed = {name: arguments.get(name, "").replace("\x00", "").strip()[:MAX_TEXT] for name in ("period", *TIMES, *TEXTS)}
+    problems: dict[str, str] = {}
+    if typed["period"] not in ("", *PERIODS):
+        problems["period"] = f"There is no period “{typed['period']}”."
+    times = {name: _time(typed[name], name, problems) for name in TIMES}
+    scope = Scope(*(typed[name] or None for name in TEXTS))
+    return Asked(typed, problems, scope, _range(typed["period"], times, analytics.now(database())))
+
+
+def _range(period: str, times: Mapping[str, datetime | None], now: datetime) -> Range:
+    """Times that are given count, unless a period is chosen; a day is asked for where nothing is."""
+    if period in spans.PERIODS or not any(times.values()):
+        return spans.last(spans.PERIODS.get(period, spans.PERIODS[USUAL]), now)
+    to_at = times["to"] or now
+    return spans.between(times["from"] or to_at - spans.PERIODS[USUAL], to_at, now)
+
+
+def _time(text: str, name: str, problems: dict[str, str]) -> datetime | None:
+    if not text:
+        return None
+    try:
+        read = datetime.fromisoformat(text)
+        at = read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        problems[name] = f"“{text}” is no time. It reads like 2026-01-31T08:30."
+        return None
+    return max(at, EARLIEST)
+
+
+def _here() -> Namespaces:
+    return allowed_namespaces(READ)
+
+
+def _page(name: str, asked: Asked, **context: Any) -> Response:
+    """A whole page with the filter that led to it."""
+    scope = {key: asked.kept[key] for key in TEXTS if key in asked.kept}
+    time = {key: asked.kept[key] for key in ("period", *TIMES) if key in asked.kept}
+    names = queries.namespace_names(database(), only=_here())
+    return page(name, asked=asked, periods=PERIODS, usual=USUAL, namespaces=names, scope=scope, time=time, **context)
