@@ -28,6 +28,7 @@ from shell import commands, problems
 from werkzeug.routing import MapAdapter
 
 from engine import cli, json_text, yaml_config
+from engine.embedded.binaries import find_binaries
 from engine.registry import HandlerRegistry
 from engine.scheduler import Engine
 from engine.testing import Workbench
@@ -141,7 +142,7 @@ class Desk:
         if not self.real and all(line[0] == "tasker" for line in lines) and not re.search(r"[|<>$]", code):
             return self._in_process(lines)
         where = self.folder / "where"
-        environment = {**os.environ, "HOME": str(self.folder), "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
+        environment = {**os.environ, "HOME": str(self.folder), "PATH": f"{sys.prefix}/bin:{find_binaries().postgres.parent}:{os.environ['PATH']}"}
         script = f"set -eu\n{code}\npwd > '{where}'\n"
         ended = subprocess.run(["bash", "-c", script], cwd=self.here, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
         if ended.returncode == 0:
@@ -224,12 +225,24 @@ class Desk:
         with psycopg.connect(self.url, autocommit=True) as conn:
             return conn.execute(query.encode()).fetchall()
 
+    def set(self, variable: str, value: str) -> None:
+        """The environment variable has the value until the page ends."""
+        self._patch.setenv(variable, value)
+
+    def empty_database(self) -> str:
+        """The URL of a database in which nothing is yet."""
+        return self._stack.enter_context(self._databases.fresh())
+
+    def workbench_on(self, url: str) -> Workbench:
+        """An engine in the foreground on that database."""
+        made = Workbench(url, HandlerRegistry.instance())
+        self._stack.callback(made.close)
+        return made
+
     @cached_property
     def workbench(self) -> Workbench:
         """An engine in the foreground, on the page's database."""
-        made = Workbench(self.url, HandlerRegistry.instance())
-        self._stack.callback(made.close)
-        return made
+        return self.workbench_on(self.url)
 
     @cached_property
     def app(self) -> Any:
