@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import tomllib
@@ -171,16 +172,18 @@ class Desk:
         return self.workbench.run(workflow, context, **fields)
 
     def call(self, test: Callable[..., None]) -> None:
-        """A test of the page has passed; one that asks for `tasker` has a database of its own, as under pytest."""
-        if "tasker" not in test.__code__.co_varnames[: test.__code__.co_argcount]:
-            return test()
-        with self._databases.fresh(self._databases.template()) as url, pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TASKER_DATABASE_URL", url)
-            workbench = Workbench(url, HandlerRegistry.instance())
-            try:
-                test(workbench)
-            finally:
-                workbench.close()
+        """A test of the page has passed; one that asks for `tasker` has a database of its own, and `tmp_path` is a new folder, as under pytest."""
+        asked = test.__code__.co_varnames[: test.__code__.co_argcount]
+        with ExitStack() as stack:
+            offered = {"tasker": self._own_workbench, "tmp_path": lambda _: Path(tempfile.mkdtemp(dir=self.folder))}
+            test(**{name: offered[name](stack) for name in asked})
+
+    def _own_workbench(self, stack: ExitStack) -> Workbench:
+        url = stack.enter_context(self._databases.fresh(self._databases.template()))
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("TASKER_DATABASE_URL", url)
+        workbench = Workbench(url, HandlerRegistry.instance())
+        stack.callback(workbench.close)
+        return workbench
 
     def start_engine(self) -> None:
         """An engine with the handlers of the folder `flows` works until the page ends, or the next one starts."""
