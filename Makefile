@@ -42,7 +42,7 @@ screenshots:
 
 docs:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
-	@.venv/bin/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@.venv/bin/python -m sphinx -q -E -a -W --keep-going -b html docs build/docs
 	@echo "build/docs/index.html"
 
 lint:

@@ -17,6 +17,7 @@ myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 myst_links_external_new_tab = False
 
+smartquotes = False  # `--json` has two hyphens
 default_role = "code"  # docstrings name things in single backticks
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

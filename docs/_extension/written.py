@@ -45,7 +45,7 @@ def told(said: str) -> str:
     purpose: list[str] = []
     items: list[str] = []
     for piece in filter(None, (piece.strip() for piece in re.split(r"\n|\s{3,}", said))):
-        if WORD.match(piece):
+        if purpose and WORD.match(piece):
             items.append(WORD.sub(lambda word: f"- **{word[1]}** ", escaped(piece), count=1))
         else:
             into = items or purpose

@@ -144,7 +144,7 @@ def _print(row: ScheduleRow, as_json: bool) -> None:
         return
     click.echo(f"schedule {row.schedule_id}: {row.workflow}, {row.timing.words()}{', paused' if row.paused else ''}")
     for at in row.upcoming(SHOWN_RUNS):
-        click.echo(f"  {short_time(at)}")
+        click.echo(f"  {at.astimezone():%Y-%m-%d %H:%M:%S %Z}")
 
 
 def _facts(row: ScheduleRow) -> dict[str, Any]:

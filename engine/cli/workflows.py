@@ -207,9 +207,11 @@ def _submit(place: Place, request: TaskRequest, sources: tuple[str, ...], settin
     """The task's id; a workflow that no engine has registered yet is registered from the sources, once the context fits it."""
     try:
         return place.submit(request)
-    except NotFound:
-        if not sources or not isinstance(place, Local):
+    except NotFound as unknown:
+        if not isinstance(place, Local):
             raise
+        if not sources:
+            raise NotFound(f"{unknown}; an engine makes known what it loads when it starts, so start it anew, or name the handlers here: --handlers FOLDER") from None
     definition = loaded_registry(sources, settings).get(request.name, request.namespace, request.version).definition
     checked_context(request, definition.schema)
     task_actions.register_definition(place.db, definition)

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import tomllib
@@ -28,6 +29,7 @@ from shell import commands, problems
 from werkzeug.routing import MapAdapter
 
 from engine import cli, json_text, yaml_config
+from engine.embedded.binaries import find_binaries
 from engine.registry import HandlerRegistry
 from engine.scheduler import Engine
 from engine.testing import Workbench
@@ -141,7 +143,7 @@ class Desk:
         if not self.real and all(line[0] == "tasker" for line in lines) and not re.search(r"[|<>$]", code):
             return self._in_process(lines)
         where = self.folder / "where"
-        environment = {**os.environ, "HOME": str(self.folder), "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
+        environment = {**os.environ, "HOME": str(self.folder), "PATH": f"{sys.prefix}/bin:{find_binaries().postgres.parent}:{os.environ['PATH']}"}
         script = f"set -eu\n{code}\npwd > '{where}'\n"
         ended = subprocess.run(["bash", "-c", script], cwd=self.here, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
         if ended.returncode == 0:
@@ -170,16 +172,18 @@ class Desk:
         return self.workbench.run(workflow, context, **fields)
 
     def call(self, test: Callable[..., None]) -> None:
-        """A test of the page has passed; one that asks for `tasker` has a database of its own, as under pytest."""
-        if "tasker" not in test.__code__.co_varnames[: test.__code__.co_argcount]:
-            return test()
-        with self._databases.fresh(self._databases.template()) as url, pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TASKER_DATABASE_URL", url)
-            workbench = Workbench(url, HandlerRegistry.instance())
-            try:
-                test(workbench)
-            finally:
-                workbench.close()
+        """A test of the page has passed; one that asks for `tasker` has a database of its own, and `tmp_path` is a new folder, as under pytest."""
+        asked = test.__code__.co_varnames[: test.__code__.co_argcount]
+        with ExitStack() as stack:
+            offered = {"tasker": self._own_workbench, "tmp_path": lambda _: Path(tempfile.mkdtemp(dir=self.folder))}
+            test(**{name: offered[name](stack) for name in asked})
+
+    def _own_workbench(self, stack: ExitStack) -> Workbench:
+        url = stack.enter_context(self._databases.fresh(self._databases.template()))
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("TASKER_DATABASE_URL", url)
+        workbench = Workbench(url, HandlerRegistry.instance())
+        stack.callback(workbench.close)
+        return workbench
 
     def start_engine(self) -> None:
         """An engine with the handlers of the folder `flows` works until the page ends, or the next one starts."""
@@ -224,12 +228,24 @@ class Desk:
         with psycopg.connect(self.url, autocommit=True) as conn:
             return conn.execute(query.encode()).fetchall()
 
+    def set(self, variable: str, value: str) -> None:
+        """The environment variable has the value until the page ends."""
+        self._patch.setenv(variable, value)
+
+    def empty_database(self) -> str:
+        """The URL of a database in which nothing is yet."""
+        return self._stack.enter_context(self._databases.fresh())
+
+    def workbench_on(self, url: str) -> Workbench:
+        """An engine in the foreground on that database."""
+        made = Workbench(url, HandlerRegistry.instance())
+        self._stack.callback(made.close)
+        return made
+
     @cached_property
     def workbench(self) -> Workbench:
         """An engine in the foreground, on the page's database."""
-        made = Workbench(self.url, HandlerRegistry.instance())
-        self._stack.callback(made.close)
-        return made
+        return self.workbench_on(self.url)
 
     @cached_property
     def app(self) -> Any:

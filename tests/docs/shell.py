@@ -17,7 +17,7 @@ from werkzeug.routing import MapAdapter
 from engine.cli import tasker
 
 Addresses = Callable[[], MapAdapter]
-ELSEWHERE = {"cd", "cp", "createdb", "docker", "export", "git", "mkdir", "pg_basebackup", "pg_dump", "pg_restore", "pip", "psql", "sudo", "systemctl"}
+ELSEWHERE = {"cd", "cp", "createdb", "docker", "echo", "export", "git", "mkdir", "pg_basebackup", "pg_dump", "pg_restore", "pip", "psql", "sudo", "systemctl"}
 """Programs that are not ours."""
 _OPERATORS = {"&&", "||", "|", ";", "&", "(", ")"}
 _REDIRECTIONS = {"<", ">", ">>"}
@@ -67,7 +67,7 @@ def _bare(words: list[str]) -> list[str]:
     while rest and re.match(r"[A-Z_]+=", rest[0]):
         del rest[0]
     if rest and rest[0] == "sudo":
-        rest = [word for word in rest[1:] if not word.startswith("--")]
+        rest = rest[3:] if rest[1] == "-u" else rest[1:]
     return [re.sub(r"^\S+/bin/", "", rest[0]), *rest[1:]] if rest else []
 
 

@@ -139,3 +139,7 @@ def test_wrong_usage_exits_2_with_a_hint(shop: Terminal, arguments: list[str]) -
     ended = shop.run("launch", *arguments)
     assert ended.status == 2
     assert "--help" in ended.err or "Try" in ended.err
+
+
+def test_a_workflow_that_no_engine_has_made_known_is_refused_with_the_way_to_it(terminal: Terminal) -> None:
+    assert "start it anew, or name the handlers here: --handlers FOLDER" in refused(terminal.run("launch", "shop/nowhere"))
