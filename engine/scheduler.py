@@ -19,7 +19,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from psycopg import Connection
 
-from engine import leases, schedules, tasks
+from engine import leases, schedules, tasks, words
 from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, OutageLog, connect, is_conflict
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, TaskerError
@@ -46,6 +46,7 @@ SCHEDULE_SECONDS = 0.5
 EVENTS_SECONDS = 0.25
 RETENTION_SECONDS = 10.0
 ROLLUP_SECONDS = 2.0
+WORDS_SECONDS = 2.0
 LISTEN_SECONDS = 5.0
 ANEW_SECONDS = 1.0
 GRACE_SECONDS = 30.0
@@ -177,6 +178,7 @@ class Engine:
             ("schedules", self._fire_due, SCHEDULE_SECONDS),
             ("retention", self._drop_old, RETENTION_SECONDS),
             ("rollup", self._roll_up, ROLLUP_SECONDS),
+            ("words", self._index_words, WORDS_SECONDS),
             *([("events", self._events.deliver_due, EVENTS_SECONDS)] if self._events.subscriptions else []),
         ]
 
@@ -223,6 +225,15 @@ class Engine:
         except psycopg.Error as error:
             if not is_conflict(error):
                 log.warning("counting failed and is tried again: %s", error)
+
+    def _index_words(self) -> None:
+        try:
+            words.go_on(self._db, self._stop)
+        except DatabaseUnavailable as error:
+            log.debug("the search's index has to wait: %s", error)
+        except psycopg.Error as error:
+            if not is_conflict(error):
+                log.warning("the search's index failed and is tried again: %s", error)
 
     def _announce(self) -> None:
         """What changed since the last round is told once, by one small statement of its own: a NOTIFY in every report would queue up the commits."""
@@ -288,7 +299,7 @@ def register_definitions(db: Database, registry: HandlerRegistry) -> dict[int, T
 
 
 def _scheduler() -> BackgroundScheduler:
-    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "retention", "rollup", "events")
+    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "retention", "rollup", "words", "events")
     scheduler = BackgroundScheduler(
         executors={name: ThreadPoolExecutor(1) for name in duties},
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
