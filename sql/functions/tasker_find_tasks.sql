@@ -14,7 +14,7 @@ begin
   select array_agg(n.task_no) into v_found
     from (select t.task_no
             from (select k.* from tasker_task k where k.task_no > v_tasks_to and k.task_no < p_before order by k.task_no desc limit 500) t
-           where tasker_words(t.context, t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id]) @@ p_query
+           where tasker_words(tasker_searchable(t.context, t.definition_id), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id]) @@ p_query
              and (p_definitions is null or t.definition_id = any(p_definitions))
           union all
           select w.task_no

@@ -54,6 +54,18 @@ def test_a_task_is_found_by_its_context_its_tags_and_its_reason(conn: Conn, db: 
     assert tasks(db, text) == [first.id]
 
 
+@pytest.mark.parametrize("indexed", [False, True])
+def test_no_secret_is_found_and_what_stands_beside_it_is(conn: Conn, db: Database, indexed: bool) -> None:
+    """By its name at any depth; where the schema marks a secret, nothing of the context."""
+    first = given_task(conn, "only", name="named", context={"cards": [{"api_key": "hush-1", "Session_Token": {"deep": "hush-2"}, "holder": "Ada"}], "password": "hush-3"})
+    marked = given_task(conn, "only", name="marked", tags=["open"], context={"pin": "hush-4", "holder": "Kurt"})
+    conn.execute("""update tasker_definition set schema = '{"properties": {"pin": {"writeOnly": true}}}' where definition_id = %s""", [marked.definition_id])
+    if indexed:
+        index(conn)
+    assert [tasks(db, text) for text in ("hush", "hush-1", "hush-2", "hush-3", "hush-4", "kurt")] == [[]] * 6
+    assert (tasks(db, "ada"), tasks(db, "open")) == ([first.id], [marked.id])
+
+
 def test_a_task_is_found_by_its_id_and_the_beginning_of_it(conn: Conn, db: Database) -> None:
     first, second = given_orders(conn)
     assert tasks(db, first.id) == tasks(db, first.id[:13]) == tasks(db, first.id.upper()) == [first.id]

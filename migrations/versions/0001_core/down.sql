@@ -10,6 +10,8 @@ drop function if exists tasker_words_query;
 
 drop function if exists tasker_words;
 
+drop function if exists tasker_without_secrets;
+
 drop function if exists tasker_wake_due;
 
 drop function if exists tasker_version_rank;
@@ -77,6 +79,8 @@ drop function if exists tasker_set_password;
 drop function if exists tasker_set_default_retention;
 
 drop function if exists tasker_seen;
+
+drop function if exists tasker_searchable;
 
 drop function if exists tasker_satisfy_step;
 

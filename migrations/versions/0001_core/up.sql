@@ -2082,7 +2082,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_find_tasks.sql 669e1d26a435
+-- source: functions/tasker_find_tasks.sql 24ceebb2c0a3
 -- tasker_find_tasks: the newest tasks with all these words, below p_before, of these definitions; null: of all.
 --   Where a word is common, the newest tasks are enough; where it is not, the index has few. Tasks that are not there yet are looked through, 500 at most.
 create or replace function tasker_find_tasks (p_query tsquery, p_definitions int[], p_before bigint, p_limit int)
@@ -2099,7 +2099,7 @@ begin
   select array_agg(n.task_no) into v_found
     from (select t.task_no
             from (select k.* from tasker_task k where k.task_no > v_tasks_to and k.task_no < p_before order by k.task_no desc limit 500) t
-           where tasker_words(t.context, t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id]) @@ p_query
+           where tasker_words(tasker_searchable(t.context, t.definition_id), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id]) @@ p_query
              and (p_definitions is null or t.definition_id = any(p_definitions))
           union all
           select w.task_no
@@ -2290,7 +2290,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_index_words.sql b74b85da1384
+-- source: functions/tasker_index_words.sql 1bd3b1c942b2
 -- tasker_index_words: the next tasks and failures can be found by their words, up to p_limit of each.
 --   moves  none     locks  the one row of tasker_words_place, for which nobody waits: whoever finds it held leaves the work to its holder
 --   Tasks go by their number, once nothing below can still appear: a creation takes its transaction number first, as this call does last. Failures follow the
@@ -2332,7 +2332,7 @@ begin
       from (select k.task_no from tasker_task k where k.task_no > v_place.tasks_to and k.task_no <= v_place.known_to order by k.task_no limit p_limit) t;
     v_tasks_to := case when v_tasks = p_limit then v_tasks_to else v_place.known_to end;
     insert into tasker_task_words (task_no, definition_id, words)
-    select t.task_no, t.definition_id, tasker_words(t.context, t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
+    select t.task_no, t.definition_id, tasker_words(tasker_searchable(t.context, t.definition_id), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
       from tasker_task t where t.task_no > v_place.tasks_to and t.task_no <= v_tasks_to
     on conflict (task_no) do nothing;
   end if;
@@ -2348,7 +2348,7 @@ begin
    cross join lateral (select k.definition_id from tasker_step k where k.task_no = f.task_no and k.step_no = f.step_no offset 0) s
   on conflict (task_no, step_no) do update set words = excluded.words;
   -- a retry may have changed the context
-  update tasker_task_words w set words = tasker_words(t.context, t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
+  update tasker_task_words w set words = tasker_words(tasker_searchable(t.context, t.definition_id), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
     from tasker_history h, tasker_task t
    where h.event_id > v_place.moves_to and h.event_id <= v_moves_to and h.step_no is null and h.detail ? 'context_before'
      and t.task_no = h.task_no and w.task_no = h.task_no;
@@ -4095,6 +4095,22 @@ begin
 end
 $$;
 
+-- source: functions/tasker_searchable.sql 56bf6a70163e
+-- tasker_searchable: what of a task's context may be found by its words: nothing where the schema marks a secret, else all but what goes by the name of one.
+--   changes nothing
+create or replace function tasker_searchable (p_context jsonb, p_definition_id int)
+  returns jsonb
+  language plpgsql
+  stable parallel safe
+as $$
+begin
+  if (select d.schema::text from tasker_definition d where d.definition_id = p_definition_id) ~ '"(writeOnly|x-sensitive)"\s*:\s*true|"format"\s*:\s*"password"' then
+    return '{}';
+  end if;
+  return coalesce(tasker_without_secrets(p_context), '{}');
+end
+$$;
+
 -- source: functions/tasker_seen.sql 739d6ecb4241
 -- tasker_seen: the token of a preview: the same again exactly when the action still does the same to the same steps, none of which has run or
 --   ended meanwhile, and the task's context is the same. What the action leaves as it is may change as it likes.
@@ -4872,6 +4888,29 @@ begin
     perform tasker_count_off(tasker_unlock_children(v_skipped_tasks, v_skipped_steps));
   end if;
   return v_woken;
+end
+$$;
+
+-- source: functions/tasker_without_secrets.sql 33d5b62d35a4
+-- tasker_without_secrets: a JSON value without what stands under names of secrets, at any depth.
+--   changes nothing
+create or replace function tasker_without_secrets (p_value jsonb)
+  returns jsonb
+  language plpgsql
+  immutable parallel safe
+as $$
+begin
+  if p_value::text !~* '(password|passwd|secret|token|api[_-]?key|authorization)":' then
+    return p_value;
+  end if;
+  return case jsonb_typeof(p_value)
+    when 'object' then
+      (select jsonb_object_agg(e.key, tasker_without_secrets(e.value)) from jsonb_each(p_value) e
+        where e.key !~* '(password|passwd|secret|token|api[_-]?key|authorization)$')
+    when 'array' then
+      (select jsonb_agg(tasker_without_secrets(e.value)) from jsonb_array_elements(p_value) e)
+    else p_value
+  end;
 end
 $$;
 
