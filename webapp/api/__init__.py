@@ -8,9 +8,22 @@ from __future__ import annotations
 from flask import Flask
 
 from webapp import security
-from webapp.api import actions, engines, errors, events, limits, reference, revelations, schedules, tasks, workflows
+from webapp.api import (
+    accounts,
+    actions,
+    audit,
+    engines,
+    errors,
+    events,
+    limits,
+    reference,
+    revelations,
+    schedules,
+    tasks,
+    workflows,
+)
 
-GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, revelations.endpoints)
+GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, revelations.endpoints, accounts.endpoints, audit.endpoints)
 
 
 def init_app(app: Flask) -> None:
