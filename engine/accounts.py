@@ -50,6 +50,16 @@ class AccountRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleRow:
+    """A role and what it bundles; `account_count` is of the accounts that have it somewhere."""
+
+    role: str
+    permissions: tuple[str, ...]
+    built_in: bool
+    account_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRow:
     """A session as its owner sees it; `digest` is the hash of its secret."""
 
@@ -165,6 +175,34 @@ def keep_role(db: Database, role: str, permissions: Sequence[str], *, actor: str
         raise RequestError([Problem("role", "bad_role", words)])
     given = {"role": role, "permissions": sorted(permissions), "actor": actor, "address": address}
     db.value("select tasker_keep_role(%(role)s, %(permissions)s, %(actor)s, %(address)s)", given)
+
+
+def remove_role(db: Database, role: str, *, actor: str, reason: str | None = None, address: str | None = None) -> None:
+    """There is no such role any more. Raises `NotFound`, and `WrongState` while accounts have it."""
+    if role in ROLES:
+        raise WrongState(f'"{role}" is built in')
+    given = {"role": role.replace("\x00", ""), "actor": actor, "reason": reason or None, "address": address}
+    db.value("select tasker_remove_role(%(role)s, %(actor)s, %(reason)s, %(address)s)", given)
+
+
+def roles(db: Database) -> list[RoleRow]:
+    """The roles there are, the built-in ones first, each with how many accounts have it."""
+    own = db.rows('select r.role, r.permissions from tasker_role r order by r.role collate "C"')
+    counts = dict(db.rows("select g.role, count(distinct g.account_id)::int from tasker_grant g group by 1"))
+    known = [(role, permissions, True) for role, permissions in ROLES.items()] + [(role, permissions, False) for role, permissions in own]
+    return [RoleRow(role, tuple(sorted(permissions)), is_built_in, counts.get(role, 0)) for role, permissions, is_built_in in known]
+
+
+def role_rights(db: Database, role: str, namespace: str | None) -> Rights:
+    """What the role brings there; nothing for one that there is not."""
+    found = db.value("select r.permissions from tasker_role r where r.role = %(role)s", {"role": role.replace("\x00", "")})
+    return Rights.of([(role, namespace, found)])
+
+
+def account_rights(db: Database, name: str) -> Rights:
+    """What an account may. Raises `NotFound`."""
+    found = account(db, name)
+    return Rights.of(db.value("select tasker_grants(%(id)s)", {"id": found.account_id}))
 
 
 def _act(name: str, actor: str, reason: str | None, address: str | None) -> dict[str, Any]:
@@ -348,6 +386,12 @@ def end_session(db: Database, account_id: int, session_digest: bytes, *, actor: 
     number = db.value("select s.session_id from tasker_session s where s.session_hash = %(hash)s", {"hash": session_digest})
     if number is not None:
         end_session_no(db, account_id, number, actor=actor, address=address)
+
+
+def sign_out(db: Database, name: str, *, but: bytes | None = None, actor: str, reason: str | None = None, address: str | None = None) -> int:
+    """How many sessions of the account were ended: all, or all but the one of that hash. Raises `NotFound`."""
+    given = _act(name, actor, reason, address) | {"but": but}
+    return int(db.value("select tasker_sign_out(%(name)s, %(but)s::bytea, %(actor)s, %(reason)s, %(address)s)", given))
 
 
 def end_session_no(db: Database, account_id: int, session_id: int, *, actor: str, address: str | None = None) -> None:

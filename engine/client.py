@@ -228,6 +228,75 @@ class Client:
         found = self._get("/events", asked)
         return found["events"], str(found["next_cursor"])
 
+    # ---- who may come in, and what was done
+
+    def reveal(self, task_id: str, place: Sequence[str], *, reason: str, step_name: str | None = None) -> Any:
+        """One masked value of a task: in its context, or in the result of a step. It is on record."""
+        return self._post(f"/tasks/{_part(task_id)}/revelation", {"step_name": step_name, "place": list(place), "reason": reason})["value"]
+
+    def accounts(self) -> list[dict[str, Any]]:
+        """The accounts with their roles, as the API writes them."""
+        found: list[dict[str, Any]] = self._get("/accounts")["accounts"]
+        return found
+
+    def create_account(self, name: str, *, role: str, namespace: str | None = None, password: str | None = None) -> dict[str, Any]:
+        """A new account; without a password `sign_in_path` is the path of a link that signs in once."""
+        return self._post("/accounts", {"name": name, "role": role, "namespace": namespace, "password": password})
+
+    def disable_account(self, name: str, *, reason: str | None = None) -> dict[str, Any]:
+        """Nobody comes in by the account any more."""
+        return self._post(f"/accounts/{_part(name)}/disabling", {"reason": reason})
+
+    def enable_account(self, name: str, *, reason: str | None = None) -> dict[str, Any]:
+        """The account may come in again."""
+        return self._post(f"/accounts/{_part(name)}/enabling", {"reason": reason})
+
+    def sign_out(self, name: str, *, reason: str | None = None) -> int:
+        """How many sessions of the account were ended: all of them."""
+        return int(self._post(f"/accounts/{_part(name)}/sign-out", {"reason": reason})["session_count"])
+
+    def grant_role(self, name: str, role: str, namespace: str | None = None, *, reason: str | None = None) -> dict[str, Any]:
+        """The account has the role there."""
+        return self._post(f"/accounts/{_part(name)}/roles", {"role": role, "namespace": namespace, "reason": reason})
+
+    def revoke_role(self, name: str, role: str, namespace: str | None = None, *, reason: str | None = None) -> dict[str, Any]:
+        """The account has the role there no more."""
+        return self._post(f"/accounts/{_part(name)}/roles/removal", {"role": role, "namespace": namespace, "reason": reason})
+
+    def roles(self) -> list[dict[str, Any]]:
+        """The roles and what they bundle."""
+        found: list[dict[str, Any]] = self._get("/roles")["roles"]
+        return found
+
+    def keep_role(self, role: str, permissions: Sequence[str]) -> dict[str, Any]:
+        """There is a role that bundles these permissions."""
+        sent = {"Content-Type": "application/json"}
+        found: dict[str, Any] = json_text.load(self._send("PUT", f"/roles/{_part(role)}", headers=sent, content=json_text.dump({"permissions": list(permissions)}).encode()).text)
+        return found
+
+    def remove_role(self, role: str) -> None:
+        """There is no such role any more."""
+        self._send("DELETE", f"/roles/{_part(role)}")
+
+    def tokens(self) -> list[dict[str, Any]]:
+        """The tokens of all accounts, without their secrets."""
+        found: list[dict[str, Any]] = self._get("/tokens")["tokens"]
+        return found
+
+    def make_token(self, label: str, *, account: str | None = None, scopes: Sequence[str] | None = None, namespace: str | None = None, days: int = 90) -> str:
+        """A new token, told this once; of the caller's own account unless another is named."""
+        asked = {"label": label, "account": account, "scopes": None if scopes is None else list(scopes), "namespace": namespace, "days": days}
+        return str(self._post("/tokens", asked)["token"])
+
+    def revoke_token(self, token_id: str) -> None:
+        """The token counts for nothing any more."""
+        self._send("DELETE", f"/tokens/{_part(token_id)}")
+
+    def audit(self, *, cursor: str | None = None, limit: int = MAX_PAGE, **filters: Any) -> tuple[list[dict[str, Any]], str | None]:
+        """What was done, newest first, and the cursor of the page behind; filters are those of the API by their names."""
+        found = self._get("/audit", {**filters, "cursor": cursor, "limit": limit})
+        return found["entries"], found["next_cursor"]
+
     # ---- how it is asked
 
     def _get(self, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:

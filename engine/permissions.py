@@ -61,6 +61,14 @@ class Rights:
         where = self.namespaces(permission)
         return where is None or (bool(where) if namespace is None else namespace in where)
 
+    def covers(self, other: Rights) -> bool:
+        """Whether everything in the other is held here too, wherever it holds there."""
+        return all(self._covers(permission, where) for permission, where in other.held.items())
+
+    def _covers(self, permission: str, where: Namespaces) -> bool:
+        here = self.namespaces(permission)
+        return here is None or (where is not None and where <= here)
+
     def within(self, scopes: Sequence[str] | None, namespace: str | None) -> Rights:
         """What is left of them for a token of these scopes, in that namespace."""
         allowed = PERMISSIONS if scopes is None else frozenset(expanded(scopes))

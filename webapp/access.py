@@ -167,6 +167,18 @@ def _subject(arguments: dict[str, Any]) -> str:
     return " ".join(f"{name.removesuffix('_id')} {value}" for name, value in arguments.items() if name != "namespace")
 
 
+def require_power_over(name: str) -> None:
+    """The account may nothing that the caller may not. Raises `NotAllowed`, `NotFound`: who could change a mightier account could become it."""
+    require_power_to_give(accounts.account_rights(database(), name))
+
+
+def require_power_to_give(rights: Rights) -> None:
+    """The caller has those rights. Raises `NotAllowed`."""
+    if not known_caller().rights.covers(rights):
+        note_act("denied")
+        raise NotAllowed("That would be more than you may yourself. An administrator who may everything can do it.")
+
+
 # ---- who asks
 
 

@@ -12,10 +12,9 @@ from flask import make_response as made
 
 from engine import accounts, passwords, tokens
 from engine.errors import NotFound, RequestError, WrongState
-from engine.permissions import ROLES
-from webapp.access import Caller, drop_cookie, keep_cookie, known_caller
+from webapp.access import Caller, drop_cookie, keep_cookie, known_caller, require_power_over, require_power_to_give
 from webapp.database import database
-from webapp.filters import sentence
+from webapp.filters import plural, sentence
 from webapp.htmx import Notice, done, given_reason, page
 
 ISSUER = "Tasker"
@@ -94,6 +93,14 @@ def end_session(session_id: int) -> Response:
     return done("That session is over.", url_for("settings.index"))
 
 
+@blueprint.post("/settings/sessions/end")
+def sign_out_elsewhere() -> Response:
+    """Every session of the caller's is over but this one."""
+    caller = known_caller()
+    count = accounts.sign_out(database(), caller.name, but=caller.session, actor=caller.name, address=request.remote_addr)
+    return done(f"{plural(count, 'other session')} of yours {'is' if count == 1 else 'are'} over." if count else "There was no other session.", url_for("settings.index"))
+
+
 @blueprint.post("/settings/tokens")
 def make_token() -> Response:
     """A token of the caller's, shown this once."""
@@ -157,6 +164,7 @@ def create_account() -> Response:
     """Somebody new may come in, by a password or by a link that is shown this once."""
     name, typed = request.form.get("name", "").strip(), request.form.get("password", "")
     role, namespace = request.form.get("role", ""), _namespace()
+    require_power_to_give(accounts.role_rights(database(), role, namespace))
     try:
         accounts.create_account(
             database(), name, role=role, namespace=namespace, password=typed or None, actor=_actor(), address=request.remote_addr
@@ -171,6 +179,7 @@ def create_account() -> Response:
 @blueprint.post("/settings/accounts/<name>/link")
 def make_link(name: str) -> Response:
     """A one-time link for an account, shown this once."""
+    require_power_over(name)
     return _linked(accounts.account(database(), name).name)
 
 
@@ -182,31 +191,39 @@ def _linked(name: str, status: int = 200) -> Response:
 @blueprint.post("/settings/accounts/<name>/disabling")
 def disable(name: str) -> Response:
     """Nobody comes in by it any more."""
-    return _changed(lambda: accounts.disable_account(database(), name, **_by()), f"{name} is disabled and signed out.")
+    return _changed(name, lambda: accounts.disable_account(database(), name, **_by()), f"{name} is disabled and signed out.")
 
 
 @blueprint.post("/settings/accounts/<name>/enabling")
 def enable(name: str) -> Response:
     """It may come in again."""
-    return _changed(lambda: accounts.enable_account(database(), name, **_by()), f"{name} may sign in.")
+    return _changed(name, lambda: accounts.enable_account(database(), name, **_by()), f"{name} may sign in.")
+
+
+@blueprint.post("/settings/accounts/<name>/sign-out")
+def sign_out_account(name: str) -> Response:
+    """It is signed out everywhere."""
+    return _changed(name, lambda: accounts.sign_out(database(), name, **_by()), f"{name} is signed out everywhere.")
 
 
 @blueprint.post("/settings/accounts/<name>/roles")
 def grant(name: str) -> Response:
     """It has one more role."""
     role = request.form.get("role", "")
-    return _changed(lambda: accounts.grant_role(database(), name, role, _namespace(), **_by()), f"{name} is {role} now.")
+    require_power_to_give(accounts.role_rights(database(), role, _namespace()))
+    return _changed(name, lambda: accounts.grant_role(database(), name, role, _namespace(), **_by()), f"{name} is {role} now.")
 
 
 @blueprint.post("/settings/accounts/<name>/roles/removal")
 def revoke(name: str) -> Response:
     """It has one role less."""
     role = request.form.get("role", "")
-    return _changed(lambda: accounts.revoke_role(database(), name, role, _namespace(), **_by()), f"{name} is not {role} there any more.")
+    return _changed(name, lambda: accounts.revoke_role(database(), name, role, _namespace(), **_by()), f"{name} is not {role} there any more.")
 
 
-def _changed(change: Callable[[], None], said: str) -> Response:
+def _changed(name: str, change: Callable[[], object], said: str) -> Response:
     try:
+        require_power_over(name)
         change()
     except NotFound as error:
         return _others(404, _refused(_words(error)))
@@ -233,7 +250,6 @@ def _others(status: int = 200, notice: Notice | None = None, link: str = "", lin
     seen: dict[str, Any] = {
         "accounts": accounts.accounts(database()),
         "roles": accounts.role_names(database()),
-        "built_in": {role: sorted(permissions) for role, permissions in ROLES.items()},
         "link": link,
         "link_of": link_of,
     }

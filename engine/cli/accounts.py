@@ -11,7 +11,7 @@ import click
 from engine import accounts, tokens
 from engine.accounts import AccountRow
 from engine.cli.output import print_json, print_table, short_time
-from engine.cli.setting import actor, json_option, open_database, reason_option
+from engine.cli.setting import audit_actor, json_option, open_database, reason_option
 
 
 @click.group("user")
@@ -30,7 +30,7 @@ def create(name: str, role: str, namespace: str | None, password_stdin: bool, ou
     """Make an account. Example: tasker user create ada --role operator --namespace shop --password-stdin"""
     password = _read_password() if password_stdin else None
     with open_database() as db:
-        accounts.create_account(db, name, role=role, namespace=namespace, password=password, outside_id=outside_id, actor=actor())
+        accounts.create_account(db, name, role=role, namespace=namespace, password=password, outside_id=outside_id, actor=audit_actor())
         link = None if password_stdin or outside_id else accounts.make_sign_in_link(db, name)
     facts = {"name": name, "role": role, "namespace": namespace, "sign_in_path": link and f"/login/link/{link}"}
     print_json(facts) if as_json else click.echo(_told(name, link))
@@ -62,7 +62,7 @@ def list_users(as_json: bool) -> None:
 def disable(name: str, reason: str | None) -> None:
     """Let nobody in by an account any more; who is in is signed out. Example: tasker user disable ada"""
     with open_database() as db:
-        accounts.disable_account(db, name, actor=actor(), reason=reason)
+        accounts.disable_account(db, name, actor=audit_actor(), reason=reason)
     click.echo(f"{name} is disabled")
 
 
@@ -72,7 +72,7 @@ def disable(name: str, reason: str | None) -> None:
 def enable(name: str, reason: str | None) -> None:
     """Let a disabled account in again. Example: tasker user enable ada"""
     with open_database() as db:
-        accounts.enable_account(db, name, actor=actor(), reason=reason)
+        accounts.enable_account(db, name, actor=audit_actor(), reason=reason)
     click.echo(f"{name} may sign in")
 
 
@@ -83,7 +83,7 @@ def password(name: str, password_stdin: bool) -> None:
     """Give an account another password; it is signed out everywhere. Example: tasker user password ada --password-stdin"""
     given = _read_password()
     with open_database() as db:
-        accounts.set_password(db, name, given, actor=actor())
+        accounts.set_password(db, name, given, actor=audit_actor())
     click.echo(f"{name} has another password")
 
 
@@ -105,7 +105,7 @@ def role(name: str, role: str, namespace: str | None, remove: bool, reason: str 
     """Give an account a role, or take it away. Example: tasker user role ada developer --namespace shop"""
     with open_database() as db:
         change = accounts.revoke_role if remove else accounts.grant_role
-        change(db, name, role, namespace, actor=actor(), reason=reason)
+        change(db, name, role, namespace, actor=audit_actor(), reason=reason)
         print_table(("name", "roles", "state", "signed in", "second factor"), [_line(accounts.account(db, name))])
 
 
@@ -134,7 +134,7 @@ def create_token(label: str, owner: str, scopes: tuple[str, ...], namespace: str
     """Make a token, which is printed this once. Example: tasker token create --name ci --user ada --scope tasker.task:create"""
     with open_database() as db:
         made = tokens.make_token(
-            db, owner, label, scopes=list(scopes) or None, namespace=namespace, life=timedelta(days=days), actor=actor()
+            db, owner, label, scopes=list(scopes) or None, namespace=namespace, life=timedelta(days=days), actor=audit_actor()
         )
     print_json({"token": made, "token_id": made.split("_")[1]}) if as_json else click.echo(made)
 
@@ -162,5 +162,5 @@ def _token_line(row: tokens.TokenRow) -> tuple[str, ...]:
 def revoke(token_id: str) -> None:
     """Let a token count for nothing any more. Example: tasker token revoke 1a2b3c4d5e6f7a8b"""
     with open_database() as db:
-        tokens.revoke_token(db, token_id.split("_")[1] if token_id.startswith("tasker_") and token_id.count("_") else token_id, actor=actor())
+        tokens.revoke_token(db, token_id.split("_")[1] if token_id.startswith("tasker_") and token_id.count("_") else token_id, actor=audit_actor())
     click.echo("revoked")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Union
 import click
 
 from engine import actions, queries, report, steps, tasks
-from engine.cli.setting import actor, open_database
+from engine.cli.setting import actor, note, open_database
 from engine.db import Database
-from engine.errors import TaskerError
+from engine.errors import TaskerError, WrongState
 from engine.requests import TaskRequest
 from engine.rows import EngineRow, LinePage, Preview, TaskDetail, TaskPage, TaskRow
 
@@ -29,6 +29,10 @@ STEP_COMMANDS: Mapping[str, Callable[..., str]] = {
 }
 
 
+RIGHTS = {"retry": "retry", "retry_downstream": "retry", "cancel": "cancel"}
+"""What an action is called in the audit, by the right that it takes on the dashboard; `update` where it is not named here."""
+
+
 class Local:
     """The database of this machine."""
 
@@ -37,7 +41,10 @@ class Local:
 
     def submit(self, request: TaskRequest) -> str:
         """As `engine.tasks.submit`."""
-        return tasks.submit(self.db, request)
+        [(task_id, is_new)] = tasks.create_tasks(self.db, [request])
+        if is_new:
+            note(self.db, "tasker.task:create", f"task {task_id}", namespace=request.namespace, reason=request.reason, act="launch")
+        return task_id
 
     def tasks(self, **asked: Any) -> TaskPage:
         """As `engine.queries.tasks`."""
@@ -65,9 +72,23 @@ class Local:
 
     def act(self, action: str, task_id: str, step_name: str | None = None, *, reason: str | None = None, seen: str | None = None, **given: Any) -> str:
         """Do an operator's action in the name of the user who runs the command."""
+        try:
+            state = self._act(action, task_id, step_name, reason=reason, seen=seen, **given)
+        except WrongState:
+            self._note(action, task_id, step_name, reason, "refused")
+            raise
+        self._note(action, task_id, step_name, reason, "done")
+        return state
+
+    def _act(self, action: str, task_id: str, step_name: str | None, **given: Any) -> str:
         if step_name is None:
-            return actions.act(self.db, action, task_id, actor=actor(), reason=reason, seen=seen)
-        return STEP_COMMANDS[action](self.db, task_id, step_name, actor=actor(), reason=reason, seen=seen, **given)
+            return actions.act(self.db, action, task_id, actor=actor(), **given)
+        return STEP_COMMANDS[action](self.db, task_id, step_name, actor=actor(), **given)
+
+    def _note(self, action: str, task_id: str, step_name: str | None, reason: str | None, outcome: str) -> None:
+        kind, subject = ("task", f"task {task_id}") if step_name is None else ("step", f"task {task_id} step {step_name}")
+        right = RIGHTS.get(action, "update")
+        note(self.db, f"tasker.{kind}:{right}", subject, namespace=queries.task_namespace(self.db, task_id), reason=reason, act=action, outcome=outcome)
 
     def preview(self, action: Any, task_id: str, step_name: str | None = None, **given: Any) -> Preview:
         """What the action would do."""

@@ -8,7 +8,7 @@ import click
 
 from engine import retention as keeping
 from engine.cli.output import print_json, print_table, short_time
-from engine.cli.setting import actor, json_option, open_database
+from engine.cli.setting import actor, json_option, note, open_database
 from engine.db import Database
 from engine.retention import Dropped, Old, Sweep
 from engine.rows import RetentionRow
@@ -52,6 +52,7 @@ def set_retention(namespace: str, age: str | None, off: bool, follow: bool, as_j
         else:
             keeping.set_retention(db, namespace, kept, actor=actor())
         row = keeping.retention_of(db, namespace)
+        note(db, "tasker.workflow:update", f"retention of {namespace}", namespace=namespace, act="follow the default" if follow else f"keep {_words(kept)}")
     print_json(_facts(row)) if as_json else click.echo(f"{namespace}: {_words(row.retention)}{', by default' if row.by_default else ''}")
 
 
@@ -66,6 +67,7 @@ def set_default(age: str | None, off: bool, as_json: bool) -> None:
     kept = keeping.retention(age) if age is not None else None
     with open_database() as db:
         keeping.set_default(db, kept, actor=actor())
+        note(db, "tasker.workflow:update", "retention by default", act=f"keep {_words(kept)}")
     print_json({"default": _text(kept)}) if as_json else click.echo(f"default: {_words(kept)}")
 
 
@@ -79,6 +81,8 @@ def run(namespace: str | None, dry_run: bool, as_json: bool) -> None:
         names = [namespace] if namespace else [row.namespace for row in keeping.retentions(db)]
         rows = [keeping.retention_of(db, name) for name in names]
         found = {row.namespace: _count(db, row) if dry_run else _drop(db, row) for row in rows if row.retention is not None or namespace}
+        for name in [] if dry_run else found:
+            note(db, "tasker.task:update", f"old tasks of {name}", namespace=name, act="drop")
     if as_json:
         print_json({"dry_run": dry_run, "namespaces": found})
     elif dry_run:

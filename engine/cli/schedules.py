@@ -16,6 +16,7 @@ from engine.cli.setting import (
     handlers_option,
     json_option,
     loaded_registry,
+    note,
     open_database,
     read_context,
     reason_option,
@@ -72,6 +73,7 @@ def add(
     fields = {"name": name, "namespace": namespace, "version": version, "context": read_context(context), "policy": policy, "actor": actor()}
     with open_database() as db:
         row = _add(db, timing, sources, fields)
+        _note(db, row, "tasker.schedule:create", "add")
     _print(row, as_json)
 
 
@@ -82,7 +84,9 @@ def add(
 def pause(schedule_id: int, reason: str | None, as_json: bool) -> None:
     """Make no tasks until it is resumed. Example: tasker schedule pause 3 --reason stocktaking"""
     with open_database() as db:
-        _print(schedules.pause_schedule(db, schedule_id, actor=actor(), reason=reason), as_json)
+        row = schedules.pause_schedule(db, schedule_id, actor=actor(), reason=reason)
+        _note(db, row, "tasker.schedule:update", "pause", reason)
+    _print(row, as_json)
 
 
 @schedule.command()
@@ -92,7 +96,9 @@ def pause(schedule_id: int, reason: str | None, as_json: bool) -> None:
 def resume(schedule_id: int, reason: str | None, as_json: bool) -> None:
     """Go on from now; what it did not run while paused is not made up for. Example: tasker schedule resume 3"""
     with open_database() as db:
-        _print(schedules.resume_schedule(db, schedule_id, actor=actor(), reason=reason), as_json)
+        row = schedules.resume_schedule(db, schedule_id, actor=actor(), reason=reason)
+        _note(db, row, "tasker.schedule:update", "resume", reason)
+    _print(row, as_json)
 
 
 @schedule.command()
@@ -103,6 +109,7 @@ def run(schedule_id: int, reason: str | None, as_json: bool) -> None:
     """Make a task of it now; its own times stay as they are. Example: tasker schedule run 3"""
     with open_database() as db:
         task_id = schedules.run_schedule(db, schedule_id, actor=actor(), reason=reason)
+        _note(db, schedules.schedule_row(db, schedule_id), "tasker.schedule:update", "run", reason)
     print_json({"schedule_id": schedule_id, "task_id": task_id}) if as_json else click.echo(task_id)
 
 
@@ -112,8 +119,14 @@ def run(schedule_id: int, reason: str | None, as_json: bool) -> None:
 def remove(schedule_id: int, as_json: bool) -> None:
     """Forget a schedule; its tasks stay. Example: tasker schedule remove 3"""
     with open_database() as db:
+        row = schedules.schedule_row(db, schedule_id)
         schedules.remove_schedule(db, schedule_id)
+        _note(db, row, "tasker.schedule:destroy", "remove")
     print_json({"schedule_id": schedule_id, "removed": True}) if as_json else click.echo("removed")
+
+
+def _note(db: Database, row: ScheduleRow, permission: str, act: str, reason: str | None = None) -> None:
+    note(db, permission, f"schedule {row.schedule_id}", namespace=row.namespace, reason=reason, act=act)
 
 
 def _timing(expression: str | None, zone: str | None, interval: str | None) -> Timing:

@@ -17,7 +17,7 @@ import click
 
 from engine import accounts, embedded
 from engine.cli.setting import (
-    actor,
+    audit_actor,
     database_url,
     handler_sources,
     handlers_option,
@@ -113,7 +113,7 @@ def sign_in_link(url: str) -> str | None:
 
 def _local_link(db: Database) -> str | None:
     if not accounts.has_accounts(db):
-        accounts.create_account(db, accounts.LOCAL_ADMIN, role="admin", actor=actor())
+        accounts.create_account(db, accounts.LOCAL_ADMIN, role="admin", actor=audit_actor())
     known = next((each for each in accounts.accounts(db) if each.name == accounts.LOCAL_ADMIN), None)
     return None if known is None or known.has_password or known.disabled else accounts.make_sign_in_link(db, known.name)
 

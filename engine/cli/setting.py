@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import psycopg
 
-from engine import embedded, log_lines, migrate, tasks
+from engine import audit, embedded, log_lines, migrate, tasks
 from engine.db import Database
 from engine.errors import DatabaseUnavailable, Problem, RequestError, TaskerError
 from engine.json_text import read_input
@@ -130,6 +131,19 @@ def actor() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
+
+
+def audit_actor() -> str:
+    """Who acts, for the audit: an account of this system, which is none of the dashboard's."""
+    return f"cli:{actor()}"
+
+
+def note(db: Database, permission: str, subject: str, *, namespace: str | None = None, reason: str | None = None, act: str, outcome: str = "done") -> None:
+    """What a command did on the database itself is on record, as the dashboard's acts are. The act stands even if this fails, which is told."""
+    try:
+        audit.note(db, audit_actor(), permission, outcome, namespace=namespace, subject=subject, reason=reason, detail={"act": act})
+    except (TaskerError, psycopg.Error) as error:
+        click.echo(f"tasker: done, but not on record: {str(error).splitlines()[0]}", err=True)
 
 
 def log_to_stderr(settings: Settings) -> None:

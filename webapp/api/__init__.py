@@ -9,8 +9,10 @@ from flask import Flask
 
 from webapp import security
 from webapp.api import (
+    accounts,
     actions,
     analytics,
+    audit,
     engines,
     errors,
     events,
@@ -22,7 +24,7 @@ from webapp.api import (
     workflows,
 )
 
-GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, analytics.endpoints, revelations.endpoints)
+GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, analytics.endpoints, revelations.endpoints, accounts.endpoints, audit.endpoints)
 
 
 def init_app(app: Flask) -> None:

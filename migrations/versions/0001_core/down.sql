@@ -70,6 +70,8 @@ drop function if exists tasker_span_begin;
 
 drop function if exists tasker_skip_step;
 
+drop function if exists tasker_sign_out;
+
 drop function if exists tasker_set_second_factor;
 
 drop function if exists tasker_set_retention;
@@ -115,6 +117,8 @@ drop function if exists tasker_resolve_dependencies;
 drop function if exists tasker_rescue_steps;
 
 drop function if exists tasker_remove_schedule;
+
+drop function if exists tasker_remove_role;
 
 drop function if exists tasker_remove_preset;
 

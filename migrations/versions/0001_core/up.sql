@@ -3533,6 +3533,25 @@ begin
 end
 $$;
 
+-- source: functions/tasker_remove_role.sql 9686c3747480
+-- tasker_remove_role: there is no such role any more.
+--   raises WF001 when there is none, WF002 while accounts have it     audit tasker.account:update
+create or replace function tasker_remove_role (p_role text, p_actor text, p_reason text, p_address text)
+  returns void
+  language plpgsql
+as $$
+begin
+  if exists (select from tasker_grant g where g.role = p_role) then
+    raise exception 'accounts have the role %; take it from them first', p_role using errcode = 'WF002';
+  end if;
+  delete from tasker_role r where r.role = p_role;
+  if not found then
+    raise exception 'there is no role %', p_role using errcode = 'WF001';
+  end if;
+  perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', null, 'role ' || p_role, p_reason, p_address, '{"removed": true}');
+end
+$$;
+
 -- source: functions/tasker_remove_schedule.sql e90d50b797ff
 -- tasker_remove_schedule: it is gone; the tasks it has made stay.
 --   raises WF001 unknown schedule
@@ -4181,6 +4200,23 @@ begin
   update tasker_account a set totp_secret = p_secret, totp_last = 0 where a.account_id = tasker_account_no(p_name);
   perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', null, 'account ' || p_name, null, p_address,
                             jsonb_build_object('changed', case when p_secret is null then 'second factor off' else 'second factor on' end));
+end
+$$;
+
+-- source: functions/tasker_sign_out.sql 4d62fea7b016
+-- tasker_sign_out: an account is signed out everywhere, but for the session that is named to stay; returns how many sessions that were.
+--   audit sign_out, once
+create or replace function tasker_sign_out (p_name text, p_but_hash bytea, p_actor text, p_reason text, p_address text)
+  returns int
+  language plpgsql
+as $$
+declare
+  v_account_id int := tasker_account_no(p_name);
+  v_count int := (select count(*) from tasker_session s where s.account_id = v_account_id and not s.half and s.session_hash is distinct from p_but_hash);
+begin
+  perform tasker_end_sessions(v_account_id, p_but_hash);
+  perform tasker_audit_note(p_actor, 'sign_out', 'done', null, 'account ' || p_name, p_reason, p_address, jsonb_build_object('sessions', v_count));
+  return v_count;
 end
 $$;
 

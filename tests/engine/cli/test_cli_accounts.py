@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ import urllib.request
 import pytest
 from terminal import ROOT, Terminal, refused
 
-from engine import accounts, tokens
+from engine import accounts, audit, tokens
 from engine.db import Database
 
 PASSWORD = "four grey horses at noon"
@@ -94,3 +95,29 @@ def test_up_prints_a_link_of_one_use(shop: Terminal, db: Database) -> None:
     with pytest.raises(urllib.error.HTTPError, match="403"):
         browser.open(link, f"csrf_token={found[1]}".encode(), timeout=20)
     assert [row.name for row in accounts.accounts(db)] == ["admin"]
+
+
+def test_what_a_command_does_on_the_database_itself_is_in_the_audit(shop: Terminal) -> None:
+    task_id = shop.run("launch", "shop/process_order", "--context", '{"order_id": 7}').out.strip()
+    shop.run("pause", task_id, "--reason", "stocktaking")
+    assert shop.run("retry", task_id).status != 0
+    shop.run("schedule", "add", "shop/process_order", "--every", "1h", "--context", '{"order_id": 1}')
+    shop.run("schedule", "remove", "1")
+    shop.run("retention", "set", "shop", "30d")
+    shop.run("user", "create", "ada", "--role", "admin")
+    db = Database(shop.environment["TASKER_DATABASE_URL"], max_size=1)
+    try:
+        found = [(row.action, row.outcome, row.namespace, (row.object or "").partition(" ")[0], row.reason) for row in reversed(audit.entries(db))]
+        actors = {row.actor for row in audit.entries(db)}
+    finally:
+        db.close()
+    assert found == [
+        ("tasker.task:create", "done", "shop", "task", None),
+        ("tasker.task:update", "done", "shop", "task", "stocktaking"),
+        ("tasker.task:retry", "refused", "shop", "task", None),
+        ("tasker.schedule:create", "done", "shop", "schedule", None),
+        ("tasker.schedule:destroy", "done", "shop", "schedule", None),
+        ("tasker.workflow:update", "done", "shop", "retention", None),
+        ("tasker.account:create", "done", None, "account", None),
+    ]
+    assert actors == {f"cli:{getpass.getuser()}"}

@@ -17,7 +17,7 @@ from engine.json_text import MAX_BYTES
 from webapp.api import errors
 
 BODIES: dict[str, Any] = {"/tasks": {**ORDER}, "/tasks/batch": {"tasks": [ORDER]}, "/schedules": {**ORDER, "every": "15m"}}
-MISSING = {"task_id": "00000000-0000-0000-0000-000000000000", "step_name": "nope", "namespace": "nope", "name": "nope", "version": "9.9.9", "schedule_id": "999"}
+MISSING = {"task_id": "00000000-0000-0000-0000-000000000000", "step_name": "nope", "namespace": "nope", "name": "nope", "version": "9.9.9", "schedule_id": "999", "role": "nope", "token_id": "nope"}
 JSON = "application/json"
 
 
@@ -73,6 +73,29 @@ def new_schedule(api: Caller) -> dict[str, int]:
     return {"schedule_id": api.post("/schedules", {**ORDER, "every": "15m"}).json["schedule_id"]}
 
 
+def ask_about_accounts(asker: Asker, api: Caller, task_id: str) -> None:
+    """What is made, given and taken away, with what there is not, and with the last administrator."""
+    guarded = api.post("/tasks", {**ORDER, "context": {"order_id": 1, "password": "x"}}).json["task_id"]
+    for known, place in (({"task_id": guarded}, ["password"]), ({"task_id": task_id}, ["order_id"])):
+        asker.send("post", "/api/v1/tasks/{task_id}/revelation", known, asker.client, json={"place": place, "reason": "to see"})
+    accounts, role = "/api/v1/accounts", {"role": "looker", "permissions": ["tasker.task:show"]}
+    for name in ("ada", "ada"):
+        asker.send("post", accounts, {}, asker.client, json={"name": name, "role": "viewer"})
+    asker.send("put", "/api/v1/roles/{role}", role, asker.client, json={"permissions": role["permissions"]})
+    for name, given in (("ada", "looker"), ("nope", "looker"), ("dashboard", "admin")):
+        for act in ("roles", "disabling", "enabling", "sign-out") if name != "dashboard" else ("disabling",):
+            asker.send("post", f"{accounts}/{{name}}/{act}", {"name": name}, asker.client, json={"role": given} if act == "roles" else {})
+        if name == "ada":
+            asker.send("get", f"{accounts}/{{name}}", {"name": name}, asker.client)
+            asker.send("delete", "/api/v1/roles/{role}", role, asker.client)
+        asker.send("post", f"{accounts}/{{name}}/roles/removal", {"name": name}, asker.client, json={"role": given})
+    asker.send("delete", "/api/v1/roles/{role}", role, asker.client)
+    made = [asker.send("post", "/api/v1/tokens", {}, asker.client, json={"label": "ci", "account": name}) for name in ("ada", "nope")]
+    asker.send("delete", "/api/v1/tokens/{token_id}", made[0].json, asker.client)
+    for path in ("/api/v1/audit", "/api/v1/audit.csv"):
+        asker.send("get", path, {}, asker.client, "?at_from=yesterday")
+
+
 def ask_in_every_standing(asker: Asker, known: dict[str, Any], tasks: dict[str, str]) -> None:
     """404, 409 and 412: nothing is there, it cannot be done, or it is not what the caller looked at."""
     asker.all(MISSING)
@@ -121,7 +144,8 @@ def away(*_: object, **__: object) -> None:
 def test_every_status_that_is_described_is_answered(
     api: Caller, asker: Asker, tasks: dict[str, str], from_elsewhere: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = {"step_name": "charge", "namespace": "shop", "name": "process_order", "version": "1.0.0", "task_id": tasks["failed"], **new_schedule(api)}
+    known = {"step_name": "charge", "namespace": "shop", "name": "process_order", "version": "1.0.0", "task_id": tasks["failed"], "role": "admin", "token_id": "nope", **new_schedule(api)}
+    ask_about_accounts(asker, api, tasks["failed"])
     ask_what_can_be_done(asker, known, tasks, new_schedule(api))
     ask_in_every_standing(asker, known, tasks)
     ask_what_is_unsound(asker, lambda: known | new_schedule(api))

@@ -1,0 +1,52 @@
+"""Roles of one's own are made, changed and removed on a page, and one signs out everywhere else on another."""
+
+from __future__ import annotations
+
+from flask import Flask
+from flask.testing import FlaskClient
+from signed_in import session_of, token_of
+
+from engine import accounts, audit
+from engine.db import Database
+from engine.permissions import Rights
+
+
+def test_a_role_of_ones_own_is_made_changed_given_in_a_namespace_and_removed(app: Flask, client: FlaskClient, db: Database) -> None:
+    form = {"csrf_token": token_of(client.get("/settings/roles").text)}
+    assert client.post("/settings/roles", data={**form, "role": "caller"}).status_code == 422
+    assert client.post("/settings/roles", data={**form, "role": "admin", "permission": "tasker.task:show"}).status_code == 422
+    assert client.post("/settings/roles", data={**form, "role": "caller", "permission": ["tasker.task:index", "tasker.task:show"]}).status_code == 303
+    filled = client.get("/settings/roles?role=caller").text
+    assert 'value="tasker.task:show" checked' in filled
+    assert "Change caller" in filled
+    client.post("/settings/roles", data={**form, "role": "caller", "permission": ["tasker.task:show"]})
+    accounts.create_account(db, "ada", role="viewer", namespace="elsewhere", actor="tests")
+    assert client.post("/settings/accounts/ada/roles", data={**form, "role": "caller", "namespace": "shop"}).status_code == 303
+    assert accounts.account_rights(db, "ada").namespaces("tasker.task:show") == frozenset({"elsewhere", "shop"})
+    assert client.post("/settings/roles/caller/removal", data=form).status_code == 409
+    client.post("/settings/accounts/ada/roles/removal", data={**form, "role": "caller", "namespace": "shop"})
+    assert client.post("/settings/roles/caller/removal", data=form).status_code == 303
+    assert client.post("/settings/roles/caller/removal", data=form).status_code == 404
+    assert "caller" not in accounts.role_names(db)
+    acts = [row.detail for row in audit.entries(db, object="role caller")]
+    assert acts == [{"removed": True}, {"permissions": ["tasker.task:show"]}, {"permissions": ["tasker.task:index", "tasker.task:show"]}]
+
+
+def test_signing_out_everywhere_else_leaves_this_browser_alone(app: Flask, client: FlaskClient, db: Database) -> None:
+    other = FlaskClient(app)
+    other.set_cookie("tasker_sign_in", session_of(app.config["DATABASE_URL"]))
+    page = client.get("/settings").text
+    assert "Sign out everywhere else" in page
+    assert other.get("/settings").status_code == 200
+    assert client.post("/settings/sessions/end", data={"csrf_token": token_of(page)}).status_code == 303
+    assert "1 other session of yours is over" in client.get("/settings").text
+    assert other.get("/settings").headers["Location"].startswith("/login")
+    [entry] = [row for row in audit.entries(db) if row.action == "sign_out"]
+    assert (entry.object, entry.detail) == ("account dashboard", {"sessions": 1})
+
+
+def test_rights_cover_others_only_where_they_hold_as_far() -> None:
+    viewer, in_shop, admin = Rights.of([("viewer", None, None)]), Rights.of([("viewer", "shop", None)]), Rights.of([("admin", None, None)])
+    pairs = {"more": (admin, viewer), "everywhere": (viewer, in_shop), "the same": (viewer, viewer)}
+    assert {name: (mighty.covers(weak), weak.covers(mighty)) for name, (mighty, weak) in pairs.items()} == {"more": (True, False), "everywhere": (True, False), "the same": (True, True)}
+    assert not in_shop.covers(Rights.of([("viewer", "elsewhere", None)]))
