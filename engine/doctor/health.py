@@ -15,15 +15,11 @@ from engine.definition import nearest
 from engine.doctor.checks import Check, Surroundings, ok, problem, warning
 from engine.errors import TaskerError
 from engine.journal import LEVELS
+from engine.settings import VARIABLES
 
-KNOWN = (
-    "TASKER_DATABASE_URL", "TASKER_HANDLERS", "TASKER_SECRET_KEY", "TASKER_DATA_DIR", "TASKER_ENV", "TASKER_STEP_LOG", "TASKER_SECRET_NAMES",
-    "TASKER_PROXY_HOPS", "TASKER_ALLOWED_HOSTS", "TASKER_API_RATE", "TASKER_API_BACKLOG", "TASKER_SERVER", "TASKER_TOKEN", "TASKER_OIDC_ISSUER",
-    "TASKER_OIDC_CLIENT_ID", "TASKER_OIDC_CLIENT_SECRET", "TASKER_OIDC_TITLE", "TASKER_OIDC_ROLE", "TASKER_POSTGRES_BIN", "TASKER_POSTGRES_AS",
-    "TASKER_EXAMPLES_URL", "TASKER_SIGN_IN_LINK", "TASKER_PARENT", "TASKER_FAULTS",
-)  # fmt: skip
-OTHERS = ("TASKER_TEST_", "TASKER_LOG", "TASKER_METRICS", "TASKER_TRACES", "TASKER_OTEL")
-"""How the names of further settings begin, which their own parts check."""
+KNOWN = (*VARIABLES, "TASKER_EXAMPLES_URL", "TASKER_SIGN_IN_LINK", "TASKER_PARENT", "TASKER_FAULTS", "TASKER_ENGINE_NAME")
+OTHERS = ("TASKER_TEST_",)
+"""How the names of further ones begin, which only tests read."""
 OLDEST_SERVER = 15
 SKEW_SECONDS, WRONG_SECONDS = 2.0, 30.0
 FREE_BYTES = 512 << 20

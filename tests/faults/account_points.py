@@ -150,6 +150,12 @@ POINTS: dict[str, tuple[Ask, Holds, *tuple[Ask, ...]]] = {
         make_accounts,
         begin,
     ),
+    "tasker_sign_out": (lambda db: accounts.sign_out(db, NAME, actor=ACTOR), lambda db: not is_signed_in(db), make_accounts, begin),
+    "tasker_remove_role": (
+        lambda db: accounts.remove_role(db, "auditor", actor=ACTOR),
+        counted("select count(*) from tasker_role where role = 'auditor'", 0),
+        lambda db: accounts.keep_role(db, "auditor", ["tasker.audit:index"], actor=ACTOR),
+    ),
     "tasker_begin_sign_in": (sign_in, lambda db: bool(sign_in(db)), make_accounts),
     "tasker_end_sign_in": (sign_in, lambda db: bool(sign_in(db)), make_accounts),
     "tasker_note_sign_in": (
