@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from engine.errors import TaskerError
 
@@ -49,6 +50,7 @@ COMMANDS = {
     "token": ("accounts", "Make, list and revoke API tokens."),
     "retention": ("retention", "Say how long tasks are kept after their end."),
     "events": ("events", "List the events there are, or follow them."),
+    "completion": ("completion", "Print what a shell needs to complete commands and options."),
     "bench": ("measure", "Measure throughput, latency and readiness against the floors of this machine."),
 }
 """Command -> its module in this package and what it does in a line. A module is imported when its command is called, as some take long."""
@@ -67,6 +69,10 @@ class _Commands(click.Group):
             return None
         found: click.Command = getattr(import_module(f"engine.cli.{COMMANDS[cmd_name][0]}"), cmd_name)
         return found
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [CompletionItem(name, help=summary) for name, (_, summary) in COMMANDS.items() if name.startswith(incomplete)]
+        return found or click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
