@@ -33,6 +33,7 @@ COMMANDS = {
     "web": ("serve", "Serve the dashboard until SIGTERM or Ctrl-C."),
     "db": ("database", "Look after the database: its schema, and the embedded server."),
     "new": ("new", "Write the first files of something new; nothing that exists is overwritten."),
+    "run": ("foreground", "Run a workflow, or one step, here and now, on a database that is thrown away."),
     "handlers": ("workflows", "List the workflows that handlers exist for."),
     "check": ("workflows", "Check definitions without running them; exit 1 when one is not sound."),
     "launch": ("workflows", "Create a task."),
