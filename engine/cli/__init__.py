@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from engine.errors import TaskerError
 
@@ -32,6 +33,7 @@ COMMANDS = {
     "web": ("serve", "Serve the dashboard until SIGTERM or Ctrl-C."),
     "db": ("database", "Look after the database: its schema, and the embedded server."),
     "new": ("new", "Write the first files of something new; nothing that exists is overwritten."),
+    "run": ("foreground", "Run a workflow, or one step, here and now, on a database that is thrown away."),
     "handlers": ("workflows", "List the workflows that handlers exist for."),
     "check": ("workflows", "Check definitions without running them; exit 1 when one is not sound."),
     "launch": ("workflows", "Create a task."),
@@ -50,6 +52,7 @@ COMMANDS = {
     "retention": ("retention", "Say how long tasks are kept after their end."),
     "events": ("events", "List the events there are, or follow them."),
     "doctor": ("doctor", "Check settings, database, engines and clocks, or with --security what keeps others out; exit 1 when something is wrong."),
+    "completion": ("completion", "Print what a shell needs to complete commands and options."),
     "bench": ("measure", "Measure throughput, latency and readiness against the floors of this machine."),
 }
 """Command -> its module in this package and what it does in a line. A module is imported when its command is called, as some take long."""
@@ -68,6 +71,10 @@ class _Commands(click.Group):
             return None
         found: click.Command = getattr(import_module(f"engine.cli.{COMMANDS[cmd_name][0]}"), cmd_name)
         return found
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [CompletionItem(name, help=summary) for name, (_, summary) in COMMANDS.items() if name.startswith(incomplete)]
+        return found or click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

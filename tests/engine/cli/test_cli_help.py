@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -32,3 +33,16 @@ def test_an_unknown_command_is_refused_in_one_line() -> None:
     assert ended.returncode == 2
     assert "No such command 'lanch'" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_is_told_how_to_complete(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tasker.main(["completion", shell], prog_name="tasker", standalone_mode=False)
+    assert f"_TASKER_COMPLETE={shell}_complete" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("tasker la", "plain,launch"), ("tasker schedule pa", "plain,pause"), ("tasker launch --wa", "plain,--wait")])
+def test_words_are_completed(typed: str, offered: str) -> None:
+    environment = {**os.environ, "_TASKER_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    ended = subprocess.run([sys.executable, "-m", "engine.cli"], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert offered in ended.stdout.split()

@@ -1,0 +1,59 @@
+"""`tasker run`: one step or a whole workflow in the foreground."""
+
+from __future__ import annotations
+
+import io
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import pytest
+from terminal import Terminal, refused
+
+if TYPE_CHECKING:
+    from engine.embedded import EmbeddedServer
+
+FLOW = """
+from engine import PermanentError, RetryableError, Workflow
+refunds = Workflow("refund", namespace="shop")
+@refunds.step
+def find(task):
+    return {"amount": task.context["amount"]}
+@refunds.step(depends_on_step="find", retry_limit=2)
+def pay(step, find):
+    if step.attempt == 1 and find["amount"] == 2:
+        raise RetryableError("busy", delay=3600)
+    if find["amount"] < 0:
+        raise PermanentError("nothing to pay")
+    return {"paid": find["amount"]}
+"""
+
+
+@pytest.fixture
+def _same_server(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its databases are made on the server of all tests, which saves the start of another."""
+    monkeypatch.setattr("engine.testing.server.shared_server", lambda purpose: nullcontext(server))
+
+
+def test_a_step_runs_without_a_database(bare: Terminal) -> None:
+    folder = bare.write(FLOW)
+    assert bare.run("run", folder, "--step", "pay", "--results", '{"find": {"amount": 5}}').json() == {"paid": 5}
+    failed = bare.run("run", folder, "--step", "pay", "--results", '{"find": {"amount": -5}}')
+    assert (failed.status, failed.out) == (1, "")
+    assert "PermanentError: nothing to pay" in failed.err
+    assert "it has find, pay" in refused(bare.run("run", folder, "shop/refund", "--step", "send"))
+    assert not (bare.folder / "data").exists()
+
+
+@pytest.mark.usefixtures("_same_server")
+def test_a_whole_workflow_runs_and_its_waits_take_no_time(bare: Terminal) -> None:
+    ended = bare.run("run", bare.write(FLOW), "--context", '{"amount": 2}')
+    assert ended.status == 0, ended.err
+    assert "pay: completed, 2 attempts" in ended.out
+
+
+@pytest.mark.usefixtures("_same_server")
+def test_a_debugger_opens_where_a_handler_has_raised(bare: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("p find['amount'] - 1\nq\n"))
+    ended = bare.run("run", bare.write(FLOW), "--context", '{"amount": -2}', "--debug")
+    assert ended.status == 1
+    assert "(Pdb) -3" in ended.out
