@@ -14,7 +14,7 @@ from engine import audit
 from engine.audit import AuditRow
 from webapp.access import allowed_namespaces
 from webapp.database import database
-from webapp.htmx import page
+from webapp.htmx import SANDBOX, page
 
 SHOWN = 100
 CSV_ROWS = 10_000
@@ -53,6 +53,7 @@ def csv_answer(chosen: dict[str, Any]) -> Response:
             break
     answer = make_response(_written(rows))
     answer.mimetype = "text/csv"
+    answer.headers["Content-Security-Policy"] = SANDBOX
     answer.headers["Content-Disposition"] = 'attachment; filename="audit.csv"'
     return answer
 

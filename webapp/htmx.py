@@ -14,6 +14,8 @@ from webapp.access import note_act
 from webapp.filters import sentence
 
 MAX_REASON = 2_000
+SANDBOX = "default-src 'none'; sandbox"
+"""For files whose content is anybody's: opened all the same, they may do nothing."""
 MORPH = Markup(' hx-swap-oob="morph"')
 
 
@@ -96,6 +98,7 @@ def json_file(value: object, name: str) -> Response:
     response.mimetype = "application/json"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     response.headers["Cache-Control"] = "no-store"
+    response.headers["Content-Security-Policy"] = SANDBOX
     return response
 
 

@@ -30,9 +30,15 @@ CHILD_PROGRAM: Final = (
 )
 
 
+OF_THE_DASHBOARD: Final = ("TASKER_SECRET_KEY", "TASKER_OIDC_CLIENT_SECRET")
+"""Of the engine's environment what handlers have no use for: with it they could make themselves anybody's session."""
+
+
 def main() -> None:
     """Serves the engine at the other end of the socket whose descriptor is the second argument."""
     ignore_stop_signals()
+    for name in OF_THE_DASHBOARD:
+        os.environ.pop(name, None)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a child may be killed at any time
     host = Host(socket.socket(fileno=int(sys.argv[2])))

@@ -66,6 +66,16 @@ def test_handlers_never_run_in_the_engine(start: Start, calls: Any, inbox: Any) 
     assert os.getpid() not in {pid for _, pid in inbox.wait(*batch)}
 
 
+def test_handlers_see_the_environment_without_the_keys_of_the_dashboard(start: Start, calls: Any, inbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["TASKER_SECRET_KEY", "TASKER_OIDC_CLIENT_SECRET", "SHOP_API_KEY"]
+    for name in names:
+        monkeypatch.setenv(name, "x")
+    runner = start(1)
+    call = calls("environment", names=names)
+    runner.submit([call])
+    assert inbox.wait(call) == (COMPLETED, ["SHOP_API_KEY"])
+
+
 def test_an_exception_costs_no_process(start: Start, calls: Any, inbox: Any) -> None:
     runner = start(1)
     batch = [calls("pid"), calls("raises"), calls("exits"), calls("pid")]

@@ -32,6 +32,11 @@ def pid(task: Task) -> int:
 
 
 @step
+def environment(task: Task) -> list[str]:
+    return [name for name in task.context["names"] if name in os.environ]
+
+
+@step
 def sleep(task: Task) -> int:
     time.sleep(task.context["seconds"])
     return os.getpid()
