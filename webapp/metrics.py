@@ -14,8 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
-from engine.own_figures import SECONDS, SIZES, Histogram
 from engine.metrics import EngineFigures, Measures, Moves, Spread, Standing, read_measures
+from engine.own_figures import SECONDS, SIZES, Histogram
 from engine.permissions import Namespaces
 from webapp.access import allowed_namespaces
 from webapp.database import database
@@ -172,19 +172,19 @@ def _gauge(name: str, meaning: str, value: float) -> Metric:
 def _of_engines(engines: Sequence[EngineFigures]) -> Iterator[Metric]:
     yield _of_each("tasker_engine_heartbeat_age_seconds", "Since the engine was last heard of.", engines, lambda engine: engine.heartbeat_seconds)
     yield _of_each("tasker_engine_concurrency", "Steps that the engine runs at a time.", engines, lambda engine: engine.concurrency)
-    yield _of_each("tasker_engine_steps_in_hand", "Steps that the engine held at its last heartbeat.", engines, lambda engine: engine.own_figures.get("running"))
+    yield _of_each("tasker_engine_steps_in_hand", "Steps that the engine held at its last heartbeat.", engines, lambda engine: engine.figures.get("running"))
     silent = "Since the engine's listener last heard of the database, at its last heartbeat."
-    yield _of_each("tasker_engine_listener_silent_seconds", silent, engines, lambda engine: engine.own_figures.get("listener_seconds"))
+    yield _of_each("tasker_engine_listener_silent_seconds", silent, engines, lambda engine: engine.figures.get("listener_seconds"))
     losses = CounterMetricFamily("tasker_engine_lease_losses", "Leases that ran out while their engine lived.", labels=("engine",))
     late = CounterMetricFamily("tasker_engine_late_duties", "Rounds of a duty that were due while the last was under way.", labels=("engine", "duty"))
     sizes = HistogramMetricFamily("tasker_engine_batch_size", "Outcomes that were reported in one round trip.", labels=("engine",))
     calls = HistogramMetricFamily("tasker_engine_call_seconds", "How long calls of the database took.", labels=("engine", "call"))
     for engine in engines:
-        losses.add_metric((engine.name,), engine.own_figures.get("lease_losses", 0))
-        for duty, count in sorted(engine.own_figures.get("late", {}).items()):
+        losses.add_metric((engine.name,), engine.figures.get("lease_losses", 0))
+        for duty, count in sorted(engine.figures.get("late", {}).items()):
             late.add_metric((engine.name, duty), count)
-        _add(sizes, (engine.name,), engine.own_figures.get("batches"), SIZES)
-        for call, written in sorted(engine.own_figures.get("calls", {}).items()):
+        _add(sizes, (engine.name,), engine.figures.get("batches"), SIZES)
+        for call, written in sorted(engine.figures.get("calls", {}).items()):
             _add(calls, (engine.name, call), written, SECONDS)
     yield from (losses, late, sizes, calls)
 

@@ -45,7 +45,7 @@ def test_an_engine_writes_its_figures_with_its_heartbeat(
         [(written,)] = conn.execute("select figures from tasker_worker").fetchall()
         engine.worker._lose_lease()
         engine.worker._lose_lease()
-        losses = engine.own_figures.written(running=0, listener_seconds=None)["lease_losses"]
+        losses = engine.figures.written(running=0, listener_seconds=None)["lease_losses"]
     finally:
         engine.drain()
     assert (len(written["batches"]["bins"]), sum(written["batches"]["bins"]), written["batches"]["sum"]) == (len(SIZES) + 1, 1, 1)
