@@ -1,7 +1,7 @@
 """Traces for an OpenTelemetry collector, where TASKER_TRACES is on: a trace per task, a span per attempt, told after they have ended.
 
 They are read from the history, so nothing is added to the engine's own path, an attempt that died with its process has its span too, and a
-collector that is away misses nothing. One engine of an installation tells at a time. OpenTelemetry is imported by `open_traces` alone.
+collector that is away misses nothing. One engine of an installation tells at a time. OpenTelemetry is imported by `engine.otlp` alone.
 """
 
 from __future__ import annotations
@@ -10,28 +10,29 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
+from typing import TYPE_CHECKING, LiteralString, NamedTuple
 
 from engine import trace_ids
 from engine.db import Database, OutageLog
 from engine.errors import TaskerError
-from engine.events import Horizon
+from engine.events import Horizon, newest_event
 from engine.masking import clean_message
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import ReadableSpan
+    from engine.otlp import Collector, Span
 
 log = logging.getLogger("tasker.traces")
 
 NAME = "tasker.traces"
 """Of the place in the events that all engines share."""
 LEASE = timedelta(seconds=15)
-WINDOW = 1_000
-ROUND_SECONDS = 0.1
-"""What one round may take, of each second: at most a tenth of a processor goes into traces, and under more load they come later."""
+WINDOW = 500
+ROUND_SECONDS = 0.05
+"""What one round may take, of each second, or one window: so a twentieth of a processor goes into traces, and under more load they come later."""
 LAST_SECONDS = 2.0
+FORGOTTEN = timedelta(hours=1)
+"""When nothing was told for so long, traces were off, or there was nothing to tell."""
 TRIES = 10
 
 
@@ -61,10 +62,10 @@ def open_traces(db: Database) -> Traces | None:
     if not trace_ids.IS_ON:
         return None
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from engine.otlp import Collector
     except ImportError:
         raise TaskerError("TASKER_TRACES is on, but OpenTelemetry is not installed: pip install 'tasker-engine[traces]'") from None
-    return Traces(db, OTLPSpanExporter(), share=_share(os.environ.get("OTEL_TRACES_SAMPLER_ARG", "")))
+    return Traces(db, Collector(), share=_share(os.environ.get("OTEL_TRACES_SAMPLER_ARG", "")))
 
 
 def _share(text: str) -> float:
@@ -78,32 +79,36 @@ def _share(text: str) -> float:
 class Traces:
     """Tells the collector of what has ended, from where the last engine that did so has come."""
 
-    def __init__(self, db: Database, exporter: Any, *, share: float = 1.0) -> None:
-        self._db, self._exporter, self._share = db, exporter, share
+    def __init__(self, db: Database, collector: Collector, *, share: float = 1.0) -> None:
+        self._db, self._collector, self._share = db, collector, share
         self._owner = str(uuid.uuid4())
         self._horizon = Horizon()
         self._failures = 0
         self._outage = OutageLog(log, "the collector does not take the traces")
-        self._make = SpanMaker()
 
     def begin(self) -> None:
-        """What ends from now on is told, unless an engine has begun before."""
+        """What ends from now on is told, and what has ended since an engine last told something, unless that is long ago."""
         self._db.value("select tasker_subscribe(%(name)s, false)", {"name": NAME})
+        query: LiteralString = "select coalesce(s.delivered_at, s.created_at) < tasker_clock() - %(long)s from tasker_subscription s where s.name = %(name)s"
+        if self._db.value(query, {"name": NAME, "long": FORGOTTEN}) and (place := self._place()):
+            self._record(place[0], newest_event(self._db), 0)
 
     def tell_due(self, seconds: float = ROUND_SECONDS) -> int:
         """How many spans were told; none while another engine does it. Raises `TaskerError` and psycopg's errors."""
+        found = self._place()
+        return self._tell(*found, self._horizon.look(self._db), time.monotonic() + seconds) if found else 0
+
+    def _place(self) -> tuple[int, int] | None:
+        """The fence, and the event up to which all was told; None while another engine tells."""
         query: LiteralString = "select fence, event_id from tasker_take_subscription(%(name)s, %(owner)s::uuid, %(lease)s)"
         found = self._db.rows(query, {"name": NAME, "owner": self._owner, "lease": LEASE})
-        if not found:
-            return 0
-        fence, place = found[0]
-        return self._tell(fence, place, self._horizon.look(self._db), time.monotonic() + seconds)
+        return (found[0][0], found[0][1]) if found else None
 
     def _tell(self, fence: int, place: int, until: int, deadline: float) -> int:
         told = 0
         while place < until:
             reached = min(place + 2 * WINDOW, until)
-            spans = [self._make(ending) for ending in self._endings(place, reached)]
+            spans = [make_span(ending) for ending in self._endings(place, reached)]
             if not self._is_taken(spans) or not self._record(fence, reached, len(spans)):
                 break
             place, told = reached, told + len(spans)
@@ -115,14 +120,15 @@ class Traces:
         query: LiteralString = "select * from tasker_read_endings(%(after)s, %(until)s, %(share)s)"
         return [Ending(*row) for row in self._db.rows(query, {"after": after, "until": until, "share": self._share})]
 
-    def _is_taken(self, spans: Sequence[ReadableSpan]) -> bool:
+    def _is_taken(self, spans: list[Span]) -> bool:
         """Whether to go on: the collector has the spans, or refused them so often that they are given up."""
-        if not spans or self._exporter.export(spans).name == "SUCCESS":
+        refused = self._collector.take(spans) if spans else None
+        if refused is None:
             self._failures = 0
             self._outage.over()
             return True
         self._failures += 1
-        self._outage.met(TaskerError(f"{len(spans)} spans wait"))
+        self._outage.met(TaskerError(f"{refused}; {len(spans)} spans wait"))
         if self._failures < TRIES:
             return False
         log.error("%d spans are given up after %d tries", len(spans), TRIES)
@@ -137,42 +143,29 @@ class Traces:
         """What has ended is told, unless the collector is away, and another engine may go on at once. Raises as `tell_due`."""
         if not self._failures:
             self.tell_due(LAST_SECONDS)
-        self._exporter.shutdown()
+        self._collector.close()
         self._db.value("select tasker_leave_subscriptions(%(owner)s::uuid)", {"owner": self._owner})
 
 
-class SpanMaker:
-    """Makes the span of an ending; both have ended by then, so nothing of it is ever open."""
+def make_span(ending: Ending) -> Span:
+    """The span of an attempt or a task: both have ended by then, so nothing of it is ever open."""
+    from engine.otlp import Span, Status, attributes
 
-    def __init__(self) -> None:
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import Event, ReadableSpan
-        from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-        from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
-
-        named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-        self._resource = Resource.create({} if named else {"service.name": "tasker"})
-        self._scope = InstrumentationScope("tasker")
-        self._span, self._event, self._context, self._flags = ReadableSpan, Event, SpanContext, TraceFlags(1)
-        self._of_task, self._of_attempt = SpanKind.CONSUMER, SpanKind.INTERNAL
-        self._status, self._bad, self._unset = Status, StatusCode.ERROR, Status(StatusCode.UNSET)
-
-    def __call__(self, ending: Ending) -> ReadableSpan:
-        trace = trace_ids.trace_id(ending.task_id, ending.traceparent)
-        own, parent = _places(ending)
-        return self._span(
-            name=ending.step_name or f"{ending.namespace}/{ending.task_name}",
-            context=self._context(trace, own, is_remote=False, trace_flags=self._flags),
-            parent=None if parent is None else self._context(trace, parent, is_remote=True, trace_flags=self._flags),
-            resource=self._resource,
-            instrumentation_scope=self._scope,
-            attributes=_attributes(ending),
-            events=[self._event(name, facts, _nanoseconds(ending.ended_at)) for name, facts in _events(ending)],
-            kind=self._of_task if ending.step_name is None else self._of_attempt,
-            status=self._status(self._bad, ending.error_type or ending.state) if ending.state in ("failed", "retrying") else self._unset,
-            start_time=_nanoseconds(ending.began_at),
-            end_time=_nanoseconds(max(ending.began_at, ending.ended_at)),
-        )
+    own, parent = _places(ending)
+    ended = _nanoseconds(ending.ended_at)
+    is_bad = ending.state in ("failed", "retrying")
+    return Span(
+        trace_id=trace_ids.trace_id(ending.task_id, ending.traceparent).to_bytes(16),
+        span_id=own.to_bytes(8),
+        parent_span_id=b"" if parent is None else parent.to_bytes(8),
+        name=ending.step_name or f"{ending.namespace}/{ending.task_name}",
+        kind=Span.SPAN_KIND_CONSUMER if ending.step_name is None else Span.SPAN_KIND_INTERNAL,
+        start_time_unix_nano=min(_nanoseconds(ending.began_at), ended),
+        end_time_unix_nano=ended,
+        attributes=attributes(_facts(ending)),
+        events=[Span.Event(name=name, time_unix_nano=ended, attributes=attributes(facts.items())) for name, facts in _events(ending)],
+        status=Status(code=Status.STATUS_CODE_ERROR, message=ending.error_type or ending.state) if is_bad else None,
+    )
 
 
 def _places(ending: Ending) -> tuple[int, int | None]:
@@ -183,20 +176,20 @@ def _places(ending: Ending) -> tuple[int, int | None]:
     return trace_ids.attempt_span(ending.task_id, ending.step_name, ending.attempt or 0), task
 
 
-def _attributes(ending: Ending) -> dict[str, str | int]:
-    known = {
-        "tasker.namespace": ending.namespace,
-        "tasker.workflow": ending.task_name,
-        "tasker.version": ending.version,
-        "tasker.task_id": ending.task_id,
-        "tasker.correlation_id": ending.correlation_id,
-        "tasker.step": ending.step_name,
-        "tasker.attempt": ending.attempt,
-        "tasker.engine": ending.worker_id,
-        "tasker.state": ending.state,
-        "error.type": ending.error_type,
-    }
-    return {name: value for name, value in known.items() if value is not None}
+def _facts(ending: Ending) -> list[tuple[str, str | int | float]]:
+    known = (
+        ("tasker.namespace", ending.namespace),
+        ("tasker.workflow", ending.task_name),
+        ("tasker.version", ending.version),
+        ("tasker.task_id", ending.task_id),
+        ("tasker.correlation_id", ending.correlation_id),
+        ("tasker.step", ending.step_name),
+        ("tasker.attempt", ending.attempt),
+        ("tasker.engine", ending.worker_id),
+        ("tasker.state", ending.state),
+        ("error.type", ending.error_type),
+    )
+    return [(name, value) for name, value in known if value is not None]
 
 
 def _events(ending: Ending) -> list[tuple[str, dict[str, str | float]]]:

@@ -43,16 +43,16 @@ def _registry() -> HandlerRegistry:
 def _measured(db: Database, sizes: Sizes, rounds: int) -> dict[str, Any]:
     shapes = {"W1": ("chain_of_5", sizes.w1), "W2": ("diamond_of_4", sizes.w2), "W3": ("fan_of_1000", sizes.w3)}
     for name, count in shapes.values():
-        _throughput(db, name, max(1, count // 10))  # handlers loaded, statements prepared, paces known
+        throughput(db, name, max(1, count // 10))  # handlers loaded, statements prepared, paces known
     rates: dict[str, list[float]] = {key: [] for key in shapes}
     for _ in range(rounds):
         for key, (name, count) in shapes.items():
-            rates[key].append(_throughput(db, name, count))
+            rates[key].append(throughput(db, name, count))
     found: dict[str, Any] = {key: statistics.median(values) for key, values in rates.items()}
     return found | {"hop": _quantiles(_hops(db, sizes.hops)), "submit": _quantiles(_submits(db, sizes.submits))}
 
 
-def _throughput(db: Database, name: str, count: int) -> float:
+def throughput(db: Database, name: str, count: int) -> float:
     """Steps per second from the first claim to the last completion, by the history."""
     newest = db.value("select coalesce(max(task_no), 0) from tasker_task")
     tasks.submit_many(db, [TaskRequest(name, flows.NAMESPACE)] * count)

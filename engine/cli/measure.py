@@ -12,10 +12,22 @@ from engine.settings import Settings
 @click.command()
 @click.option("--quick", is_flag=True, help="Smaller sizes and one round each: seconds instead of minutes.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 100))
+@click.option("--observability", is_flag=True, help="Only what logs, metrics and traces cost, on against off; needs the extra traces.")
 @json_option
-def bench(quick: bool, rounds: int, as_json: bool) -> None:
+def bench(quick: bool, rounds: int, observability: bool, as_json: bool) -> None:
     """Measure throughput, latency and readiness against the floors of this machine. Example: tasker bench --json"""
+    if observability:
+        _bench_signals(1 if quick else rounds, as_json=as_json)
+        return
     import engine.bench as measuring
 
     report = measuring.run(Settings.from_environ(), rounds=1 if quick else rounds, quick=quick, progress=lambda line: click.echo(line, err=True))
     print_json(report) if as_json else measuring.print_report(report)
+
+
+def _bench_signals(rounds: int, *, as_json: bool) -> None:
+    from engine.bench import signals
+    from engine.bench.sizes import FULL
+
+    report = signals.run(Settings.from_environ(), sizes=FULL, rounds=rounds, progress=lambda line: click.echo(line, err=True))
+    print_json(report) if as_json else signals.print_report(report)

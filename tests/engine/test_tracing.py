@@ -176,6 +176,22 @@ def test_a_collector_that_is_away_misses_nothing(
     assert other.tell_due() == 0, "the other goes on behind it"
 
 
+def test_what_ended_while_traces_were_off_is_not_told_when_they_are_on_again(
+    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], conn: psycopg.Connection[Any]
+) -> None:
+    first, later = tracing.open_traces(db), tracing.open_traces(db)
+    assert first
+    assert later
+    first.begin()
+    first.close()
+    ended()
+    conn.execute("update tasker_subscription set created_at = created_at - interval '2 hours'")
+    later.begin()
+    assert later.tell_due() == 0
+    ended()
+    assert later.tell_due() == 2
+
+
 def test_a_share_of_the_tasks_is_traced_and_callers_decide_for_theirs(
     collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
