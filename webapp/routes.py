@@ -120,6 +120,7 @@ ROUTES: dict[str, Rule] = {
     "batches.new": _MANY,
     "batches.make": _MANY,
     "batches.stop": "tasker.task:update",
+    "search.index": "tasker.task:show",
     "analytics.index": "tasker.analytics:index",
     "analytics.bottlenecks": "tasker.analytics:index",
     "live.live": "tasker.event:index",
@@ -160,6 +161,7 @@ ROUTES: dict[str, Rule] = {
     "api_schedules.run": "tasker.schedule:update",
     "api_engines.index": "tasker.metrics:index",
     "api_events.index": "tasker.event:index",
+    "api_search.index": "tasker.task:show",
     "api_analytics.performance": "tasker.analytics:index",
     "api_analytics.bottlenecks": "tasker.analytics:index",
 }

@@ -20,11 +20,12 @@ from webapp.api import (
     reference,
     revelations,
     schedules,
+    search,
     tasks,
     workflows,
 )
 
-GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, analytics.endpoints, revelations.endpoints, accounts.endpoints, audit.endpoints)
+GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, analytics.endpoints, revelations.endpoints, accounts.endpoints, audit.endpoints, search.endpoints)
 
 
 def init_app(app: Flask) -> None:
