@@ -665,20 +665,6 @@ def keep_failure_note(world: World) -> Point:
     return Point(in_pool(ask), again(world, ask), lambda: world.count("select count(*) from tasker_failure_note where owner = 'us'") == 1)
 
 
-def index_words(world: World) -> Point:
-    """Another engine goes on; the task can be found."""
-    task = world.launch()
-
-    def look(db: Database) -> object:
-        return words.index_words(db)
-
-    def after() -> None:
-        last = world.count("select max(task_no) from tasker_task")
-        assert eventually(lambda: look(world.db) is not None and world.count("select coalesce(max(tasks_to), 0) from tasker_words_place") >= last)
-
-    return Point(in_pool(look), after, lambda: world.count("select count(*) from tasker_task_words w join tasker_task t using (task_no) where t.task_id = %s", task) == 1)
-
-
 # ---- subscribers
 
 
@@ -746,7 +732,6 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     ],
     "tasker_preview": [preview],
     "tasker_note_task": [note_task],
-    "tasker_index_words": [index_words],
     "tasker_make_batch": [make_batch],
     "tasker_run_batches": [run_batches],
     "tasker_stop_batch": [stop_batch],
