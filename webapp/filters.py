@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from flask import Flask, g, request
@@ -27,7 +28,7 @@ LABELS = {
 
 def init_app(app: Flask) -> None:
     """Offer every filter under its own name."""
-    for offered in (label, state_mark, moment, clock, stamp, field_text, ago, seconds, count, exact, rate, percent, short, plural, sentence, breakable):
+    for offered in (label, state_mark, moment, clock, stamp, field_text, audited_task, ago, seconds, count, exact, rate, percent, short, plural, sentence, breakable):
         app.add_template_filter(offered)
     app.context_processor(lambda: {"zone": reader_zone().key})
 
@@ -86,6 +87,16 @@ def stamp(at: datetime) -> Markup:
 def field_text(value: object) -> str:
     """A field of a log line: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def audited_task(subject: str | None) -> str | None:
+    """The id of the task that an entry of the audit is about; None when it is about something else."""
+    kind, _, rest = (subject or "").partition(" ")
+    task_id = rest.partition(" ")[0]
+    try:
+        return str(UUID(task_id)) if kind == "task" else None
+    except ValueError:
+        return None
 
 
 def _time(at: datetime, text: str, form: str = "short") -> Markup:
