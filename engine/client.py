@@ -222,6 +222,10 @@ class Client:
         """Which steps are slow, wait long or fail, as the API writes it; asked for as `performance`."""
         return self._get("/analytics/bottlenecks", asked)
 
+    def search(self, text: str, **asked: Any) -> dict[str, Any]:
+        """Tasks, steps that failed and workflows that bear the text, as the API writes it; `limit` of each, `tasks_before` and `steps_before` lead on."""
+        return self._get("/search", {"q": text, **asked})
+
     def events(self, cursor: int | str | None = None, *, types: Iterable[str] = (), namespace: str | None = None, limit: int = MAX_PAGE) -> tuple[list[Event], str]:
         """The events after `cursor`, from the oldest without one, and the cursor that leads on, also to those still to come."""
         asked = {"cursor": cursor, "type": ",".join(types) or None, "namespace": namespace, "limit": limit}

@@ -21,7 +21,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from psycopg import Connection
 
-from engine import leases, log_lines, schedules, tasks
+from engine import leases, log_lines, schedules, tasks, words
 from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, OutageLog, connect, is_conflict
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, TaskerError
@@ -51,6 +51,7 @@ EVENTS_SECONDS = 0.25
 TRACES_SECONDS = 1.0
 RETENTION_SECONDS = 10.0
 ROLLUP_SECONDS = 2.0
+WORDS_SECONDS = 2.0
 LISTEN_SECONDS = 5.0
 ANEW_SECONDS = 1.0
 GRACE_SECONDS = 30.0
@@ -194,6 +195,7 @@ class Engine:
             ("retention", self._drop_old, RETENTION_SECONDS),
             *([("traces", self._tell_traces, TRACES_SECONDS)] if self._traces else []),
             ("rollup", self._roll_up, ROLLUP_SECONDS),
+            ("words", self._index_words, WORDS_SECONDS),
             *([("events", self._events.deliver_due, EVENTS_SECONDS)] if self._events.subscriptions else []),
         ]
 
@@ -257,6 +259,15 @@ class Engine:
         except psycopg.Error as error:
             if not is_conflict(error):
                 log.warning("counting failed and is tried again: %s", error)
+
+    def _index_words(self) -> None:
+        try:
+            words.go_on(self._db, self._stop)
+        except DatabaseUnavailable as error:
+            log.debug("the search's index has to wait: %s", error)
+        except psycopg.Error as error:
+            if not is_conflict(error):
+                log.warning("the search's index failed and is tried again: %s", error)
 
     def _announce(self) -> None:
         """What changed since the last round is told once, by one small statement of its own: a NOTIFY in every report would queue up the commits."""
@@ -323,7 +334,7 @@ def register_definitions(db: Database, registry: HandlerRegistry) -> dict[int, T
 
 
 def _scheduler() -> BackgroundScheduler:
-    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "retention", "rollup", "events", "traces")
+    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "retention", "rollup", "words", "events", "traces")
     scheduler = BackgroundScheduler(
         executors={name: ThreadPoolExecutor(1) for name in duties},
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},

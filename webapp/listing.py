@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import BigInteger, ColumnElement, Select, cast, func, literal_column, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from engine import standing
 from engine.rows import TaskRow
+from engine.search import ids_from
 from engine.states import SATISFYING, TASK_CODES, TaskState
 from webapp.access import allowed_namespaces
 from webapp.database import database
@@ -218,16 +218,9 @@ def _hits(text: str) -> list[int]:
     """The tasks that a text names by their id, its beginning, or their correlation id, however old they are."""
     named = select(StoredTask.task_no).where(StoredTask.correlation_id == text).limit(HITS)
     found = set(db.session.scalars(named))
-    if (ids := _ids_from(text)) is not None:
+    if (ids := ids_from(text)) is not None:
         found.update(db.session.scalars(select(StoredTask.task_no).where(StoredTask.task_id.between(*ids)).limit(HITS)))
     return sorted(found)
-
-
-def _ids_from(text: str) -> tuple[UUID, UUID] | None:
-    digits = text.replace("-", "").lower()
-    if not 4 <= len(digits) <= 32 or set(digits) - set("0123456789abcdef"):
-        return None
-    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
 
 
 def _rows(numbers: Sequence[int]) -> dict[int, TaskRow]:

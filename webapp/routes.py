@@ -96,6 +96,7 @@ ROUTES: dict[str, Rule] = {
     "schedules.resumption": "tasker.schedule:update",
     "schedules.run": "tasker.schedule:update",
     "engines.index": "tasker.metrics:index",
+    "search.index": "tasker.task:show",
     "analytics.index": "tasker.analytics:index",
     "analytics.bottlenecks": "tasker.analytics:index",
     "live.live": "tasker.event:index",
@@ -125,6 +126,7 @@ ROUTES: dict[str, Rule] = {
     "api_schedules.run": "tasker.schedule:update",
     "api_engines.index": "tasker.metrics:index",
     "api_events.index": "tasker.event:index",
+    "api_search.index": "tasker.task:show",
     "api_analytics.performance": "tasker.analytics:index",
     "api_analytics.bottlenecks": "tasker.analytics:index",
 }

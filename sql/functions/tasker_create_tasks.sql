@@ -18,6 +18,7 @@ declare
   v_ids jsonb := '{}';
   v_later boolean := false;
 begin
+  perform pg_current_xact_id();   -- before the tasks take their numbers: see tasker_index_words
   for v_keyed in
     select request.place, request.value ->> 'idempotency_key' as key, request.value ->> 'fingerprint' as fingerprint, d.namespace, d.name
       from jsonb_array_elements(p_requests) with ordinality as request (value, place)

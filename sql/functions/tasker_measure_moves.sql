@@ -20,19 +20,26 @@ begin
      where h.event_id > p_after and h.event_id <= p_until and h.from_state is distinct from h.to_state
     window own as (partition by h.task_no, h.step_no order by h.event_id)
   ),
+  whole as materialized (
+    select t.* from (select distinct m.task_no from moved m) w
+     cross join lateral (select k.task_no, k.definition_id, k.created_at, k.run_at, k.started_at, k.item_count from tasker_task k where k.task_no = w.task_no offset 0) t
+  ),
   task as materialized (
     select m.event_id, m.task_no, m.at, m.from_state, m.to_state, t.definition_id,
            case when m.to_state = 2 then greatest(t.created_at, t.run_at) else t.started_at end as since
-      from moved m
-     cross join lateral (select k.definition_id, k.created_at, k.run_at, k.started_at from tasker_task k where k.task_no = m.task_no offset 0) t
+      from moved m join whole t using (task_no)
      where m.step_no is null
   ),
   step as materialized (
-    select m.*, s.definition_id, coalesce(s.map_no, m.step_no) as template_no, s.map_no, s.attempts = m.attempt and s.started_at <= m.at as is_last, s.started_at,
+    -- the row is looked up where the moves themselves do not say: of an item, and when an attempt began that ends here. The time of a map step is that of its row
+    select m.*, t.definition_id, coalesce(s.map_no, m.step_no) as template_no, s.map_no,
+           case when begins_here.yes then m.prior_at when s.attempts = m.attempt and s.started_at <= m.at then s.started_at end as started_at,
            coalesce(m.prior_state, noted.state) as led_to, coalesce(m.prior_at, noted.since) as led_at, coalesce(m.prior_from = 2, noted.state is not null) as led_from_running
-      from moved m
-     cross join lateral (select k.definition_id, k.map_no, k.attempts, k.started_at from tasker_step k
-                          where k.task_no = m.task_no and k.step_no = m.step_no offset 0) s
+      from moved m join whole t using (task_no)
+     cross join lateral (select m.prior_state is not distinct from 2 and t.item_count = 0 as yes) begins_here
+      left join lateral (select k.map_no, k.attempts, k.started_at from tasker_step k
+                          where (m.step_no < 0 or m.from_state = 2 and m.to_state between 3 and 6 and not begins_here.yes)
+                            and k.task_no = m.task_no and k.step_no = m.step_no offset 0) s on true
       left join lateral (select w.state, w.since from tasker_rollup_wait w
                           where w.task_no = m.task_no and w.step_no = m.step_no and m.to_state = 2 and m.prior_state is null offset 0) noted on true
      where m.step_no is not null
@@ -66,7 +73,7 @@ begin
     select m.event_id, max(b.at) as since
       from step m
      cross join lateral (select h.at, h.event_id, h.step_no, h.attempt, h.to_state from tasker_history h where h.task_no = m.task_no offset 0) b
-     where m.from_state = 2 and m.to_state between 3 and 6 and not m.is_last
+     where m.from_state = 2 and m.to_state between 3 and 6 and m.started_at is null
        and b.step_no = m.step_no and b.to_state = 2 and b.attempt = m.attempt and b.event_id < m.event_id
      group by 1
   )
@@ -80,7 +87,7 @@ begin
     left join earlier e using (event_id)
    cross join lateral (
      select case when m.to_state = 2 then case m.from_state when 0 then m.at when 1 then coalesce(w.since, m.led_at) end
-                 when m.from_state = 2 and m.to_state between 3 and 6 then case when m.is_last then m.started_at else e.since end end as since) began
+                 when m.from_state = 2 and m.to_state between 3 and 6 then coalesce(m.started_at, e.since) end as since) began
    where m.to_state >= 2 and not (m.to_state = 7 and coalesce(m.detail ? 'reset', false))
      and not (m.to_state = 2 and coalesce(m.led_to = 0 and m.led_from_running, false))
   union all

@@ -38,6 +38,7 @@ from engine import (
     steps,
     tasks,
     timing,
+    words,
 )
 from engine.db import Database, connect
 from engine.errors import NotFound, TaskerError, WrongState
@@ -408,6 +409,19 @@ def prune_rollups(world: World) -> Point:
     return Point(in_pool(rollups.prune), again(world, rollups.prune), lambda: world.count("select count(*) from tasker_task_rollup where grain = 0") == 0)
 
 
+def index_words(world: World) -> Point:
+    """The engine that was at it is gone; the next one does the rest."""
+    words.index_words(world.db)
+    world.launch()
+    words.index_words(world.db)  # the first look, after which there is something to do
+
+    def holds() -> bool:
+        words.index_words(world.db)
+        return world.count("select count(*) from tasker_task_words") == 1
+
+    return Point(in_pool(words.index_words), again(world, words.index_words), holds)
+
+
 def publish_event(world: World) -> Point:
     """An event that is published again is another one: at least once is what is promised."""
     task = world.launch()
@@ -681,6 +695,7 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     "tasker_drop_tasks": [drop_tasks],
     "tasker_roll_up": [roll_up],
     "tasker_prune_rollups": [prune_rollups],
+    "tasker_index_words": [index_words],
     "tasker_decide_steps": [decide_steps],
     "tasker_expand_step": [expand_step],
     "tasker_publish_event": [publish_event],

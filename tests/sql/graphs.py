@@ -20,7 +20,7 @@ from engine.definition import StepTemplate, TaskDefinition
 
 Conn = psycopg.Connection[Any]
 
-_TABLES = ("task_rollup", "step_rollup", "rollup_wait", "log", "progress", "history", "claim", "worker", "request_key", "delayed", "ready", "step", "task", "template", "definition", "namespace")
+_TABLES = ("task_rollup", "step_rollup", "rollup_wait", "task_words", "step_words", "log", "progress", "history", "claim", "worker", "request_key", "delayed", "ready", "step", "task", "template", "definition", "namespace")
 
 _numbers = itertools.count(1)
 _own_workers: "WeakKeyDictionary[Conn, int]" = WeakKeyDictionary()

@@ -8,9 +8,21 @@ from __future__ import annotations
 from flask import Flask
 
 from webapp import security
-from webapp.api import actions, analytics, engines, errors, events, limits, reference, schedules, tasks, workflows
+from webapp.api import (
+    actions,
+    analytics,
+    engines,
+    errors,
+    events,
+    limits,
+    reference,
+    schedules,
+    search,
+    tasks,
+    workflows,
+)
 
-GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, analytics.endpoints)
+GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, analytics.endpoints, search.endpoints)
 
 
 def init_app(app: Flask) -> None:

@@ -6,6 +6,10 @@ drop view if exists tasker_logs;
 
 drop function if exists tasker_worker_steps;
 
+drop function if exists tasker_words_query;
+
+drop function if exists tasker_words;
+
 drop function if exists tasker_wake_due;
 
 drop function if exists tasker_version_rank;
@@ -186,6 +190,8 @@ drop function if exists tasker_keep_journal;
 
 drop function if exists tasker_is_passed_over;
 
+drop function if exists tasker_index_words;
+
 drop function if exists tasker_hold_tasks;
 
 drop function if exists tasker_hold_steps;
@@ -203,6 +209,10 @@ drop function if exists tasker_get_ready_steps;
 drop function if exists tasker_gather_items;
 
 drop function if exists tasker_follow_retention;
+
+drop function if exists tasker_find_tasks;
+
+drop function if exists tasker_find_steps;
 
 drop function if exists tasker_fail_steps;
 
@@ -293,6 +303,10 @@ drop type if exists tasker_standing;
 
 drop table if exists tasker_progress;
 drop table if exists tasker_log;
+
+drop table if exists tasker_words_place;
+drop table if exists tasker_step_words;
+drop table if exists tasker_task_words;
 
 drop table if exists tasker_rollup_wait;
 drop table if exists tasker_rollup_place;

@@ -364,6 +364,34 @@ create table tasker_rollup_wait (
   primary key (task_no, step_no)
 );
 
+-- source: schema/88_words.sql d094bd706493
+-- What can be found by its words: of tasks, and of steps that failed. tasker_index_words fills it, off the fast path. Words are those of the configuration simple.
+
+create table tasker_task_words (
+  task_no        bigint primary key,
+  definition_id  int not null,
+  words          tsvector not null          -- of its context's values, tags, initiator, source, reason and correlation id
+);
+create index tasker_task_words_words on tasker_task_words using gin (words);
+
+create table tasker_step_words (
+  task_no        bigint not null,
+  step_no        int not null,
+  definition_id  int not null,
+  words          tsvector not null,         -- of the error of its last attempt that failed
+  primary key (task_no, step_no)
+);
+create index tasker_step_words_words on tasker_step_words using gin (words);
+
+-- how far they are; the one row is made at the first look, and held by who goes on
+create table tasker_words_place (
+  only_row   boolean primary key default true check (only_row),
+  tasks_to   bigint not null default 0,     -- every task up to this number is there
+  known_to   bigint not null default 0,     -- the newest number at the last look: its turn comes when every transaction below known_xid has ended
+  known_xid  bigint not null default 0,
+  moves_to   bigint not null default 0      -- every failure up to this number of the history is there
+);
+
 -- source: schema/90_journal.sql 2eafa147d736
 -- What attempts say while they run: lines of log, kept as long as their task, and how far the newest attempt of a step is.
 
@@ -1395,7 +1423,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_create_tasks.sql cd4c8d6bd638
+-- source: functions/tasker_create_tasks.sql bd1fc9ab8996
 -- tasker_create_tasks: makes tasks with all their steps, in one statement per table whatever their number.
 --   p_requests  [{"definition_id", "context", "initiator", "source_system", "reason", "tags", "priority", "bypass_steps": [step names],
 --                 "correlation_id", "traceparent", "parent_task_id", "parent_step", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
@@ -1416,6 +1444,7 @@ declare
   v_ids jsonb := '{}';
   v_later boolean := false;
 begin
+  perform pg_current_xact_id();   -- before the tasks take their numbers: see tasker_index_words
   for v_keyed in
     select request.place, request.value ->> 'idempotency_key' as key, request.value ->> 'fingerprint' as fingerprint, d.namespace, d.name
       from jsonb_array_elements(p_requests) with ordinality as request (value, place)
@@ -1607,7 +1636,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_drop_tasks.sql 0d9d912472bd
+-- source: functions/tasker_drop_tasks.sql 9494af08a03d
 -- tasker_drop_tasks: a batch of a definition's tasks that are older than their namespace keeps them is gone, with everything about them.
 --   p_after, p_limit, p_hold  as tasker_old_tasks has them
 --   moves  none: what has not ended, and what a subscriber or the roll-ups have still to read, is left
@@ -1648,6 +1677,8 @@ begin
   delete from tasker_log l where l.task_no = any(v_task_nos);
   delete from tasker_progress p where p.task_no = any(v_task_nos);
   delete from tasker_rollup_wait w where w.task_no = any(v_task_nos);
+  delete from tasker_task_words w where w.task_no = any(v_task_nos);
+  delete from tasker_step_words w where w.task_no = any(v_task_nos);
   delete from tasker_custom_event c where c.task_no = any(v_task_nos);
   delete from tasker_undelivered u where u.event ->> 'task_id' = any(v_task_ids::text[]);
   delete from tasker_request_key k where k.task_id = any(v_task_ids);
@@ -1936,6 +1967,73 @@ begin
 end
 $$;
 
+-- source: functions/tasker_find_steps.sql ce54fbfd302a
+-- tasker_find_steps: the steps whose last error has all these words, those of the newest tasks first, behind (p_task_no, p_step_no), of these definitions; null: of all.
+--   Where a word is common, the newest are enough; where it is not, the index has few.
+create or replace function tasker_find_steps (p_query tsquery, p_definitions int[], p_task_no bigint, p_step_no int, p_limit int)
+  returns table (task_no bigint, step_no int)
+  language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: what is asked for is a small part of the table
+  set enable_sort = off      -- nor may the newest be found by sorting all: the key has their order
+as $$
+#variable_conflict use_column
+declare
+  v_found int;
+begin
+  select count(*) into v_found
+    from (select k.* from tasker_step_words k where (k.task_no, k.step_no) < (p_task_no, p_step_no) order by k.task_no desc, k.step_no desc limit 5000 offset 0) w
+   where w.words @@ p_query and (p_definitions is null or w.definition_id = any(p_definitions));
+  if v_found >= p_limit then
+    return query
+    select w.task_no, w.step_no
+      from (select k.* from tasker_step_words k where (k.task_no, k.step_no) < (p_task_no, p_step_no) order by k.task_no desc, k.step_no desc limit 5000 offset 0) w
+     where w.words @@ p_query and (p_definitions is null or w.definition_id = any(p_definitions))
+     order by w.task_no desc, w.step_no desc limit p_limit;
+  else
+    return query
+    select n.task_no, n.step_no
+      from (select w.task_no, w.step_no from tasker_step_words w
+             where w.words @@ p_query and case when (w.task_no, w.step_no) < (p_task_no, p_step_no) then p_definitions is null or w.definition_id = any(p_definitions) end
+            offset 0) n
+     order by n.task_no desc, n.step_no desc limit p_limit;
+  end if;
+end
+$$;
+
+-- source: functions/tasker_find_tasks.sql 669e1d26a435
+-- tasker_find_tasks: the newest tasks with all these words, below p_before, of these definitions; null: of all.
+--   Where a word is common, the newest tasks are enough; where it is not, the index has few. Tasks that are not there yet are looked through, 500 at most.
+create or replace function tasker_find_tasks (p_query tsquery, p_definitions int[], p_before bigint, p_limit int)
+  returns table (task_no bigint)
+  language plpgsql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: what is asked for is a small part of the tables
+  set enable_sort = off      -- nor may the newest be found by sorting all: the key has their order
+as $$
+#variable_conflict use_column
+declare
+  v_tasks_to bigint := coalesce((select p.tasks_to from tasker_words_place p), 0);
+  v_found bigint[];
+begin
+  select array_agg(n.task_no) into v_found
+    from (select t.task_no
+            from (select k.* from tasker_task k where k.task_no > v_tasks_to and k.task_no < p_before order by k.task_no desc limit 500) t
+           where tasker_words(t.context, t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id]) @@ p_query
+             and (p_definitions is null or t.definition_id = any(p_definitions))
+          union all
+          select w.task_no
+            from (select k.* from tasker_task_words k where k.task_no < p_before order by k.task_no desc limit 5000 offset 0) w
+           where w.words @@ p_query and (p_definitions is null or w.definition_id = any(p_definitions))) n;
+  if coalesce(cardinality(v_found), 0) < p_limit then
+    select array_agg(n.task_no) into v_found
+      from (select unnest(v_found) as task_no
+            union
+            select w.task_no from tasker_task_words w
+             where w.words @@ p_query and case when w.task_no < p_before then p_definitions is null or w.definition_id = any(p_definitions) end) n;
+  end if;
+  return query select n.task_no from unnest(v_found) as n (task_no) order by n.task_no desc limit p_limit;
+end
+$$;
+
 -- source: functions/tasker_follow_retention.sql 234857c212ff
 -- tasker_follow_retention: a namespace has no retention of its own any more and follows the default.
 --   raises WF001 unknown namespace
@@ -2107,6 +2205,77 @@ as $$
 begin
   perform tasker_hold_queues(p_task_nos);
   perform tasker_hold_steps(null, null, p_task_nos);
+end
+$$;
+
+-- source: functions/tasker_index_words.sql b74b85da1384
+-- tasker_index_words: the next tasks and failures can be found by their words, up to p_limit of each.
+--   moves  none     locks  the one row of tasker_words_place, for which nobody waits: whoever finds it held leaves the work to its holder
+--   Tasks go by their number, once nothing below can still appear: a creation takes its transaction number first, as this call does last. Failures follow the
+--   roll-ups, which have decided that. Call it in a transaction of its own.     events none
+--   returns whether more can be done at once
+create or replace function tasker_index_words (p_limit int default 2000)
+  returns boolean
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: these few rows are a small part of the tables
+as $$
+declare
+  v_place tasker_words_place;
+  v_last bigint := coalesce(pg_sequence_last_value('tasker_task_no'), 0);
+  v_moves_to bigint := coalesce((select p.counted_to from tasker_rollup_place p), 0);
+  v_xid bigint;
+  v_low_xid bigint;
+  v_tasks_to bigint;
+  v_tasks int := 0;
+  v_moves int;
+begin
+  select p.* into v_place from tasker_words_place p;
+  if not found then
+    insert into tasker_words_place default values on conflict do nothing;
+    return true;
+  end if;
+  if v_place.tasks_to >= v_last and v_place.moves_to >= v_moves_to then
+    return false;
+  end if;
+  v_xid := pg_current_xact_id()::text::bigint;
+  v_low_xid := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
+  select p.* into v_place from tasker_words_place p for update skip locked;
+  if not found then
+    return false;
+  end if;
+
+  v_tasks_to := v_place.tasks_to;
+  if v_low_xid >= v_place.known_xid and v_place.known_to > v_place.tasks_to then
+    select max(t.task_no), count(*) into v_tasks_to, v_tasks
+      from (select k.task_no from tasker_task k where k.task_no > v_place.tasks_to and k.task_no <= v_place.known_to order by k.task_no limit p_limit) t;
+    v_tasks_to := case when v_tasks = p_limit then v_tasks_to else v_place.known_to end;
+    insert into tasker_task_words (task_no, definition_id, words)
+    select t.task_no, t.definition_id, tasker_words(t.context, t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
+      from tasker_task t where t.task_no > v_place.tasks_to and t.task_no <= v_tasks_to
+    on conflict (task_no) do nothing;
+  end if;
+
+  select max(h.event_id), count(*) into v_moves_to, v_moves
+    from (select k.event_id from tasker_history k where k.event_id > v_place.moves_to and k.event_id <= v_moves_to order by k.event_id limit 5 * p_limit) h;
+  v_moves_to := coalesce(v_moves_to, v_place.moves_to);
+  insert into tasker_step_words as w (task_no, step_no, definition_id, words)
+  select f.task_no, f.step_no, s.definition_id, to_tsvector('simple', left(concat_ws(' ', f.detail ->> 'type', f.detail ->> 'code', f.detail ->> 'message'), 16384))
+    from (select distinct on (h.task_no, h.step_no) h.task_no, h.step_no, h.detail from tasker_history h
+           where h.event_id > v_place.moves_to and h.event_id <= v_moves_to and h.to_state in (3, 5) and h.detail ? 'message' and h.step_no is not null
+           order by h.task_no, h.step_no, h.event_id desc) f
+   cross join lateral (select k.definition_id from tasker_step k where k.task_no = f.task_no and k.step_no = f.step_no offset 0) s
+  on conflict (task_no, step_no) do update set words = excluded.words;
+  -- a retry may have changed the context
+  update tasker_task_words w set words = tasker_words(t.context, t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
+    from tasker_history h, tasker_task t
+   where h.event_id > v_place.moves_to and h.event_id <= v_moves_to and h.step_no is null and h.detail ? 'context_before'
+     and t.task_no = h.task_no and w.task_no = h.task_no;
+
+  update tasker_words_place p
+     set tasks_to = v_tasks_to, moves_to = v_moves_to,
+         known_to = case when v_tasks_to = v_place.known_to then v_last else p.known_to end,
+         known_xid = case when v_tasks_to = v_place.known_to then v_xid else p.known_xid end;
+  return v_tasks = p_limit or v_moves = 5 * p_limit;
 end
 $$;
 
@@ -2444,7 +2613,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_measure_moves.sql fa51a12c601d
+-- source: functions/tasker_measure_moves.sql 0c91be0315f6
 -- tasker_measure_moves: what the moves of the history above p_after up to p_until say to the roll-ups, with how long the state before had lasted.
 --   returns step_no      the template's; null: the task itself
 --           state, at    what it moved into and when. With undone: when it had moved into a state that one of these moves led it out of
@@ -2467,19 +2636,26 @@ begin
      where h.event_id > p_after and h.event_id <= p_until and h.from_state is distinct from h.to_state
     window own as (partition by h.task_no, h.step_no order by h.event_id)
   ),
+  whole as materialized (
+    select t.* from (select distinct m.task_no from moved m) w
+     cross join lateral (select k.task_no, k.definition_id, k.created_at, k.run_at, k.started_at, k.item_count from tasker_task k where k.task_no = w.task_no offset 0) t
+  ),
   task as materialized (
     select m.event_id, m.task_no, m.at, m.from_state, m.to_state, t.definition_id,
            case when m.to_state = 2 then greatest(t.created_at, t.run_at) else t.started_at end as since
-      from moved m
-     cross join lateral (select k.definition_id, k.created_at, k.run_at, k.started_at from tasker_task k where k.task_no = m.task_no offset 0) t
+      from moved m join whole t using (task_no)
      where m.step_no is null
   ),
   step as materialized (
-    select m.*, s.definition_id, coalesce(s.map_no, m.step_no) as template_no, s.map_no, s.attempts = m.attempt and s.started_at <= m.at as is_last, s.started_at,
+    -- the row is looked up where the moves themselves do not say: of an item, and when an attempt began that ends here. The time of a map step is that of its row
+    select m.*, t.definition_id, coalesce(s.map_no, m.step_no) as template_no, s.map_no,
+           case when begins_here.yes then m.prior_at when s.attempts = m.attempt and s.started_at <= m.at then s.started_at end as started_at,
            coalesce(m.prior_state, noted.state) as led_to, coalesce(m.prior_at, noted.since) as led_at, coalesce(m.prior_from = 2, noted.state is not null) as led_from_running
-      from moved m
-     cross join lateral (select k.definition_id, k.map_no, k.attempts, k.started_at from tasker_step k
-                          where k.task_no = m.task_no and k.step_no = m.step_no offset 0) s
+      from moved m join whole t using (task_no)
+     cross join lateral (select m.prior_state is not distinct from 2 and t.item_count = 0 as yes) begins_here
+      left join lateral (select k.map_no, k.attempts, k.started_at from tasker_step k
+                          where (m.step_no < 0 or m.from_state = 2 and m.to_state between 3 and 6 and not begins_here.yes)
+                            and k.task_no = m.task_no and k.step_no = m.step_no offset 0) s on true
       left join lateral (select w.state, w.since from tasker_rollup_wait w
                           where w.task_no = m.task_no and w.step_no = m.step_no and m.to_state = 2 and m.prior_state is null offset 0) noted on true
      where m.step_no is not null
@@ -2513,7 +2689,7 @@ begin
     select m.event_id, max(b.at) as since
       from step m
      cross join lateral (select h.at, h.event_id, h.step_no, h.attempt, h.to_state from tasker_history h where h.task_no = m.task_no offset 0) b
-     where m.from_state = 2 and m.to_state between 3 and 6 and not m.is_last
+     where m.from_state = 2 and m.to_state between 3 and 6 and m.started_at is null
        and b.step_no = m.step_no and b.to_state = 2 and b.attempt = m.attempt and b.event_id < m.event_id
      group by 1
   )
@@ -2527,7 +2703,7 @@ begin
     left join earlier e using (event_id)
    cross join lateral (
      select case when m.to_state = 2 then case m.from_state when 0 then m.at when 1 then coalesce(w.since, m.led_at) end
-                 when m.from_state = 2 and m.to_state between 3 and 6 then case when m.is_last then m.started_at else e.since end end as since) began
+                 when m.from_state = 2 and m.to_state between 3 and 6 then coalesce(m.started_at, e.since) end as since) began
    where m.to_state >= 2 and not (m.to_state = 7 and coalesce(m.detail ? 'reset', false))
      and not (m.to_state = 2 and coalesce(m.led_to = 0 and m.led_from_running, false))
   union all
@@ -4506,6 +4682,27 @@ begin
   end if;
   return v_woken;
 end
+$$;
+
+-- source: functions/tasker_words.sql ed82e8e86ab5
+-- tasker_words: the words by which a task can be found. Of a context of more than 64 KiB, those of its beginning.
+create or replace function tasker_words (p_context jsonb, p_tags text[], p_others text[])
+  returns tsvector
+  language sql immutable parallel safe
+as $$
+  select case when octet_length(p_context::text) <= 65536 then jsonb_to_tsvector('simple', p_context, '["string", "numeric"]')
+              else to_tsvector('simple', left(p_context::text, 65536)) end
+         || to_tsvector('simple', left(array_to_string(p_tags || p_others, ' '), 65536))
+$$;
+
+-- source: functions/tasker_words_query.sql 2b1d3c9387f8
+-- tasker_words_query: what a text asks for: all its words, the last of them also as a beginning when it has three letters. Null where it has no word.
+create or replace function tasker_words_query (p_text text)
+  returns tsquery
+  language sql immutable parallel safe
+as $$
+  select case when numnode(q.plain) = 0 then null when p_text ~ '[[:alnum:]]{3}$' then (q.plain::text || ':*')::tsquery else q.plain end
+    from plainto_tsquery('simple', p_text) as q (plain)
 $$;
 
 -- source: functions/tasker_worker_steps.sql 8ebc88a7b63b

@@ -100,6 +100,7 @@ def ask_what_can_be_done(asker: Asker, known: dict[str, Any], tasks: dict[str, s
     for path, body in (("/api/v1/tasks", keyed), ("/api/v1/tasks/batch", {"tasks": [{**keyed, "idempotency_key": "b"}]})):
         for _ in range(2):
             asker.send("post", path, {}, asker.client, json=body)
+    asker.send("get", "/api/v1/search", {}, asker.client, "?q=7")
     for method, path in asker.documented:
         noun = path.rpartition("/")[2]
         task_id = {"resumption": tasks["paused"], "cancellation": tasks["waiting"], "pause": tasks["waiting"]}.get(noun, tasks["failed"])

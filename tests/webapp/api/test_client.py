@@ -129,3 +129,11 @@ def test_it_asks_for_analytics(remote: Client, failed_task: str) -> None:
     assert remote.bottlenecks(namespace="shop", name="process_order")["critical_path"] is None
     with pytest.raises(NotFound):
         remote.performance(namespace="nowhere")
+
+
+def test_it_searches(remote: Client, failed_task: str) -> None:
+    found = remote.search("7", limit=5)
+    assert [one["task_id"] for one in found["tasks"]] == [failed_task]
+    assert [one["name"] for one in remote.search("process_order")["workflows"]] == ["process_order"]
+    with pytest.raises(RequestError):
+        remote.search("7", tasks_before="nonsense")

@@ -1,0 +1,172 @@
+"""`engine.search` and the functions it stands on: whatever is known of a task, a failure or a workflow finds it, and nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import test_plans
+from graphs import Conn, Task, complete, fail, given_task, move_clock, retry_downstream, roll_up, task_of, value
+
+from engine import search
+from engine.db import Database
+from engine.errors import RequestError
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+def index(conn: Conn) -> None:
+    """Everything can be found by its words."""
+    roll_up(conn)
+    last = value(conn, "select coalesce(max(task_no), 0) from tasker_task")
+    while value(conn, "select tasker_index_words(2000)") or value(conn, "select tasks_to from tasker_words_place") < last:
+        pass  # transactions of others on this server may hold it for a moment
+
+
+def tasks(db: Database, text: str, **options: Any) -> list[str]:
+    return [one.task_id for one in search.find(db, text, **options).tasks]
+
+
+def given_orders(conn: Conn) -> tuple[Task, Task]:
+    first = given_task(conn, "charge -> ship", name="process_order", tags=["eu-west", "vip"], reason="asked by Ümit", context={
+        "order_id": 48151, "customer": {"name": "Ada Lovelace", "mail": "ada@example.com"}, "lines": [{"sku": "AB-2342", "gift": True}],
+    })  # fmt: skip
+    second = task_of(conn, first.definition_id, first.names, context={"order_id": 77, "customer": {"name": "Kurt Gödel"}}, tags=["us"])
+    return first, second
+
+
+@pytest.mark.parametrize("text", [
+    "48151", "Ada", "lovelace ada", "ADA LOVELACE", "love", "ada@example.com", "AB-2342", "eu-west", "vip", "Ümit", "ümit lovelace vip", "  vip \x00 ",
+])  # fmt: skip
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_task_is_found_by_its_context_its_tags_and_its_reason(conn: Conn, db: Database, text: str, indexed: bool) -> None:
+    first, _ = given_orders(conn)
+    if indexed:
+        index(conn)
+        conn.execute("update tasker_task set context = '{}', tags = '{}', reason = null")   # so that only the index knows it
+    assert tasks(db, text) == [first.id]
+
+
+def test_a_task_is_found_by_its_id_and_the_beginning_of_it(conn: Conn, db: Database) -> None:
+    first, second = given_orders(conn)
+    assert tasks(db, first.id) == tasks(db, first.id[:13]) == tasks(db, first.id.upper()) == [first.id]
+    assert tasks(db, second.id[:8]) == [second.id]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\x00", "nobody", "ada kurt", "customer", "' & | !", ":*", "a:*b", "%", "(((", "\\", "🙂", "x" * 5000, "5d1c' or 1=1"])
+def test_what_is_nowhere_is_not_found(conn: Conn, db: Database, text: str) -> None:
+    given_orders(conn)
+    index(conn)
+    assert search.find(db, text) == search.Found((), (), ())
+
+
+def test_a_failed_step_is_found_by_its_last_error(conn: Conn, db: Database) -> None:
+    task = given_orders(conn)[0]
+    fail(conn, task, "charge", retryable=True, delay=1, type="ConnectionError", message="gateway away", code="GW7")
+    index(conn)
+    [found] = search.find(db, "gateway away").steps
+    assert (found.task_id, found.step_name, found.state, found.name, found.error) == (task.id, "charge", "retrying", "process_order", "ConnectionError: gateway away")
+    assert search.find(db, "gw7").steps == search.find(db, "connectionerr").steps == (found,)
+    move_clock(conn, minutes=1)
+    fail(conn, task, "charge", message="card refused")
+    index(conn)
+    assert search.find(db, "gateway").steps == ()
+    assert [one.state for one in search.find(db, "refused").steps] == ["failed"]
+
+
+def test_workflows_are_found_by_name_description_and_steps(conn: Conn, db: Database) -> None:
+    given_orders(conn)
+    [found] = search.find(db, "ocess_ord").workflows
+    assert (found.namespace, found.name, found.step_name) == ("tests", "process_order", None)
+    assert [one.step_name for one in search.find(db, "harg").workflows] == ["charge"]
+    assert search.find(db, "processXorder").workflows == ()
+
+
+def test_the_newest_come_first_and_cursors_lead_on_to_every_one_once(conn: Conn, db: Database) -> None:
+    first = given_task(conn, "a, b", context={"who": "zoe"})
+    made = [first, *(task_of(conn, first.definition_id, first.names, context={"who": "zoe"}) for _ in range(6))]
+    for task in made:
+        fail(conn, task, "a", message="flood")
+        fail(conn, task, "b", message="flood")
+    index(conn)
+    made += [task_of(conn, first.definition_id, first.names, context={"who": "zoe"})]   # not indexed yet
+    expected = [task.id for task in reversed(made)]
+    found, steps, page = [], [], search.find(db, "zoe", limit=3)
+    while True:
+        found += [one.task_id for one in page.tasks]
+        if page.older_tasks is None:
+            break
+        page = search.find(db, "zoe", limit=3, tasks_before=page.older_tasks)
+    assert found == expected
+    page = search.find(db, "flood", limit=4)
+    while True:
+        steps += [(one.task_id, one.step_name) for one in page.steps]
+        if page.older_steps is None:
+            break
+        page = search.find(db, "flood", limit=4, steps_before=page.older_steps)
+    assert steps == [(task.id, name) for task in reversed(made[:-1]) for name in ("b", "a")]
+    for damaged in ("x", "1.2.3", "9" * 30, "", "1;2"):
+        with pytest.raises(RequestError, match="no place in a list"):
+            search.find(db, "zoe", tasks_before=damaged)
+
+
+def test_nothing_of_another_namespace_is_found(conn: Conn, db: Database) -> None:
+    task = given_orders(conn)[0]
+    fail(conn, task, "charge", message="card refused")
+    texts = ["ada", task.id, "process_order"]
+    for more in ([], ["refused"]):
+        for text in texts + more:
+            assert search.find(db, text) != search.NOTHING
+            for where in (frozenset({"other"}), frozenset[str]()):
+                assert search.find(db, text, tasks_in=where, steps_in=where, workflows_in=where) == search.NOTHING
+        index(conn)
+
+
+def test_a_task_made_in_a_transaction_that_commits_late_is_indexed_then(conn: Conn, db: Database, connect: Callable[..., Conn]) -> None:
+    # Forbids that the place goes past a number whose creation is still open while higher ones are visible.
+    first = given_task(conn, "a", context={"who": "early"})
+    other = connect()
+    with other.transaction():
+        late = task_of(other, first.definition_id, first.names, context={"who": "late"})
+        task_of(conn, first.definition_id, first.names)
+        for _ in range(5):
+            conn.execute("select tasker_index_words()")
+        assert value(conn, "select tasks_to from tasker_words_place") < late.no
+    index(conn)
+    assert value(conn, "select count(*)::int from tasker_task_words where task_no = %s", late.no) == 1
+
+
+def test_a_context_that_a_retry_changed_is_found_as_it_is_now(conn: Conn, db: Database) -> None:
+    task = given_task(conn, "a", context={"who": "before"})
+    complete(conn, task, "a")
+    index(conn)
+    retry_downstream(conn, task, "a", {"who": "afterwards"})
+    index(conn)
+    assert tasks(db, "afterwards") == [task.id]
+    assert tasks(db, "before") == []
+
+
+@pytest.mark.parametrize("context", [{"text": "word " * 60_000}, {"text": "y" * 200_000}, {"list": [f"w{number}" for number in range(60_000)]}, {"deep": [[[[{"x": "found"}]]]]}])
+def test_a_large_context_does_not_stop_the_index(conn: Conn, db: Database, context: dict[str, Any]) -> None:
+    task = given_task(conn, "a", context={"first": "findme", **context})
+    after = task_of(conn, task.definition_id, task.names, context={"who": "next"})
+    index(conn)
+    assert tasks(db, "next") == [after.id]
+
+
+def test_searching_reads_little_where_nothing_was_ever_analysed(new_database_url: str) -> None:
+    with psycopg.connect(new_database_url, autocommit=True) as conn:
+        conn.execute("set plan_cache_mode = force_generic_plan")
+        task = given_task(conn, "a", context={"who": "rare"})
+        test_plans.fill(conn, task.definition_id, 8_000)
+        index(conn)
+        found = test_plans.rows_read(conn, lambda: conn.execute("select * from tasker_find_tasks('rare', null, 9223372036854775807, 20)").fetchall())
+        assert {table: rows for table, rows in found.items() if rows > 5_600} == {}
+        assert value(conn, "select count(*)::int from tasker_find_tasks('rare', null, 9223372036854775807, 20)") == 1
