@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from engine import HttpStepHandler, PermanentError, RetryableError, StepTemplate, TaskDefinition
+from engine import HttpStepHandler, PermanentError, RetryableError, StepTemplate, TaskDefinition, trace_ids
 from engine.errors import NotFound
 from engine.handlers import Sequence, Step, Task
 from engine.http import retry_after, shared_client
@@ -298,6 +298,14 @@ def test_every_attempt_carries_the_same_key(server: Server) -> None:
         assert invoke(definition, 0, attempt, 3, "the-task", "{}", "corr-1", {}, lambda names: {})[0] == 0
     sent = [(each.headers["Idempotency-Key"], each.headers["X-Correlation-ID"]) for each in server.received]
     assert sent == [("the-task:charge", "corr-1")] * 2
+
+
+def test_a_request_belongs_to_the_trace_of_its_attempt_where_traces_are_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    call(server)
+    assert "traceparent" not in server.last.headers
+    monkeypatch.setattr(trace_ids, "IS_ON", True)
+    call(server)
+    assert trace_ids.is_well_formed(server.last.headers["traceparent"])
 
 
 def test_the_key_may_have_another_name_or_none(server: Server) -> None:

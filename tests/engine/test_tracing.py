@@ -149,6 +149,20 @@ def ended(conn: psycopg.Connection[Any], db: Database) -> Callable[..., str]:
     return make
 
 
+Told = Callable[[tracing.Traces, int], bool]
+
+
+@pytest.fixture
+def tells(eventually: Callable[..., bool]) -> Told:
+    """Whether so many spans are told, and no more: transactions of others on the server may hold some back for a moment."""
+
+    def check(traces: tracing.Traces, count: int) -> bool:
+        told: list[int] = []
+        return eventually(lambda: told.append(traces.tell_due()) or sum(told) >= count) and sum(told) == count
+
+    return check
+
+
 def _one_step() -> Any:
     flow = Workflow("one", namespace="shop")
     flow.define("only")
@@ -156,7 +170,7 @@ def _one_step() -> Any:
 
 
 def test_a_collector_that_is_away_misses_nothing(
-    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], conn: psycopg.Connection[Any]
+    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], tells: Told, eventually: Callable[..., bool]
 ) -> None:
     traces, other = tracing.open_traces(db), tracing.open_traces(db)
     assert traces
@@ -164,20 +178,20 @@ def test_a_collector_that_is_away_misses_nothing(
     traces.begin()
     collector.refuses = True
     own = ended()
-    assert traces.tell_due() == 0
+    assert eventually(lambda: traces.tell_due() or traces._failures)
     collector.refuses = False
     assert other.tell_due() == 0, "one engine at a time tells"
-    assert traces.tell_due() == 2
+    assert tells(traces, 2)
     assert {span.trace_id.hex() for span in collector.spans} == {own.replace("-", "")}
     assert traces.tell_due() == 0, "what was told is told once"
     later = ended()
     traces.close()
-    assert set(collector.of(later)) == {later, "only 1"}
-    assert other.tell_due() == 0, "the other goes on behind it"
+    assert eventually(lambda: other.tell_due() or set(collector.of(later)) == {later, "only 1"}), "the other goes on where it ended"
+    assert len(collector.spans) == 4
 
 
 def test_what_ended_while_traces_were_off_is_not_told_when_they_are_on_again(
-    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], conn: psycopg.Connection[Any]
+    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], tells: Told, conn: psycopg.Connection[Any]
 ) -> None:
     first, later = tracing.open_traces(db), tracing.open_traces(db)
     assert first
@@ -187,13 +201,13 @@ def test_what_ended_while_traces_were_off_is_not_told_when_they_are_on_again(
     ended()
     conn.execute("update tasker_subscription set created_at = created_at - interval '2 hours'")
     later.begin()
-    assert later.tell_due() == 0
-    ended()
-    assert later.tell_due() == 2
+    wanted = ended()
+    assert tells(later, 2)
+    assert {facts(span)["tasker.task_id"] for span in collector.spans} == {wanted}
 
 
 def test_a_share_of_the_tasks_is_traced_and_callers_decide_for_theirs(
-    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], tells: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
     traces = tracing.open_traces(db)
@@ -202,20 +216,19 @@ def test_a_share_of_the_tasks_is_traced_and_callers_decide_for_theirs(
     ended()
     ended(traceparent=f"{CALLER[:-2]}00")
     wanted = ended(traceparent=CALLER)
-    assert traces.tell_due() == 2
+    assert tells(traces, 2)
     assert {facts(span)["tasker.task_id"] for span in collector.spans} == {wanted}
 
 
 def test_spans_that_are_refused_for_good_are_given_up(
-    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], caplog: pytest.LogCaptureFixture
+    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], eventually: Callable[..., bool], caplog: pytest.LogCaptureFixture
 ) -> None:
     traces = tracing.open_traces(db)
     assert traces
     traces.begin()
     collector.refuses = True
     ended()
-    for _ in range(tracing.TRIES):
-        traces.tell_due()
+    assert eventually(lambda: traces.tell_due() or "given up after 10 tries" in caplog.text)
     assert "given up after 10 tries" in caplog.text
     collector.refuses = False
     assert traces.tell_due() == 0
