@@ -25,6 +25,7 @@ import psycopg
 import pytest
 import yaml  # type: ignore[import-untyped,unused-ignore]
 from blocks import ROOT, Block
+from loaded import forget_modules_of, without_modules_of
 from shell import commands, problems
 from werkzeug.routing import MapAdapter
 
@@ -67,7 +68,7 @@ class Desk:
         self.names.__dict__["desk"] = self
         self._latest: dict[str, str] = {}
         self._engine: Engine | None = None
-        stack.callback(_forget_modules_of, folder)
+        stack.callback(forget_modules_of, folder)
         stack.callback(self.end_engine)
 
     # ---- blocks
@@ -158,7 +159,7 @@ class Desk:
     def _in_process(self, lines: list[list[str]]) -> tuple[int, str]:
         said = io.StringIO()
         for line in lines:
-            with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said), _without_modules_of(self.folder):
+            with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said), without_modules_of(self.folder):
                 patch.setattr(HandlerRegistry, "_instance", HandlerRegistry())
                 patch.chdir(self.here)
                 with pytest.raises(SystemExit) as end:
@@ -189,7 +190,7 @@ class Desk:
         """An engine with the handlers of the folder `flows` works until the page ends, or the next one starts."""
         self.end_engine()
         registry = HandlerRegistry()
-        with _without_modules_of(self.folder), pytest.MonkeyPatch.context() as patch:
+        with without_modules_of(self.folder), pytest.MonkeyPatch.context() as patch:
             patch.setattr(HandlerRegistry, "_instance", registry)
             report = registry.load([self.here / "flows"])
             assert not report.failures, report.failures
@@ -282,33 +283,6 @@ def desk(folder: Path, databases: Databases, *, real: bool = False) -> Iterator[
     """A desk for one page; nothing of it is left. With `real` every line for the shell has a shell and processes of its own."""
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         yield Desk(folder, databases, patch, stack, real=real)
-
-
-def _modules_of(folder: Path) -> dict[str, types.ModuleType]:
-    """Those that were loaded from the folder."""
-    found = {}
-    for name, module in list(sys.modules.items()):
-        places = [getattr(module, "__file__", None) or "", *map(str, getattr(module, "__path__", []))]
-        if any(place.startswith(str(folder)) for place in places):
-            found[name] = module
-    return found
-
-
-def _forget_modules_of(folder: Path) -> None:
-    for name in _modules_of(folder):
-        del sys.modules[name]
-
-
-@contextmanager
-def _without_modules_of(folder: Path) -> Iterator[None]:
-    """As in a new process: what the page has loaded is not there, and what is loaded meanwhile is gone afterwards."""
-    kept = _modules_of(folder)
-    _forget_modules_of(folder)
-    try:
-        yield
-    finally:
-        _forget_modules_of(folder)
-        sys.modules.update(kept)
 
 
 def _yaml(block: Block) -> None:
