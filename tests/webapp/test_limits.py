@@ -89,9 +89,10 @@ def test_a_context_changes_no_setting_of_its_workflow_and_no_result_is_a_page(be
 @pytest.mark.nightly
 def test_a_crowd_of_heavy_requests_holds_nobody_up_for_long(app: Flask, client: FlaskClient, db: Database, definition_id: int) -> None:
     """Fifty searches through everything and fifty large bodies at once: a page takes less than its own deadline, and every request is answered."""
-    tasks.create_tasks(db, [TaskRequest("process_order", "shop", context={"order_id": number, "note": "x" * 500}) for number in range(1_000)])
+    tasks.create_tasks(db, [TaskRequest("process_order", "shop", context={"order_id": number, "note": "x" * 500}) for number in range(1, 1_001)])
     heavy = ["/tasks?context=note%3Dy&q=nothing", "/api/v1/tasks?q=nothing&context=note%3Dy", "/?", "/workflows/shop/process_order/1.0.0"]
     token = token_for(app.config["DATABASE_URL"])
+    assert client.get("/schedules").status_code == 200
 
     def ask(number: int) -> int:
         reader = FlaskClient(app) if number % 2 else app.test_client()
