@@ -12,6 +12,7 @@ from engine.db import Database
 
 ROWS_PER_BATCH = 1_000
 BATCHES_PER_ROUND = 100
+RESTS = 4
 
 
 def index_words(db: Database, *, limit: int = ROWS_PER_BATCH) -> bool:
@@ -20,8 +21,8 @@ def index_words(db: Database, *, limit: int = ROWS_PER_BATCH) -> bool:
 
 
 def go_on(db: Database, stopping: threading.Event, *, batches: int = BATCHES_PER_ROUND) -> None:
-    """One round of at most so many batches, which rests between them as long as they take; raises psycopg errors."""
+    """One round of at most so many batches, which rests between them `RESTS` times as long as they take; raises psycopg errors."""
     for _ in range(batches):
         started = time.monotonic()
-        if not index_words(db) or stopping.wait(time.monotonic() - started):
+        if not index_words(db) or stopping.wait(RESTS * (time.monotonic() - started)):
             break

@@ -7,7 +7,7 @@ import statistics
 import time
 from typing import Any
 
-from engine import tasks
+from engine import rollups, tasks, words
 from engine.bench import flows
 from engine.bench.place import BULK_SECONDS
 from engine.bench.sizes import Sizes
@@ -48,6 +48,7 @@ def _measured(db: Database, sizes: Sizes, rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         for key, (name, count) in shapes.items():
             rates[key].append(throughput(db, name, count))
+    _let_rest(db)
     found: dict[str, Any] = {key: statistics.median(values) for key, values in rates.items()}
     return found | {"hop": _quantiles(_hops(db, sizes.hops)), "submit": _quantiles(_submits(db, sizes.submits))}
 
