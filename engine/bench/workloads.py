@@ -53,6 +53,13 @@ def _measured(db: Database, sizes: Sizes, rounds: int) -> dict[str, Any]:
     return found | {"hop": _quantiles(_hops(db, sizes.hops)), "submit": _quantiles(_submits(db, sizes.submits))}
 
 
+def _let_rest(db: Database) -> None:
+    """What the load has left to be counted and indexed is, so that the system is idle."""
+    rollups.catch_up(db)
+    while words.index_words(db):
+        pass
+
+
 def throughput(db: Database, name: str, count: int) -> float:
     """Steps per second from the first claim to the last completion, by the history."""
     newest = db.value("select coalesce(max(task_no), 0) from tasker_task")
