@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -57,10 +58,14 @@ def is_current(url: str) -> bool:
     return found == (newest,)
 
 
-@cache
 def newest_revision() -> str:
     """The revision that this version needs, by the names of the files."""
-    return max(file.stem for file in (migrations_folder() / "versions").glob("[0-9]*.py"))
+    return _newest_in(migrations_folder())
+
+
+@cache
+def _newest_in(folder: Path) -> str:
+    return max(file.stem for file in (folder / "versions").glob("[0-9]*.py"))
 
 
 def upgrade(url: str, revision: str = "head", *, lock_timeout: timedelta = timedelta(seconds=5)) -> None:

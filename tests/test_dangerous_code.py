@@ -15,8 +15,8 @@ LOADS_OBJECTS = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpick
 UNESCAPED = {"yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system", "os.popen"}
 ASKS = {"execute", "executemany", "rows", "value"}
 FETCHES = {"urllib.request", "requests", "httpx", "aiohttp", "http.client", "socket.create_connection"}
-ASK_OTHERS = {"engine/http.py", "engine/webhooks.py", "engine/client.py", "webapp/methods.py"}
-"""Steps and subscribers whose authors wrote the address, the client of the API, and the provider of sign-ins that the settings name."""
+ASK_OTHERS = {"engine/http.py", "engine/webhooks.py", "engine/client.py", "engine/otlp.py", "webapp/methods.py"}
+"""Steps and subscribers whose authors wrote the address, the client of the API, and the collector of traces and the provider of sign-ins that the settings name."""
 OWN_FRAMES = "engine/runners/"
 """Between an engine and the processes that it started itself, whose code is as trusted as its own."""
 OWN_HTML = {"webapp/diff_drawing.py", "webapp/drawing.py", "webapp/filters.py", "webapp/patterns.py"}
@@ -25,7 +25,7 @@ MAY_RUN = {
     "engine/discovery.py": {"exec", "compile", "__import__"},
     "engine/patterns.py": {"compile"},
 }
-BY_NAME = {"engine/embedded/server.py", "engine/migrate.py", "engine/scheduler.py", "engine/testing/server.py", "engine/bench/statements.py"}
+BY_NAME = {"engine/embedded/server.py", "engine/migrate.py", "engine/scheduler.py", "engine/testing/server.py", "engine/bench/statements.py", "engine/bench/analytics.py"}
 """Where a statement holds a name of ours: the table of the schema's version, our channels, databases of tests and benches."""
 
 
