@@ -64,8 +64,7 @@ class Databases:
     def fresh(self, template: str | None = None) -> Iterator[str]:
         """The URL of a copy of `template`, or of an empty database, owned by a plain role; gone after the block."""
         name = f"test_{os.getpid()}_{next(_numbers)}"
-        # files copied as they are: twice as fast as through the log where nothing waits for a disk
-        self._run(f"create database {name} {f'template {template} strategy file_copy' if template else ''} owner tasker")
+        self._run(f"create database {name} {f'template {template}' if template else ''} owner tasker")
         try:
             yield self._url_of(name)
         finally:
