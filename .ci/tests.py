@@ -127,7 +127,8 @@ def _pytest(chromium: str | None, arguments: list[str]) -> int:
         environment = {**environment, "TASKER_CHROMIUM": chromium}
     with _folder_of_this_run() as folder:
         environment = {**environment, "TMPDIR": str(folder)}
-        status = _call(["-n", str(_workers()), "--dist", "worksteal", *arguments], environment)
+        slowest = ["--durations=30"] if IN_CI else []
+        status = _call(["-n", str(_workers()), "--dist", "worksteal", *slowest, *arguments], environment)
         return _again(arguments, environment) if status == FAILED and 0 < len(_failed()) <= FEW else status
 
 
