@@ -28,6 +28,7 @@ ENGINE: Final = "TASKER_ENGINE_NAME"
 """The variable by which an engine tells its handler processes whose they are."""
 MAX_EXCEPTION_BYTES: Final = 16 << 10
 
+CHATTY: Final = ("httpx", "httpcore")
 _BOUND: ContextVar[Mapping[str, Any]] = ContextVar("tasker_bound", default=MappingProxyType({}))
 _FIRST: Final = ("timestamp", "level", "logger", "event")
 _OF_RECORDS: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
@@ -122,12 +123,19 @@ def _check(settings: Settings) -> None:
 def _install(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(_form(settings)))
+    if LEVELS.get(settings.log_level, logging.INFO) > logging.DEBUG:
+        handler.addFilter(_is_no_chatter)
     root = logging.getLogger()
     for other in list(root.handlers):
         root.removeHandler(other)
         other.close()
     root.addHandler(handler)
     root.setLevel(LEVELS.get(settings.log_level, logging.INFO))
+
+
+def _is_no_chatter(record: logging.LogRecord) -> bool:
+    """Each request of an HTTP step is a line of its attempt; in the process's log they would drown what is said there."""
+    return record.levelno >= logging.WARNING or not record.name.startswith(CHATTY)
 
 
 def _form(settings: Settings) -> str:

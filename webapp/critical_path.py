@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from engine.critical_path import critical_path
 from engine.rows import StepRow
 
-__all__ = ["critical_path", "telling_path"]
-
 
 def telling_path(steps: Sequence[StepRow]) -> tuple[str, ...]:
     """The critical path where it tells something: empty while it is one step, or in a plain chain, which is all path."""

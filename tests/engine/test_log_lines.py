@@ -136,3 +136,12 @@ def test_who_has_configured_structlog_keeps_it(stderr: io.StringIO) -> None:
     log_lines.start(Settings(log_format="json"))
     structlog.get_logger().info("mine", a=1)
     assert stderr.getvalue() == "a=1 event='mine'\n"
+
+
+@pytest.mark.parametrize(("level", "told"), [("info", ["refused", "ours"]), ("debug", ["asked", "refused", "ours"])])
+def test_requests_of_steps_do_not_drown_the_log_of_the_process(stderr: io.StringIO, level: str, told: list[str]) -> None:
+    log_lines.start(Settings(env="production", log_level=level))
+    logging.getLogger("httpx").info("asked")
+    logging.getLogger("httpx").warning("refused")
+    logging.getLogger("tasker.engine").info("ours")
+    assert [json.loads(line)["event"] for line in stderr.getvalue().splitlines()] == told

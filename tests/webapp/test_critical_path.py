@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from engine.critical_path import critical_path
 from engine.rows import StepRow
-from webapp.critical_path import critical_path, telling_path
+from webapp.critical_path import telling_path
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
