@@ -10,13 +10,13 @@ from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
-from engine import json_text
+from engine import json_text, redactions
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
 from engine.journal import level_number
 from engine.permissions import Namespaces
 from engine.redaction import masked, shown_schema
-from engine.redactions import Redaction, TaskRedaction, redaction_of
+from engine.redactions import Redaction, TaskRedaction
 from engine.rows import (
     ActivityRow,
     AttemptRow,
@@ -52,6 +52,8 @@ _TASK_COLUMNS: LiteralString = """
        else (select count(*)::int from (select s.state from tasker_step s where s.task_no = t.task_no limit 10001) s where s.state in (4, 7, 8)) end,
   t.failed_count, t.task_no
 """
+
+_STEP_NAMES: LiteralString = "array(select p.name from tasker_template p where p.definition_id = d.definition_id order by p.step_no)"
 
 
 def within(column: LiteralString, namespaces: Namespaces) -> LiteralString:
@@ -209,16 +211,20 @@ def task(db: Database, task_id: str, *, items: int | None = None, item: str | No
     With `items` only so many of each map step's items, failed and running ones before others, and the one named `item`.
     """
     found = db.rows(
-        f"select {_TASK_COLUMNS}, t.context, t.reason, t.source_system, t.cancel_requested_at, t.parent_task_id, t.parent_step, t.definition_id from tasker_tasks t where t.task_id = %(id)s",
+        f"""
+        select {_TASK_COLUMNS}, t.context, t.reason, t.source_system, t.cancel_requested_at, t.parent_task_id, t.parent_step, t.definition_id,
+               {_STEP_NAMES}, {redactions.COLUMNS}
+          from tasker_tasks t join tasker_definition d using (definition_id) where t.task_id = %(id)s
+        """,
         {"id": known_id(task_id)},
     )
     if not found:
         raise NotFound(no_task(task_id))
     columns = found[0]
-    steps = _steps(db, task_id, columns[-1], items=items, item=item)
-    context, reason, source_system, cancel_requested_at, parent_id, parent_step, definition_id = columns[18:]
+    context, reason, source_system, cancel_requested_at, parent_id, parent_step, definition_id, names = columns[18:26]
+    steps = _steps(db, task_id, names, items=items, item=item)
     parent = (str(parent_id) if parent_id else None, parent_step)
-    context = redaction_of(db, definition_id).context(context)
+    context = redactions.read(columns[26:]).context(context)
     return TaskDetail(_task_row(columns[:18]), context, reason, source_system, cancel_requested_at, definition_id, steps, *parent)
 
 
@@ -290,9 +296,9 @@ def step(db: Database, task_id: str, step_name: str) -> StepDetail:
 
 def items(db: Database, task_id: str, step_name: str, *, first: int = 0, limit: int = 100) -> tuple[StepRow, ...]:
     """The items of a map step in their order, from the place `first` on; none before it has made them. Raises `NotFound`."""
-    found = db.rows("select t.definition_id from tasker_tasks t where t.task_id = %(id)s", {"id": known_id(task_id)})
+    found = db.rows(f"select {_STEP_NAMES} from tasker_task t join tasker_definition d using (definition_id) where t.task_id = %(id)s", {"id": known_id(task_id)})
     if not found:
-        raise NotFound(f"there is no task {task_id}")
+        raise NotFound(no_task(task_id))
     return _steps(db, task_id, found[0][0], items=limit, of=known_step(step_name), first=first)
 
 
@@ -375,10 +381,11 @@ def results(db: Database, task_id: str, names: list[str] | None = None) -> dict[
 
 def redaction_of_task(db: Database, task_id: str) -> TaskRedaction:
     """What of a task may be shown. Raises `NotFound`."""
-    found = db.rows("select t.definition_id, t.context from tasker_task t where t.task_id = %(id)s", {"id": known_id(task_id)})
+    query: LiteralString = f"select t.context, {redactions.COLUMNS} from tasker_task t join tasker_definition d using (definition_id) where t.task_id = %(id)s"
+    found = db.rows(query, {"id": known_id(task_id)})
     if not found:
         raise NotFound(no_task(task_id))
-    return redaction_of(db, found[0][0]).of_task(found[0][1])
+    return redactions.read(found[0][1:]).of_task(found[0][0])
 
 
 def stored_context(db: Database, task_id: str) -> dict[str, Any]:
@@ -601,15 +608,12 @@ def _task_row(row: tuple[Any, ...]) -> TaskRow:
 
 
 def _steps(
-    db: Database, task_id: str, definition_id: int, *, items: int | None = None, item: str | None = None, of: str | None = None, first: int = 0
+    db: Database, task_id: str, names: Sequence[str], *, items: int | None = None, item: str | None = None, of: str | None = None, first: int = 0
 ) -> tuple[StepRow, ...]:
     """The steps in their order, items behind their map step: of each the `items` that need somebody most, and the named item.
 
-    With `of` only the items of that map step, `items` of them from the place `first` on.
+    `names` are the definition's. With `of` only the items of that map step, `items` of them from the place `first` on.
     """
-    names = [
-        row[0] for row in db.rows("select p.name from tasker_template p where p.definition_id = %(id)s order by p.step_no", {"id": definition_id})
-    ]
     found = db.rows(
         """
         select x.* from (

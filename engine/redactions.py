@@ -10,7 +10,7 @@ from engine import redaction
 from engine.db import Database
 from engine.redaction import Place
 
-_COLUMNS: LiteralString = """
+COLUMNS: LiteralString = """
     d.schema,
     (select jsonb_object_agg(p.name, jsonb_build_object('schema', p.output_schema, 'path', p.for_each_path, 'of',
             (select f.name from tasker_template f where f.definition_id = p.definition_id and f.step_no = p.for_each)))
@@ -95,8 +95,8 @@ class TaskRedaction:
 
 def redaction_of(db: Database, definition_id: int) -> Redaction:
     """That of a definition; of one that there is not, what goes by names alone."""
-    found = db.rows(f"select {_COLUMNS} from tasker_definition d where d.definition_id = %(id)s", {"id": definition_id})
-    return _read(found[0]) if found else Redaction()
+    found = db.rows(f"select {COLUMNS} from tasker_definition d where d.definition_id = %(id)s", {"id": definition_id})
+    return read(found[0]) if found else Redaction()
 
 
 def redactions_of(db: Database, keys: Iterable[tuple[str, str, str | None]]) -> dict[tuple[str, str, str | None], Redaction]:
@@ -105,7 +105,7 @@ def redactions_of(db: Database, keys: Iterable[tuple[str, str, str | None]]) -> 
     if not wanted:
         return {}
     query: LiteralString = f"""
-        select k.no, {_COLUMNS}
+        select k.no, {COLUMNS}
           from unnest(%(namespaces)s::text[], %(names)s::text[], %(versions)s::text[]) with ordinality as k (namespace, name, version, no)
           join tasker_definition d on d.namespace = k.namespace and d.name = k.name and (k.version is null or d.version = k.version)
          order by k.no
@@ -113,11 +113,12 @@ def redactions_of(db: Database, keys: Iterable[tuple[str, str, str | None]]) -> 
     columns = zip(*wanted, strict=True)
     found: dict[int, list[Redaction]] = {}
     for no, *row in db.rows(query, dict(zip(("namespaces", "names", "versions"), map(list, columns), strict=True))):
-        found.setdefault(no, []).append(_read(row))
+        found.setdefault(no, []).append(read(row))
     return {key: _together(found.get(no, [])) for no, key in enumerate(wanted, start=1)}
 
 
-def _read(row: Any) -> Redaction:
+def read(row: Any) -> Redaction:
+    """That of a definition whose `COLUMNS` a query has found."""
     return Redaction(() if row[0] is None else (row[0],), row[1] or {})
 
 
