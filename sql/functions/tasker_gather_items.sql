@@ -22,7 +22,8 @@ begin
   end if;
   -- it began when it made its items, not when they were done
   update tasker_step s
-     set started_at = (select min(h.at) from tasker_history h where h.task_no = p_step.task_no and h.step_no = p_step.step_no and h.to_state = 2)
+     set started_at = (select min(h.at) from tasker_history h
+                        where h.task_no = p_step.task_no and h.step_no = p_step.step_no and h.to_state = 2 and h.attempt = p_step.attempts)
    where s.task_no = p_step.task_no and s.step_no = p_step.step_no and s.state = 2 and s.worker_id = p_worker and s.attempts = p_step.attempts;
   perform from tasker_complete_few(p_worker, 0, array[p_step.task_no], array[p_step.step_no], array[p_step.attempts],
     (select jsonb_build_array(jsonb_agg(coalesce(s.result, 'null') order by s.step_no))

@@ -22,6 +22,8 @@ from graphs import (
     given_task,
     given_worker,
     history,
+    move_clock,
+    now,
     own_worker,
     readiness,
     ready,
@@ -30,6 +32,7 @@ from graphs import (
     report,
     resolve_dependencies,
     resolve_step,
+    retry_downstream,
     retry_step,
     retry_task,
     running,
@@ -115,6 +118,20 @@ def test_a_map_step_counts_one_attempt_and_starts_once(conn: Conn) -> None:
     assert events == [
         ("step.started", "m", 1), ("step.started", "m[0]", 1), ("step.completed", "m[0]", 1), ("step.completed", "m", 1),
     ]  # fmt: skip
+
+
+def test_a_map_step_that_runs_once_more_began_when_it_made_its_items_anew(conn: Conn) -> None:
+    task = given_map(conn, [1], "list -> m")
+    expand(conn, task, "m")
+    complete(conn, task, "m[0]")
+    expand(conn, task, "m")
+    move_clock(conn, hours=1)
+    retry_downstream(conn, task, "m")
+    again = now(conn)
+    expand(conn, task, "m")
+    report(conn, claim(conn))
+    expand(conn, task, "m")
+    assert value(conn, "select started_at from tasker_steps where task_no = %s and name = 'm'", task.no) >= again
 
 
 def test_a_map_step_took_as_long_as_its_items(conn: Conn) -> None:

@@ -2133,7 +2133,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_gather_items.sql 8ca0b73c1e08
+-- source: functions/tasker_gather_items.sql dafe60f77ca0
 -- tasker_gather_items: a map step whose items are done ends with the list of their results, in order; an item that was skipped gives null.
 --   p_step  the map step, running under the worker
 --   moves  running -> completed, children as tasker_complete_few; -> failed when the results are too large together (result_too_large)
@@ -2158,7 +2158,8 @@ begin
   end if;
   -- it began when it made its items, not when they were done
   update tasker_step s
-     set started_at = (select min(h.at) from tasker_history h where h.task_no = p_step.task_no and h.step_no = p_step.step_no and h.to_state = 2)
+     set started_at = (select min(h.at) from tasker_history h
+                        where h.task_no = p_step.task_no and h.step_no = p_step.step_no and h.to_state = 2 and h.attempt = p_step.attempts)
    where s.task_no = p_step.task_no and s.step_no = p_step.step_no and s.state = 2 and s.worker_id = p_worker and s.attempts = p_step.attempts;
   perform from tasker_complete_few(p_worker, 0, array[p_step.task_no], array[p_step.step_no], array[p_step.attempts],
     (select jsonb_build_array(jsonb_agg(coalesce(s.result, 'null') order by s.step_no))
