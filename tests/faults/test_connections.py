@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -122,7 +123,8 @@ def test_a_list_is_unavailable_and_not_broken_when_every_connection_dies_at_its_
 def test_a_line_that_dies_after_the_last_answer_spoils_no_page(proxy: Proxy, proxied_url: str) -> None:
     client = create_app(database_url=proxied_url).test_client()
     assert client.get("/tasks").status_code == 200
-    snare = proxy.set_snare("from tasker_task|FROM tasker_task", "after", times=100)
+    # not torn: a reset throws away what has arrived and is not read yet, the very answer
+    snare = proxy.set_snare("from tasker_task|FROM tasker_task", "after", lambda link: link.client.shutdown(socket.SHUT_WR), times=100)
     for _ in range(3):
         assert client.get("/tasks").status_code == 200
         time.sleep(0.2)  # the end of the line has arrived
