@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from engine.db import Database
     from engine.embedded import EmbeddedServer
-    from engine.testing.server import Databases
+    from engine.testing.databases import Databases
 
 
 @pytest.fixture
@@ -80,11 +80,13 @@ def admin(server: "EmbeddedServer") -> Iterator["psycopg.Connection[Any]"]:
 
 
 @pytest.fixture(scope="session")
-def databases(server: "EmbeddedServer", admin: "psycopg.Connection[Any]") -> "Databases":
+def databases(server: "EmbeddedServer", admin: "psycopg.Connection[Any]") -> Iterator["Databases"]:
     """Where databases are made."""
-    from engine.testing.server import Databases
+    from engine.testing.databases import Databases
 
-    return Databases(server, admin)
+    made = Databases(server, admin)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -86,7 +86,8 @@ def _look_into(definition: TaskDefinition, done: FinishedTask) -> None:
 def _workbench(registry: HandlerRegistry) -> Iterator[Workbench]:
     """An engine in this thread, on a database that is gone afterwards."""
     from engine.db import connect
-    from engine.testing.server import Databases, shared_server
+    from engine.testing.databases import Databases
+    from engine.testing.server import shared_server
 
     with shared_server("foreground") as server, connect(server.admin_url, application_name="tasker run") as admin:
         databases = Databases(server, admin)
@@ -97,3 +98,4 @@ def _workbench(registry: HandlerRegistry) -> Iterator[Workbench]:
                 yield bench
             finally:
                 bench.close()
+        databases.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from engine.testing.server import Databases
+    from engine.testing.databases import Databases
     from engine.testing.workbench import Workbench
 
 
@@ -21,10 +21,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def tasker_databases() -> Iterator[Databases]:
     """Copies of a migrated database on a throw-away PostgreSQL that all test processes share."""
     from engine.db import connect
-    from engine.testing.server import Databases, shared_server
+    from engine.testing.databases import Databases
+    from engine.testing.server import shared_server
 
     with shared_server("workflows") as server, connect(server.admin_url, application_name="tasker test") as admin:
-        yield Databases(server, admin)
+        databases = Databases(server, admin)
+        yield databases
+        databases.close()
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ from engine.testing import Workbench
 from engine.testing.workbench import FinishedTask
 
 if TYPE_CHECKING:
-    from engine.testing.server import Databases
+    from engine.testing.databases import Databases
     from webapp.server import Server
 
 ELSEWHERE = "https://tasker.example"

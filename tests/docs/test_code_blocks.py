@@ -13,7 +13,7 @@ from desk import desk
 from shell import commands, told_by_click
 
 if TYPE_CHECKING:
-    from engine.testing.server import Databases
+    from engine.testing.databases import Databases
 
 LANGUAGES = {"python", "sh", "sql", "yaml", "json", "toml", "text", "ruby"}
 NOT_RUN = 2
