@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -330,16 +331,16 @@ def test_a_handler_that_cannot_be_loaded_fails_its_step_only() -> None:
     assert "no_such_module.Charge" in error["message"]
 
 
-def test_an_empty_handler_costs_at_most_five_microseconds() -> None:
+def test_an_empty_handler_costs_few_calls() -> None:
+    """Counted, not timed: each call costs some 50 ns, and an engine makes ten thousand of these rounds in a second."""
     definition = TaskDefinition("shop", "order", "1.0.0", steps=(StepTemplate("own", handler_class=lambda task: None),))
     arguments = (definition, 0, 1, 3, TASK_ID, "{}", None, {}, nothing_more)
-    best = 1.0
-    for _ in range(5):
-        started = time.perf_counter()
-        for _ in range(5_000):
-            invoke(*arguments)
-        best = min(best, (time.perf_counter() - started) / 5_000)
-    assert best < 5e-6
+    invoke(*arguments)
+    calls: list[str] = []
+    sys.setprofile(lambda frame, event, _: calls.append(event))
+    invoke(*arguments)
+    sys.setprofile(None)
+    assert len([event for event in calls if event in ("call", "c_call")]) <= 15
 
 
 # Decisions and items
