@@ -704,7 +704,7 @@ def again(schema: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
     return sent(schema, sent(schema, launch_form(schema, initial=context))).context()
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(pair=SCHEMAS.flatmap(lambda schema: st.tuples(st.just(schema), fitting(schema))))
 @example(({"type": "object", "properties": {"a": {"enum": ["1", 1, "", None]}}}, {"a": ""}))
 @example(({"type": "object", "properties": {"a": {"type": "number"}}}, {"a": 1e22}))
@@ -714,7 +714,7 @@ def test_a_context_goes_through_its_form_unchanged(pair: tuple[dict[str, Any], d
     assert form_parts.same(again(schema, context), schemas.ContextSchema(schema).with_defaults(context))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(schema=SCHEMAS, context=st.dictionaries(NAMES_OF_MEMBERS, JSON, max_size=4))
 def test_even_a_context_that_does_not_fit_goes_through_unchanged(
     schema: dict[str, Any], context: dict[str, Any]
@@ -752,7 +752,7 @@ SENT_NAMES = st.builds("".join, st.tuples(st.sampled_from(KINDS_OF_NAMES), st.sa
 SENT_TEXTS = st.sampled_from(["", "1", "2", "-1", "null", "[]", "{}", '""', "false", "Card", "9" * 5000, "{"]) | TEXTS
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.dictionaries(SENT_NAMES, SENT_TEXTS, max_size=12))
 def test_whatever_is_sent_a_form_comes_back(data: dict[str, str]) -> None:
     form = launch_form(EVERYTHING, MultiDict(data))

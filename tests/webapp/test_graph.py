@@ -254,13 +254,13 @@ def dags(draw: st.DrawFn) -> Dag:
     return [f"step_{no}" for no in range(count)], parents
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(dags())
 def test_any_graph_is_readable(steps: Dag) -> None:
     assert_readable(graph.layout(*steps))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(dags(), st.integers(17, 60))
 def test_any_graph_with_a_wide_layer_is_readable(steps: Dag, width: int) -> None:
     names, parents = steps
@@ -273,7 +273,7 @@ def test_any_graph_with_a_wide_layer_is_readable(steps: Dag, width: int) -> None
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(dags())
 def test_collapsing_keeps_every_step_in_exactly_one_node(steps: Dag) -> None:
     layout = graph.collapse(*steps)
