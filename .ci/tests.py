@@ -34,9 +34,12 @@ with sync_playwright() as playwright:
 
 
 def main(arguments: list[str]) -> int:
-    """Run pytest with `arguments` and end with one line on how it went; returns the exit status."""
+    """Run pytest with `arguments` and end with one line on how it went; returns the exit status. With `--find-chromium` alone that is all it does."""
     started = time.monotonic()
     chromium = find_chromium()
+    if arguments == ["--find-chromium"]:
+        print(chromium or "no Chromium was found")
+        return 0 if chromium else 1
     if chromium is None and IN_CI:
         print("make test: FAILED, no Chromium could be found or installed and CI must run the browser tests", file=sys.stderr)
         return 1
