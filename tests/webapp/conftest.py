@@ -11,7 +11,6 @@ import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from jinja2 import BytecodeCache, FileSystemBytecodeCache
 from signed_in import Reader, cookie_of, token_of
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
@@ -129,12 +128,6 @@ def _signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Flask, "test_client_class", Reader)
 
 
-@pytest.fixture(scope="session")
-def compiled_templates(tmp_path_factory: pytest.TempPathFactory) -> BytecodeCache:
-    """Templates are compiled once for all tests of a process, and not by every application anew."""
-    return FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
-
-
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(secret_key="a key for tests", data_dir=tmp_path)
@@ -158,11 +151,10 @@ def rules_compiled_once() -> Iterator[None]:
 
 
 @pytest.fixture
-def app(database_url: str, settings: Settings, compiled_templates: BytecodeCache) -> Iterator[Flask]:
+def app(database_url: str, settings: Settings) -> Iterator[Flask]:
     """The dashboard on the test's database, with its form tokens in force as in production."""
     made = create_app(settings, database_url=database_url)
     made.config["TESTING"] = True
-    made.jinja_env.bytecode_cache = compiled_templates
     made.config["GLANCE_SECONDS"] = made.config["HEALTH_SECONDS"] = 0  # tests change the database behind the dashboard's back
     yield made
     live.close(made)
