@@ -18,7 +18,7 @@ Held = tuple[int, int, int]
 """task_no, step_no and attempt: what a report must name for it to count."""
 
 
-SESSION = "-c enable_seqscan=off -c plan_cache_mode=force_generic_plan"
+SESSION = "-c enable_seqscan=off -c enable_bitmapscan=off -c plan_cache_mode=force_generic_plan"
 """Settings of the sessions that claim and report. Plans stay in use while tables grow from nothing to millions of rows: one that is
 right only for a small table must never be made, and none is made anew for each call, which costs more than the call itself."""
 

@@ -156,6 +156,8 @@ drop function if exists tasker_preview;
 
 drop function if exists tasker_postpone_event;
 
+drop function if exists tasker_pick_in_turn;
+
 drop function if exists tasker_pause_task;
 
 drop function if exists tasker_pause_schedule;
@@ -223,6 +225,8 @@ drop function if exists tasker_grant_role;
 drop function if exists tasker_get_ready_steps;
 
 drop function if exists tasker_gather_items;
+
+drop function if exists tasker_front;
 
 drop function if exists tasker_follow_retention;
 

@@ -75,7 +75,7 @@ create table tasker_template (
 -- gladly walk all of a definition by an index of (definition_id, name) as find one step by the key
 create unique index tasker_template_name on tasker_template ((definition_id::text || ' ' || name));
 
--- source: schema/30_tasks.sql 575d03047c9b
+-- source: schema/30_tasks.sql ec4b7279870d
 -- What runs: tasks, their steps, and the two queues a waiting step can stand in.
 -- No foreign keys here: rows are only made and removed by our functions, and the checks would halve the speed.
 
@@ -143,15 +143,16 @@ create table tasker_step (
   check ((worker_id is not null) = (state = 2))
 ) with (fillfactor = 60);
 
--- steps in state ready, best first. rank = when it became ready, moved one minute ahead per point of priority,
--- so that a higher priority goes first and a lower one is never starved; steps of paused tasks stand at the very end.
+-- steps in state ready, in one lane per definition, the best first in each; a claim takes from all lanes that its engine serves, by turns of
+-- the namespaces. rank = when it became ready, moved one minute ahead per point of priority, so that a higher priority goes first and a lower
+-- one is never starved. What no claim takes stands in lanes below zero.
 create table tasker_ready (
   rank           timestamptz not null,
   ready_no       bigint generated always as identity,
   task_no        bigint not null,
   step_no        int not null,
-  definition_id  int not null,              -- negative while parked, so that no claim takes it: the task is paused
-  primary key (rank, ready_no)
+  definition_id  int not null,              -- the lane; negative while parked, so that no claim takes it: the task is paused
+  primary key (definition_id, rank, ready_no)   -- so a long line of steps that an engine cannot run, or may not yet, stands in nobody's way
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 create index tasker_ready_task on tasker_ready (task_no, step_no);
 
@@ -1058,9 +1059,9 @@ as $$
    order by c.next_run_at, c.schedule_id
 $$;
 
--- source: functions/tasker_claim_steps.sql 42f5dd2bfb90
--- tasker_claim_steps: leases up to p_want ready steps to one worker, best rank first.
---   p_definitions  the definitions the worker has handlers for; steps of others stay for other engines
+-- source: functions/tasker_claim_steps.sql 364f790b7fa1
+-- tasker_claim_steps: leases up to p_want ready steps to one worker: the namespaces take turns, and within one the best rank is first.
+--   p_definitions  the definitions the worker has handlers for; steps of others stay for other engines, and stand in nobody's way
 --   moves  ready -> running, and the task pending -> running     locks  ready rows (claimed elsewhere: skipped), steps, tasks
 --   raises WF003 when the worker's lease is over                 events task.started, step.started
 create or replace function tasker_claim_steps (p_worker int, p_claim_no int, p_want int, p_definitions int[])
@@ -1070,6 +1071,9 @@ as $$
 #variable_conflict use_column
 declare
   v_now timestamptz := tasker_clock();
+  v_lane int := 0;
+  v_lanes int[] := '{}';
+  v_picked tid[];
 begin
   if not exists (select from tasker_worker w where w.worker_id = p_worker and w.lease_until > v_now) then
     raise exception 'the lease of worker % is over', p_worker using errcode = 'WF003';
@@ -1077,15 +1081,24 @@ begin
   if exists (select from tasker_delayed d where d.run_at <= v_now) then
     perform tasker_wake_due(1000);
   end if;
-  if not exists (select from tasker_ready) then
+  loop   -- from one lane that has steps to the next
+    select r.definition_id into v_lane from tasker_ready r where r.definition_id > v_lane order by r.definition_id, r.rank, r.ready_no limit 1;
+    exit when not found;
+    if v_lane = any(p_definitions) then
+      v_lanes := v_lanes || v_lane;
+    end if;
+  end loop;
+  if v_lanes = '{}' then
     return;
+  end if;
+  if cardinality(v_lanes) = 1 then
+    v_picked := array(select q.ctid from tasker_ready q where q.definition_id = v_lanes[1] order by q.rank, q.ready_no limit p_want for update skip locked);
+  else
+    v_picked := tasker_pick_in_turn(v_lanes, p_want);
   end if;
   return query
   with taken as (
-    delete from tasker_ready r
-     where r.ctid = any(array(select q.ctid from tasker_ready q
-                               where case when q.definition_id = any(p_definitions) then true end
-                               order by q.rank, q.ready_no limit p_want for update skip locked))
+    delete from tasker_ready r where r.ctid = any(v_picked)
     returning r.task_no, r.step_no
   ),
   claimed as (
@@ -2133,6 +2146,30 @@ begin
 end
 $$;
 
+-- source: functions/tasker_front.sql 1fe48c1ff561
+-- tasker_front: the first p_most steps of the whole queue, the best rank first, whichever lane they stand in; parked ones are not among them.
+--   p_namespaces  only those of these namespaces; null: of all
+--   It reads p_most rows of each lane, never all of the queue.
+create or replace function tasker_front (p_most int, p_namespaces text[] default null)
+  returns table (task_no bigint, step_no int, definition_id int, rank timestamptz, ready_no bigint)
+  language sql
+  stable
+as $$
+  with recursive lane (lane) as (
+    select (select r.definition_id from tasker_ready r where r.definition_id > 0 order by r.definition_id, r.rank, r.ready_no limit 1)
+    union all
+    select (select r.definition_id from tasker_ready r where r.definition_id > lane.lane order by r.definition_id, r.rank, r.ready_no limit 1)
+      from lane where lane.lane is not null
+  )
+  select h.task_no, h.step_no, d.definition_id, h.rank, h.ready_no
+    from lane
+   cross join lateral (select k.definition_id, k.namespace from tasker_definition k where k.definition_id = lane.lane offset 0) d
+   cross join lateral (select q.task_no, q.step_no, q.rank, q.ready_no from tasker_ready q where q.definition_id = lane.lane order by q.rank, q.ready_no limit p_most) h
+   where p_namespaces is null or d.namespace = any(p_namespaces)
+   order by h.rank, h.ready_no
+   limit p_most
+$$;
+
 -- source: functions/tasker_gather_items.sql 8ca0b73c1e08
 -- tasker_gather_items: a map step whose items are done ends with the list of their results, in order; an item that was skipped gives null.
 --   p_step  the map step, running under the worker
@@ -3062,6 +3099,52 @@ begin
   values (v_task_no, tasker_clock(), v_task.state, v_task.state, p_actor, p_reason, '{"paused": true}');
   perform pg_notify('tasker_news', '');
   return tasker_state_name(v_task.state);
+end
+$$;
+
+-- source: functions/tasker_pick_in_turn.sql ec3eda64bb2f
+-- tasker_pick_in_turn: which steps are next when several lanes of the queue have some: the namespaces take turns, and within one the best rank is first.
+--   So a namespace with a million steps takes no more of a claim than another needs; what one leaves is for the others. Who begins is drawn,
+--   as a claim of one step would else always go to the same.
+--   returns the places of at most p_want rows of tasker_ready, locked     locks  those rows (rows that another claim takes are skipped)
+create or replace function tasker_pick_in_turn (p_lanes int[], p_want int)
+  returns tid[]
+  language plpgsql
+as $$
+declare
+  v_lane record;
+  v_more int := 0;
+  v_part tid[];
+  v_picked tid[] := '{}';
+begin
+  for v_lane in
+    with lane as materialized (
+      select l.lane, d.namespace from unnest(p_lanes) as l (lane) cross join lateral
+        (select k.namespace from tasker_definition k where k.definition_id = l.lane offset 0) d
+    ),
+    luck as materialized (
+      select n.namespace, random() as drawn from (select distinct lane.namespace from lane) n
+    ),
+    head as (
+      select lane.lane, luck.drawn, row_number() over (partition by lane.namespace order by h.rank, h.ready_no) as turn
+        from lane join luck using (namespace)
+       cross join lateral (select q.rank, q.ready_no from tasker_ready q where q.definition_id = lane.lane order by q.rank, q.ready_no limit p_want) h
+    ),
+    counted as (
+      select head.lane, count(*) as available from head group by 1
+    ),
+    due as (
+      select n.lane, count(*)::int as share from (select head.lane from head order by head.turn, head.drawn limit p_want) n group by 1
+    )
+    select due.lane, due.share from due join counted using (lane) order by counted.available, due.lane
+  loop
+    -- what another claim is just taking from a short lane is made up for from a longer one
+    v_part := array(select q.ctid from tasker_ready q where q.definition_id = v_lane.lane
+                     order by q.rank, q.ready_no limit v_lane.share + v_more for update skip locked);
+    v_more := v_lane.share + v_more - cardinality(v_part);
+    v_picked := v_picked || v_part;
+  end loop;
+  return v_picked;
 end
 $$;
 
