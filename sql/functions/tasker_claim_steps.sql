@@ -19,6 +19,9 @@ begin
   if exists (select from tasker_delayed d where d.run_at <= v_now) then
     perform tasker_wake_due(1000);
   end if;
+  if exists (select from tasker_ready r where r.definition_id < 0) then
+    perform tasker_admit_steps(p_definitions, p_want);
+  end if;
   loop   -- from one lane that has steps to the next
     select r.definition_id into v_lane from tasker_ready r where r.definition_id > v_lane order by r.definition_id, r.rank, r.ready_no limit 1;
     exit when not found;
