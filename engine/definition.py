@@ -20,7 +20,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from engine import json_text
+from engine import gates, json_text
 from engine.errors import DefinitionError, Problem
 
 MAX_STEPS = 5_000
@@ -87,6 +87,7 @@ class StepTemplate:
     `handler_class` is a StepHandler class, a function or a dotted path; without it the step does nothing and completes.
     `retry_limit` counts all attempts, the first included. The result of a `decision` names the children that go on.
     `for_each` names an ancestor, or a list within its result (`orders.items`), and makes one item per element of that.
+    `needs` are labels that an engine must have; `limit` says how many may run at once or begin within a period, by a key if it has one.
     Raises DefinitionError with everything that is wrong.
     """
 
@@ -103,6 +104,8 @@ class StepTemplate:
     retry_on: tuple[type[BaseException], ...]
     decision: bool
     for_each: str | None
+    needs: tuple[str, ...]
+    limit: gates.Limit | None
 
     def __init__(
         self,
@@ -121,6 +124,8 @@ class StepTemplate:
         retry_on: type[BaseException] | str | Sequence[type[BaseException] | str] = (),
         decision: bool = False,
         for_each: str | None = None,
+        needs: str | Sequence[str] | None = None,
+        limit: gates.Limit | Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         checks = _Checks()
@@ -138,6 +143,8 @@ class StepTemplate:
             "retry_on": checks.exceptions(retry_on),
             "decision": checks.boolean("decision", decision),
             "for_each": checks.path("for_each", for_each),
+            "needs": gates.read_labels("needs", needs, checks.refuse),
+            "limit": gates.read_limit("limit", limit, checks.refuse),
         }
         checks.kind_of_step(values)
         checks.unknown(unknown, STEP_OPTIONS)
@@ -149,7 +156,9 @@ class StepTemplate:
 
     def to_json(self) -> dict[str, Any]:
         """The template as the database keeps it, its place in the graph aside."""
-        return {
+        gated: dict[str, Any] = {"needs": list(self.needs)} if self.needs else {}
+        gated |= {"limit": self.limit.to_json()} if self.limit else {}
+        return gated | {
             "name": self.name,
             "description": self.description,
             "handler": handler_path(self.handler),
@@ -182,6 +191,8 @@ class TaskDefinition:
     description: str = ""
     schema: dict[str, Any] | None = None
     steps: tuple[StepTemplate, ...] = ()
+    limit: gates.Limit | None = None
+    """How many tasks of this workflow, whatever the version, may go on at once or begin within a period."""
     caches: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     """Room for what others derive from this definition once, such as resolved handlers."""
 
@@ -192,6 +203,7 @@ class TaskDefinition:
         checks.version("version", self.version)
         checks.text("description", self.description)
         self._set("schema", checks.schema("schema", self.schema))
+        self._set("limit", gates.read_limit("limit", self.limit, checks.refuse))
         self._set("steps", tuple(self.steps))
         checks.graph(self.steps)
         checks.finish(f"workflow {self.name!r}")
@@ -269,7 +281,7 @@ class TaskDefinition:
             step.to_json() | {"parents": list(self._parents[no]), "children": list(self._children[no]), "for_each": self._source_json(no)}
             for no, step in enumerate(self.steps)
         ]
-        return {
+        return self._limit_json() | {
             "namespace": self.namespace,
             "name": self.name,
             "version": self.version,
@@ -278,6 +290,14 @@ class TaskDefinition:
             "fingerprint": self.fingerprint,
             "steps": steps,
         }
+
+    def _limit_json(self) -> dict[str, Any]:
+        return {} if self.limit is None else {"limit": self.limit.to_json()}
+
+    @cached_property
+    def is_limited(self) -> bool:
+        """Whether anything in it has a limit, so that its end may let another begin."""
+        return self.limit is not None or any(step.limit is not None for step in self.steps)
 
     def _source_json(self, no: int) -> dict[str, Any] | None:
         source = self.source(no)
@@ -293,7 +313,7 @@ class TaskDefinition:
             steps[step.name] = step.to_json() | {"no": no, "depends_on": sorted(step.depends_on)}
             steps[step.name]["retry_on"] = sorted(str(handler_path(error)) for error in step.retry_on)
             del steps[step.name]["description"]
-        return {"namespace": self.namespace, "name": self.name, "version": self.version, "schema": self.schema, "steps": steps}
+        return self._limit_json() | {"namespace": self.namespace, "name": self.name, "version": self.version, "schema": self.schema, "steps": steps}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TaskDefinition):
@@ -649,6 +669,7 @@ def assemble(
     version: Any = DEFAULT_VERSION,
     description: Any = "",
     schema: Any = None,
+    limit: Any = None,
 ) -> TaskDefinition:
     """The definition made of templates that are still options; every form of authoring ends here.
 
@@ -661,20 +682,21 @@ def assemble(
             steps.append(StepTemplate(**given))
         except DefinitionError as error:
             problems += [_of_step(problem, no, given.get("name")) for problem in error.problems]
-    head = {"namespace": namespace, "name": name, "version": version, "description": description, "schema": schema}
+    head = {"namespace": namespace, "name": name, "version": version, "description": description, "schema": schema, "limit": limit}
     if not problems:
         return TaskDefinition(**head, steps=tuple(steps))
     raise DefinitionError(head_problems(**head) + problems, f"workflow {name!r}")
 
 
-def head_problems(*, namespace: Any, name: Any, version: Any, description: Any = "", schema: Any = None) -> list[Problem]:
-    """What is wrong with a definition's names, version, description and schema."""
+def head_problems(*, namespace: Any, name: Any, version: Any, description: Any = "", schema: Any = None, limit: Any = None) -> list[Problem]:
+    """What is wrong with a definition's names, version, description, schema and limit."""
     checks = _Checks()
     checks.name("namespace", namespace)
     checks.name("name", name)
     checks.version("version", version)
     checks.text("description", description)
     checks.schema("schema", schema)
+    gates.read_limit("limit", limit, checks.refuse)
     return checks.problems
 
 

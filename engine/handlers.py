@@ -47,6 +47,8 @@ class TaskHandler:
     TASK_NAME: ClassVar[str]
     NAMESPACE: ClassVar[str]
     VERSION: ClassVar[str]
+    limit: ClassVar[Mapping[str, Any] | None] = None
+    """How many tasks may go on at once or begin within a period, such as {"at_once": 1, "key": "customer_id"}."""
     _definition: TaskDefinition | None = None
     _registered: ClassVar[_Names | None] = None
 
@@ -200,6 +202,7 @@ def _define(handler: TaskHandler, names: _Names) -> TaskDefinition:
         version=names.version,
         description=names.description,
         schema=schema() if callable(schema) else schema,
+        limit=handler.limit,
     )
 
 
@@ -210,7 +213,7 @@ class Workflow:
     """One workflow as decorated functions; making it registers it, its steps may be added until it is first used.
 
     A function's parameters are filled by name: `task`, `sequence`, `step`, or an ancestor's name for that ancestor's result.
-    A step with `for_each` is also offered `item` and `index`.
+    A step with `for_each` is also offered `item` and `index`. A `limit` is on the tasks of the workflow, see engine.gates.Limit.
     """
 
     def __init__(
@@ -221,15 +224,16 @@ class Workflow:
         version: str = DEFAULT_VERSION,
         description: str = "",
         schema: Mapping[str, Any] | None = None,
+        limit: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
-        known = ("namespace", "version", "description", "schema")
-        problems = head_problems(namespace=namespace, name=name, version=version, description=description, schema=schema)
+        known = ("namespace", "version", "description", "schema", "limit")
+        self._head = {"namespace": namespace, "version": version, "description": description, "schema": schema, "limit": limit}
+        problems = head_problems(name=name, **self._head)
         problems += [Problem(key, "unknown_key", f"unknown option {key!r}{nearest(key, known)}") for key in unknown]
         if problems:
             raise DefinitionError(problems, f"workflow {name!r}")
         self.name, self.namespace, self.version = name, namespace, version
-        self._head = {"namespace": namespace, "name": name, "version": version, "description": description, "schema": schema}
         self._options: list[dict[str, Any]] = []
         self._definition: TaskDefinition | None = None
         module = str(sys._getframe(1).f_globals.get("__name__", ""))
@@ -255,7 +259,7 @@ class Workflow:
     def definition(self) -> TaskDefinition:
         """The definition so far; from now on no step can be added."""
         if self._definition is None:
-            self._definition = assemble(self._options, **self._head)
+            self._definition = assemble(self._options, name=self.name, **self._head)
         return self._definition
 
     def run_task(self, context: Mapping[str, Any] | None = None, *, detached: bool = False, **request_fields: Any) -> str:

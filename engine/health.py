@@ -104,6 +104,6 @@ _QUEUES: LiteralString = """
              cross join lateral (select from tasker_step k
                                   where k.task_no = c.task_no and k.step_no = c.step_no and k.state = 2 and k.worker_id = c.worker_id offset 0) s),
            (select r.rank + t.priority * interval '1 minute'
-              from (select q.rank, q.task_no from tasker_ready q where q.definition_id > 0 order by q.rank limit 1) r join tasker_task t using (task_no)),
+              from tasker_front(1) r join tasker_task t using (task_no)),
            (select count(*)::int from tasker_worker w where w.lease_until > tasker_clock())
 """

@@ -18,7 +18,7 @@ Held = tuple[int, int, int]
 """task_no, step_no and attempt: what a report must name for it to count."""
 
 
-SESSION = "-c enable_seqscan=off -c plan_cache_mode=force_generic_plan"
+SESSION = "-c enable_seqscan=off -c enable_bitmapscan=off -c plan_cache_mode=force_generic_plan"
 """Settings of the sessions that claim and report. Plans stay in use while tables grow from nothing to millions of rows: one that is
 right only for a small table must never be made, and none is made anew for each call, which costs more than the call itself."""
 
@@ -48,12 +48,26 @@ def literal(numbers: Iterable[int]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
+def lanes(connection: Connection[Any], definitions: Sequence[int], labels: Sequence[str]) -> list[int]:
+    """The lanes of the queue for steps of these definitions that need labels, none but these."""
+    query: LiteralString = "select tasker_lanes(%s::int[], %s::text[])"
+    return [row[0] for row in connection.execute(query, (literal(definitions), list(labels)))]
+
+
 def register_worker(
-    connection: Connection[Any], *, name: str, runner: str, concurrency: int, definitions: Sequence[int], lease: timedelta
+    connection: Connection[Any],
+    *,
+    name: str,
+    runner: str,
+    concurrency: int,
+    definitions: Sequence[int],
+    lease: timedelta,
+    labels: Sequence[str] = (),
 ) -> WorkerIdentity:
     """A new id for this process, and a lease that runs from now. Its sessions then hold `lock_worker`."""
-    query: LiteralString = "select tasker_register_worker(%s, %s, %s, %s::int[], %s, %s)"
-    found = connection.execute(query, (name, runner, concurrency, literal(definitions), lease, keeps_session(connection))).fetchone()
+    query: LiteralString = "select tasker_register_worker(%s, %s, %s, %s::int[], %s, %s, %s::text[])"
+    parameters = (name, runner, concurrency, literal(definitions), lease, keeps_session(connection), list(labels))
+    found = connection.execute(query, parameters).fetchone()
     assert found is not None
     return WorkerIdentity(found[0], lease)
 
@@ -177,6 +191,18 @@ def keep_journal(connection: Connection[Any], who: WorkerIdentity, batch: int, h
     parameters = (who.worker_id, batch, literal(tasks), literal(steps), literal(attempts), lines, progress)
     found = connection.execute(query, parameters).fetchone()
     return bool(found and found[0])
+
+
+def free_places(connection: Connection[Any], task_nos: Iterable[int]) -> bool:
+    """Whether the end of something in these tasks may let others begin that wait before a limit; the next claim lets them in."""
+    found = connection.execute("select tasker_free_places(%s::bigint[])", (literal(sorted(task_nos)),)).fetchone()
+    return bool(found and found[0])
+
+
+def sweep_places(connection: Connection[Any]) -> int:
+    """How many lines before limits have places that nobody holds any more, such as a dead engine's; the next claim lets others in."""
+    found = connection.execute("select tasker_sweep_places()").fetchone()
+    return int(found[0]) if found else 0
 
 
 def reap_workers(connection: Connection[Any], who: WorkerIdentity) -> int:

@@ -145,7 +145,7 @@ _STANDING: LiteralString = """
     select (select count(*)::int from (select from tasker_task t where t.finished_at is null limit %(most)s) t),
            (select count(*)::int from (select from tasker_ready r where r.definition_id > 0 limit %(most)s) r),
            coalesce((select greatest(0, extract(epoch from tasker_clock() - (q.rank + t.priority * interval '1 minute')))::float8
-                       from (select r.rank, r.task_no from tasker_ready r where r.definition_id > 0 order by r.rank, r.ready_no limit 1) q
+                       from tasker_front(1) q
                        join tasker_task t using (task_no)), 0),
            (select count(*)::int from (select from tasker_delayed d limit %(most)s) d),
            (select count(*)::int from tasker_worker w where w.lease_until <= tasker_clock()),

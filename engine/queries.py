@@ -66,6 +66,11 @@ def allowed(namespaces: Namespaces) -> dict[str, Any]:
     return {} if namespaces is None else {"allowed": sorted(namespaces)}
 
 
+def front(most: LiteralString, namespaces: Namespaces) -> LiteralString:
+    """The call that gives the first steps in line in these namespaces; it needs the parameter of `allowed`."""
+    return f"tasker_front({most})" if namespaces is None else f"tasker_front({most}, %(allowed)s)"
+
+
 # one walk through the open and one through the failed tasks for everybody: each is short, and no plan can count them by definition in less
 TALLIES: LiteralString = """
   open as materialized (
@@ -528,7 +533,7 @@ def overview(db: Database, *, namespaces: Namespaces = None) -> OverviewRow:
                                        limit 10001) c
                  cross join lateral (select from tasker_step k
                                       where k.task_no = c.task_no and k.step_no = c.step_no and k.state = 2 and k.worker_id = c.worker_id{of_step} offset 0) s),
-               (select r.rank + t.priority * interval '1 minute' from (select q.rank, q.task_no from tasker_ready q where q.definition_id > 0{of_task} order by q.rank limit 1) r
+               (select r.rank + t.priority * interval '1 minute' from {front("1", namespaces)} r
                   join tasker_task t using (task_no)),
                (select count(*) from tasker_worker w where w.lease_until > tasker_clock())
         """,

@@ -45,6 +45,7 @@ BEATS_PER_LEASE = 4
 REAP_SECONDS = 0.25
 ANNOUNCE_SECONDS = 0.05
 CANCEL_SECONDS = 2.0
+PLACES_SECONDS = 1.0
 JOURNAL_SECONDS = 0.5
 SCHEDULE_SECONDS = 0.5
 EVENTS_SECONDS = 0.25
@@ -61,7 +62,8 @@ GRACE_SECONDS = 30.0
 class Engine:
     """One engine process: `start`, then `wait` until a signal or `stop`.
 
-    It runs the steps of every definition in the registry; several engines may share a database.
+    It runs the steps of every definition in the registry, or `only` of these namespaces and workflows (`payments`, `orders/refund`), and of those that
+    need labels the ones whose `labels` it has; several engines may share a database.
     """
 
     def __init__(
@@ -74,6 +76,8 @@ class Engine:
         sources: Sequence[str] = (),
         lease: timedelta = timedelta(seconds=30),
         grace: float = GRACE_SECONDS,
+        only: Sequence[str] = (),
+        labels: Sequence[str] = (),
     ) -> None:
         self.url = url
         self.registry = registry
@@ -82,6 +86,8 @@ class Engine:
         self.sources = tuple(sources)
         self.lease = lease
         self.grace = grace
+        self.only = tuple(only)
+        self.labels = tuple(labels)
         self.worker: Worker
         self._db = Database(url, max_size=4, application_name="tasker engine duties", call_seconds=leases.call_seconds(lease))
         self._events_db = Database(url, max_size=2, application_name="tasker engine events")
@@ -148,7 +154,7 @@ class Engine:
         self.stop()
 
     def _new_worker(self) -> Worker:
-        definitions = register_definitions(self._db, self.registry)
+        definitions = register_definitions(self._db, self.registry, self.only)
         name = f"{platform.node() or 'localhost'}:{os.getpid()}"
         log_lines.name_engine(name)
         return Worker(
@@ -160,6 +166,7 @@ class Engine:
             concurrency=self.concurrency,
             lease=self.lease,
             figures=self.figures,
+            labels=self.labels,
         )
 
     def _new_runner(self) -> Runner:
@@ -190,6 +197,7 @@ class Engine:
             ("heartbeat", self._duty(lambda connection: self.worker.heartbeat(connection)), self._beat_seconds()),
             ("reap", self._duty(lambda connection: leases.reap_workers(connection, self.worker.who)), REAP_SECONDS),
             ("announce", self._announce, ANNOUNCE_SECONDS),
+            ("places", self._duty(lambda connection: leases.sweep_places(connection)), PLACES_SECONDS),
             ("cancel", self._ask_to_stop, CANCEL_SECONDS),
             ("journal", self._keep_journal, JOURNAL_SECONDS),
             ("schedules", self._fire_due, SCHEDULE_SECONDS),
@@ -336,16 +344,21 @@ class Engine:
                 connection.execute("select 1")
 
 
-def register_definitions(db: Database, registry: HandlerRegistry) -> dict[int, TaskDefinition]:
-    """Every definition of the registry is known to the database; the database's ids of them.
+def register_definitions(db: Database, registry: HandlerRegistry, only: Sequence[str] = ()) -> dict[int, TaskDefinition]:
+    """Every definition of the registry, or only of these namespaces and workflows, is known to the database; the database's ids of them.
 
     Raises `DefinitionConflict` when one is in use there with other content.
     """
-    return {tasks.register_definition(db, definition): definition for definition in registry.definitions()}
+    return {tasks.register_definition(db, definition): definition for definition in registry.definitions() if is_among(definition, only)}
+
+
+def is_among(definition: TaskDefinition, only: Sequence[str]) -> bool:
+    """Whether the definition is of one of these namespaces (`payments`) or workflows (`orders/refund`); none named: it is."""
+    return not only or definition.namespace in only or f"{definition.namespace}/{definition.name}" in only
 
 
 def _scheduler() -> BackgroundScheduler:
-    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "batches", "retention", "rollup", "words", "events", "traces")
+    duties = ("poll", "heartbeat", "reap", "announce", "places", "cancel", "journal", "schedules", "batches", "retention", "rollup", "words", "events", "traces")
     scheduler = BackgroundScheduler(
         executors={name: ThreadPoolExecutor(1) for name in duties},
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},

@@ -10,7 +10,7 @@ from typing import Any, LiteralString
 
 from engine.db import Database
 from engine.permissions import Namespaces
-from engine.queries import FEWEST_RUNS, TALLIES, USUAL_RUNS, allowed, within
+from engine.queries import FEWEST_RUNS, TALLIES, USUAL_RUNS, allowed, front, within
 from engine.rows import EndedTask, LongTransaction, QueueRow, RecordRow, StandingStep, UsualRow
 
 OPEN_LOOKED_AT = 10_000
@@ -64,7 +64,7 @@ def _open_tasks(db: Database, namespaces: Namespaces) -> list[tuple[Any, ...]]:
 def _unserved_tasks(db: Database) -> set[int]:
     query: LiteralString = """
         select distinct r.task_no
-          from (select q.task_no, q.definition_id from tasker_ready q where q.definition_id > 0 order by q.rank, q.ready_no limit %(looked)s) r
+          from tasker_front(%(looked)s) r
          where r.definition_id <> all(array(select unnest(w.definitions) from tasker_worker w where w.lease_until > tasker_clock() and not w.draining))
     """
     return {row[0] for row in db.rows(query, {"looked": QUEUE_LOOKED_AT})}
@@ -159,8 +159,8 @@ def queues(db: Database, *, namespaces: Namespaces = None) -> list[QueueRow]:
     found = db.rows(
         f"""
         with line as materialized (
-          select q.definition_id, count(*) as number, min(q.rank) as head
-            from (select r.definition_id, r.rank from tasker_ready r where r.definition_id > 0 order by r.rank, r.ready_no limit %(looked)s) q group by 1
+          select q.definition_id, count(*) as number, min(q.rank) as head, (array_agg(q.task_no order by q.rank, q.ready_no))[1] as task_no
+            from tasker_front(%(looked)s) q group by 1
         ),
         later as materialized (
           select s.definition_id, count(*) as number
@@ -178,8 +178,7 @@ def queues(db: Database, *, namespaces: Namespaces = None) -> list[QueueRow]:
          cross join lateral (select count(*)::int as number from tasker_worker w
                               where w.lease_until > tasker_clock() and not w.draining and d.definition_id = any(w.definitions)) serving
           left join line using (definition_id) left join later using (definition_id) left join hand using (definition_id)
-          left join lateral (select r.rank + t.priority * interval '1 minute' as since from tasker_ready r join tasker_task t using (task_no)
-                              where r.rank = line.head and r.definition_id = d.definition_id order by r.ready_no limit 1) first on true
+          left join lateral (select line.head + t.priority * interval '1 minute' as since from tasker_task t where t.task_no = line.task_no) first on true
          where (line.number > 0 or later.number > 0 or hand.number > 0){within("d.definition_id", namespaces)}
          order by serving.number > 0, d.namespace collate "C", d.name collate "C", d.version_rank collate "C" desc
         """,
@@ -249,7 +248,7 @@ def ready_steps(db: Database, *, limit: int, namespaces: Namespaces = None) -> l
         f"""
         select {_STEP_COLUMNS}, q.rank + t.priority * interval '1 minute', null::timestamptz, null::int, null,
                exists (select from tasker_worker w where w.lease_until > tasker_clock() and not w.draining and s.definition_id = any(w.definitions))
-          from (select r.task_no, r.step_no, r.rank, r.ready_no from tasker_ready r where r.definition_id > 0{within("r.definition_id", namespaces)} order by r.rank, r.ready_no limit %(limit)s) q
+          from {front("%(limit)s", namespaces)} q
          cross join lateral (select k.* from tasker_step k where k.task_no = q.task_no and k.step_no = q.step_no offset 0) s
           {_NAMED}
          order by q.rank, q.ready_no

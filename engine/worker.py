@@ -92,6 +92,7 @@ class Worker:
         concurrency: int,
         lease: timedelta = timedelta(seconds=30),
         figures: Figures | None = None,
+        labels: Sequence[str] = (),
     ) -> None:
         self.url = url
         self.runner = runner
@@ -103,7 +104,10 @@ class Worker:
         self.news = False
         self.more_ready = False
         self._name, self._runner_name, self._concurrency, self._lease = name, runner_name, concurrency, lease
-        self._served = leases.literal(sorted(definitions))
+        self._labels = tuple(labels)
+        self._serves = sorted(definitions)
+        self._served = leases.literal(self._serves)
+        self._is_limited = any(definition.is_limited for definition in definitions.values())
         self._done: deque[Outcome] = deque()
         self._running: dict[tuple[int, int], StepCall] = {}
         self._tasks: dict[int, TaskInfo] = {}
@@ -155,14 +159,17 @@ class Worker:
                 "set TASKER_DATABASE_URL to PostgreSQL itself, or to a pool in session mode",
                 self._lease.total_seconds(),
             )
+        self._serves = sorted([*self.definitions, *leases.lanes(connection, sorted(self.definitions), self._labels)])
+        self._served = leases.literal(self._serves)
         asked = time.monotonic()
         self.who = leases.register_worker(
             connection,
             name=self._name,
             runner=self._runner_name,
             concurrency=self._concurrency,
-            definitions=sorted(self.definitions),
+            definitions=self._serves,
             lease=self._lease,
+            labels=self._labels,
         )
         leases.lock_worker(connection, self.who.worker_id)
         self.runner.may_start_until = asked + self._lease.total_seconds()
@@ -196,7 +203,7 @@ class Worker:
         """The lease is renewed, or `lease_lost` is set."""
         asked = time.monotonic()
         with self.figures.call("heartbeat"):
-            lives = leases.heartbeat(connection, self.who, definitions=sorted(self.definitions), draining=self.draining, figures=self._written_figures())
+            lives = leases.heartbeat(connection, self.who, definitions=self._serves, draining=self.draining, figures=self._written_figures())
         if lives:
             self.runner.may_start_until = asked + self._lease.total_seconds()
         else:
@@ -410,6 +417,7 @@ class Worker:
         return want
 
     def _report(self, connection: Connection[Any], outcomes: list[Outcome], want: int) -> None:
+        ended = list(outcomes) if self._is_limited else ()
         completed = self._report_others(connection, outcomes)
         completed.sort(key=_place)
         done = [(call.task.task_id, call.step_no, call.attempt, payload) for call, _, payload in completed]
@@ -428,8 +436,17 @@ class Worker:
         self._end(completed)
         self._hand_out(self._begin(connection, rows, claim_no, {call.task.task_id: call.task for call, _, _ in completed}))
         self.news = self.news or bool(completed or rows)
+        if self._is_limited and ended:
+            self._free_places(connection, ended)
         if want and len(rows) >= want:
             self._claim_due = self.more_ready = True
+            self._signal()
+
+    def _free_places(self, connection: Connection[Any], ended: Sequence[Outcome]) -> None:
+        """Who waited before a limit for what has ended is let in by the next claim."""
+        tasks = {call.task.task_id for call, _, _ in ended if call.task.definition.is_limited}
+        if tasks and leases.free_places(connection, tasks):
+            self._claim_due = True
             self._signal()
 
     def _report_others(self, connection: Connection[Any], outcomes: list[Outcome]) -> list[Outcome]:

@@ -21,7 +21,7 @@ from engine.errors import DefinitionError, Problem
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
 MAX_NODES = 200_000
-TOP_KEYS = ("name", "namespace_name", "version", "description", "schema", "task_handler_class", "step_templates", "environments")
+TOP_KEYS = ("name", "namespace_name", "version", "description", "schema", "limit", "task_handler_class", "step_templates", "environments")
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
@@ -361,6 +361,7 @@ def _definition(given: Mapping[str, Any], overrides: Mapping[str, Any]) -> TaskD
         version=given.get("version", DEFAULT_VERSION),
         description=given.get("description", ""),
         schema=given.get("schema"),
+        limit=given.get("limit"),
     )
 
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import click
 
-from engine import accounts, embedded
+from engine import accounts, embedded, gates
 from engine.cli.setting import (
     audit_actor,
     database_url,
@@ -27,7 +27,9 @@ from engine.cli.setting import (
 )
 from engine.cli.supervised import PARENT, end_with_parent, stop_all
 from engine.db import Database
+from engine.definition import nearest
 from engine.errors import TaskerError
+from engine.registry import HandlerRegistry
 from engine.settings import Settings
 
 LINK = "TASKER_SIGN_IN_LINK"
@@ -58,8 +60,10 @@ def up(port: int | None, host: str, concurrency: int | None, runner: str, source
 @click.option("--concurrency", type=click.IntRange(1, 1000), help="Steps at a time. Default: 4 per processor, at least 8.")
 @click.option("--grace", type=click.FloatRange(0, 86400), default=30.0, show_default=True, help="Seconds that running steps have when the engine stops.")
 @click.option("--lease", type=click.FloatRange(1, 3600), default=30.0, hidden=True, help="Seconds after which others take over from an engine that is not heard of.")
+@click.option("--only", metavar="NAMES", help="Namespaces and workflows to run, the others stay for other engines: payments,orders/refund")
+@click.option("--labels", metavar="NAMES", help="What this engine has for steps that need it: gpu,eu")
 @handlers_option
-def engine(runner: str, concurrency: int | None, grace: float, lease: float, sources: str | None) -> None:
+def engine(runner: str, concurrency: int | None, grace: float, lease: float, only: str | None, labels: str | None, sources: str | None) -> None:
     """Run steps until SIGTERM or Ctrl-C; several engines may share a database. Example: tasker engine --handlers myflows"""
     from engine.scheduler import Engine
 
@@ -68,6 +72,9 @@ def engine(runner: str, concurrency: int | None, grace: float, lease: float, sou
     found = handler_sources(sources, settings)
     registry = loaded_registry(found, settings)
     need_workflows(registry, found)
+    chosen, own = parts_of(only), parts_of(labels)
+    need_chosen(registry, chosen)
+    need_labels(own)
     url = database_url(settings, upgrade=False)
     companion = Engine(
         url,
@@ -77,6 +84,8 @@ def engine(runner: str, concurrency: int | None, grace: float, lease: float, sou
         sources=found,
         lease=timedelta(seconds=lease),
         grace=grace,
+        only=chosen,
+        labels=own,
     )
     end_with_parent(companion.stop)
     companion.run()
@@ -97,6 +106,28 @@ def web(port: int | None, host: str) -> None:
     app = create_app(settings, database_url=url)
     end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
     serve(app, host, port, on_ready=_announce)
+
+
+def parts_of(text: str | None) -> tuple[str, ...]:
+    """What stands between the commas."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def need_chosen(registry: HandlerRegistry, only: Sequence[str]) -> None:
+    """Raises a usage error when the engine should run something of which it has no handlers: it would wait for ever."""
+    known = {name for each in registry.definitions() for name in (each.namespace, f"{each.namespace}/{each.name}")}
+    for name in only:
+        if name not in known:
+            raise click.UsageError(f"--only: there are no handlers for {name!r}{nearest(name, known)}; it takes namespaces and NAMESPACE/NAME, see: tasker handlers")
+
+
+def need_labels(labels: Sequence[str]) -> None:
+    """Raises a usage error for what no step could name."""
+
+    def refuse(_: str, __: str, message: str) -> None:
+        raise click.UsageError(f"--labels: {message}")
+
+    gates.read_labels("labels", labels, refuse)
 
 
 def need_account(url: str, host: str) -> None:

@@ -1,5 +1,5 @@
--- tasker_claim_steps: leases up to p_want ready steps to one worker, best rank first.
---   p_definitions  the definitions the worker has handlers for; steps of others stay for other engines
+-- tasker_claim_steps: leases up to p_want ready steps to one worker: the namespaces take turns, and within one the best rank is first.
+--   p_definitions  the definitions the worker has handlers for; steps of others stay for other engines, and stand in nobody's way
 --   moves  ready -> running, and the task pending -> running     locks  ready rows (claimed elsewhere: skipped), steps, tasks
 --   raises WF003 when the worker's lease is over                 events task.started, step.started
 create or replace function tasker_claim_steps (p_worker int, p_claim_no int, p_want int, p_definitions int[])
@@ -9,6 +9,9 @@ as $$
 #variable_conflict use_column
 declare
   v_now timestamptz := tasker_clock();
+  v_lane int := 0;
+  v_lanes int[] := '{}';
+  v_picked tid[];
 begin
   if not exists (select from tasker_worker w where w.worker_id = p_worker and w.lease_until > v_now) then
     raise exception 'the lease of worker % is over', p_worker using errcode = 'WF003';
@@ -16,15 +19,27 @@ begin
   if exists (select from tasker_delayed d where d.run_at <= v_now) then
     perform tasker_wake_due(1000);
   end if;
-  if not exists (select from tasker_ready) then
+  if exists (select from tasker_ready r where r.definition_id < 0) then
+    perform tasker_admit_steps(p_definitions, p_want);
+  end if;
+  loop   -- from one lane that has steps to the next
+    select r.definition_id into v_lane from tasker_ready r where r.definition_id > v_lane order by r.definition_id, r.rank, r.ready_no limit 1;
+    exit when not found;
+    if v_lane = any(p_definitions) then
+      v_lanes := v_lanes || v_lane;
+    end if;
+  end loop;
+  if v_lanes = '{}' then
     return;
+  end if;
+  if cardinality(v_lanes) = 1 then
+    v_picked := array(select q.ctid from tasker_ready q where q.definition_id = v_lanes[1] order by q.rank, q.ready_no limit p_want for update skip locked);
+  else
+    v_picked := tasker_pick_in_turn(v_lanes, p_want);
   end if;
   return query
   with taken as (
-    delete from tasker_ready r
-     where r.ctid = any(array(select q.ctid from tasker_ready q
-                               where case when q.definition_id = any(p_definitions) then true end
-                               order by q.rank, q.ready_no limit p_want for update skip locked))
+    delete from tasker_ready r where r.ctid = any(v_picked)
     returning r.task_no, r.step_no
   ),
   claimed as (

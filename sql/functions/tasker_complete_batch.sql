@@ -47,21 +47,21 @@ begin
     update tasker_step s
        set pending = s.pending - child.parents_done,
            state = case when s.pending <> child.parents_done or s.state <> 0 then s.state
-                        when s.bypass then 7 when child.place <= p_want and not s.paused then 2 else 1 end,
-           worker_id = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or s.paused or child.place > p_want then s.worker_id else p_worker end,
-           started_at = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or s.paused or child.place > p_want then s.started_at
+                        when s.bypass then 7 when child.place <= p_want and not (s.paused or s.gated) then 2 else 1 end,
+           worker_id = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or s.paused or s.gated or child.place > p_want then s.worker_id else p_worker end,
+           started_at = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or s.paused or s.gated or child.place > p_want then s.started_at
                              else clock_timestamp() + v_offset end,
            finished_at = case when s.pending = child.parents_done and s.state = 0 and s.bypass then clock_timestamp() + v_offset else s.finished_at end,
-           attempts = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or s.paused or child.place > p_want then s.attempts else s.attempts + 1 end
+           attempts = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or s.paused or s.gated or child.place > p_want then s.attempts else s.attempts + 1 end
       from child
      where s.task_no = child.task_no and s.step_no = child.step_no
-    returning s.task_no, s.step_no, s.definition_id, s.paused, s.attempts, s.started_at, s.finished_at,
+    returning s.task_no, s.step_no, s.definition_id, s.paused, s.gated, s.attempts, s.started_at, s.finished_at,
               case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass and not s.passed_over) then s.state end as state
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)
     select case when u.paused then 'infinity' else clock_timestamp() + v_offset - (select t.priority from tasker_task t where t.task_no = u.task_no) * interval '1 minute' end,
-           u.task_no, u.step_no, case when u.paused then -u.definition_id else u.definition_id end
+           u.task_no, u.step_no, case when u.paused or u.gated then -u.definition_id else u.definition_id end
       from unlocked u where u.state = 1
   ),
   counted as (

@@ -22,6 +22,7 @@ declare
   v_skipped_steps int[];
   v_state smallint;
   v_definition int;   -- negative when the child is parked
+  v_paused boolean;
 begin
   for i in 1 .. cardinality(p_task_nos) loop
     update tasker_step s
@@ -49,16 +50,16 @@ begin
     update tasker_step s
        set pending = s.pending - v_child.parents_done,
            state = case when s.pending <> v_child.parents_done or s.state <> 0 then s.state
-                        when s.bypass then 7 when v_want > 0 and not s.paused then 2 else 1 end,
-           worker_id = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or v_want <= 0 then s.worker_id else p_worker end,
-           started_at = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or v_want <= 0 then s.started_at
+                        when s.bypass then 7 when v_want > 0 and not (s.paused or s.gated) then 2 else 1 end,
+           worker_id = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or s.gated or v_want <= 0 then s.worker_id else p_worker end,
+           started_at = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or s.gated or v_want <= 0 then s.started_at
                              else clock_timestamp() + v_offset end,
            finished_at = case when s.pending = v_child.parents_done and s.state = 0 and s.bypass then clock_timestamp() + v_offset else s.finished_at end,
-           attempts = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or v_want <= 0 then s.attempts else s.attempts + 1 end
+           attempts = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or s.gated or v_want <= 0 then s.attempts else s.attempts + 1 end
      where s.task_no = v_child.task_no and s.step_no = v_child.step_no
     returning case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass and not s.passed_over) then s.state end,
-              case when s.paused then -s.definition_id else s.definition_id end, s.attempts, coalesce(s.finished_at, s.started_at)
-         into v_state, v_definition, attempt, v_now;
+              case when s.paused or s.gated then -s.definition_id else s.definition_id end, s.paused, s.attempts, coalesce(s.finished_at, s.started_at)
+         into v_state, v_definition, v_paused, attempt, v_now;
     if v_state = 2 then
       v_want := v_want - 1;
       v_handed_tasks := v_handed_tasks || v_child.task_no;
@@ -75,7 +76,7 @@ begin
       insert into tasker_history (task_no, step_no, at, from_state, to_state) values (v_child.task_no, v_child.step_no, v_now, 0, 7);
     elsif v_state = 1 then
       insert into tasker_ready (rank, task_no, step_no, definition_id)
-      select case when v_definition < 0 then 'infinity' else clock_timestamp() + v_offset - t.priority * interval '1 minute' end, v_child.task_no, v_child.step_no, v_definition
+      select case when v_paused then 'infinity' else clock_timestamp() + v_offset - t.priority * interval '1 minute' end, v_child.task_no, v_child.step_no, v_definition
         from tasker_task t where t.task_no = v_child.task_no;
     end if;
   end loop;

@@ -79,17 +79,17 @@ begin
       from request r order by r.task_no
   ),
   step as (
-    insert into tasker_step (task_no, step_no, definition_id, pending, state, retry_limit, counted, bypass, children)
+    insert into tasker_step (task_no, step_no, definition_id, pending, state, retry_limit, counted, bypass, gated, children)
     select r.task_no, p.step_no, r.definition_id, cardinality(p.parents),
            case when p.parents = '{}' and r.run_at is null and not (p.name = any(coalesce(r.bypass_steps, '{}'))) then 1 else 0 end,
-           p.retry_limit, p.children = '{}', p.name = any(coalesce(r.bypass_steps, '{}')), nullif(p.children, '{}')
+           p.retry_limit, p.children = '{}', p.name = any(coalesce(r.bypass_steps, '{}')), p.gated and p.for_each is null, nullif(p.children, '{}')
       from request r join template p using (definition_id)
      order by r.task_no, p.step_no
-    returning tasker_step.task_no, tasker_step.step_no, tasker_step.definition_id, tasker_step.state, tasker_step.pending
+    returning tasker_step.task_no, tasker_step.step_no, tasker_step.definition_id, tasker_step.state, tasker_step.pending, tasker_step.gated
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)
-    select v_now - r.priority * interval '1 minute', s.task_no, s.step_no, s.definition_id
+    select v_now - r.priority * interval '1 minute', s.task_no, s.step_no, case when s.gated then -s.definition_id else s.definition_id end
       from step s join request r using (task_no) where s.state = 1
      order by r.place, s.step_no
   ),

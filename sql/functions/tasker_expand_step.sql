@@ -81,13 +81,13 @@ begin
    where s.task_no = p_task_no and s.step_no = p_step_no;
   insert into tasker_history (task_no, step_no, at, from_state, to_state, worker_id, reason)
   values (p_task_no, p_step_no, v_now, 2, 0, p_worker, format('made %s %s', v_count, case when v_count = 1 then 'item' else 'items' end));
-  insert into tasker_step (task_no, step_no, definition_id, pending, state, retry_limit, counted, paused, children, map_no, item_no, item)
+  insert into tasker_step (task_no, step_no, definition_id, pending, state, retry_limit, counted, paused, gated, children, map_no, item_no, item)
   select p_task_no, element.place::int - 1 - v_items, v_step.definition_id, 0, 1, v_template.retry_limit,
-         v_lost, v_task.paused, array[p_step_no], p_step_no, element.place::int - 1, element.value
+         v_lost, v_task.paused, v_template.gated, array[p_step_no], p_step_no, element.place::int - 1, element.value
     from jsonb_array_elements(v_list) with ordinality as element (value, place);
   insert into tasker_ready (rank, task_no, step_no, definition_id)
   select case when v_task.paused then 'infinity' else v_now - v_task.priority * interval '1 minute' end, p_task_no, place - v_items,
-         case when v_task.paused then -v_step.definition_id else v_step.definition_id end
+         case when v_task.paused or v_template.gated then -v_step.definition_id else v_step.definition_id end
     from generate_series(0, v_count - 1) as place;
   perform pg_notify('tasker_ready', '');
 end

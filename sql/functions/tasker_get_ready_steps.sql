@@ -13,7 +13,7 @@ begin
    where t.task_id = p_task_id and d.namespace = p_namespace and d.name = p_task_name;
   return query
   select tasker_step_id(s.task_no, s.step_no), tasker_step_name(p.name, s.item_no), s.attempts, s.retry_limit, waiting.since
-    from (select r.step_no, r.rank as since from tasker_ready r where r.task_no = v_task_no and r.definition_id > 0
+    from (select r.step_no, r.rank as since from tasker_ready r where r.task_no = v_task_no and (r.definition_id > 0 or r.rank < 'infinity')
           union all
           select d.step_no, d.run_at from tasker_delayed d where d.task_no = v_task_no and d.run_at <= tasker_clock()
              and not (select t.paused from tasker_task t where t.task_no = v_task_no)) waiting

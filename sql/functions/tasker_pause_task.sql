@@ -21,7 +21,7 @@ begin
   end if;
   perform tasker_refuse_cancelled(v_task_no);
   update tasker_step s set paused = true where s.task_no = v_task_no and s.state in (0, 1, 2, 3, 5);
-  update tasker_ready r set rank = 'infinity', definition_id = -r.definition_id where r.task_no = v_task_no;
+  update tasker_ready r set rank = 'infinity', definition_id = -abs(r.definition_id) where r.task_no = v_task_no;
   update tasker_task t set paused = true where t.task_no = v_task_no;
   insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
   values (v_task_no, tasker_clock(), v_task.state, v_task.state, p_actor, p_reason, '{"paused": true}');

@@ -41,7 +41,7 @@ begin
     else
       insert into tasker_ready (rank, task_no, step_no, definition_id)
       select case when v_step.paused then 'infinity' else coalesce(v_step.started_at, v_now) - t.priority * interval '1 minute' end,
-             v_step.task_no, v_step.step_no, case when v_step.paused then -v_step.definition_id else v_step.definition_id end
+             v_step.task_no, v_step.step_no, case when v_step.paused or v_step.gated then -v_step.definition_id else v_step.definition_id end
         from tasker_task t where t.task_no = v_step.task_no;
     end if;
   end loop;

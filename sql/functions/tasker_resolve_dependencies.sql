@@ -36,7 +36,7 @@ begin
      where s.task_no = v_task_no and s.step_no = v_step.step_no and s.state in (6, 7);
     insert into tasker_ready (rank, task_no, step_no, definition_id)
     select case when s.paused then 'infinity' else v_now - v_step.priority * interval '1 minute' end, s.task_no, s.step_no,
-           case when s.paused then -s.definition_id else s.definition_id end
+           case when s.paused or s.gated then -s.definition_id else s.definition_id end
       from tasker_step s
      where s.task_no = v_task_no and s.step_no = v_step.step_no and s.state = 1;
     if found then

@@ -20,7 +20,9 @@ begin
     raise exception 'the task is not paused' using errcode = 'WF002';
   end if;
   update tasker_step s set paused = false where s.task_no = v_task_no and s.paused;
-  update tasker_ready r set rank = v_now - v_task.priority * interval '1 minute', definition_id = -r.definition_id
+  update tasker_ready r
+     set rank = v_now - v_task.priority * interval '1 minute',
+         definition_id = (select case when s.gated then -s.definition_id else s.definition_id end from tasker_step s where s.task_no = r.task_no and s.step_no = r.step_no)
    where r.task_no = v_task_no and r.definition_id < 0;
   update tasker_task t set paused = false where t.task_no = v_task_no;
   insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)

@@ -72,7 +72,8 @@ begin
   if found then
     insert into tasker_ready (rank, task_no, step_no, definition_id)
     values (case when v_task.paused then 'infinity' else v_now - v_task.priority * interval '1 minute' end, v_task_no, v_step_no,
-            case when v_task.paused then -v_task.definition_id else v_task.definition_id end);
+            case when v_task.paused or (select s.gated from tasker_step s where s.task_no = v_task_no and s.step_no = v_step_no)
+                 then -v_task.definition_id else v_task.definition_id end);
     perform pg_notify('tasker_ready', '');
   end if;
 

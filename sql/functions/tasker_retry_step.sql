@@ -28,7 +28,7 @@ begin
   values (v_task_no, v_step_no, v_now, v_step.state, 1, p_actor, p_reason);
   insert into tasker_ready (rank, task_no, step_no, definition_id)
   select case when v_step.paused then 'infinity' else v_now - t.priority * interval '1 minute' end, v_task_no, v_step_no,
-         case when v_step.paused then -v_step.definition_id else v_step.definition_id end from tasker_task t where t.task_no = v_task_no;
+         case when v_step.paused or v_step.gated then -v_step.definition_id else v_step.definition_id end from tasker_task t where t.task_no = v_task_no;
   if v_step.state = 5 then
     perform tasker_recount_task(v_task_no, p_actor, p_reason);
   end if;

@@ -18,12 +18,12 @@ begin
        set state = 1, finished_at = null, retry_limit = least(s.attempts + p.retry_limit, 32767)
       from tasker_template p
      where s.task_no = v_task_no and s.state = 5 and p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
-    returning s.step_no, s.definition_id, s.paused
+    returning s.step_no, s.definition_id, s.paused, s.gated
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)
     select case when r.paused then 'infinity' else v_now - t.priority * interval '1 minute' end, v_task_no, r.step_no,
-           case when r.paused then -r.definition_id else r.definition_id end
+           case when r.paused or r.gated then -r.definition_id else r.definition_id end
       from reopened r, tasker_task t where t.task_no = v_task_no order by r.step_no
   )
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)

@@ -15,7 +15,7 @@ declare
 begin
   return query
   with recursive step as materialized (
-    select s.step_no, s.definition_id, s.state, s.pending, s.attempts, s.retry_limit, s.children, s.bypass, s.cancel_requested, s.worker_id, s.map_no,
+    select s.step_no, s.definition_id, s.state, s.pending, s.attempts, s.retry_limit, s.children, s.bypass, s.cancel_requested, s.worker_id, s.map_no, s.gated,
            tasker_step_name(p.name, s.item_no) as name, p.parents
       from tasker_step s join tasker_template p on p.definition_id = v_definition_id and p.step_no = coalesce(s.map_no, s.step_no)
      where s.task_no = v_task_no
@@ -59,6 +59,7 @@ begin
            when s.state = 3 then 'attempt ' || s.attempts + 1 || ' of ' || s.retry_limit || ' at '
              || to_char(d.run_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
            when s.state = 1 and t.paused then 'the task to be resumed: it is paused'
+           when s.state = 1 and s.gated and gate.reason is not null then gate.reason
            when s.state = 1 and served.definition_id is null then 'an engine that has its handler; none is running now'
            when s.state = 1 then 'a free place in an engine'
            when s.cancel_requested then 'its handler to stop: cancellation was requested'
@@ -71,6 +72,7 @@ begin
     left join blocker on blocker.step_no = s.step_no
     left join tasker_delayed d on d.task_no = v_task_no and d.step_no = s.step_no
     left join served on served.definition_id = s.definition_id
+    left join lateral (select tasker_gate_reason(v_task_no, s.step_no) as reason where s.state = 1 and s.gated) gate on true
    order by s.step_no;
 end
 $$;

@@ -37,13 +37,13 @@ begin
              finished_at = case when s.pending = child.parents_done and s.state = 0 and (s.bypass or child.passed_over) then v_now else s.finished_at end
         from child
        where s.task_no = child.task_no and s.step_no = child.step_no
-      returning s.task_no, s.step_no, s.definition_id, s.paused, s.passed_over,
+      returning s.task_no, s.step_no, s.definition_id, s.paused, s.gated, s.passed_over,
                 case when s.pending = 0 and (s.state = 1 or s.state = 7 and s.finished_at = v_now) then s.state end as state   -- not one skipped before
     ),
     ready as (
       insert into tasker_ready (rank, task_no, step_no, definition_id)
       select case when u.paused then 'infinity' else v_now - (select t.priority from tasker_task t where t.task_no = u.task_no) * interval '1 minute' end,
-             u.task_no, u.step_no, case when u.paused then -u.definition_id else u.definition_id end
+             u.task_no, u.step_no, case when u.paused or u.gated then -u.definition_id else u.definition_id end
         from unlocked u where u.state = 1
     ),
     history as (

@@ -53,7 +53,7 @@ begin
   if v_to = 1 then
     insert into tasker_ready (rank, task_no, step_no, definition_id)
     select case when v_step.paused then 'infinity' else v_now - t.priority * interval '1 minute' end, v_task_no, v_step_no,
-           case when v_step.paused then -v_step.definition_id else v_step.definition_id end from tasker_task t where t.task_no = v_task_no;
+           case when v_step.paused or v_step.gated then -v_step.definition_id else v_step.definition_id end from tasker_task t where t.task_no = v_task_no;
     perform pg_notify('tasker_ready', '');
   elsif v_to = 2 then
     update tasker_task t set state = 2, started_at = coalesce(t.started_at, v_now) where t.task_no = v_task_no and t.state = 0;

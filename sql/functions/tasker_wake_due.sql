@@ -23,12 +23,12 @@ begin
       from (select * from due where abs(task_no) = task_no order by task_no, step_no) due   -- see tasker_complete_batch on abs
      where s.task_no = due.task_no and s.step_no = due.step_no
        and case when s.state = 3 or s.state = 0 and s.pending = 0 then true end
-    returning s.task_no, s.step_no, s.definition_id, s.paused, s.state, s.attempts, due.run_at
+    returning s.task_no, s.step_no, s.definition_id, s.paused, s.gated, s.state, s.attempts, due.run_at
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)
     select case when w.paused then 'infinity' else w.run_at - (select t.priority from tasker_task t where t.task_no = w.task_no) * interval '1 minute' end,
-           w.task_no, w.step_no, case when w.paused then -w.definition_id else w.definition_id end
+           w.task_no, w.step_no, case when w.paused or w.gated then -w.definition_id else w.definition_id end
       from woken w where w.state = 1
      order by w.run_at
   ),

@@ -50,6 +50,8 @@ create table tasker_template (
   backoff_multiplier  float8 not null check (backoff_multiplier >= 1),
   backoff_cap         float8 not null check (backoff_cap >= 0),         -- seconds
   backoff_jitter      float8 not null check (backoff_jitter between 0 and 1),  -- share of the wait
+  labels          text[] not null default '{}',   -- what an engine must have to run it, sorted
+  gated           boolean not null default false,   -- it has labels or a limit, or is where a limited workflow begins: see 87_gates.sql
   output_schema   jsonb,
   handler_config  jsonb,
   primary key (definition_id, step_no),

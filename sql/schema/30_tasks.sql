@@ -49,6 +49,7 @@ create table tasker_step (
   bypass        boolean not null default false,   -- becomes skipped when its parents are done
   paused        boolean not null default false,   -- the task is paused: it may become ready, but is parked
   cancel_requested  boolean not null default false,
+  gated         boolean not null default false,   -- when it becomes ready it is parked, until tasker_admit_steps lets it into a lane
   passed_over   boolean not null default false,   -- skipped because no decision chose a way to it
   worker_id     int,                        -- set exactly while running
   started_at    timestamptz,
@@ -65,15 +66,17 @@ create table tasker_step (
   check ((worker_id is not null) = (state = 2))
 ) with (fillfactor = 60);
 
--- steps in state ready, best first. rank = when it became ready, moved one minute ahead per point of priority,
--- so that a higher priority goes first and a lower one is never starved; steps of paused tasks stand at the very end.
+-- steps in state ready, in one lane per definition, the best first in each; a claim takes from all lanes that its engine serves, by turns of
+-- the namespaces. rank = when it became ready, moved one minute ahead per point of priority, so that a higher priority goes first and a lower
+-- one is never starved. What no claim takes stands in lanes below zero.
 create table tasker_ready (
   rank           timestamptz not null,
   ready_no       bigint generated always as identity,
   task_no        bigint not null,
   step_no        int not null,
-  definition_id  int not null,              -- negative while parked, so that no claim takes it: the task is paused
-  primary key (rank, ready_no)
+  definition_id  int not null,              -- the lane: the definition's, or one of tasker_lane; negative while parked: the task is paused, or the step is
+                                            -- gated. Then its rank is a time until tasker_admit_steps has seen it, and infinity while it waits in a line
+  primary key (definition_id, rank, ready_no)   -- so a long line of steps that an engine cannot run, or may not yet, stands in nobody's way
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 create index tasker_ready_task on tasker_ready (task_no, step_no);
 

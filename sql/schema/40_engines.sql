@@ -5,7 +5,8 @@ create table tasker_worker (
   name          text not null,              -- host and process, for people
   runner        text not null,
   concurrency   int not null,
-  definitions   int[] not null,             -- what it has handlers for
+  definitions   int[] not null,             -- what it has handlers for, and the lanes of tasker_lane for which it has the labels
+  labels        text[] not null default '{}',
   started_at    timestamptz not null,
   seen_at       timestamptz not null,
   lease_until   timestamptz not null,       -- the one judge of life and death, by the database's clock

@@ -20,7 +20,7 @@ from engine.definition import StepTemplate, TaskDefinition
 
 Conn = psycopg.Connection[Any]
 
-_TABLES = ("task_rollup", "step_rollup", "rollup_wait", "task_words", "step_words", "log", "progress", "history", "claim", "worker", "request_key", "delayed", "ready", "step", "task", "template", "definition", "namespace")
+_TABLES = ("waiting", "place", "line", "limit", "lane", "task_rollup", "step_rollup", "rollup_wait", "task_words", "step_words", "log", "progress", "history", "claim", "worker", "request_key", "delayed", "ready", "step", "task", "template", "definition", "namespace")
 
 _numbers = itertools.count(1)
 _own_workers: "WeakKeyDictionary[Conn, int]" = WeakKeyDictionary()
@@ -66,7 +66,7 @@ def empty(conn: Conn) -> None:
 # ---- definitions and tasks
 
 
-def definition(graph: str, *, name: str | None = None, version: str = "1.0.0", steps: dict[str, dict[str, Any]] | None = None, **every_step: Any) -> dict[str, Any]:
+def definition(graph: str, *, namespace: str = "tests", name: str | None = None, version: str = "1.0.0", workflow_limit: dict[str, Any] | None = None, steps: dict[str, dict[str, Any]] | None = None, **every_step: Any) -> dict[str, Any]:
     """What `tasker_register_definition` takes. `every_step` are options of all templates, `steps` those of single ones."""
     parents: dict[str, list[str]] = {}
     for part in graph.split(","):
@@ -77,7 +77,7 @@ def definition(graph: str, *, name: str | None = None, version: str = "1.0.0", s
             if parent not in parents[child]:
                 parents[child].append(parent)
     templates = [StepTemplate(step, depends_on_steps=found, **{**every_step, **(steps or {}).get(step, {})}) for step, found in parents.items()]
-    return TaskDefinition(namespace="tests", name=name or f"graph{next(_numbers)}", version=version, steps=tuple(templates)).to_json()
+    return TaskDefinition(namespace=namespace, name=name or f"graph{next(_numbers)}", version=version, steps=tuple(templates), limit=workflow_limit).to_json()
 
 
 def register(conn: Conn, content: dict[str, Any]) -> int:

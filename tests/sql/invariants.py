@@ -12,8 +12,16 @@ RULES = {
     "what may still move in a paused task is marked, and parked where no claim takes it; elsewhere nothing is": """
       select s.task_no, s.step_no from tasker_step s join tasker_task t using (task_no) where s.state in (0, 1, 2, 3, 5) and s.paused <> t.paused
       union all
-      select r.task_no, r.step_no from tasker_ready r join tasker_task t using (task_no)
-       where (r.definition_id < 0) <> t.paused or (r.rank = 'infinity') <> t.paused""",
+      select r.task_no, r.step_no from tasker_ready r join tasker_task t using (task_no) join tasker_step s using (task_no, step_no)
+       where not s.gated and ((r.definition_id < 0) <> t.paused or (r.rank = 'infinity') <> t.paused)
+          or s.gated and t.paused and (r.definition_id > 0 or r.rank <> 'infinity')""",
+    "a gated step that is parked for good stands in a line, and every line with steps in it is known": """
+      select r.task_no, r.step_no from tasker_ready r join tasker_step s using (task_no, step_no)
+       where s.gated and not s.paused and s.state = 1 and r.rank = 'infinity'
+         and not exists (select from tasker_waiting w join tasker_line n using (limit_id, key) where w.task_no = r.task_no and w.step_no = r.step_no)""",
+    "no more steps run than a limit on them allows": """
+      select l.limit_id, h.key from tasker_limit l join tasker_place h using (limit_id) join tasker_step s on s.task_no = h.task_no and s.step_no = h.step_no and s.attempts = h.attempt
+       where l.step_name <> '' and l.changed_at is null and s.state = 2 group by l.limit_id, h.key having count(*) > l.at_once""",
     "a retrying step stands among the delayed exactly once": """
       select s.task_no, s.step_no from tasker_step s where s.state = 3
          and 1 <> (select count(*) from tasker_delayed d where d.task_no = s.task_no and d.step_no = s.step_no)""",

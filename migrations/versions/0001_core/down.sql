@@ -40,6 +40,10 @@ drop function if exists tasker_take_subscription;
 
 drop function if exists tasker_take_step;
 
+drop function if exists tasker_take_place;
+
+drop function if exists tasker_sweep_places;
+
 drop function if exists tasker_subscribe;
 
 drop function if exists tasker_stop_batch;
@@ -78,6 +82,8 @@ drop function if exists tasker_set_retention;
 
 drop function if exists tasker_set_password;
 
+drop function if exists tasker_set_limit;
+
 drop function if exists tasker_set_default_retention;
 
 drop function if exists tasker_seen;
@@ -113,6 +119,8 @@ drop function if exists tasker_resume_schedule;
 drop function if exists tasker_resolve_step;
 
 drop function if exists tasker_resolve_dependencies;
+
+drop function if exists tasker_reset_limit;
 
 drop function if exists tasker_rescue_steps;
 
@@ -156,6 +164,10 @@ drop function if exists tasker_preview;
 
 drop function if exists tasker_postpone_event;
 
+drop function if exists tasker_place_state;
+
+drop function if exists tasker_pick_in_turn;
+
 drop function if exists tasker_pause_task;
 
 drop function if exists tasker_pause_schedule;
@@ -182,6 +194,18 @@ drop function if exists tasker_make_sign_in_link;
 
 drop function if exists tasker_make_batch;
 
+drop function if exists tasker_look_at_places;
+
+drop function if exists tasker_look_again;
+
+drop function if exists tasker_line_up;
+
+drop function if exists tasker_line_due;
+
+drop function if exists tasker_limit_reason;
+
+drop function if exists tasker_limit_key;
+
 drop function if exists tasker_level_name;
 
 drop function if exists tasker_leave_subscriptions;
@@ -195,6 +219,8 @@ drop function if exists tasker_read_events;
 drop function if exists tasker_latest_tasks;
 
 drop function if exists tasker_last_event;
+
+drop function if exists tasker_lanes;
 
 drop function if exists tasker_keep_role;
 
@@ -223,6 +249,14 @@ drop function if exists tasker_grant_role;
 drop function if exists tasker_get_ready_steps;
 
 drop function if exists tasker_gather_items;
+
+drop function if exists tasker_gate_reason;
+
+drop function if exists tasker_front;
+
+drop function if exists tasker_free_places;
+
+drop function if exists tasker_free_count;
 
 drop function if exists tasker_follow_retention;
 
@@ -255,6 +289,8 @@ drop function if exists tasker_drop_tasks;
 drop function if exists tasker_downstream;
 
 drop function if exists tasker_disable_account;
+
+drop function if exists tasker_declare_limits;
 
 drop function if exists tasker_decide_steps;
 
@@ -298,6 +334,10 @@ drop function if exists tasker_audit_note;
 
 drop function if exists tasker_advance_schedule;
 
+drop function if exists tasker_admit_steps;
+
+drop function if exists tasker_admit_line;
+
 drop function if exists tasker_add_schedule;
 
 drop function if exists tasker_clock;
@@ -329,6 +369,12 @@ drop table if exists tasker_log;
 drop table if exists tasker_words_place;
 drop table if exists tasker_step_words;
 drop table if exists tasker_task_words;
+
+drop table if exists tasker_line;
+drop table if exists tasker_place;
+drop table if exists tasker_waiting;
+drop table if exists tasker_limit;
+drop table if exists tasker_lane;
 
 drop table if exists tasker_failure_note;
 

@@ -13,7 +13,7 @@
 
 create sequence tasker_task_no;
 
--- source: schema/20_definitions.sql 02c7a6bb8759
+-- source: schema/20_definitions.sql 51de292035af
 -- What may run: namespaces, task definitions and their step templates.
 
 create table tasker_namespace (
@@ -66,6 +66,8 @@ create table tasker_template (
   backoff_multiplier  float8 not null check (backoff_multiplier >= 1),
   backoff_cap         float8 not null check (backoff_cap >= 0),         -- seconds
   backoff_jitter      float8 not null check (backoff_jitter between 0 and 1),  -- share of the wait
+  labels          text[] not null default '{}',   -- what an engine must have to run it, sorted
+  gated           boolean not null default false,   -- it has labels or a limit, or is where a limited workflow begins: see 87_gates.sql
   output_schema   jsonb,
   handler_config  jsonb,
   primary key (definition_id, step_no),
@@ -75,7 +77,7 @@ create table tasker_template (
 -- gladly walk all of a definition by an index of (definition_id, name) as find one step by the key
 create unique index tasker_template_name on tasker_template ((definition_id::text || ' ' || name));
 
--- source: schema/30_tasks.sql 575d03047c9b
+-- source: schema/30_tasks.sql 3765bc0ccb7f
 -- What runs: tasks, their steps, and the two queues a waiting step can stand in.
 -- No foreign keys here: rows are only made and removed by our functions, and the checks would halve the speed.
 
@@ -127,6 +129,7 @@ create table tasker_step (
   bypass        boolean not null default false,   -- becomes skipped when its parents are done
   paused        boolean not null default false,   -- the task is paused: it may become ready, but is parked
   cancel_requested  boolean not null default false,
+  gated         boolean not null default false,   -- when it becomes ready it is parked, until tasker_admit_steps lets it into a lane
   passed_over   boolean not null default false,   -- skipped because no decision chose a way to it
   worker_id     int,                        -- set exactly while running
   started_at    timestamptz,
@@ -143,15 +146,17 @@ create table tasker_step (
   check ((worker_id is not null) = (state = 2))
 ) with (fillfactor = 60);
 
--- steps in state ready, best first. rank = when it became ready, moved one minute ahead per point of priority,
--- so that a higher priority goes first and a lower one is never starved; steps of paused tasks stand at the very end.
+-- steps in state ready, in one lane per definition, the best first in each; a claim takes from all lanes that its engine serves, by turns of
+-- the namespaces. rank = when it became ready, moved one minute ahead per point of priority, so that a higher priority goes first and a lower
+-- one is never starved. What no claim takes stands in lanes below zero.
 create table tasker_ready (
   rank           timestamptz not null,
   ready_no       bigint generated always as identity,
   task_no        bigint not null,
   step_no        int not null,
-  definition_id  int not null,              -- negative while parked, so that no claim takes it: the task is paused
-  primary key (rank, ready_no)
+  definition_id  int not null,              -- the lane: the definition's, or one of tasker_lane; negative while parked: the task is paused, or the step is
+                                            -- gated. Then its rank is a time until tasker_admit_steps has seen it, and infinity while it waits in a line
+  primary key (definition_id, rank, ready_no)   -- so a long line of steps that an engine cannot run, or may not yet, stands in nobody's way
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 create index tasker_ready_task on tasker_ready (task_no, step_no);
 
@@ -175,7 +180,7 @@ create table tasker_request_key (
 );
 create index tasker_request_key_task on tasker_request_key (task_id);   -- the key goes with its task
 
--- source: schema/40_engines.sql bb19cb13b9aa
+-- source: schema/40_engines.sql 1ae43eea602e
 -- Who runs: one row per engine process (a fresh worker_id at every start) and one row per claim call.
 
 create table tasker_worker (
@@ -183,7 +188,8 @@ create table tasker_worker (
   name          text not null,              -- host and process, for people
   runner        text not null,
   concurrency   int not null,
-  definitions   int[] not null,             -- what it has handlers for
+  definitions   int[] not null,             -- what it has handlers for, and the lanes of tasker_lane for which it has the labels
+  labels        text[] not null default '{}',
   started_at    timestamptz not null,
   seen_at       timestamptz not null,
   lease_until   timestamptz not null,       -- the one judge of life and death, by the database's clock
@@ -407,6 +413,70 @@ create table tasker_failure_note (
   changed_by  text not null,
   changed_at  timestamptz not null
 );
+
+-- source: schema/87_gates.sql 09ee7422e1cf
+-- What a ready step may have to wait for beside an engine: one with certain labels, a free place, its turn. Such steps are "gated": they are
+-- never handed straight to a worker, but parked, and tasker_admit_steps lets them into the queue. Systems that use nothing of this have no rows here.
+
+-- a lane of the queue for the steps of one definition that need the same labels; its number is like a definition's, so that an engine names what it
+-- serves by one list
+create table tasker_lane (
+  lane           int primary key default nextval(pg_get_serial_sequence('tasker_definition', 'definition_id')::regclass),
+  definition_id  int not null references tasker_definition on delete cascade,
+  labels         text[] not null,
+  unique (definition_id, labels)
+);
+
+-- how much may go on at once, or begin within a period; the versions of a workflow share it
+create table tasker_limit (
+  limit_id    int generated always as identity primary key,
+  namespace   text not null references tasker_namespace,
+  name        text not null,
+  step_name   text not null,                -- empty: the limit is on tasks of the workflow, not on steps
+  key_path    text[] not null,              -- where in the context the key is; each key has places of its own. Empty: all share them
+  at_once     int check (at_once >= 0),     -- null: as many as come
+  per_period  int check (per_period >= 0),
+  period      interval not null default '1 second' check (period > interval '0'),
+  declared    jsonb not null,               -- what the definition says; an operator may have changed it since
+  changed_by  text,
+  changed_at  timestamptz,                  -- null: as declared
+  unique (namespace, name, step_name)
+);
+
+-- who waits before a limit, in one line per key
+create table tasker_waiting (
+  limit_id  int not null,
+  key       text not null,
+  rank      timestamptz not null,
+  task_no   bigint not null,
+  step_no   int not null,
+  lane      int not null,                   -- where it goes from here: an engine that does not serve this does not let it in
+  primary key (limit_id, key, rank, task_no, step_no)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+create index tasker_waiting_task on tasker_waiting (task_no, step_no);
+
+-- who has a place. It is never given back by whoever had it: it is looked up whether the step, in this attempt, or the task still goes on. So
+-- nothing is lost with an engine. After the end it is kept for as long as it counts within the period
+create table tasker_place (
+  limit_id    int not null,
+  key         text not null,
+  task_no     bigint not null,
+  step_no     int not null,                 -- 0 where the limit is on tasks
+  attempt     smallint not null,            -- 0 where the limit is on tasks
+  started_at  timestamptz,                  -- null: admitted, not yet claimed
+  ended       boolean not null default false,
+  primary key (limit_id, key, task_no, step_no, attempt)
+);
+create index tasker_place_task on tasker_place (task_no);
+
+-- one row per line, locked by whoever lets somebody in; due_at tells when the next look at it is worth while, infinity: when a place is given back
+create table tasker_line (
+  limit_id  int not null,
+  key       text not null,
+  due_at    timestamptz not null,
+  primary key (limit_id, key)
+);
+create index tasker_line_due on tasker_line (due_at);
 
 -- source: schema/88_words.sql d094bd706493
 -- What can be found by its words: of tasks, and of steps that failed. tasker_index_words fills it, off the fast path. Words are those of the configuration simple.
@@ -699,6 +769,82 @@ as $$
     from jsonb_to_record(p_schedule) as field (namespace text, name text, version text, kind text, expression text, time_zone text,
                                                context jsonb, policy text, next_run_at timestamptz, created_by text)
   returning schedule_id
+$$;
+
+-- source: functions/tasker_admit_line.sql d600abb88fc3
+-- tasker_admit_line: the first in one line go on, as many as there are free places. The caller holds the line.
+--   returns how many steps now stand in the queue     moves  none     locks  queue rows; those that others hold stay where they are
+create or replace function tasker_admit_line (p_limit_id int, p_key text, p_lanes int[], p_want int)
+  returns int
+  language plpgsql
+as $$
+declare
+  v_now timestamptz := tasker_clock();
+  v_limit tasker_limit;
+  v_free int;
+  v_next record;
+  v_admitted int := 0;
+begin
+  select l.* into v_limit from tasker_limit l where l.limit_id = p_limit_id;
+  perform tasker_look_at_places(v_limit, p_key);
+  v_free := tasker_free_count(v_limit, p_key);
+  for v_next in
+    select w.rank, w.task_no, w.step_no, w.lane from tasker_waiting w
+     where w.limit_id = p_limit_id and w.key = p_key and w.lane = any(p_lanes) order by w.rank, w.task_no, w.step_no limit p_want
+  loop
+    exit when v_free <= 0 and not (v_limit.step_name = '' and exists (select from tasker_place h where h.task_no = v_next.task_no and h.limit_id = p_limit_id));
+    perform from tasker_ready r where r.task_no = v_next.task_no and r.step_no = v_next.step_no and r.definition_id < 0 and r.rank = 'infinity' for update skip locked;
+    if found then
+      v_free := v_free - tasker_take_place(v_limit, p_key, v_next.task_no, v_next.step_no, v_next.rank, v_next.lane);
+      v_admitted := v_admitted + 1;
+    -- somebody is at work on it: it is looked at again
+    elsif exists (select from tasker_ready r where r.task_no = v_next.task_no and r.step_no = v_next.step_no and r.definition_id < 0 and r.rank = 'infinity') then
+      continue;
+    end if;
+    delete from tasker_waiting w where w.limit_id = p_limit_id and w.key = p_key and w.rank = v_next.rank and w.task_no = v_next.task_no and w.step_no = v_next.step_no;
+  end loop;
+  update tasker_line n set due_at = tasker_line_due(v_limit, p_key, v_free) where n.limit_id = p_limit_id and n.key = p_key;
+  return v_admitted;
+end
+$$;
+
+-- source: functions/tasker_admit_steps.sql 5c448ada80d3
+-- tasker_admit_steps: gated steps that may go on now stand in the queue. A claim calls this first when anything is parked.
+--   p_lanes  what the caller's engine serves; steps for others are left to them     p_want  as many as it has room for
+--   moves  none     locks  queue rows, then lines; what others hold is skipped but for the lines of new arrivals
+create or replace function tasker_admit_steps (p_lanes int[], p_want int)
+  returns void
+  language plpgsql
+as $$
+declare
+  c_arrivals constant int := 1000;
+  c_lines constant int := 100;
+  v_now timestamptz;
+  v_lane int := -2147483647;
+  v_rank timestamptz;
+  v_left int := p_want;
+  v_line record;
+begin
+  loop
+    select r.definition_id, r.rank into v_lane, v_rank from tasker_ready r
+     where r.definition_id > v_lane and r.definition_id < 0 order by r.definition_id, r.rank, r.ready_no limit 1;
+    exit when not found;
+    if v_rank < 'infinity' and -v_lane = any(p_lanes) then
+      perform tasker_line_up(-v_lane, c_arrivals);
+    end if;
+  end loop;
+  v_now := tasker_clock();
+  for v_line in
+    select n.limit_id, n.key from tasker_line n
+     where n.due_at <= v_now
+       and n.limit_id = any(array(select l.limit_id from tasker_limit l
+                                   where (l.namespace, l.name) in (select d.namespace, d.name from tasker_definition d where d.definition_id = any(p_lanes))))
+     order by n.due_at limit c_lines for update skip locked
+  loop
+    exit when v_left <= 0;
+    v_left := v_left - tasker_admit_line(v_line.limit_id, v_line.key, p_lanes, v_left);
+  end loop;
+end
 $$;
 
 -- source: functions/tasker_advance_schedule.sql 1d8919559303
@@ -1058,9 +1204,9 @@ as $$
    order by c.next_run_at, c.schedule_id
 $$;
 
--- source: functions/tasker_claim_steps.sql 42f5dd2bfb90
--- tasker_claim_steps: leases up to p_want ready steps to one worker, best rank first.
---   p_definitions  the definitions the worker has handlers for; steps of others stay for other engines
+-- source: functions/tasker_claim_steps.sql a86f4856ab3a
+-- tasker_claim_steps: leases up to p_want ready steps to one worker: the namespaces take turns, and within one the best rank is first.
+--   p_definitions  the definitions the worker has handlers for; steps of others stay for other engines, and stand in nobody's way
 --   moves  ready -> running, and the task pending -> running     locks  ready rows (claimed elsewhere: skipped), steps, tasks
 --   raises WF003 when the worker's lease is over                 events task.started, step.started
 create or replace function tasker_claim_steps (p_worker int, p_claim_no int, p_want int, p_definitions int[])
@@ -1070,6 +1216,9 @@ as $$
 #variable_conflict use_column
 declare
   v_now timestamptz := tasker_clock();
+  v_lane int := 0;
+  v_lanes int[] := '{}';
+  v_picked tid[];
 begin
   if not exists (select from tasker_worker w where w.worker_id = p_worker and w.lease_until > v_now) then
     raise exception 'the lease of worker % is over', p_worker using errcode = 'WF003';
@@ -1077,15 +1226,27 @@ begin
   if exists (select from tasker_delayed d where d.run_at <= v_now) then
     perform tasker_wake_due(1000);
   end if;
-  if not exists (select from tasker_ready) then
+  if exists (select from tasker_ready r where r.definition_id < 0) then
+    perform tasker_admit_steps(p_definitions, p_want);
+  end if;
+  loop   -- from one lane that has steps to the next
+    select r.definition_id into v_lane from tasker_ready r where r.definition_id > v_lane order by r.definition_id, r.rank, r.ready_no limit 1;
+    exit when not found;
+    if v_lane = any(p_definitions) then
+      v_lanes := v_lanes || v_lane;
+    end if;
+  end loop;
+  if v_lanes = '{}' then
     return;
+  end if;
+  if cardinality(v_lanes) = 1 then
+    v_picked := array(select q.ctid from tasker_ready q where q.definition_id = v_lanes[1] order by q.rank, q.ready_no limit p_want for update skip locked);
+  else
+    v_picked := tasker_pick_in_turn(v_lanes, p_want);
   end if;
   return query
   with taken as (
-    delete from tasker_ready r
-     where r.ctid = any(array(select q.ctid from tasker_ready q
-                               where case when q.definition_id = any(p_definitions) then true end
-                               order by q.rank, q.ready_no limit p_want for update skip locked))
+    delete from tasker_ready r where r.ctid = any(v_picked)
     returning r.task_no, r.step_no
   ),
   claimed as (
@@ -1153,7 +1314,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_complete_batch.sql 146a52b0dbf6
+-- source: functions/tasker_complete_batch.sql bc66e1fd922d
 -- tasker_complete_batch: many steps end well in one statement; the core of the engine's speed.
 --   p_task_nos, p_step_nos, p_attempts, p_results  one entry per step, sorted by task and step; results is one JSON array
 --   p_want  how many unlocked children the worker takes on at once: they go straight to running, without standing in the queue
@@ -1203,21 +1364,21 @@ begin
     update tasker_step s
        set pending = s.pending - child.parents_done,
            state = case when s.pending <> child.parents_done or s.state <> 0 then s.state
-                        when s.bypass then 7 when child.place <= p_want and not s.paused then 2 else 1 end,
-           worker_id = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or s.paused or child.place > p_want then s.worker_id else p_worker end,
-           started_at = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or s.paused or child.place > p_want then s.started_at
+                        when s.bypass then 7 when child.place <= p_want and not (s.paused or s.gated) then 2 else 1 end,
+           worker_id = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or s.paused or s.gated or child.place > p_want then s.worker_id else p_worker end,
+           started_at = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or s.paused or s.gated or child.place > p_want then s.started_at
                              else clock_timestamp() + v_offset end,
            finished_at = case when s.pending = child.parents_done and s.state = 0 and s.bypass then clock_timestamp() + v_offset else s.finished_at end,
-           attempts = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or s.paused or child.place > p_want then s.attempts else s.attempts + 1 end
+           attempts = case when s.pending <> child.parents_done or s.state <> 0 or s.bypass or s.paused or s.gated or child.place > p_want then s.attempts else s.attempts + 1 end
       from child
      where s.task_no = child.task_no and s.step_no = child.step_no
-    returning s.task_no, s.step_no, s.definition_id, s.paused, s.attempts, s.started_at, s.finished_at,
+    returning s.task_no, s.step_no, s.definition_id, s.paused, s.gated, s.attempts, s.started_at, s.finished_at,
               case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass and not s.passed_over) then s.state end as state
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)
     select case when u.paused then 'infinity' else clock_timestamp() + v_offset - (select t.priority from tasker_task t where t.task_no = u.task_no) * interval '1 minute' end,
-           u.task_no, u.step_no, case when u.paused then -u.definition_id else u.definition_id end
+           u.task_no, u.step_no, case when u.paused or u.gated then -u.definition_id else u.definition_id end
       from unlocked u where u.state = 1
   ),
   counted as (
@@ -1260,7 +1421,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_complete_few.sql 7bfd37be6447
+-- source: functions/tasker_complete_few.sql f984c934bdd3
 -- tasker_complete_few: the same as tasker_complete_batch for up to three steps, without its start-up cost: 0.3 ms less per hop.
 --   moves, locks, fence, events  as tasker_complete_batch; a test holds the two equal. With fewer places than children they may hand over
 --   different ones of the unlocked children: here the places are for those, there for all children
@@ -1285,6 +1446,7 @@ declare
   v_skipped_steps int[];
   v_state smallint;
   v_definition int;   -- negative when the child is parked
+  v_paused boolean;
 begin
   for i in 1 .. cardinality(p_task_nos) loop
     update tasker_step s
@@ -1312,16 +1474,16 @@ begin
     update tasker_step s
        set pending = s.pending - v_child.parents_done,
            state = case when s.pending <> v_child.parents_done or s.state <> 0 then s.state
-                        when s.bypass then 7 when v_want > 0 and not s.paused then 2 else 1 end,
-           worker_id = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or v_want <= 0 then s.worker_id else p_worker end,
-           started_at = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or v_want <= 0 then s.started_at
+                        when s.bypass then 7 when v_want > 0 and not (s.paused or s.gated) then 2 else 1 end,
+           worker_id = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or s.gated or v_want <= 0 then s.worker_id else p_worker end,
+           started_at = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or s.gated or v_want <= 0 then s.started_at
                              else clock_timestamp() + v_offset end,
            finished_at = case when s.pending = v_child.parents_done and s.state = 0 and s.bypass then clock_timestamp() + v_offset else s.finished_at end,
-           attempts = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or v_want <= 0 then s.attempts else s.attempts + 1 end
+           attempts = case when s.pending <> v_child.parents_done or s.state <> 0 or s.bypass or s.paused or s.gated or v_want <= 0 then s.attempts else s.attempts + 1 end
      where s.task_no = v_child.task_no and s.step_no = v_child.step_no
     returning case when s.pending = 0 and s.state in (1, 2, 7) and (s.state <> 2 or s.worker_id = p_worker) and (s.state <> 7 or s.bypass and not s.passed_over) then s.state end,
-              case when s.paused then -s.definition_id else s.definition_id end, s.attempts, coalesce(s.finished_at, s.started_at)
-         into v_state, v_definition, attempt, v_now;
+              case when s.paused or s.gated then -s.definition_id else s.definition_id end, s.paused, s.attempts, coalesce(s.finished_at, s.started_at)
+         into v_state, v_definition, v_paused, attempt, v_now;
     if v_state = 2 then
       v_want := v_want - 1;
       v_handed_tasks := v_handed_tasks || v_child.task_no;
@@ -1338,7 +1500,7 @@ begin
       insert into tasker_history (task_no, step_no, at, from_state, to_state) values (v_child.task_no, v_child.step_no, v_now, 0, 7);
     elsif v_state = 1 then
       insert into tasker_ready (rank, task_no, step_no, definition_id)
-      select case when v_definition < 0 then 'infinity' else clock_timestamp() + v_offset - t.priority * interval '1 minute' end, v_child.task_no, v_child.step_no, v_definition
+      select case when v_paused then 'infinity' else clock_timestamp() + v_offset - t.priority * interval '1 minute' end, v_child.task_no, v_child.step_no, v_definition
         from tasker_task t where t.task_no = v_child.task_no;
     end if;
   end loop;
@@ -1477,7 +1639,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_create_tasks.sql bd1fc9ab8996
+-- source: functions/tasker_create_tasks.sql 904be50ff0ad
 -- tasker_create_tasks: makes tasks with all their steps, in one statement per table whatever their number.
 --   p_requests  [{"definition_id", "context", "initiator", "source_system", "reason", "tags", "priority", "bypass_steps": [step names],
 --                 "correlation_id", "traceparent", "parent_task_id", "parent_step", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
@@ -1559,17 +1721,17 @@ begin
       from request r order by r.task_no
   ),
   step as (
-    insert into tasker_step (task_no, step_no, definition_id, pending, state, retry_limit, counted, bypass, children)
+    insert into tasker_step (task_no, step_no, definition_id, pending, state, retry_limit, counted, bypass, gated, children)
     select r.task_no, p.step_no, r.definition_id, cardinality(p.parents),
            case when p.parents = '{}' and r.run_at is null and not (p.name = any(coalesce(r.bypass_steps, '{}'))) then 1 else 0 end,
-           p.retry_limit, p.children = '{}', p.name = any(coalesce(r.bypass_steps, '{}')), nullif(p.children, '{}')
+           p.retry_limit, p.children = '{}', p.name = any(coalesce(r.bypass_steps, '{}')), p.gated and p.for_each is null, nullif(p.children, '{}')
       from request r join template p using (definition_id)
      order by r.task_no, p.step_no
-    returning tasker_step.task_no, tasker_step.step_no, tasker_step.definition_id, tasker_step.state, tasker_step.pending
+    returning tasker_step.task_no, tasker_step.step_no, tasker_step.definition_id, tasker_step.state, tasker_step.pending, tasker_step.gated
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)
-    select v_now - r.priority * interval '1 minute', s.task_no, s.step_no, s.definition_id
+    select v_now - r.priority * interval '1 minute', s.task_no, s.step_no, case when s.gated then -s.definition_id else s.definition_id end
       from step s join request r using (task_no) where s.state = 1
      order by r.place, s.step_no
   ),
@@ -1626,6 +1788,28 @@ begin
     perform pg_notify('tasker_ready', '');
   end if;
 end
+$$;
+
+-- source: functions/tasker_declare_limits.sql 6e3133dac91a
+-- tasker_declare_limits: the limits that a definition declares are in force, unless an operator has set others.
+--   p_definition  as tasker_register_definition takes it; a limit is {"at_once", "per_period", "period" in seconds, "key": [path in the context]}
+--   A limit is on the workflow of that name, whatever the version: what was registered last is what counts.     locks  the limits
+create or replace function tasker_declare_limits (p_definition jsonb)
+  returns void
+  language sql
+as $$
+  insert into tasker_limit as l (namespace, name, step_name, key_path, at_once, per_period, period, declared)
+  select p_definition ->> 'namespace', p_definition ->> 'name', x.step_name, array(select jsonb_array_elements_text(x.value -> 'key')),
+         (x.value ->> 'at_once')::int, (x.value ->> 'per_period')::int, make_interval(secs => coalesce((x.value ->> 'period')::float8, 1)), x.value
+    from (select '' as step_name, p_definition -> 'limit' as value
+          union all
+          select s.value ->> 'name', s.value -> 'limit' from jsonb_array_elements(p_definition -> 'steps') as s (value)) x
+   where jsonb_typeof(x.value) = 'object'
+   order by x.step_name
+  on conflict (namespace, name, step_name) do update
+    set declared = excluded.declared, key_path = excluded.key_path, period = excluded.period,
+        at_once = case when l.changed_at is null then excluded.at_once else l.at_once end,
+        per_period = case when l.changed_at is null then excluded.per_period else l.per_period end
 $$;
 
 -- source: functions/tasker_disable_account.sql 43e8ff15eb86
@@ -1877,7 +2061,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_expand_step.sql 68b9a1d55d97
+-- source: functions/tasker_expand_step.sql d72b20a983f3
 -- tasker_expand_step: a map step is due: it makes one item per element of its list and waits for them; when they are done, it ends with their results.
 --   The engine calls it for every map step it claims, whichever of the two is due. The first costs no attempt, as the step will be claimed again.
 --   moves  running -> pending, its items come into being as ready; -> completed with [] for an empty list, or when its items are done;
@@ -1961,13 +2145,13 @@ begin
    where s.task_no = p_task_no and s.step_no = p_step_no;
   insert into tasker_history (task_no, step_no, at, from_state, to_state, worker_id, reason)
   values (p_task_no, p_step_no, v_now, 2, 0, p_worker, format('made %s %s', v_count, case when v_count = 1 then 'item' else 'items' end));
-  insert into tasker_step (task_no, step_no, definition_id, pending, state, retry_limit, counted, paused, children, map_no, item_no, item)
+  insert into tasker_step (task_no, step_no, definition_id, pending, state, retry_limit, counted, paused, gated, children, map_no, item_no, item)
   select p_task_no, element.place::int - 1 - v_items, v_step.definition_id, 0, 1, v_template.retry_limit,
-         v_lost, v_task.paused, array[p_step_no], p_step_no, element.place::int - 1, element.value
+         v_lost, v_task.paused, v_template.gated, array[p_step_no], p_step_no, element.place::int - 1, element.value
     from jsonb_array_elements(v_list) with ordinality as element (value, place);
   insert into tasker_ready (rank, task_no, step_no, definition_id)
   select case when v_task.paused then 'infinity' else v_now - v_task.priority * interval '1 minute' end, p_task_no, place - v_items,
-         case when v_task.paused then -v_step.definition_id else v_step.definition_id end
+         case when v_task.paused or v_template.gated then -v_step.definition_id else v_step.definition_id end
     from generate_series(0, v_count - 1) as place;
   perform pg_notify('tasker_ready', '');
 end
@@ -2133,6 +2317,93 @@ begin
 end
 $$;
 
+-- source: functions/tasker_free_count.sql fc7e65d0d0b7
+-- tasker_free_count: how many more may go on in one line now, by its places; a place not yet started counts within the period.
+create or replace function tasker_free_count (p_limit tasker_limit, p_key text)
+  returns int
+  language sql
+  stable
+as $$
+  select least(p_limit.at_once - count(*) filter (where not h.ended),
+               p_limit.per_period - count(*) filter (where coalesce(h.started_at, tasker_clock()) > tasker_clock() - p_limit.period), 2147483647)::int
+    from tasker_place h where h.limit_id = p_limit.limit_id and h.key = p_key
+$$;
+
+-- source: functions/tasker_free_places.sql fe964a84031a
+-- tasker_free_places: something of these tasks has ended: the lines in which they have places are looked at by the next claim.
+--   returns how many lines that are     locks  the lines, in order
+create or replace function tasker_free_places (p_task_nos bigint[])
+  returns int
+  language plpgsql
+as $$
+declare
+  v_now timestamptz := tasker_clock();
+  v_lines int;
+begin
+  with line as materialized (
+    select n.limit_id, n.key from tasker_line n
+     where (n.limit_id, n.key) in (select h.limit_id, h.key from tasker_place h where h.task_no = any(p_task_nos)) and n.due_at > v_now
+     order by n.limit_id, n.key for update
+  )
+  update tasker_line n set due_at = v_now from line where n.limit_id = line.limit_id and n.key = line.key;
+  get diagnostics v_lines = row_count;
+  return v_lines;
+end
+$$;
+
+-- source: functions/tasker_front.sql 1fe48c1ff561
+-- tasker_front: the first p_most steps of the whole queue, the best rank first, whichever lane they stand in; parked ones are not among them.
+--   p_namespaces  only those of these namespaces; null: of all
+--   It reads p_most rows of each lane, never all of the queue.
+create or replace function tasker_front (p_most int, p_namespaces text[] default null)
+  returns table (task_no bigint, step_no int, definition_id int, rank timestamptz, ready_no bigint)
+  language sql
+  stable
+as $$
+  with recursive lane (lane) as (
+    select (select r.definition_id from tasker_ready r where r.definition_id > 0 order by r.definition_id, r.rank, r.ready_no limit 1)
+    union all
+    select (select r.definition_id from tasker_ready r where r.definition_id > lane.lane order by r.definition_id, r.rank, r.ready_no limit 1)
+      from lane where lane.lane is not null
+  )
+  select h.task_no, h.step_no, d.definition_id, h.rank, h.ready_no
+    from lane
+   cross join lateral (select k.definition_id, k.namespace from tasker_definition k where k.definition_id = lane.lane offset 0) d
+   cross join lateral (select q.task_no, q.step_no, q.rank, q.ready_no from tasker_ready q where q.definition_id = lane.lane order by q.rank, q.ready_no limit p_most) h
+   where p_namespaces is null or d.namespace = any(p_namespaces)
+   order by h.rank, h.ready_no
+   limit p_most
+$$;
+
+-- source: functions/tasker_gate_reason.sql a3649ebe5ffa
+-- tasker_gate_reason: what a ready step that is gated waits for, in words; null when it is an engine like any other step.
+create or replace function tasker_gate_reason (p_task_no bigint, p_step_no int)
+  returns text
+  language plpgsql stable
+as $$
+declare
+  v_labels text[];
+  v_definition_id int;
+  v_waiting tasker_waiting;
+  v_limit tasker_limit;
+begin
+  select p.labels, s.definition_id into v_labels, v_definition_id
+    from tasker_step s join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
+   where s.task_no = p_task_no and s.step_no = p_step_no;
+  select w.* into v_waiting from tasker_waiting w where w.task_no = p_task_no and w.step_no = p_step_no order by w.rank desc limit 1;
+  if found then
+    select l.* into v_limit from tasker_limit l where l.limit_id = v_waiting.limit_id;
+    return tasker_limit_reason(v_limit, v_waiting.key);
+  end if;
+  if v_labels <> '{}' and not exists (
+      select from tasker_worker w join tasker_lane l on l.lane = any(w.definitions)
+       where l.definition_id = v_definition_id and l.labels = v_labels and w.lease_until > tasker_clock() and not w.draining) then
+    return format('an engine with the %s %s; none is running now', case when cardinality(v_labels) = 1 then 'label' else 'labels' end, array_to_string(v_labels, ', '));
+  end if;
+  return null;
+end
+$$;
+
 -- source: functions/tasker_gather_items.sql dafe60f77ca0
 -- tasker_gather_items: a map step whose items are done ends with the list of their results, in order; an item that was skipped gives null.
 --   p_step  the map step, running under the worker
@@ -2168,7 +2439,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_get_ready_steps.sql f8ac6859f2e8
+-- source: functions/tasker_get_ready_steps.sql 0ee9df471d8f
 -- tasker_get_ready_steps: which steps of a task may run now.
 --   returns no rows when the task is not one of this namespace and name, or is paused
 create or replace function tasker_get_ready_steps (p_namespace text, p_task_name text, p_task_id uuid)
@@ -2184,7 +2455,7 @@ begin
    where t.task_id = p_task_id and d.namespace = p_namespace and d.name = p_task_name;
   return query
   select tasker_step_id(s.task_no, s.step_no), tasker_step_name(p.name, s.item_no), s.attempts, s.retry_limit, waiting.since
-    from (select r.step_no, r.rank as since from tasker_ready r where r.task_no = v_task_no and r.definition_id > 0
+    from (select r.step_no, r.rank as since from tasker_ready r where r.task_no = v_task_no and (r.definition_id > 0 or r.rank < 'infinity')
           union all
           select d.step_no, d.run_at from tasker_delayed d where d.task_no = v_task_no and d.run_at <= tasker_clock()
              and not (select t.paused from tasker_task t where t.task_no = v_task_no)) waiting
@@ -2500,6 +2771,16 @@ begin
 end
 $$;
 
+-- source: functions/tasker_lanes.sql cfaa119f96ba
+-- tasker_lanes: the lanes of the queue that an engine with these definitions and labels serves beside the definitions' own.
+create or replace function tasker_lanes (p_definitions int[], p_labels text[])
+  returns setof int
+  language sql
+  stable
+as $$
+  select l.lane from tasker_lane l where l.definition_id = any(p_definitions) and l.labels <@ p_labels order by l.lane
+$$;
+
 -- source: functions/tasker_last_event.sql 27f9aa028d03
 -- tasker_last_event: the number of the newest thing that is on record about a task.
 create or replace function tasker_last_event (p_task_no bigint)
@@ -2681,6 +2962,148 @@ create or replace function tasker_level_name (p_level smallint)
   language sql immutable strict parallel safe
 as $$
   select (array['debug', 'info', 'warning', 'error', 'critical'])[p_level / 10]
+$$;
+
+-- source: functions/tasker_limit_key.sql cdc3538b28b4
+-- tasker_limit_key: which line a task of this context stands in, the value at the path as text; a context that has none there stands with its like.
+create or replace function tasker_limit_key (p_context jsonb, p_path text[])
+  returns text
+  language sql
+  immutable
+as $$
+  select case when p_path = '{}' then '' when length(x.value) > 200 then md5(x.value) else coalesce(x.value, '') end
+    from (select p_context #>> p_path as value) x
+$$;
+
+-- source: functions/tasker_limit_reason.sql 997e5a45c797
+-- tasker_limit_reason: what whoever stands in one line before a limit waits for, in words.
+create or replace function tasker_limit_reason (p_limit tasker_limit, p_key text)
+  returns text
+  language sql
+  stable
+as $$
+  with place as materialized (
+    select h.task_no, h.ended, coalesce(h.started_at, s.started_at) as started_at, row_number() over (partition by h.ended order by h.task_no) as number
+      from tasker_place h
+      left join lateral (select k.started_at from tasker_step k where k.task_no = h.task_no and k.step_no = h.step_no and k.attempts = h.attempt offset 0) s on true
+     where h.limit_id = p_limit.limit_id and h.key = p_key
+  ),
+  counted as (
+    select count(*) filter (where not p.ended) as taken, min(p.started_at) as first_at,
+           (select string_agg('task ' || left(t.task_id::text, 8), ', ' order by o.number)
+              from place o join tasker_task t using (task_no) where not o.ended and o.number <= 3) as holders
+      from place p
+  )
+  select case
+      when p_limit.at_once = 0 or p_limit.per_period = 0 then 'an operator: nothing may begin now, the limit is 0'
+      when c.taken >= p_limit.at_once then 'a free place: ' || c.taken || ' of ' || p_limit.at_once || ' taken by ' || coalesce(c.holders, 'nobody any more')
+        || case when c.taken > 3 then ' and ' || c.taken - 3 || ' more' else '' end
+      when p_limit.per_period is not null then 'its turn: ' || p_limit.per_period || ' per '
+        || case extract(epoch from p_limit.period)::int when 1 then 'second' when 60 then 'minute' when 3600 then 'hour' when 86400 then 'day' else p_limit.period::text end
+        || coalesce('; next at ' || to_char((c.first_at + p_limit.period) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC', '')
+      else 'an engine to let it in: a place is free'
+    end || case when p_key = '' then '' else format(', for %s %s', array_to_string(p_limit.key_path, '.'), left(p_key, 40)) end
+    from counted c
+$$;
+
+-- source: functions/tasker_line_due.sql 4d071f94d1af
+-- tasker_line_due: when the next look at a line is worth while: now, when a place was left free; when the period has gone on; infinity: when a place is given back.
+create or replace function tasker_line_due (p_limit tasker_limit, p_key text, p_free int)
+  returns timestamptz
+  language sql
+  stable
+as $$
+  select case
+    when not exists (select from tasker_waiting w where w.limit_id = p_limit.limit_id and w.key = p_key)
+      then coalesce(min(h.started_at) filter (where h.ended) + p_limit.period, 'infinity')   -- to be tidied up
+    when p_free > 0 then tasker_clock()
+    when count(*) filter (where not h.ended) >= p_limit.at_once then 'infinity'
+    -- who is let in but has not begun will hold its place for a period from then
+    else coalesce(least(min(h.started_at) + p_limit.period, case when bool_or(h.started_at is null) then tasker_clock() + interval '1 second' end), 'infinity') end
+    from tasker_place h where h.limit_id = p_limit.limit_id and h.key = p_key
+$$;
+
+-- source: functions/tasker_line_up.sql 4cf836d47c79
+-- tasker_line_up: gated steps of one definition that have become ready go where they wait: into a lane of the queue, or first into the line before a limit.
+--   A step goes by the limit of its workflow, when it begins a task that has no place there yet, then by its own.
+--   moves  none     locks  queue rows (those that others hold are skipped), then lines in order
+create or replace function tasker_line_up (p_definition_id int, p_most int)
+  returns void
+  language plpgsql
+as $$
+declare
+  v_now timestamptz := tasker_clock();
+begin
+  with arrived as materialized (
+    select r.task_no, r.step_no, r.rank, r.ready_no from tasker_ready r
+     where r.definition_id = -p_definition_id and r.rank < 'infinity' order by r.rank, r.ready_no limit p_most for update skip locked
+  ),
+  aimed as materialized (
+    select a.*, coalesce((select l.lane from tasker_lane l where l.definition_id = p_definition_id and l.labels = p.labels), p_definition_id) as lane,
+           t.context, whole.limit_id as whole_id, whole.key_path as whole_path, own.limit_id as own_id, own.key_path as own_path
+      from arrived a
+     cross join lateral (select k.map_no, k.attempts from tasker_step k where k.task_no = a.task_no and k.step_no = a.step_no offset 0) s
+     cross join lateral (select k.context from tasker_task k where k.task_no = a.task_no offset 0) t
+     cross join lateral (select k.name, k.parents, k.labels from tasker_template k where k.definition_id = p_definition_id and k.step_no = coalesce(s.map_no, a.step_no) offset 0) p
+     cross join lateral (select k.namespace, k.name from tasker_definition k where k.definition_id = p_definition_id offset 0) d
+      left join tasker_limit whole on whole.namespace = d.namespace and whole.name = d.name and whole.step_name = '' and p.parents = '{}' and s.map_no is null
+            and not exists (select from tasker_place h where h.task_no = a.task_no and h.limit_id = whole.limit_id)
+      left join tasker_limit own on own.namespace = d.namespace and own.name = d.name and own.step_name = p.name
+            and not exists (select from tasker_place h where h.task_no = a.task_no and h.limit_id = own.limit_id and h.step_no = a.step_no
+                               and h.attempt = s.attempts + 1 and not h.ended)
+  ),
+  waiting as (
+    insert into tasker_waiting (limit_id, key, rank, task_no, step_no, lane)
+    select coalesce(m.whole_id, m.own_id), tasker_limit_key(m.context, case when m.whole_id is null then m.own_path else m.whole_path end), m.rank, m.task_no, m.step_no, m.lane
+      from aimed m where m.whole_id is not null or m.own_id is not null
+    on conflict do nothing
+    returning tasker_waiting.limit_id, tasker_waiting.key
+  ),
+  line as (
+    insert into tasker_line as l (limit_id, key, due_at)
+    select distinct w.limit_id, w.key, v_now from waiting w order by 1, 2
+    on conflict (limit_id, key) do update set due_at = least(l.due_at, excluded.due_at)
+  )
+  update tasker_ready r
+     set definition_id = case when m.whole_id is null and m.own_id is null then m.lane else r.definition_id end,
+         rank = case when m.whole_id is null and m.own_id is null then r.rank else 'infinity' end
+    from aimed m
+   where r.definition_id = -p_definition_id and r.rank = m.rank and r.ready_no = m.ready_no;
+end
+$$;
+
+-- source: functions/tasker_look_again.sql 0a059d14e925
+-- tasker_look_again: every line before this limit is looked at by the next claims.
+--   locks  the lines, in order
+create or replace function tasker_look_again (p_limit_id int)
+  returns void
+  language plpgsql
+as $$
+begin
+  perform from tasker_line n where n.limit_id = p_limit_id order by n.key for update;
+  update tasker_line n set due_at = tasker_clock() where n.limit_id = p_limit_id;
+  perform pg_notify('tasker_ready', '');
+end
+$$;
+
+-- source: functions/tasker_look_at_places.sql d5019f888e7d
+-- tasker_look_at_places: the places of one line are as what holds them: started when it has started, ended when it has, gone when they no longer count.
+--   A step has its place from its admission to the end of that attempt; a pause of its task gives it back. A task has its place until it has ended.
+--   locks  the places, which are changed only by who holds their line
+create or replace function tasker_look_at_places (p_limit tasker_limit, p_key text)
+  returns void
+  language plpgsql
+as $$
+begin
+  update tasker_place h
+     set started_at = coalesce(h.started_at, now.started_at), ended = not now.holds
+    from tasker_place_state(p_limit, p_key) now
+   where h.limit_id = p_limit.limit_id and h.key = p_key and h.task_no = now.task_no and h.step_no = now.step_no and h.attempt = now.attempt
+     and (h.ended = now.holds or h.started_at is null and now.started_at is not null);
+  delete from tasker_place h
+   where h.limit_id = p_limit.limit_id and h.key = p_key and h.ended
+     and (p_limit.per_period is null or h.started_at is null or h.started_at + p_limit.period <= tasker_clock());
+end
 $$;
 
 -- source: functions/tasker_make_batch.sql fe9989fa7d73
@@ -3033,7 +3456,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_pause_task.sql 8fd74a44a659
+-- source: functions/tasker_pause_task.sql 46121cbbd49e
 -- tasker_pause_task: what runs may end, nothing else of the task starts until it is resumed.
 --   moves  none; steps that are or become ready are parked     locks  as tasker_hold_tasks, then the task
 --   raises WF001 unknown task, WF002 when it has ended, is paused already or is asked to stop     events none; the history says who and why
@@ -3057,13 +3480,77 @@ begin
   end if;
   perform tasker_refuse_cancelled(v_task_no);
   update tasker_step s set paused = true where s.task_no = v_task_no and s.state in (0, 1, 2, 3, 5);
-  update tasker_ready r set rank = 'infinity', definition_id = -r.definition_id where r.task_no = v_task_no;
+  update tasker_ready r set rank = 'infinity', definition_id = -abs(r.definition_id) where r.task_no = v_task_no;
   update tasker_task t set paused = true where t.task_no = v_task_no;
   insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
   values (v_task_no, tasker_clock(), v_task.state, v_task.state, p_actor, p_reason, '{"paused": true}');
   perform pg_notify('tasker_news', '');
   return tasker_state_name(v_task.state);
 end
+$$;
+
+-- source: functions/tasker_pick_in_turn.sql ec3eda64bb2f
+-- tasker_pick_in_turn: which steps are next when several lanes of the queue have some: the namespaces take turns, and within one the best rank is first.
+--   So a namespace with a million steps takes no more of a claim than another needs; what one leaves is for the others. Who begins is drawn,
+--   as a claim of one step would else always go to the same.
+--   returns the places of at most p_want rows of tasker_ready, locked     locks  those rows (rows that another claim takes are skipped)
+create or replace function tasker_pick_in_turn (p_lanes int[], p_want int)
+  returns tid[]
+  language plpgsql
+as $$
+declare
+  v_lane record;
+  v_more int := 0;
+  v_part tid[];
+  v_picked tid[] := '{}';
+begin
+  for v_lane in
+    with lane as materialized (
+      select l.lane, d.namespace from unnest(p_lanes) as l (lane) cross join lateral
+        (select k.namespace from tasker_definition k where k.definition_id = l.lane offset 0) d
+    ),
+    luck as materialized (
+      select n.namespace, random() as drawn from (select distinct lane.namespace from lane) n
+    ),
+    head as (
+      select lane.lane, luck.drawn, row_number() over (partition by lane.namespace order by h.rank, h.ready_no) as turn
+        from lane join luck using (namespace)
+       cross join lateral (select q.rank, q.ready_no from tasker_ready q where q.definition_id = lane.lane order by q.rank, q.ready_no limit p_want) h
+    ),
+    counted as (
+      select head.lane, count(*) as available from head group by 1
+    ),
+    due as (
+      select n.lane, count(*)::int as share from (select head.lane from head order by head.turn, head.drawn limit p_want) n group by 1
+    )
+    select due.lane, due.share from due join counted using (lane) order by counted.available, due.lane
+  loop
+    -- what another claim is just taking from a short lane is made up for from a longer one
+    v_part := array(select q.ctid from tasker_ready q where q.definition_id = v_lane.lane
+                     order by q.rank, q.ready_no limit v_lane.share + v_more for update skip locked);
+    v_more := v_lane.share + v_more - cardinality(v_part);
+    v_picked := v_picked || v_part;
+  end loop;
+  return v_picked;
+end
+$$;
+
+-- source: functions/tasker_place_state.sql 70ab8ae4a2c1
+-- tasker_place_state: of each place in one line that was not seen to end, whether it is still held and since when its holder runs.
+create or replace function tasker_place_state (p_limit tasker_limit, p_key text)
+  returns table (task_no bigint, step_no int, attempt smallint, holds boolean, started_at timestamptz)
+  language sql
+  stable
+as $$
+  select h.task_no, h.step_no, h.attempt,
+         case when p_limit.step_name = '' then t.task_no is not null and t.finished_at is null
+              else coalesce(s.state = 2 and s.attempts = h.attempt or s.state = 1 and s.attempts = h.attempt - 1 and not s.paused, false) end,
+         case when p_limit.step_name = '' then t.started_at when s.attempts = h.attempt then s.started_at end
+    from tasker_place h
+    left join lateral (select k.task_no, k.finished_at, k.started_at from tasker_task k where k.task_no = h.task_no and p_limit.step_name = '' offset 0) t on true
+    left join lateral (select k.state, k.attempts, k.started_at, k.paused from tasker_step k
+                        where k.task_no = h.task_no and k.step_no = h.step_no and p_limit.step_name <> '' offset 0) s on true
+   where h.limit_id = p_limit.limit_id and h.key = p_key and not h.ended
 $$;
 
 -- source: functions/tasker_postpone_event.sql c0af2531eeaa
@@ -3377,7 +3864,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_register_definition.sql 69c9d57be66b
+-- source: functions/tasker_register_definition.sql c9c8d93cf180
 -- tasker_register_definition: makes a task definition known; the same content again is no change.
 --   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "steps": [...]}, steps in topological order;
 --                 "schema_text" in place of "schema" keeps the order of its properties, which jsonb does not
@@ -3425,7 +3912,7 @@ begin
   delete from tasker_template p where p.definition_id = v_id;
   insert into tasker_template
     (definition_id, step_no, name, description, handler, parents, children, retryable, retry_limit, timeout_ms,
-     backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config, decision, for_each, for_each_path)
+     backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config, decision, for_each, for_each_path, labels, gated)
   select v_id, step.place - 1, step.value ->> 'name', coalesce(step.value ->> 'description', ''), step.value ->> 'handler',
          array(select jsonb_array_elements_text(step.value -> 'parents')::int order by 1),
          array(select jsonb_array_elements_text(step.value -> 'children')::int order by 1),
@@ -3434,24 +3921,30 @@ begin
          (step.value #>> '{backoff,cap}')::float8, (step.value #>> '{backoff,jitter}')::float8,
          nullif(step.value -> 'output_schema', 'null'), nullif(step.value -> 'handler_config', 'null'),
          coalesce((step.value ->> 'decision')::boolean, false), (step.value #>> '{for_each,step}')::int,
-         array(select jsonb_array_elements_text(step.value #> '{for_each,path}'))
+         array(select jsonb_array_elements_text(step.value #> '{for_each,path}')),
+         array(select jsonb_array_elements_text(step.value -> 'needs') order by 1),
+         step.value ? 'needs' or step.value ? 'limit' or p_definition ? 'limit' and step.value -> 'parents' = '[]'
     from jsonb_array_elements(p_definition -> 'steps') with ordinality as step (value, place);
+  insert into tasker_lane (definition_id, labels)
+  select distinct v_id, p.labels from tasker_template p where p.definition_id = v_id and p.labels <> '{}'
+  on conflict (definition_id, labels) do nothing;
+  perform tasker_declare_limits(p_definition);
   return v_id;
 end
 $$;
 
--- source: functions/tasker_register_worker.sql 3a83a55a6de5
+-- source: functions/tasker_register_worker.sql 91625fd17f1f
 -- tasker_register_worker: an engine process begins; its id is new at every start, so nothing of an earlier life can be mistaken for its own.
 --   p_session_lock  true when the caller's connections are real sessions that can hold advisory lock (77, worker_id) for as long as they live
 --   returns the worker's id; its lease runs p_lease from now by the database's clock
 create or replace function tasker_register_worker
-  (p_name text, p_runner text, p_concurrency int, p_definitions int[], p_lease interval, p_session_lock boolean)
+  (p_name text, p_runner text, p_concurrency int, p_definitions int[], p_lease interval, p_session_lock boolean, p_labels text[] default '{}')
   returns int
   language sql
 as $$
-  insert into tasker_worker (name, runner, concurrency, definitions, started_at, seen_at, lease_until, server_started_at)
+  insert into tasker_worker (name, runner, concurrency, definitions, started_at, seen_at, lease_until, server_started_at, labels)
   values (p_name, p_runner, p_concurrency, p_definitions, tasker_clock(), tasker_clock(), tasker_clock() + p_lease,
-          case when p_session_lock then pg_postmaster_start_time() end)
+          case when p_session_lock then pg_postmaster_start_time() end, p_labels)
   returning worker_id
 $$;
 
@@ -3468,7 +3961,7 @@ as $$
   select exists (select from kept);
 $$;
 
--- source: functions/tasker_release_steps.sql f3859ddb820e
+-- source: functions/tasker_release_steps.sql 9fc18466faaf
 -- tasker_release_steps: an engine hands back steps it will not run; the attempt is not charged.
 --   moves  running -> ready (or cancelled when it was asked to stop)     locks  as tasker_fail_steps
 --   fence  state, worker and attempt     events none; the history keeps the move
@@ -3512,7 +4005,7 @@ begin
     else
       insert into tasker_ready (rank, task_no, step_no, definition_id)
       select case when v_step.paused then 'infinity' else coalesce(v_step.started_at, v_now) - t.priority * interval '1 minute' end,
-             v_step.task_no, v_step.step_no, case when v_step.paused then -v_step.definition_id else v_step.definition_id end
+             v_step.task_no, v_step.step_no, case when v_step.paused or v_step.gated then -v_step.definition_id else v_step.definition_id end
         from tasker_task t where t.task_no = v_step.task_no;
     end if;
   end loop;
@@ -3611,7 +4104,23 @@ begin
 end
 $$;
 
--- source: functions/tasker_resolve_dependencies.sql 4c3d0eafcba9
+-- source: functions/tasker_reset_limit.sql afd045dd818a
+-- tasker_reset_limit: a limit is again as the definition declares it.
+--   moves  none     locks  the limit, then its lines in order     raises WF001 when the workflow declares no such limit     events none
+create or replace function tasker_reset_limit (p_namespace text, p_name text, p_step_name text, p_actor text)
+  returns void
+  language plpgsql
+as $$
+declare
+  v_declared jsonb;
+begin
+  select l.declared into v_declared from tasker_limit l where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
+  perform tasker_set_limit(p_namespace, p_name, p_step_name, (v_declared ->> 'at_once')::int, (v_declared ->> 'per_period')::int, p_actor);
+  update tasker_limit l set changed_by = null, changed_at = null where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
+end
+$$;
+
+-- source: functions/tasker_resolve_dependencies.sql 38dc127b62e6
 -- tasker_resolve_dependencies: brings a task to where its steps' states say it should be: unlocks what has no open parent left, and settles the task.
 --   After tasker_update_step_status it does what the engine's own path does at once. Calling it when nothing has changed changes nothing.
 --   moves  pending -> ready | skipped (also what no decision chose), descendants of a cancelled step -> cancelled, task -> its state     locks  as tasker_hold_tasks, then the task
@@ -3650,7 +4159,7 @@ begin
      where s.task_no = v_task_no and s.step_no = v_step.step_no and s.state in (6, 7);
     insert into tasker_ready (rank, task_no, step_no, definition_id)
     select case when s.paused then 'infinity' else v_now - v_step.priority * interval '1 minute' end, s.task_no, s.step_no,
-           case when s.paused then -s.definition_id else s.definition_id end
+           case when s.paused or s.gated then -s.definition_id else s.definition_id end
       from tasker_step s
      where s.task_no = v_task_no and s.step_no = v_step.step_no and s.state = 1;
     if found then
@@ -3717,7 +4226,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_resume_task.sql a559ea7a0f86
+-- source: functions/tasker_resume_task.sql 2e35fb65b03f
 -- tasker_resume_task: a paused task goes on where it stands.
 --   moves  none; parked steps stand in the queue again, as if they had become ready now     locks  as tasker_hold_tasks, then the task
 --   raises WF001 unknown task, WF002 when it is not paused     events none; the history says who and why
@@ -3740,7 +4249,9 @@ begin
     raise exception 'the task is not paused' using errcode = 'WF002';
   end if;
   update tasker_step s set paused = false where s.task_no = v_task_no and s.paused;
-  update tasker_ready r set rank = v_now - v_task.priority * interval '1 minute', definition_id = -r.definition_id
+  update tasker_ready r
+     set rank = v_now - v_task.priority * interval '1 minute',
+         definition_id = (select case when s.gated then -s.definition_id else s.definition_id end from tasker_step s where s.task_no = r.task_no and s.step_no = r.step_no)
    where r.task_no = v_task_no and r.definition_id < 0;
   update tasker_task t set paused = false where t.task_no = v_task_no;
   insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
@@ -3789,7 +4300,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_downstream.sql 062632812ded
+-- source: functions/tasker_retry_downstream.sql 76f56ef1a908
 -- tasker_retry_downstream: an operator lets a step that has ended, and everything below it, run again, with a new context if one is given.
 --   p_context  null keeps the task's context; otherwise valid already, and the old one is kept in the history
 --   moves  the step -> ready (pending while a parent is open), every step below it -> pending, with attempts anew; results and errors are cleared,
@@ -3864,7 +4375,8 @@ begin
   if found then
     insert into tasker_ready (rank, task_no, step_no, definition_id)
     values (case when v_task.paused then 'infinity' else v_now - v_task.priority * interval '1 minute' end, v_task_no, v_step_no,
-            case when v_task.paused then -v_task.definition_id else v_task.definition_id end);
+            case when v_task.paused or (select s.gated from tasker_step s where s.task_no = v_task_no and s.step_no = v_step_no)
+                 then -v_task.definition_id else v_task.definition_id end);
     perform pg_notify('tasker_ready', '');
   end if;
 
@@ -3879,7 +4391,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_step.sql c992b999c9c3
+-- source: functions/tasker_retry_step.sql eec4f3070150
 -- tasker_retry_step: an operator lets a failed step try again, with as many attempts as its template grants; or ends a back-off early.
 --   moves  failed, retrying -> ready, and a failed task -> running     locks  as tasker_take_step, then the task
 --   raises WF001 unknown task or step, WF002 when the step is neither failed nor retrying, or the task was cancelled
@@ -3910,7 +4422,7 @@ begin
   values (v_task_no, v_step_no, v_now, v_step.state, 1, p_actor, p_reason);
   insert into tasker_ready (rank, task_no, step_no, definition_id)
   select case when v_step.paused then 'infinity' else v_now - t.priority * interval '1 minute' end, v_task_no, v_step_no,
-         case when v_step.paused then -v_step.definition_id else v_step.definition_id end from tasker_task t where t.task_no = v_task_no;
+         case when v_step.paused or v_step.gated then -v_step.definition_id else v_step.definition_id end from tasker_task t where t.task_no = v_task_no;
   if v_step.state = 5 then
     perform tasker_recount_task(v_task_no, p_actor, p_reason);
   end if;
@@ -3920,7 +4432,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_task.sql 329d6985f7b7
+-- source: functions/tasker_retry_task.sql 4791a9a7c1a7
 -- tasker_retry_task: an operator lets every failed step of a task try again.
 --   moves  failed steps -> ready, the task -> running     locks  as tasker_hold_tasks, then the task
 --   raises WF001 unknown task, WF002 when no step of it is failed or the task was cancelled
@@ -3941,12 +4453,12 @@ begin
        set state = 1, finished_at = null, retry_limit = least(s.attempts + p.retry_limit, 32767)
       from tasker_template p
      where s.task_no = v_task_no and s.state = 5 and p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
-    returning s.step_no, s.definition_id, s.paused
+    returning s.step_no, s.definition_id, s.paused, s.gated
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)
     select case when r.paused then 'infinity' else v_now - t.priority * interval '1 minute' end, v_task_no, r.step_no,
-           case when r.paused then -r.definition_id else r.definition_id end
+           case when r.paused or r.gated then -r.definition_id else r.definition_id end
       from reopened r, tasker_task t where t.task_no = v_task_no order by r.step_no
   )
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
@@ -4162,6 +4674,29 @@ as $$
   insert into tasker_retention_default (retention, set_by, set_at)
   values (p_retention, p_actor, tasker_clock())
   on conflict (only_row) do update set retention = excluded.retention, set_by = excluded.set_by, set_at = excluded.set_at
+$$;
+
+-- source: functions/tasker_set_limit.sql 758c814da2d4
+-- tasker_set_limit: an operator changes how much may go on at once or begin within the period; it holds, whatever versions come, until tasker_reset_limit.
+--   p_step_name  empty for the limit on the workflow's tasks     p_at_once, p_per_period  null: any number; 0: nothing begins
+--   moves  none; what has its place keeps it     locks  the limit, then its lines in order
+--   raises WF001 when the workflow declares no such limit     events none
+create or replace function tasker_set_limit (p_namespace text, p_name text, p_step_name text, p_at_once int, p_per_period int, p_actor text)
+  returns void
+  language plpgsql
+as $$
+declare
+  v_limit_id int;
+begin
+  update tasker_limit l set at_once = p_at_once, per_period = p_per_period, changed_by = p_actor, changed_at = tasker_clock()
+   where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name
+  returning l.limit_id into v_limit_id;
+  if not found then
+    raise exception '%/% declares no limit%', p_namespace, p_name, case when p_step_name = '' then ' on its tasks' else format(' on step "%s"', p_step_name) end
+      using errcode = 'WF001', hint = 'give the workflow or the step the option limit; its numbers can then be changed here';
+  end if;
+  perform tasker_look_again(v_limit_id);
+end
 $$;
 
 -- source: functions/tasker_set_password.sql 005ba96129b5
@@ -4409,7 +4944,7 @@ as $$
   select (p_step_id + 524288) >> 20, (((p_step_id + 524288) & 1048575) - 524288)::int
 $$;
 
--- source: functions/tasker_step_readiness.sql ee7fa6e23d67
+-- source: functions/tasker_step_readiness.sql 3e4c12dd792f
 -- tasker_step_readiness: every step of a task with what it waits for, in words.
 --   returns one row per step in order, items before their map step, which they are parents of; waiting_for is empty once a step has ended     raises WF001 unknown task
 create or replace function tasker_step_readiness (p_task_id uuid)
@@ -4427,7 +4962,7 @@ declare
 begin
   return query
   with recursive step as materialized (
-    select s.step_no, s.definition_id, s.state, s.pending, s.attempts, s.retry_limit, s.children, s.bypass, s.cancel_requested, s.worker_id, s.map_no,
+    select s.step_no, s.definition_id, s.state, s.pending, s.attempts, s.retry_limit, s.children, s.bypass, s.cancel_requested, s.worker_id, s.map_no, s.gated,
            tasker_step_name(p.name, s.item_no) as name, p.parents
       from tasker_step s join tasker_template p on p.definition_id = v_definition_id and p.step_no = coalesce(s.map_no, s.step_no)
      where s.task_no = v_task_no
@@ -4471,6 +5006,7 @@ begin
            when s.state = 3 then 'attempt ' || s.attempts + 1 || ' of ' || s.retry_limit || ' at '
              || to_char(d.run_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
            when s.state = 1 and t.paused then 'the task to be resumed: it is paused'
+           when s.state = 1 and s.gated and gate.reason is not null then gate.reason
            when s.state = 1 and served.definition_id is null then 'an engine that has its handler; none is running now'
            when s.state = 1 then 'a free place in an engine'
            when s.cancel_requested then 'its handler to stop: cancellation was requested'
@@ -4483,6 +5019,7 @@ begin
     left join blocker on blocker.step_no = s.step_no
     left join tasker_delayed d on d.task_no = v_task_no and d.step_no = s.step_no
     left join served on served.definition_id = s.definition_id
+    left join lateral (select tasker_gate_reason(v_task_no, s.step_no) as reason where s.state = 1 and s.gated) gate on true
    order by s.step_no;
 end
 $$;
@@ -4543,6 +5080,82 @@ as $$
   insert into tasker_subscription (name, event_id, created_at)
   select p_name, case when p_from_start then 0 else h.event_id end, tasker_clock() from tasker_event_horizon() h
   on conflict (name) do nothing
+$$;
+
+-- source: functions/tasker_sweep_places.sql b6c7eb3f5333
+-- tasker_sweep_places: lines before limits are looked at of which a place is no longer held, whoever let it go: a dead engine, an operator; and
+--   lines that nobody needs any more are gone. Engines call it now and then.
+--   returns how many lines are to be looked at     locks  lines; those that others hold are skipped
+create or replace function tasker_sweep_places ()
+  returns int
+  language plpgsql
+  set enable_seqscan = off
+as $$
+declare
+  v_now timestamptz := tasker_clock();
+  v_lines int;
+  v_idle record;
+  v_limit tasker_limit;
+begin
+  if not exists (select from tasker_line) then
+    return 0;
+  end if;
+  with let_go as materialized (
+    select distinct h.limit_id, h.key
+      from tasker_place h join tasker_limit l using (limit_id)
+      left join lateral (select k.finished_at from tasker_task k where k.task_no = h.task_no offset 0) t on true
+      left join lateral (select k.state, k.attempts, k.paused from tasker_step k where k.task_no = h.task_no and k.step_no = h.step_no and l.step_name <> '' offset 0) s on true
+     where not h.ended
+       and not case when l.step_name = '' then coalesce(t.finished_at is null and exists (select from tasker_task k where k.task_no = h.task_no), false)
+                    else coalesce(s.state = 2 and s.attempts = h.attempt or s.state = 1 and s.attempts = h.attempt - 1 and not s.paused, false) end
+  ),
+  line as materialized (
+    select n.limit_id, n.key from tasker_line n where n.due_at > v_now and (n.limit_id, n.key) in (select g.limit_id, g.key from let_go g) for update skip locked
+  )
+  update tasker_line n set due_at = v_now from line where n.limit_id = line.limit_id and n.key = line.key;
+  get diagnostics v_lines = row_count;
+  for v_idle in
+    select n.limit_id, n.key from tasker_line n
+     where not exists (select from tasker_waiting w where w.limit_id = n.limit_id and w.key = n.key)
+       and (n.due_at <= v_now or not exists (select from tasker_place h where h.limit_id = n.limit_id and h.key = n.key))
+     order by n.limit_id, n.key limit 1000 for update skip locked
+  loop
+    select l.* into v_limit from tasker_limit l where l.limit_id = v_idle.limit_id;
+    perform tasker_look_at_places(v_limit, v_idle.key);
+    -- by a statement of its own, now that the line is ours: who has come meanwhile is seen, who comes later waits for us
+    delete from tasker_line n
+     where n.limit_id = v_idle.limit_id and n.key = v_idle.key
+       and not exists (select from tasker_place h where h.limit_id = n.limit_id and h.key = n.key)
+       and not exists (select from tasker_waiting w where w.limit_id = n.limit_id and w.key = n.key);
+  end loop;
+  return v_lines;
+end
+$$;
+
+-- source: functions/tasker_take_place.sql 2f922394520c
+-- tasker_take_place: one step passes a limit. From the limit of its workflow it goes on to its own, if it has one, else into its lane of the queue.
+--   returns how many places that took: none when its task has one already     locks  nothing: the caller holds the line and the queue row
+create or replace function tasker_take_place (p_limit tasker_limit, p_key text, p_task_no bigint, p_step_no int, p_rank timestamptz, p_lane int)
+  returns int
+  language plpgsql
+as $$
+declare
+  v_step tasker_step;
+  v_taken int;
+  v_has_own boolean;
+begin
+  select s.* into v_step from tasker_step s where s.task_no = p_task_no and s.step_no = p_step_no;
+  v_has_own := p_limit.step_name = '' and exists (
+    select from tasker_template p join tasker_limit l on l.namespace = p_limit.namespace and l.name = p_limit.name and l.step_name = p.name
+     where p.definition_id = v_step.definition_id and p.step_no = p_step_no);
+  insert into tasker_place (limit_id, key, task_no, step_no, attempt)
+  values (p_limit.limit_id, p_key, p_task_no, case when p_limit.step_name = '' then 0 else p_step_no end, case when p_limit.step_name = '' then 0 else v_step.attempts + 1 end)
+  on conflict do nothing;
+  get diagnostics v_taken = row_count;
+  update tasker_ready r set rank = p_rank, definition_id = case when v_has_own then -v_step.definition_id else p_lane end
+   where r.task_no = p_task_no and r.step_no = p_step_no;
+  return v_taken;
+end
 $$;
 
 -- source: functions/tasker_take_step.sql 464f3c758417
@@ -4684,7 +5297,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_unlock_children.sql 7a20cd83db71
+-- source: functions/tasker_unlock_children.sql 403983280b94
 -- tasker_unlock_children: what follows when steps were satisfied outside the fast path (skipped, resolved, decided): their children have one parent less
 --   to wait for.
 --   p_task_nos, p_step_nos  steps that have just become skipped or resolved
@@ -4724,13 +5337,13 @@ begin
              finished_at = case when s.pending = child.parents_done and s.state = 0 and (s.bypass or child.passed_over) then v_now else s.finished_at end
         from child
        where s.task_no = child.task_no and s.step_no = child.step_no
-      returning s.task_no, s.step_no, s.definition_id, s.paused, s.passed_over,
+      returning s.task_no, s.step_no, s.definition_id, s.paused, s.gated, s.passed_over,
                 case when s.pending = 0 and (s.state = 1 or s.state = 7 and s.finished_at = v_now) then s.state end as state   -- not one skipped before
     ),
     ready as (
       insert into tasker_ready (rank, task_no, step_no, definition_id)
       select case when u.paused then 'infinity' else v_now - (select t.priority from tasker_task t where t.task_no = u.task_no) * interval '1 minute' end,
-             u.task_no, u.step_no, case when u.paused then -u.definition_id else u.definition_id end
+             u.task_no, u.step_no, case when u.paused or u.gated then -u.definition_id else u.definition_id end
         from unlocked u where u.state = 1
     ),
     history as (
@@ -4743,7 +5356,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_update_step_status.sql 6e2d77b84ac9
+-- source: functions/tasker_update_step_status.sql ed14ad08d968
 -- tasker_update_step_status: one move of one step, by hand or by another program; compare and set.
 --   It records the move only: tasker_resolve_dependencies then unlocks the children and settles the task. A task that had ended runs again with
 --   the first step that is led out of failure to run again.
@@ -4799,7 +5412,7 @@ begin
   if v_to = 1 then
     insert into tasker_ready (rank, task_no, step_no, definition_id)
     select case when v_step.paused then 'infinity' else v_now - t.priority * interval '1 minute' end, v_task_no, v_step_no,
-           case when v_step.paused then -v_step.definition_id else v_step.definition_id end from tasker_task t where t.task_no = v_task_no;
+           case when v_step.paused or v_step.gated then -v_step.definition_id else v_step.definition_id end from tasker_task t where t.task_no = v_task_no;
     perform pg_notify('tasker_ready', '');
   elsif v_to = 2 then
     update tasker_task t set state = 2, started_at = coalesce(t.started_at, v_now) where t.task_no = v_task_no and t.state = 0;
@@ -4886,7 +5499,7 @@ as $$
          end
 $$;
 
--- source: functions/tasker_wake_due.sql 5aba653f052a
+-- source: functions/tasker_wake_due.sql 7514b57f9e9b
 -- tasker_wake_due: moves what has waited long enough from tasker_delayed to tasker_ready.
 --   moves  retrying -> ready, pending roots of a task whose run_at has come -> ready (or skipped when bypassed)
 --   locks  delayed rows (those another session is waking are skipped), then steps      events  none; the wait was announced when it was set
@@ -4912,12 +5525,12 @@ begin
       from (select * from due where abs(task_no) = task_no order by task_no, step_no) due   -- see tasker_complete_batch on abs
      where s.task_no = due.task_no and s.step_no = due.step_no
        and case when s.state = 3 or s.state = 0 and s.pending = 0 then true end
-    returning s.task_no, s.step_no, s.definition_id, s.paused, s.state, s.attempts, due.run_at
+    returning s.task_no, s.step_no, s.definition_id, s.paused, s.gated, s.state, s.attempts, due.run_at
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)
     select case when w.paused then 'infinity' else w.run_at - (select t.priority from tasker_task t where t.task_no = w.task_no) * interval '1 minute' end,
-           w.task_no, w.step_no, case when w.paused then -w.definition_id else w.definition_id end
+           w.task_no, w.step_no, case when w.paused or w.gated then -w.definition_id else w.definition_id end
       from woken w where w.state = 1
      order by w.run_at
   ),
