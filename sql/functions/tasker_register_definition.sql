@@ -45,7 +45,8 @@ begin
   delete from tasker_template p where p.definition_id = v_id;
   insert into tasker_template
     (definition_id, step_no, name, description, handler, parents, children, retryable, retry_limit, timeout_ms,
-     backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config, decision, for_each, for_each_path)
+     backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config, decision, for_each, for_each_path,
+     resources)
   select v_id, step.place - 1, step.value ->> 'name', coalesce(step.value ->> 'description', ''), step.value ->> 'handler',
          array(select jsonb_array_elements_text(step.value -> 'parents')::int order by 1),
          array(select jsonb_array_elements_text(step.value -> 'children')::int order by 1),
@@ -54,7 +55,8 @@ begin
          (step.value #>> '{backoff,cap}')::float8, (step.value #>> '{backoff,jitter}')::float8,
          nullif(step.value -> 'output_schema', 'null'), nullif(step.value -> 'handler_config', 'null'),
          coalesce((step.value ->> 'decision')::boolean, false), (step.value #>> '{for_each,step}')::int,
-         array(select jsonb_array_elements_text(step.value #> '{for_each,path}'))
+         array(select jsonb_array_elements_text(step.value #> '{for_each,path}')),
+         coalesce(step.value -> 'resources', '{}')
     from jsonb_array_elements(p_definition -> 'steps') with ordinality as step (value, place);
   return v_id;
 end

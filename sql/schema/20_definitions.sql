@@ -52,6 +52,7 @@ create table tasker_template (
   backoff_jitter      float8 not null check (backoff_jitter between 0 and 1),  -- share of the wait
   output_schema   jsonb,
   handler_config  jsonb,
+  resources       jsonb not null default '{}',   -- what it needs of a worker beyond the engine's machine: name to amount
   primary key (definition_id, step_no),
   check (for_each is null or not decision)
 );

@@ -13,7 +13,7 @@
 
 create sequence tasker_task_no;
 
--- source: schema/20_definitions.sql 02c7a6bb8759
+-- source: schema/20_definitions.sql f938ca7207c9
 -- What may run: namespaces, task definitions and their step templates.
 
 create table tasker_namespace (
@@ -68,6 +68,7 @@ create table tasker_template (
   backoff_jitter      float8 not null check (backoff_jitter between 0 and 1),  -- share of the wait
   output_schema   jsonb,
   handler_config  jsonb,
+  resources       jsonb not null default '{}',   -- what it needs of a worker beyond the engine's machine: name to amount
   primary key (definition_id, step_no),
   check (for_each is null or not decision)
 );
@@ -3376,7 +3377,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_register_definition.sql 69c9d57be66b
+-- source: functions/tasker_register_definition.sql 438ed7bb0346
 -- tasker_register_definition: makes a task definition known; the same content again is no change.
 --   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "steps": [...]}, steps in topological order;
 --                 "schema_text" in place of "schema" keeps the order of its properties, which jsonb does not
@@ -3424,7 +3425,8 @@ begin
   delete from tasker_template p where p.definition_id = v_id;
   insert into tasker_template
     (definition_id, step_no, name, description, handler, parents, children, retryable, retry_limit, timeout_ms,
-     backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config, decision, for_each, for_each_path)
+     backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config, decision, for_each, for_each_path,
+     resources)
   select v_id, step.place - 1, step.value ->> 'name', coalesce(step.value ->> 'description', ''), step.value ->> 'handler',
          array(select jsonb_array_elements_text(step.value -> 'parents')::int order by 1),
          array(select jsonb_array_elements_text(step.value -> 'children')::int order by 1),
@@ -3433,7 +3435,8 @@ begin
          (step.value #>> '{backoff,cap}')::float8, (step.value #>> '{backoff,jitter}')::float8,
          nullif(step.value -> 'output_schema', 'null'), nullif(step.value -> 'handler_config', 'null'),
          coalesce((step.value ->> 'decision')::boolean, false), (step.value #>> '{for_each,step}')::int,
-         array(select jsonb_array_elements_text(step.value #> '{for_each,path}'))
+         array(select jsonb_array_elements_text(step.value #> '{for_each,path}')),
+         coalesce(step.value -> 'resources', '{}')
     from jsonb_array_elements(p_definition -> 'steps') with ordinality as step (value, place);
   return v_id;
 end
