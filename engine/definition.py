@@ -29,6 +29,8 @@ MAX_RETRY_LIMIT = 1_000
 MAX_PATH = 500
 MAX_SECONDS = 366 * 86_400.0
 MAX_DESCRIPTION = 16_384
+MAX_RESOURCES = 20
+MAX_RESOURCE_NAME = 64
 DEFAULT_VERSION = "0.1.0"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}\Z")
@@ -86,6 +88,7 @@ class StepTemplate:
 
     `handler_class` is a StepHandler class, a function or a dotted path; without it the step does nothing and completes.
     `retry_limit` counts all attempts, the first included. The result of a `decision` names the children that go on.
+    `resources` are what it needs of a worker beyond this machine, in that worker's own names: `{"GPU": 1}`.
     `for_each` names an ancestor, or a list within its result (`orders.items`), and makes one item per element of that.
     `needs` are labels that an engine must have; `limit` says how many may run at once or begin within a period, by a key if it has one.
     Raises DefinitionError with everything that is wrong.
@@ -106,6 +109,7 @@ class StepTemplate:
     for_each: str | None
     needs: tuple[str, ...]
     limit: gates.Limit | None
+    resources: dict[str, float]
 
     def __init__(
         self,
@@ -126,6 +130,7 @@ class StepTemplate:
         for_each: str | None = None,
         needs: str | Sequence[str] | None = None,
         limit: gates.Limit | Mapping[str, Any] | None = None,
+        resources: Mapping[str, float] | None = None,
         **unknown: Any,
     ) -> None:
         checks = _Checks()
@@ -145,6 +150,7 @@ class StepTemplate:
             "for_each": checks.path("for_each", for_each),
             "needs": gates.read_labels("needs", needs, checks.refuse),
             "limit": gates.read_limit("limit", limit, checks.refuse),
+            "resources": checks.resources("resources", resources),
         }
         checks.kind_of_step(values)
         checks.unknown(unknown, STEP_OPTIONS)
@@ -170,6 +176,7 @@ class StepTemplate:
             "handler_config": self.handler_config,
             "decision": self.decision,
             "for_each": self.for_each,
+            "resources": self.resources,
         }
 
 
@@ -535,6 +542,17 @@ class _Checks:
         else:
             return float(value)
         return low
+
+    def resources(self, path: str, value: Any) -> dict[str, float]:
+        plain = self.json_object(path, value)
+        if len(plain) > MAX_RESOURCES:
+            self.refuse(path, "too_many", f"at most {MAX_RESOURCES} resources, not {len(plain)}")
+        for name, amount in plain.items():
+            if not 0 < len(name) <= MAX_RESOURCE_NAME:
+                self.refuse(path, "bad_name", f"the name of a resource has 1 to {MAX_RESOURCE_NAME} characters, not {len(name)}")
+            elif isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 < amount < math.inf:
+                self.refuse(f"{path}.{name}", "bad_value", f"must be a number above 0, not {shown(amount)}")
+        return plain
 
     def json_object(self, path: str, value: Any) -> dict[str, Any]:
         if value is None:

@@ -72,8 +72,8 @@ class Figures:
         with self._book:
             self._late[duty] += 1
 
-    def written(self, *, running: int, listener_seconds: float | None) -> dict[str, Any]:
-        """All of it as JSON, with how many steps are in hand and how long the listener has heard nothing."""
+    def written(self, *, running: int, listener_seconds: float | None, cluster: dict[str, Any] | None = None) -> dict[str, Any]:
+        """All of it as JSON, with how many steps are in hand, how long the listener has heard nothing, and how the cluster fares that runs the handlers."""
         with self._book:
             return {
                 "batches": self._batches.written(),
@@ -82,4 +82,5 @@ class Figures:
                 "late": dict(self._late),
                 "running": running,
                 "listener_seconds": listener_seconds,
+                "cluster": cluster,
             }

@@ -494,14 +494,14 @@ def engines(db: Database, *, namespaces: Namespaces = None) -> list[EngineRow]:
     """Every engine seen within the last hour, the living first, with what it serves of these namespaces."""
     found = db.rows(
         f"""
-        select w.worker_id, w.name, w.runner, w.concurrency, w.started_at, w.seen_at, w.lease_until > tasker_clock(), w.draining,
+        select w.worker_id, w.name, w.runner, w.concurrency, w.started_at, w.seen_at, w.lease_until > tasker_clock(), w.draining, w.figures -> 'cluster',
                array(select d.namespace || '/' || d.name || '@' || d.version from tasker_definition d where d.definition_id = any(w.definitions){within("d.definition_id", namespaces)}
                       order by d.namespace, d.name, d.version_rank collate "C")
           from tasker_worker w order by w.lease_until > tasker_clock() desc, w.worker_id
         """,
         allowed(namespaces),
     )
-    return [EngineRow(*(*row[:8], tuple(row[8]))) for row in found]
+    return [EngineRow(*(*row[:8], tuple(row[9]), row[8])) for row in found]
 
 
 def overview(db: Database, *, namespaces: Namespaces = None) -> OverviewRow:
@@ -594,7 +594,7 @@ def _templates(db: Database, definition_id: int, step_no: int | None = None) -> 
         """
         select p.step_no, p.name, p.description, p.handler, p.parents, p.children, p.retryable, p.retry_limit, p.timeout_ms,
                p.backoff_base, p.backoff_multiplier, p.backoff_cap, p.backoff_jitter, p.output_schema, p.handler_config, p.decision,
-               (select f.name from tasker_template f where f.definition_id = p.definition_id and f.step_no = p.for_each), p.for_each_path
+               (select f.name from tasker_template f where f.definition_id = p.definition_id and f.step_no = p.for_each), p.for_each_path, p.resources
           from tasker_template p where p.definition_id = %(id)s and (%(step)s::int is null or p.step_no = %(step)s) order by p.step_no
         """,
         {"id": definition_id, "step": step_no},
@@ -605,7 +605,7 @@ def _templates(db: Database, definition_id: int, step_no: int | None = None) -> 
 def _template_row(row: tuple[Any, ...]) -> TemplateRow:
     source = None if row[16] is None else ".".join([row[16], *row[17]])
     backoff = dict(zip(("base", "multiplier", "cap", "jitter"), row[9:13], strict=True))
-    return TemplateRow(*(*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], backoff, shown_schema(row[13]), masked(row[14] or {}), row[15], source))
+    return TemplateRow(*(*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], backoff, shown_schema(row[13]), masked(row[14] or {}), row[15], source, row[18]))
 
 
 def _task_row(row: tuple[Any, ...]) -> TaskRow:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -67,6 +67,7 @@ class TemplateRow:
     handler_config: dict[str, Any]
     decision: bool = False
     for_each: str | None = None
+    resources: dict[str, float] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -317,6 +318,8 @@ class EngineRow:
     alive: bool
     draining: bool
     definitions: tuple[str, ...]
+    cluster: dict[str, Any] | None = None
+    """Of an engine whose handlers run on other machines: `state`, `at`, `said`, `workers` and `threads`, at its last heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)

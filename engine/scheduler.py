@@ -38,7 +38,7 @@ from engine.worker import Worker
 
 log = logging.getLogger("tasker.engine")
 
-RunnerName = Literal["processes", "threads"]
+RunnerName = Literal["processes", "threads", "dask", "celery"]
 POLL_SECONDS = 0.2
 HEARTBEAT_SECONDS = 5.0
 BEATS_PER_LEASE = 4
@@ -57,6 +57,10 @@ WORDS_SECONDS = 2.0
 LISTEN_SECONDS = 5.0
 ANEW_SECONDS = 1.0
 GRACE_SECONDS = 30.0
+
+
+MakeRunner = Callable[[], Runner]
+"""Of a runner beyond this machine, anew for each worker."""
 
 
 class Engine:
@@ -78,10 +82,12 @@ class Engine:
         grace: float = GRACE_SECONDS,
         only: Sequence[str] = (),
         labels: Sequence[str] = (),
+        make_runner: MakeRunner | None = None,
     ) -> None:
         self.url = url
         self.registry = registry
         self.runner_name: RunnerName = runner
+        self._make_runner = make_runner
         self.concurrency = concurrency or max(8, 4 * (os.cpu_count() or 2))
         self.sources = tuple(sources)
         self.lease = lease
@@ -170,6 +176,8 @@ class Engine:
         )
 
     def _new_runner(self) -> Runner:
+        if self._make_runner is not None:
+            return self._make_runner()
         if self.runner_name == "threads":
             return ThreadsRunner(self.concurrency, grace=self.grace)
         return ProcessesRunner(self.concurrency, sources=self.sources, grace=self.grace)

@@ -190,7 +190,7 @@ def _explained(db: Database, definition: TaskDefinition, error: Exception) -> st
 
 
 def _step_differences(ours: dict[str, Any], theirs: Any) -> list[str]:
-    fields = ("handler", "parents", "retryable", "retry_limit", "timeout_ms", "backoff", "output_schema", "handler_config")
+    fields = ("handler", "parents", "retryable", "retry_limit", "timeout_ms", "backoff", "output_schema", "handler_config", "resources")
     shown = {**ours, "handler_config": masked(ours.get("handler_config")), "output_schema": shown_schema(ours.get("output_schema"))}
     pairs = ((name, _plain(getattr(theirs, name)), _plain(shown.get(name))) for name in fields)
     return [f"steps.{theirs.name}.{name}: {there!r} -> {here!r}" for name, there, here in pairs if there != here]

@@ -211,7 +211,7 @@ class Worker:
 
     def _written_figures(self) -> str:
         silent = None if self.heard_at is None else round(time.monotonic() - self.heard_at, 3)
-        return json_text.dump(self.figures.written(running=self.running_count, listener_seconds=silent))
+        return json_text.dump(self.figures.written(running=self.running_count, listener_seconds=silent, cluster=self.runner.standing()))
 
     def _lose_lease(self) -> None:
         if not self.lease_lost.is_set():

@@ -40,6 +40,12 @@ class EngineView:
             return "Gone", "cancelled"
         return ("Draining", "retrying") if self.row.draining else ("Alive", "completed")
 
+    @property
+    def cluster_words(self) -> tuple[str, str]:
+        """The state of the cluster it runs handlers on, in the same way."""
+        known = {"connected": ("Connected", "completed"), "troubled": ("In trouble", "retrying")}
+        return known.get((self.row.cluster or {}).get("state", ""), ("Unreachable", "failed"))
+
 
 @dataclass(frozen=True, slots=True)
 class NamespaceQueue:

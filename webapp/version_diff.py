@@ -102,6 +102,7 @@ def _settings(step: TemplateRow) -> list[tuple[str, Any]]:
         ("tries", retry_policy(step)),
         ("jitter", f"{step.backoff['jitter']:g}" if step.retry_limit > 1 else None),
         ("timeout", seconds(step.timeout_ms / 1000) if step.timeout_ms else None),
+        ("needs", ", ".join(f"{name} {amount:g}" for name, amount in step.resources.items()) or None),
         ("output schema", step.output_schema),
         ("handler settings", step.handler_config or None),
     ]

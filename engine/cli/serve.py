@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import click
 
 from engine import accounts, embedded, gates
+from engine import accounts, embedded
+from engine.cli.clusters import Place, cluster_options, runner_maker
 from engine.cli.setting import (
     audit_actor,
     database_url,
@@ -37,6 +39,7 @@ LINK = "TASKER_SIGN_IN_LINK"
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 T = TypeVar("T")
 RUNNERS = click.Choice(["processes", "threads"])
+ENGINE_RUNNERS = click.Choice(["processes", "threads", "dask"])
 
 
 @click.command()
@@ -56,16 +59,19 @@ def up(port: int | None, host: str, concurrency: int | None, runner: str, source
 
 
 @click.command()
-@click.option("--runner", type=RUNNERS, default="processes", show_default=True, help="Where handlers run.")
-@click.option("--concurrency", type=click.IntRange(1, 1000), help="Steps at a time. Default: 4 per processor, at least 8.")
+@click.option("--runner", type=ENGINE_RUNNERS, default="processes", show_default=True, help="Where handlers run.")
+@click.option("--concurrency", type=click.IntRange(1, 1000), help="Steps at a time. Default: 4 per processor, at least 8; on a cluster as many as it has room for.")
 @click.option("--grace", type=click.FloatRange(0, 86400), default=30.0, show_default=True, help="Seconds that running steps have when the engine stops.")
 @click.option("--lease", type=click.FloatRange(1, 3600), default=30.0, hidden=True, help="Seconds after which others take over from an engine that is not heard of.")
 @click.option("--only", metavar="NAMES", help="Namespaces and workflows to run, the others stay for other engines: payments,orders/refund")
 @click.option("--labels", metavar="NAMES", help="What this engine has for steps that need it: gpu,eu")
 @handlers_option
 def engine(runner: str, concurrency: int | None, grace: float, lease: float, only: str | None, labels: str | None, sources: str | None) -> None:
+@cluster_options
+@handlers_option
+def engine(runner: str, concurrency: int | None, grace: float, lease: float, sources: str | None, **cluster: str | None) -> None:
     """Run steps until SIGTERM or Ctrl-C; several engines may share a database. Example: tasker engine --handlers myflows"""
-    from engine.scheduler import Engine
+    from engine.scheduler import Engine, RunnerName
 
     settings = Settings.from_environ()
     log_to_stderr(settings)
@@ -75,17 +81,19 @@ def engine(runner: str, concurrency: int | None, grace: float, lease: float, onl
     chosen, own = parts_of(only), parts_of(labels)
     need_chosen(registry, chosen)
     need_labels(own)
+    make_runner = runner_maker(runner, Place(**cluster), sources=found, most=concurrency, grace=grace, lease=lease)
     url = database_url(settings, upgrade=False)
     companion = Engine(
         url,
         registry,
-        runner="threads" if runner == "threads" else "processes",
+        runner=cast(RunnerName, runner),
         concurrency=concurrency,
         sources=found,
         lease=timedelta(seconds=lease),
         grace=grace,
         only=chosen,
         labels=own,
+        make_runner=make_runner,
     )
     end_with_parent(companion.stop)
     companion.run()

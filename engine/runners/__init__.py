@@ -101,5 +101,8 @@ class Runner(Protocol):
     def cancel(self, call: StepCall) -> None:
         """Ask a running call to stop, and end it after the grace time where that is possible."""
 
+    def standing(self) -> dict[str, Any] | None:
+        """How the machines fare that run the handlers: `state` (connected, troubled, away), `at`, `said`, `workers`, `threads`; None when they run here."""
+
     def stop(self, grace: float) -> None:
         """Release what never started, wait up to `grace` seconds for the rest, then end and release that too."""

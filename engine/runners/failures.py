@@ -19,6 +19,11 @@ def crash_failure(ending: str) -> str:
     return failure("worker_crashed", f"the handler's process {ending} while it ran this step", retryable=True)
 
 
+def lost_failure(worker: str) -> str:
+    """The machine or process beyond this one that ran the step is gone, and the step with it."""
+    return failure("worker_crashed", f"the worker {worker} was lost while it ran this step", retryable=True)
+
+
 def describe_ending(status: int | None) -> str:
     """What a wait status says: `was killed by SIGSEGV`, `exited with code 3`."""
     if status is None:

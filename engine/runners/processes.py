@@ -174,6 +174,9 @@ class ProcessesRunner:
                 child.link.send((wire.CANCEL, number))
             self._stir()
 
+    def standing(self) -> None:
+        """Handlers run here."""
+
     def stop(self, grace: float) -> None:
         """Releases what never started, waits up to `grace` seconds for the rest, ends what is left and releases it.
 

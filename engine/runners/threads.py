@@ -83,6 +83,9 @@ class ThreadsRunner:
         else:
             self._look_at(deadline)
 
+    def standing(self) -> None:
+        """Handlers run here."""
+
     def stop(self, grace: float) -> None:
         """Releases what never started and, after up to `grace` seconds, what is still running; its threads are abandoned."""
         with self._submitting:

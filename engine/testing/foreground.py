@@ -47,6 +47,9 @@ class InlineRunner:
         """Nothing runs between two calls of `submit`."""
         self._deliver([(call, CANCELLED, "null")])
 
+    def standing(self) -> None:
+        """Handlers run here."""
+
     def stop(self, grace: float) -> None:
         """Nothing is running."""
 

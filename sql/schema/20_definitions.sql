@@ -54,6 +54,7 @@ create table tasker_template (
   gated           boolean not null default false,   -- it has labels or a limit, or is where a limited workflow begins: see 87_gates.sql
   output_schema   jsonb,
   handler_config  jsonb,
+  resources       jsonb not null default '{}',   -- what it needs of a worker beyond the engine's machine: name to amount
   primary key (definition_id, step_no),
   check (for_each is null or not decision)
 );

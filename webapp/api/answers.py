@@ -85,6 +85,7 @@ class TemplateSchema(Schema):
     output_schema = fields.Dict(required=True, allow_none=True)
     handler_config = fields.Dict(required=True)
     for_each = maybe_text()
+    resources = fields.Dict(required=True)
 
 
 class StepDetailSchema(StepWithResultSchema):

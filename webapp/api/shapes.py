@@ -38,6 +38,7 @@ STEP = (
 ATTEMPT = ("attempt", "state", "started_at", "finished_at", "duration_seconds", "engine")
 TEMPLATE = (
     "name", "description", "kind", "handler", "retryable", "retry_limit", "timeout_ms", "backoff", "output_schema", "handler_config", "for_each",
+    "resources",
 )  # fmt: skip
 SCHEDULE = (
     "schedule_id", "namespace", "name", "version", "policy", "context", "paused", "next_run_at", "last_run_at", "last_error", "created_by", "created_at",

@@ -13,7 +13,7 @@
 
 create sequence tasker_task_no;
 
--- source: schema/20_definitions.sql 51de292035af
+-- source: schema/20_definitions.sql 4b50ec0a9dd5
 -- What may run: namespaces, task definitions and their step templates.
 
 create table tasker_namespace (
@@ -70,6 +70,7 @@ create table tasker_template (
   gated           boolean not null default false,   -- it has labels or a limit, or is where a limited workflow begins: see 87_gates.sql
   output_schema   jsonb,
   handler_config  jsonb,
+  resources       jsonb not null default '{}',   -- what it needs of a worker beyond the engine's machine: name to amount
   primary key (definition_id, step_no),
   check (for_each is null or not decision)
 );
@@ -3864,7 +3865,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_register_definition.sql c9c8d93cf180
+-- source: functions/tasker_register_definition.sql 8d2c516bdad6
 -- tasker_register_definition: makes a task definition known; the same content again is no change.
 --   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "steps": [...]}, steps in topological order;
 --                 "schema_text" in place of "schema" keeps the order of its properties, which jsonb does not
@@ -3913,6 +3914,8 @@ begin
   insert into tasker_template
     (definition_id, step_no, name, description, handler, parents, children, retryable, retry_limit, timeout_ms,
      backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config, decision, for_each, for_each_path, labels, gated)
+     backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config, decision, for_each, for_each_path,
+     resources)
   select v_id, step.place - 1, step.value ->> 'name', coalesce(step.value ->> 'description', ''), step.value ->> 'handler',
          array(select jsonb_array_elements_text(step.value -> 'parents')::int order by 1),
          array(select jsonb_array_elements_text(step.value -> 'children')::int order by 1),
@@ -3924,6 +3927,7 @@ begin
          array(select jsonb_array_elements_text(step.value #> '{for_each,path}')),
          array(select jsonb_array_elements_text(step.value -> 'needs') order by 1),
          step.value ? 'needs' or step.value ? 'limit' or p_definition ? 'limit' and step.value -> 'parents' = '[]'
+         coalesce(step.value -> 'resources', '{}')
     from jsonb_array_elements(p_definition -> 'steps') with ordinality as step (value, place);
   insert into tasker_lane (definition_id, labels)
   select distinct v_id, p.labels from tasker_template p where p.definition_id = v_id and p.labels <> '{}'

@@ -159,6 +159,11 @@ def asks(task: Task, sequence: Sequence) -> Any:
     return sequence.find_step_by_name("nothing").results
 
 
+@step(resources={"GPU": 1})
+def needs_a_gpu(task: Task) -> bool:
+    return "HAS_A_GPU" in os.environ
+
+
 log = logging.getLogger("shop.imports")
 
 
