@@ -1,23 +1,21 @@
-"""`/audit`: who did what, when, from where, to which object and why; as a page with filters, and as CSV."""
+"""`/audit`: who did what, when, from where, to which object and why; as a page with filters, and as a file."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Response, make_response, request
+from flask import Blueprint, Response, request
 
 from engine import audit
 from engine.audit import AuditRow
 from webapp.access import allowed_namespaces
 from webapp.database import database
-from webapp.htmx import SANDBOX, page
+from webapp.downloads import ROWS, Row, asked_format, list_file, rows_of
+from webapp.htmx import page
 
 SHOWN = 100
-CSV_ROWS = 10_000
 TEXTS = ("actor", "action", "namespace", "object")
 TIMES = ("at_from", "at_to")
 OUTCOMES = ("done", "refused", "denied")
@@ -28,8 +26,10 @@ blueprint = Blueprint("auditing", __name__)
 
 @blueprint.get("/audit")
 def index() -> Response:
-    """The newest entries that match the filter; older ones by `before`."""
+    """The newest entries that match the filter; older ones by `before`, all of them as a file."""
     typed, chosen, problems = _asked()
+    if form := asked_format():
+        return file_answer({**chosen, "namespaces": allowed_namespaces("tasker.audit:index")}, form)
     before = request.args.get("before", type=int)
     found = _entries(chosen, before=None if before is None else min(before, 2**63 - 1), limit=SHOWN + 1)
     older = found[SHOWN - 1].audit_no if len(found) > SHOWN else None
@@ -39,23 +39,23 @@ def index() -> Response:
 
 @blueprint.get("/audit.csv")
 def download() -> Response:
-    """The newest entries that match the filter, at most CSV_ROWS, as a file."""
-    return csv_answer({**_asked()[1], "namespaces": allowed_namespaces("tasker.audit:index")})
+    """Every entry that matches the filter, as CSV."""
+    return file_answer({**_asked()[1], "namespaces": allowed_namespaces("tasker.audit:index")}, "csv")
 
 
-def csv_answer(chosen: dict[str, Any]) -> Response:
-    """The newest entries of that choice, at most CSV_ROWS, as a file."""
-    rows: list[AuditRow] = []
-    while len(rows) < CSV_ROWS:
-        more = audit.entries(database(), **chosen, before=rows[-1].audit_no if rows else None, limit=1_000)
-        rows += more
-        if len(more) < 1_000:
-            break
-    answer = make_response(_written(rows))
-    answer.mimetype = "text/csv"
-    answer.headers["Content-Security-Policy"] = SANDBOX
-    answer.headers["Content-Disposition"] = 'attachment; filename="audit.csv"'
-    return answer
+def file_answer(chosen: dict[str, Any], form: str) -> Response:
+    """Every entry of that choice as a file, newest first."""
+    return list_file("audit", HEAD, _pages(chosen), form)
+
+
+def _pages(chosen: dict[str, Any]) -> Iterator[list[Row]]:
+    before: int | None = None
+    while True:
+        rows = audit.entries(database(), **chosen, before=before, limit=ROWS)
+        yield rows_of(rows, HEAD)
+        if len(rows) < ROWS:
+            return
+        before = rows[-1].audit_no
 
 
 def _entries(chosen: dict[str, Any], *, before: int | None, limit: int) -> list[AuditRow]:
@@ -85,18 +85,3 @@ def read_time(text: str) -> datetime:
     if at.year < 1900:
         raise ValueError
     return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def _written(rows: Iterable[AuditRow]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(HEAD)
-    for row in rows:
-        writer.writerow([row.at.isoformat(), *(_cell(getattr(row, name)) for name in HEAD[1:])])
-    return text.getvalue()
-
-
-def _cell(value: object) -> str:
-    """The value on one line; a text that a spreadsheet would take for a formula is told to be none."""
-    text = "" if value is None else "".join(each if each.isprintable() else " " for each in str(value))
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

@@ -15,6 +15,7 @@ from engine.errors import RequestError, WrongState
 from engine.permissions import Namespaces
 from webapp.access import allowed_namespaces, note_act, require
 from webapp.database import database
+from webapp.downloads import asked_format, list_file, rows_of
 from webapp.filters import plural, sentence
 from webapp.htmx import Notice, asks_for_regions, done, given_reason, live_regions, page, regions
 from webapp.listing import matching
@@ -24,6 +25,9 @@ from webapp.task_filter import read_filter
 
 EXAMPLES = 20
 ITEMS_SHOWN = 100
+IN_A_FILE = 10_000
+COLUMNS = ("batch_id", "action", "about", "namespaces", "actor", "reason", "item_count", "done_count", "refused_count", "created_at", "finished_at", "stopped_by")
+ITEM_COLUMNS = ("item_no", "task_id", "step_name", "outcome", "message")
 
 blueprint = Blueprint("batches", __name__)
 
@@ -61,7 +65,10 @@ class Chosen:
 @blueprint.get("/batches")
 def index() -> Response:
     """The newest batches; for htmx the region of their rows."""
-    found = batches.batches(database(), namespaces=allowed_namespaces("tasker.task:index"))
+    here = allowed_namespaces("tasker.task:index")
+    if form := asked_format():
+        return list_file("batches", COLUMNS, [rows_of(batches.batches(database(), namespaces=here, limit=IN_A_FILE), COLUMNS)], form)
+    found = batches.batches(database(), namespaces=here)
     return regions(["batches/_list.html"], found=found, verbs=VERBS) if asks_for_regions() else page("batches/index.html", found=found, verbs=VERBS)
 
 
@@ -107,6 +114,8 @@ def stop(batch_id: int) -> Response:
 
 def _show(batch_id: int, status: int = 200, notice: Notice | None = None) -> Response:
     found = batches.batch(database(), batch_id, namespaces=allowed_namespaces("tasker.task:index"))
+    if form := asked_format():
+        return list_file(f"batch-{batch_id}", ITEM_COLUMNS, [rows_of(batches.batch_items(database(), batch_id, limit=MOST_ITEMS), ITEM_COLUMNS)], form)
     seen: dict[str, Any] = {"batch": found, "items": batches.batch_items(database(), batch_id, limit=ITEMS_SHOWN)}
     if asks_for_regions():
         return regions(live_regions(("batches/_state.html",), is_open=found.finished_at is None), status=status, notice=notice, **seen)

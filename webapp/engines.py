@@ -14,6 +14,7 @@ from engine.permissions import Namespaces
 from engine.rows import EngineRow, QueueRow, StandingStep
 from webapp.access import allowed_namespaces
 from webapp.database import database
+from webapp.downloads import Row, asked_format, list_file
 from webapp.drawing import step_urls
 from webapp.glance import shared
 from webapp.htmx import asks_for_regions, page, regions
@@ -21,6 +22,7 @@ from webapp.htmx import asks_for_regions, page, regions
 STEPS_SHOWN = 6
 """Of each engine, the longest running; the list of running steps has them all."""
 STEPS_READ = 1_000
+COLUMNS = ("name", "runner", "concurrency", "started_at", "seen_at", "alive", "draining", "definitions")
 
 blueprint = Blueprint("engines", __name__)
 
@@ -65,6 +67,8 @@ class NamespaceQueue:
 @blueprint.get("/engines")
 def index() -> Response:
     """Every engine that has been seen lately, the living first, and the queues; for htmx the region of them."""
+    if form := asked_format():
+        return list_file("engines", (*COLUMNS, "running_count"), [_lines()], form)
     if asks_for_regions():
         return regions(["engines/_list.html"], **_seen())
     return page("engines/index.html", **_seen())
@@ -80,6 +84,12 @@ def _engines() -> list[EngineView]:
     counts = standing.running_counts(database(), namespaces=_here())
     steps = standing.running_steps(database(), limit=STEPS_READ, per_engine=STEPS_SHOWN, namespaces=_here())
     return [EngineView(row, _with_urls(steps, row.worker_id), counts.get(row.worker_id, 0)) for row in queries.engines(database(), namespaces=_here())]
+
+
+def _lines() -> list[Row]:
+    counts = standing.running_counts(database(), namespaces=_here())
+    rows = queries.engines(database(), namespaces=_here())
+    return [{"running_count": counts.get(row.worker_id, 0), **{name: getattr(row, name) for name in COLUMNS}} for row in rows]
 
 
 def _here() -> Namespaces:

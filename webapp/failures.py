@@ -13,10 +13,12 @@ from engine.errors import Problem, RequestError
 from engine.failures import FailureGroup, FailureNote
 from webapp.access import allowed_namespaces, require
 from webapp.database import database
+from webapp.downloads import Row, asked_format, list_file
 from webapp.htmx import Notice, answer, asks_for_regions, page, regions
 from webapp.security import actor
 
 STEPS_SHOWN = 50
+COLUMNS = ("key", "namespace", "name", "step_name", "signature", "step_count", "task_count", "open_count", "first_at", "last_at", "versions", "samples", "acknowledged")
 FIELDS = ("owner", "note", "runbook", "until")
 
 blueprint = Blueprint("failures", __name__)
@@ -27,6 +29,8 @@ def index() -> Response:
     """The groups that nobody has acknowledged, and then the others; for htmx the region of both."""
     namespace = request.args.get("namespace", "").replace("\x00", "")[:200] or None
     found = failures.failure_groups(database(), namespace=namespace, namespaces=allowed_namespaces("tasker.step:index"))
+    if form := asked_format():
+        return list_file("failures", (*COLUMNS, *FIELDS), [[_line(each) for each in found]], form)
     seen: dict[str, Any] = {"open": [each for each in found if not each.acknowledged], "acknowledged": [each for each in found if each.acknowledged], "namespace": namespace}
     return regions(["failures/_list.html"], **seen) if asks_for_regions() else page("failures/index.html", **seen)
 
@@ -34,6 +38,9 @@ def index() -> Response:
 @blueprint.get("/failures/<key>")
 def show(key: str) -> Response:
     """One group: what it is, its steps, and what can be done with all of them."""
+    if form := asked_format():
+        steps = failures.failed_steps(database(), _group(key).key, namespaces=_here())
+        return list_file("failed-steps", ("task_id", "step_name"), [[{"task_id": task_id, "step_name": step_name} for task_id, step_name in steps]], form)
     return show_group(_group(key))
 
 
@@ -61,6 +68,10 @@ def show_group(
     steps = failures.failed_steps(database(), group.key, namespaces=_here())
     known = typed or {name: _text(getattr(group.known, name)) for name in FIELDS}
     return page("failures/show.html", status=status, notice=notice, group=group, steps=steps[:STEPS_SHOWN], typed=known, errors=errors or {})
+
+
+def _line(group: FailureGroup) -> Row:
+    return {**{name: getattr(group, name) for name in COLUMNS}, **{name: getattr(group.known, name) for name in FIELDS}}
 
 
 def _group(key: str) -> FailureGroup:

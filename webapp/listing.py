@@ -6,7 +6,7 @@ end in) are looked for among the newest LOOKED_AT tasks that the rest of the fil
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,7 @@ from engine.search import ids_from
 from engine.states import SATISFYING, TASK_CODES, TaskState
 from webapp.access import allowed_namespaces
 from webapp.database import database
+from webapp.downloads import ROWS, Row, rows_of
 from webapp.models import Definition, Step, StoredTask, Task, db
 from webapp.task_filter import MAX_TASK_NO, AskedFilter, ContextValue, TaskFilter
 
@@ -30,6 +31,10 @@ LOOKED_AT = 100_000
 CONTEXTS_LOOKED_AT = 20_000
 NEW_COUNTED = 1_000
 HITS = 1_000
+TASK_COLUMNS = (
+    "task_id", "namespace", "name", "version", "state", "paused", "priority", "tags", "initiator", "correlation_id", "created_at", "started_at", "finished_at", "run_at",
+    "step_count", "done_count", "failed_count",
+)  # fmt: skip
 COUNTED_STEPS = 2_000  # the progress of a larger task is told on its own page
 OPEN = (TaskState.PENDING, TaskState.RUNNING)
 NUMBER_SLACK = 1_000
@@ -83,6 +88,17 @@ def list_tasks(asked: AskedFilter, limit: int = PAGE_SIZE) -> TaskList:
     rows = _rows(shown)
     looked_at = search.looked_at if search.floor and len(found) <= limit else None
     return TaskList(asked, tuple(rows.values()), tuple(rows), older, looked_at, search.floor_at() if looked_at else None)
+
+
+def all_tasks(asked: AskedFilter) -> Iterator[list[Row]]:
+    """Every task that matches, newest first, page by page, for a file."""
+    older: int | None = asked.chosen.cursor
+    while True:
+        found = list_tasks(replace(asked, chosen=replace(asked.chosen, cursor=older)), ROWS)
+        yield rows_of(found.items, TASK_COLUMNS)
+        older = found.older
+        if older is None:
+            return
 
 
 def matching(chosen: TaskFilter, limit: int, namespaces: Namespaces) -> list[int]:

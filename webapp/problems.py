@@ -25,6 +25,7 @@ TITLES = {
     405: "This address does not take that request",
     409: "Something changed in the meantime",
     413: "This is too large",
+    429: "Too much is asked for at once",
     500: "Something went wrong here",
     503: "The database cannot be reached",
 }

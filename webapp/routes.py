@@ -93,6 +93,7 @@ ROUTES: dict[str, Rule] = {
     "tasks.pause": _TASK["pause"],
     "tasks.resumption": _TASK["resumption"],
     "tasks.note": "tasker.task:update",
+    "steps.index": "tasker.step:index",
     "steps.show": "tasker.step:show",
     "steps.result": "tasker.step:show",
     "steps.log": "tasker.step:show",

@@ -15,11 +15,13 @@ from engine.rows import ScheduleRow
 from webapp.access import allowed_namespaces, may
 from webapp.contexts import Action
 from webapp.database import database
+from webapp.downloads import Row, asked_format, list_file
 from webapp.filters import sentence
 from webapp.htmx import Notice, answer, asks_for_regions, given_reason, page, regions
 from webapp.security import actor
 
 RUNS_SHOWN = 10
+COLUMNS = ("schedule_id", "namespace", "name", "version", "paused", "policy", "next_run_at", "last_run_at", "last_error", "created_by", "created_at", "changed_by", "changed_at", "change_reason")
 POLICIES = {"skip": "left out", "one": "one task for all", "all": "one task each"}
 
 blueprint = Blueprint("schedules", __name__)
@@ -39,6 +41,9 @@ class ScheduleView:
 @blueprint.get("/schedules")
 def index() -> Response:
     """Every schedule; for htmx the region of their rows."""
+    if form := asked_format():
+        rows = schedules.schedules(database(), namespaces=allowed_namespaces("tasker.schedule:index"))
+        return list_file("schedules", (*COLUMNS[:4], "timing", *COLUMNS[4:]), [[_line(row) for row in rows]], form)
     return show_schedules()
 
 
@@ -69,6 +74,10 @@ def show_schedules(status: int = 200, notice: Notice | None = None) -> Response:
     if asks_for_regions():
         return regions(["schedules/_list.html"], status=status, notice=notice, found=found)
     return page("schedules/index.html", status=status, notice=notice, found=found)
+
+
+def _line(row: ScheduleRow) -> Row:
+    return {"timing": row.timing.words(), **{name: getattr(row, name) for name in COLUMNS}}
 
 
 def schedule_view(row: ScheduleRow) -> ScheduleView:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, make_response, redirect, request, url_for
 
 from engine import queries, steps
 from engine.errors import NotFound, RequestError
@@ -14,6 +14,7 @@ from engine.journal import LEVELS
 from engine.rows import StepDetail, StepRow
 from webapp.contexts import ITEMS_PER_PAGE, step_view
 from webapp.database import database
+from webapp.downloads import Row, asked_format, list_file
 from webapp.filters import sentence
 from webapp.htmx import (
     Notice,
@@ -29,13 +30,33 @@ from webapp.htmx import (
 from webapp.previews import Asked, confirm, is_confirmed, read_context, read_result, show_preview
 from webapp.security import actor
 from webapp.step_logs import latest_logs, log_view
+from webapp.step_table import read_asked
 from webapp.tasks import show_task
 
 REGIONS = ("steps/_state.html", "steps/_items.html", "steps/_outcome.html", "steps/_log.html", "steps/_given.html", "steps/_relatives.html")
 
 MAX_PLACE = 1_000_000
+COLUMNS = (
+    "name", "state", "kind", "item_of", "item_no", "attempts", "retry_limit", "parents", "waiting_for", "started_at", "finished_at", "duration_seconds", "next_retry_at", "engine",
+    "error_type", "error_message",
+)  # fmt: skip
 
 blueprint = Blueprint("steps", __name__)
+
+
+@blueprint.get("/tasks/<uuid:task_id>/steps")
+def index(task_id: UUID) -> Response:
+    """The steps of a task as a file, every item of its map steps among them; the page of the task has their table."""
+    asked, form = read_asked(), asked_format()
+    if form is None:
+        return make_response(redirect(url_for("tasks.show", task_id=task_id, steps=asked.state, _anchor="task-steps"), code=303))
+    found = queries.task(database(), str(task_id)).steps
+    return list_file(f"{task_id}-steps", COLUMNS, [[_line(step) for step in found if asked.state in (None, step.state)]], form)
+
+
+def _line(step: StepRow) -> Row:
+    error = step.error or {}
+    return {"error_type": error.get("type"), "error_message": error.get("message"), **{name: getattr(step, name) for name in COLUMNS if not name.startswith("error_")}}
 
 
 @blueprint.get("/tasks/<uuid:task_id>/steps/<step_name>")

@@ -16,6 +16,7 @@ from engine.states import TaskState
 from webapp.access import allowed_namespaces, hide_foreign
 from webapp.contexts import ITEMS_SHOWN, task_view, timeline_view
 from webapp.database import database
+from webapp.downloads import asked_format, list_file
 from webapp.htmx import (
     MAX_REASON,
     Notice,
@@ -27,7 +28,7 @@ from webapp.htmx import (
     page,
     regions,
 )
-from webapp.listing import list_tasks, renewed, with_known_names
+from webapp.listing import TASK_COLUMNS, all_tasks, list_tasks, renewed, with_known_names
 from webapp.paces import paces
 from webapp.previews import Asked, confirm, is_confirmed
 from webapp.security import actor
@@ -45,8 +46,10 @@ blueprint = Blueprint("tasks", __name__)
 
 @blueprint.get("/tasks")
 def index() -> Response:
-    """The list that the query parameters ask for; for htmx its region, with the tasks it was `shown` with in their places."""
+    """The list that the query parameters ask for; for htmx its region, with the tasks it was `shown` with in their places; all of it as a file where that is asked for."""
     asked = with_known_names(read_filter(request.args))
+    if form := asked_format():
+        return list_file("tasks", TASK_COLUMNS, all_tasks(asked), form)
     shown = read_shown(request.args.get("shown"))
     if asks_for_regions():
         found = renewed(asked, shown) if shown else list_tasks(asked)

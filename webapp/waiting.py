@@ -12,10 +12,13 @@ from engine import queries, standing
 from engine.rows import StandingStep
 from webapp.access import allowed_namespaces
 from webapp.database import database
+from webapp.downloads import asked_format, list_file, rows_of
 from webapp.drawing import step_urls
 from webapp.htmx import asks_for_regions, page, regions
 
 SHOWN = 200
+IN_A_FILE = 10_000
+COLUMNS = ("task_id", "namespace", "name", "version", "step_name", "state", "attempts", "retry_limit", "since", "until", "engine", "served")
 
 blueprint = Blueprint("waiting", __name__)
 
@@ -47,6 +50,8 @@ def index() -> Response:
     """The queue that is asked for, the running steps without a word; for htmx the region of its rows."""
     queue = QUEUES.get(request.args.get("queue", ""), QUEUES["running"])
     here = allowed_namespaces("tasker.step:index")
+    if form := asked_format():
+        return list_file(f"{queue.key}-steps", COLUMNS, [rows_of(queue.steps(database(), limit=IN_A_FILE, namespaces=here), COLUMNS)], form)
     steps = queue.steps(database(), limit=SHOWN, namespaces=here)
     urls = {(step.task_id, step.step_name): step_urls(step.task_id, [step.step_name])[step.step_name] for step in steps}
     now = queries.overview(database(), namespaces=here) if len(steps) == SHOWN else None

@@ -176,7 +176,7 @@ def test_no_byte_of_a_foreign_namespace_is_seen_by_any_route(app: Flask, twins: 
     client = client_of(app, "reader", "developer", "open")
     form = token_of(client.get("/settings").text)
     foreign_id = twins.task_ids[FOREIGN]
-    queries = ["", f"?namespace={FOREIGN}", f"?q={foreign_id[:8]}", f"?from_task={foreign_id}", "?context=note%3D1&state=pending", "?queue=ready", f"?next=/tasks/{foreign_id}"]
+    queries = ["", f"?namespace={FOREIGN}", f"?q={foreign_id[:8]}", f"?from_task={foreign_id}", "?context=note%3D1&state=pending", "?queue=ready", "?format=ndjson", f"?next=/tasks/{foreign_id}"]
     wrong = []
     for rule, method in routes(app):
         if rule.endpoint in ("live.live", "static", "signing_in.sign_out") or rule.endpoint.startswith("settings."):

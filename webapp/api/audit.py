@@ -12,7 +12,7 @@ from engine.errors import Problem, RequestError
 from webapp.api import access, shapes
 from webapp.api.account_shapes import AuditPageSchema, AuditQuery, entry
 from webapp.api.blueprint import Endpoints
-from webapp.auditing import csv_answer, read_time
+from webapp.auditing import file_answer, read_time
 from webapp.database import database
 
 READ = "tasker.audit:index"
@@ -37,8 +37,8 @@ def index(asked: dict[str, Any]) -> Response:
 @endpoints.response(200, {"type": "string"}, content_type="text/csv")
 @endpoints.may_answer(422)
 def download(asked: dict[str, Any]) -> Response:
-    """Download what was done as CSV, the newest 10,000 at most"""
-    return csv_answer(_chosen({name: value for name, value in asked.items() if name not in ("limit", "cursor")}))
+    """Download what was done as CSV, newest first"""
+    return file_answer(_chosen({name: value for name, value in asked.items() if name not in ("limit", "cursor")}), "csv")
 
 
 def _chosen(asked: dict[str, Any]) -> dict[str, Any]:

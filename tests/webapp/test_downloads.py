@@ -1,0 +1,97 @@
+"""Any list as a file: the same filter and rights as the page's, all of its rows, nothing that a spreadsheet would run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from html import unescape
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from signed_in import cookie_of
+
+from engine import audit, batches, schedules
+from engine.db import Database
+from engine.timing import every
+from webapp import downloads, listing
+
+Launch = Callable[..., str]
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_file_of_tasks_is_what_a_query_finds_page_by_page(client: FlaskClient, db: Database, launch: Launch, failed_task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "ROWS", 2)
+    for number in range(4):
+        launch(number + 1, tags=("night", "=1+1"), initiator="@ada")
+    expected = db.rows("select task_id::text, state, step_count from tasker_tasks where 'night' = any(tags) order by task_no desc")
+    answer = client.get("/tasks?tag=night&format=ndjson")
+    assert (answer.mimetype, answer.headers["Content-Disposition"]) == ("application/x-ndjson", 'attachment; filename="tasks.ndjson"')
+    found = lines(answer.text)
+    assert [(row["task_id"], row["state"], row["step_count"]) for row in found] == expected
+    assert (found[0]["tags"], found[0]["initiator"], found[0]["created_at"][-1]) == (["night", "=1+1"], "@ada", "Z")
+    table = list(csv.DictReader(io.StringIO(client.get("/tasks?tag=night&format=csv").text)))
+    assert [row["task_id"] for row in table] == [row[0] for row in expected]
+    assert (table[0]["initiator"], table[0]["paused"]) == ("'@ada", "false")
+    assert failed_task in client.get("/tasks?state=failed&format=csv").text
+    assert client.get("/tasks?tag=none&format=csv").text.startswith("task_id,")
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [("=1", "'=1"), ("+1", "'+1"), ("-1", "'-1"), ("@a", "'@a"), ("\t=1", "' =1"), (" =1", "' =1"), ("\uff1d1", "'\uff1d1"), (-1, -1), (None, ""), (True, "true"), ("a\r\n=b", "a  =b"), (("=a", "b"), "'=a, b"), ({"a": 1}, '{"a": 1}')],
+)
+def test_a_cell_holds_no_formula_and_no_second_line(value: object, cell: object) -> None:
+    assert downloads.csv_cell(value) == cell
+
+
+def test_every_list_leads_to_its_files_and_they_hold_what_it_shows(client: FlaskClient, db: Database, failed_task: str) -> None:
+    schedules.add_schedule(db, every("1h"), name="process_order", namespace="shop", context={"order_id": 1})
+    made = batches.make_batch(db, "retry", [(failed_task, None)], about="all of them", actor="ada")
+    audit.note(db, "ada", "tasker.task:retry", namespace="shop")
+    group = re.search(r"/failures/[0-9a-f-]+", client.get("/failures").text)
+    assert group
+    shown = {
+        "/tasks": failed_task, f"/tasks/{failed_task}": "GatewayTimeout", "/failures": "no answer", group[0]: failed_task, "/audit": "ada", "/search?q=process_order": "process_order",
+        "/batches": "all of them", f"/batches/{made}": failed_task, "/schedules": "Every hour", "/engines": "test engine",
+    }  # fmt: skip
+    for path, word in shown.items():
+        files = [unescape(each) for each in re.findall(r'href="([^"]+format=(?:csv|ndjson)[^"]*)" download', client.get(path).text)]
+        assert len(files) == 2, path
+        for file in files:
+            assert word in client.get(file).text, file
+    assert client.get("/steps?queue=ready&format=csv").text.startswith("task_id,")
+
+
+def test_a_file_of_steps_is_the_table_of_the_task(client: FlaskClient, db: Database, failed_task: str) -> None:
+    found = lines(client.get(f"/tasks/{failed_task}/steps?format=ndjson").text)
+    expected = db.rows("select name, state, attempts, error ->> 'message' from tasker_steps where task_id = %(id)s order by step_no", {"id": failed_task})
+    assert [(row["name"], row["state"], row["attempts"], row["error_message"]) for row in found] == expected
+    assert [row["name"] for row in lines(client.get(f"/tasks/{failed_task}/steps?format=ndjson&steps=failed").text)] == ["charge"]
+    assert client.get(f"/tasks/{failed_task}/steps").headers["Location"] == f"/tasks/{failed_task}#task-steps"
+
+
+def test_what_is_found_is_in_the_file_to_the_last(client: FlaskClient, launch: Launch, monkeypatch: pytest.MonkeyPatch, db: Database) -> None:
+    monkeypatch.setattr("engine.search.MAX_FOUND", 2)
+    made = [launch(number, correlation_id="of-one-evening") for number in range(1, 6)]
+    found = lines(client.get("/search?q=of-one-evening&format=ndjson").text)
+    assert [(row["kind"], row["task_id"]) for row in found] == [("task", task_id) for task_id in reversed(made)]
+
+
+def test_too_many_downloads_at_once_are_refused_with_advice(app: Flask, client: FlaskClient, launch: Launch) -> None:
+    launch()
+    headers = cookie_of(app.config["DATABASE_URL"])
+    taken = [app.extensions["tasker_downloads"].acquire() for _ in range(downloads.MOST_AT_ONCE)]
+    refused = client.get("/tasks?format=csv", headers=headers)
+    assert (refused.status_code, "Try again" in refused.text) == (429, True)
+    for _ in taken:
+        app.extensions["tasker_downloads"].release()
+    for _ in range(downloads.MOST_AT_ONCE + 1):
+        assert client.get("/tasks?format=csv", headers=headers).text.count("\n") == 2

@@ -1,0 +1,110 @@
+"""Any list as a file: `?format=csv` or `?format=ndjson` at a page's address gives the rows that its filter holds, all of them.
+
+They are asked for page by page while they are sent, by the same questions and with the same rights as the page's, so that a list of any length takes little memory.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from threading import BoundedSemaphore
+from typing import Any
+
+from flask import Flask, Response, current_app, request, stream_with_context
+
+from webapp.htmx import SANDBOX
+from webapp.problems import problem
+
+FORMATS = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
+ROWS = 500
+"""How many rows are asked for at once."""
+MOST_AT_ONCE = 8
+FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+Row = Mapping[str, Any]
+Pages = Iterable[Sequence[Row]]
+
+
+def init_app(app: Flask) -> None:
+    """So many downloads are served at once by this process."""
+    app.extensions["tasker_downloads"] = BoundedSemaphore(MOST_AT_ONCE)
+
+
+def asked_format() -> str | None:
+    """`csv` or `ndjson` where this request asks for a file; None where it asks for a page."""
+    asked = request.args.get("format")
+    return asked if asked in FORMATS else None
+
+
+def rows_of(found: Iterable[object], columns: Sequence[str]) -> list[Row]:
+    """Those attributes of each."""
+    return [{name: getattr(each, name) for name in columns} for each in found]
+
+
+def list_file(name: str, columns: Sequence[str], pages: Pages, form: str) -> Response:
+    """The rows of the pages as a file in that form, with the columns in their order. Says what else to do where too many are under way."""
+    places: BoundedSemaphore = current_app.extensions["tasker_downloads"]
+    if not places.acquire(blocking=False):
+        return problem(429, f"{MOST_AT_ONCE} lists are being downloaded already. Try again when one of them is done.")
+    parts = _counted(WRITERS[form](columns, pages), places)
+    first = next(parts)  # what is wrong with the question is told by a page and not by a broken file
+    answer = Response(stream_with_context(chain([first], parts)), mimetype=FORMATS[form])
+    answer.headers["Content-Disposition"] = f'attachment; filename="{name}.{form}"'
+    answer.headers["Cache-Control"] = "no-store"
+    answer.headers["Content-Security-Policy"] = SANDBOX
+    return answer
+
+
+def _counted(parts: Iterator[str], places: BoundedSemaphore) -> Iterator[str]:
+    try:
+        yield from parts
+    finally:
+        places.release()
+
+
+def _csv(columns: Sequence[str], pages: Pages) -> Iterator[str]:
+    head = _csv_lines([columns])
+    for page in pages:
+        yield head + _csv_lines([[csv_cell(row[name]) for name in columns] for row in page])
+        head = ""
+    yield head
+
+
+def _csv_lines(rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+def csv_cell(value: object) -> object:
+    """The value on one line; a text that a spreadsheet would take for a formula is told to be none."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return "" if value is None else str(value).lower() if isinstance(value, bool) else value
+    plain = _plain(value)
+    text = plain if isinstance(plain, str) else ", ".join(map(str, plain)) if isinstance(plain, list) else json.dumps(plain, ensure_ascii=False, default=str)
+    line = "".join(each if each.isprintable() else " " for each in text)
+    return f"'{line}" if line.lstrip().startswith(FORMULAS) else line
+
+
+def _ndjson(columns: Sequence[str], pages: Pages) -> Iterator[str]:
+    for page in pages:
+        yield "".join(json.dumps({name: _plain(row[name]) for name in columns}, ensure_ascii=False, default=str) + "\n" for row in page)
+    yield ""
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON knows it; times in UTC, lengths of time in seconds."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, (tuple, list)):
+        return [_plain(each) for each in value]
+    return value
+
+
+WRITERS: Mapping[str, Callable[[Sequence[str], Pages], Iterator[str]]] = {"csv": _csv, "ndjson": _ndjson}
