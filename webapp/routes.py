@@ -30,6 +30,7 @@ _MANY = {
     "resumption": "tasker.task:update",
     "step-retry": "tasker.step:retry",
     "step-skip": "tasker.step:update",
+    "step-resolution": "tasker.step:update",
 }
 
 ROUTES: dict[str, Rule] = {

@@ -28,6 +28,8 @@ drop function if exists tasker_update_step_status;
 
 drop function if exists tasker_unlock_children;
 
+drop function if exists tasker_tell_follower;
+
 drop function if exists tasker_task_no_at;
 
 drop function if exists tasker_task_no;
@@ -36,9 +38,13 @@ drop function if exists tasker_task_figures;
 
 drop function if exists tasker_task_bins;
 
+drop function if exists tasker_take_views;
+
 drop function if exists tasker_take_subscription;
 
 drop function if exists tasker_take_step;
+
+drop function if exists tasker_take_notices;
 
 drop function if exists tasker_subscribe;
 
@@ -116,6 +122,8 @@ drop function if exists tasker_resolve_dependencies;
 
 drop function if exists tasker_rescue_steps;
 
+drop function if exists tasker_remove_view;
+
 drop function if exists tasker_remove_schedule;
 
 drop function if exists tasker_remove_role;
@@ -162,6 +170,8 @@ drop function if exists tasker_pause_schedule;
 
 drop function if exists tasker_pass_over;
 
+drop function if exists tasker_owner_grants;
+
 drop function if exists tasker_old_tasks;
 
 drop function if exists tasker_note_task;
@@ -169,6 +179,8 @@ drop function if exists tasker_note_task;
 drop function if exists tasker_note_sign_in;
 
 drop function if exists tasker_note_schedule_run;
+
+drop function if exists tasker_note_count;
 
 drop function if exists tasker_need_admin;
 
@@ -195,6 +207,8 @@ drop function if exists tasker_read_events;
 drop function if exists tasker_latest_tasks;
 
 drop function if exists tasker_last_event;
+
+drop function if exists tasker_keep_view;
 
 drop function if exists tasker_keep_role;
 
@@ -224,6 +238,8 @@ drop function if exists tasker_get_ready_steps;
 
 drop function if exists tasker_gather_items;
 
+drop function if exists tasker_follow_task;
+
 drop function if exists tasker_follow_retention;
 
 drop function if exists tasker_find_tasks;
@@ -246,11 +262,17 @@ drop function if exists tasker_end_sessions;
 
 drop function if exists tasker_end_session;
 
+drop function if exists tasker_end_notice;
+
 drop function if exists tasker_enable_account;
 
 drop function if exists tasker_effects;
 
 drop function if exists tasker_drop_tasks;
+
+drop function if exists tasker_drop_notices;
+
+drop function if exists tasker_drop_batches;
 
 drop function if exists tasker_downstream;
 
@@ -307,6 +329,10 @@ drop function if exists tasker_add_bins;
 drop function if exists tasker_act;
 
 drop function if exists tasker_account_no;
+
+drop table if exists tasker_notice;
+drop table if exists tasker_follower;
+drop table if exists tasker_view;
 
 drop table if exists tasker_database_role;
 
