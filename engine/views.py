@@ -14,7 +14,7 @@ from engine.errors import NotFound, Problem, RequestError
 from engine.permissions import Namespaces, Rights
 from engine.task_counts import count_tasks
 from engine.task_filter import TaskFilter, read_filter
-from engine.timing import interval_seconds
+from engine.timing import interval_seconds, interval_text
 
 MAX_NAME = 100
 MAX_SECRET = 200
@@ -141,6 +141,11 @@ def read_alert(given: Mapping[str, str]) -> Alert:
     webhook, secret, email = (given.get(name, "").replace("\x00", "").strip() or None for name in ("webhook", "secret", "email"))
     rests = timedelta(seconds=interval_seconds(rest)) if rest else USUAL_REST
     return Alert(int(threshold) if threshold else None, rests, webhook, secret, email)
+
+
+def rest_text(rest: timedelta) -> str:
+    """A rest as it is typed."""
+    return interval_text(int(rest.total_seconds()))
 
 
 def _name_problems(name: str) -> list[Problem]:

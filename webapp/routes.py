@@ -121,6 +121,7 @@ ROUTES: dict[str, Rule] = {
     "batches.new": _MANY,
     "batches.make": _MANY,
     "batches.stop": "tasker.task:update",
+    **dict.fromkeys(("views.index", "views.keep", "views.new", "views.show", "views.change", "views.removal"), SIGNED_IN),
     "search.index": "tasker.task:show",
     "analytics.index": "tasker.analytics:index",
     "analytics.bottlenecks": "tasker.analytics:index",
