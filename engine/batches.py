@@ -6,13 +6,14 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, LiteralString
+from typing import Any, Literal, LiteralString
 
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
 from engine.permissions import Namespaces
+from engine.steps import result_text
 
-BatchAction = Literal["retry", "cancel", "pause", "resume", "skip"]
+BatchAction = Literal["retry", "cancel", "pause", "resume", "skip", "resolve"]
 MOST_ITEMS = 10_000
 PIECE = 20
 """How many items are done in one transaction: it holds the locks of all of them."""
@@ -57,15 +58,33 @@ _COLUMNS: LiteralString = """b.batch_id, b.action, b.about, b.namespaces, b.acto
            b.created_at, b.finished_at, b.stopped_by"""
 
 
-def make_batch(db: Database, action: BatchAction, items: Sequence[tuple[str, str | None]], *, about: str, actor: str, reason: str | None = None, key: str | None = None) -> int:
+def make_batch(db: Database, action: BatchAction, items: Sequence[tuple[str, str | None]], *, about: str, actor: str, reason: str | None = None, key: str | None = None, given: Any = None) -> int:
     """The id of a batch that the engines will do: the action on each (task id, step name or None).
 
-    `about` says in words how the items were chosen; a request repeated with its `key` is answered with the first batch. Raises `RequestError` for none or more than `MOST_ITEMS`, `NotFound` when all tasks are gone.
+    `about` says in words how the items were chosen, `given` is the result that `resolve` gives to each; a request repeated with its `key` is answered with the first batch.
+    Raises `RequestError` for none or more than `MOST_ITEMS` and for a result that does not fit all the steps, `NotFound` when all tasks are gone.
     """
     if not 0 < len(items) <= MOST_ITEMS:
         raise RequestError([Problem("items", "count", f"a batch has 1 to {MOST_ITEMS:,} items; this one has {len(items):,}")])
-    given = {"tasks": [task for task, _ in items], "steps": [step for _, step in items], "action": action, "about": about, "actor": actor, "reason": reason, "key": key}
-    return int(db.value("select tasker_make_batch(%(action)s, %(tasks)s::uuid[], %(steps)s::text[], %(about)s, %(actor)s, %(reason)s, %(key)s)", given))
+    given = {"tasks": [task for task, _ in items], "steps": [step for _, step in items], "action": action, "about": about, "actor": actor, "reason": reason, "key": key, "result": _result(db, items, given) if action == "resolve" else None}
+    return int(db.value("select tasker_make_batch(%(action)s, %(tasks)s::uuid[], %(steps)s::text[], %(about)s, %(actor)s, %(reason)s, %(key)s, %(result)s::jsonb)", given))
+
+
+def _result(db: Database, items: Sequence[tuple[str, str | None]], given: Any) -> str:
+    """The result as it is kept; it must fit the step in each of the versions among the items."""
+    query = """select distinct on (t.definition_id, i.step_name) t.task_id::text, i.step_name
+                 from unnest(%(tasks)s::uuid[], %(steps)s::text[]) as i (task_id, step_name) join tasker_task t using (task_id)"""
+    each = db.rows(query, {"tasks": [task for task, _ in items], "steps": [step for _, step in items]})
+    texts = {result_text(db, task, step, given) for task, step in each}
+    if len(texts) > 1:
+        raise RequestError([Problem("result", "not_one_meaning", "means something else in another version; resolve them one by one")])
+    return texts.pop() if texts else "null"
+
+
+def batch_of_key(db: Database, key: str) -> int | None:
+    """The batch that a request with this key has made; None when none has."""
+    found: int | None = db.value("select b.batch_id from tasker_batch b where b.key = %(key)s", {"key": key})
+    return found
 
 
 def run_due(db: Database, stop: threading.Event) -> int:

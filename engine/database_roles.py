@@ -22,11 +22,11 @@ DEFAULT_NAMES = {"engine": "tasker_engine", "web": "tasker_web"}
 _ACCOUNTS = ("tasker_account", "tasker_role", "tasker_grant", "tasker_session", "tasker_token", "tasker_sign_in_link", "tasker_sign_in")
 _ADDED_TO = ("tasker_audit",)
 _OWNERS = ("tasker_database_role", "tasker_schema_version")
-_OF_WEB = (*_ACCOUNTS, "tasker_preset", "tasker_failure_note")
+_OF_WEB = (*_ACCOUNTS, "tasker_preset", "tasker_failure_note", "tasker_view", "tasker_follower")
 _ACTS = (
     "tasker_act", "tasker_preview", "tasker_note_task", "tasker_create_tasks", "tasker_register_definition", "tasker_add_schedule", "tasker_pause_schedule",
     "tasker_resume_schedule", "tasker_remove_schedule", "tasker_note_schedule_run", "tasker_keep_preset", "tasker_set_retention", "tasker_follow_retention",
-    "tasker_make_batch", "tasker_stop_batch",
+    "tasker_make_batch", "tasker_stop_batch", "tasker_owner_grants", "tasker_remove_view",
 )  # fmt: skip
 """What the dashboard does to tasks, schedules and workflows: these run with the rights of their owner, and only for the two roles."""
 

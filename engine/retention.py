@@ -26,6 +26,9 @@ HOLD = timedelta(days=7)
 STEPS_PER_BATCH = 1_000
 BATCHES_PER_ROUND = 100
 LOOKED_AT = 10_000
+BATCHES_KEPT = timedelta(days=7)
+"""How long an action on many is kept at least; then until the last of its tasks is gone."""
+BATCHES_LOOKED_AT = 50
 
 
 # ---- the settings
@@ -117,6 +120,7 @@ class Sweep:
     def __init__(self, db: Database, *, namespace: str | None = None, hold: timedelta = HOLD) -> None:
         self._db, self._namespace, self._hold = db, namespace, hold
         self._places: deque[_Place] = deque()
+        self._batches_to = 0
 
     def go_on(self, stopping: threading.Event, *, batches: int = BATCHES_PER_ROUND) -> Dropped:
         """One round of at most so many batches, which rests between them as long as they take; raises psycopg errors."""
@@ -129,6 +133,7 @@ class Sweep:
             started = time.monotonic()
             dropped += self.drop_batch()
             stopping.wait(time.monotonic() - started)
+        self.drop_batches()
         return dropped
 
     def finish(self) -> Dropped:
@@ -139,6 +144,11 @@ class Sweep:
         while self._places:
             dropped += self.drop_batch()
         return dropped
+
+    def drop_batches(self) -> None:
+        """Of the next few batches of actions those are gone whose tasks are; the round after the last begins anew."""
+        given = {"after": self._batches_to, "limit": BATCHES_LOOKED_AT, "kept": BATCHES_KEPT}
+        self._batches_to = self._db.value("select tasker_drop_batches(%(after)s, %(limit)s, %(kept)s)", given) or 0
 
     def begin(self) -> None:
         """From the oldest task of every definition whose namespace does not keep for ever."""

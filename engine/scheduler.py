@@ -21,7 +21,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from psycopg import Connection
 
-from engine import batches, leases, log_lines, schedules, tasks, words
+from engine import batches, followers, leases, log_lines, notices, schedules, tasks, views, words
 from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, OutageLog, connect, is_conflict
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, TaskerError
@@ -50,6 +50,8 @@ JOURNAL_SECONDS = 0.5
 SCHEDULE_SECONDS = 0.5
 EVENTS_SECONDS = 0.25
 BATCH_SECONDS = 0.5
+VIEWS_SECONDS = 2.0
+NOTICES_SECONDS = 1.0
 TRACES_SECONDS = 1.0
 RETENTION_SECONDS = 10.0
 ROLLUP_SECONDS = 2.0
@@ -104,6 +106,7 @@ class Engine:
         self._sweep = Sweep(self._db)
         self.figures = Figures()
         self._rollup = RollUp(self._db)
+        self._ways = notices.senders()
         self._stop = threading.Event()
         self._outage = OutageLog(log, "the engine cannot start anew yet")
         self._scheduler = _scheduler()
@@ -210,6 +213,8 @@ class Engine:
             ("journal", self._keep_journal, JOURNAL_SECONDS),
             ("schedules", self._fire_due, SCHEDULE_SECONDS),
             ("batches", self._do_batches, BATCH_SECONDS),
+            ("views", self._watch_views, VIEWS_SECONDS),
+            ("notices", self._tell_notices, NOTICES_SECONDS),
             ("retention", self._drop_old, RETENTION_SECONDS),
             *([("traces", self._tell_traces, TRACES_SECONDS)] if self._traces else []),
             ("rollup", self._roll_up, ROLLUP_SECONDS),
@@ -251,6 +256,22 @@ class Engine:
             if not is_conflict(error):
                 log.warning("a piece of a batch failed and is tried again: %s", error)
 
+    def _watch_views(self) -> None:
+        self._for_people(lambda: views.watch(self._db, self._stop))
+        self._for_people(lambda: followers.tell_ended(self._db, self._stop))
+
+    def _tell_notices(self) -> None:
+        self._for_people(lambda: notices.deliver_due(self._db, self._ways, self._stop))
+
+    def _for_people(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except DatabaseUnavailable as error:
+            log.debug("alerts have to wait: %s", error)
+        except psycopg.Error as error:
+            if not is_conflict(error):
+                log.warning("an alert failed and is tried again: %s", error)
+
     def _tell_traces(self) -> None:
         self._with_traces(lambda traces: traces.tell_due())
 
@@ -271,6 +292,7 @@ class Engine:
     def _drop_old(self) -> None:
         try:
             dropped = self._sweep.go_on(self._stop)
+            notices.drop_old(self._db)
             if dropped.task_count:
                 log.info("%d tasks with %d steps were dropped after their retention", dropped.task_count, dropped.step_count)
         except DatabaseUnavailable as error:
@@ -367,6 +389,7 @@ def is_among(definition: TaskDefinition, only: Sequence[str]) -> bool:
 
 def _scheduler() -> BackgroundScheduler:
     duties = ("poll", "heartbeat", "reap", "announce", "places", "cancel", "journal", "schedules", "batches", "retention", "rollup", "words", "events", "traces")
+    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "batches", "views", "notices", "retention", "rollup", "words", "events", "traces")
     scheduler = BackgroundScheduler(
         executors={name: ThreadPoolExecutor(1) for name in duties},
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},

@@ -28,7 +28,7 @@ def preview(
 
     Raises what the action raises: `NotFound`, `WrongState` when it cannot be done, `RequestError` for a result or context that does not fit.
     """
-    given = _context_text(db, task_id, context) if result is NOT_GIVEN else _result_text(db, task_id, step_name, result)
+    given = _context_text(db, task_id, context) if result is NOT_GIVEN else result_text(db, task_id, step_name, result)
     return actions.preview(db, action, task_id, step_name, given=given)
 
 
@@ -91,7 +91,7 @@ def resolve_step(
     Raises `NotFound`, `RequestError` when the result is not JSON, does not fit the step's output schema or names no child of a decision,
     and `WrongState` when the step is running or has ended well.
     """
-    text = _result_text(db, task_id, step_name, result)
+    text = result_text(db, task_id, step_name, result)
     return StepState(actions.act(db, "resolve", task_id, step_name, actor=actor, reason=reason, given=text, seen=seen))
 
 
@@ -103,7 +103,8 @@ def _context_text(db: Database, task_id: str, context: Mapping[str, Any] | None)
     return json_text.dump(checked_context(request, definition(db, about.namespace, about.name, about.version).schema))
 
 
-def _result_text(db: Database, task_id: str, step_name: str, result: Any) -> str:
+def result_text(db: Database, task_id: str, step_name: str, result: Any) -> str:
+    """The result as `resolve_step` would keep it for that step. Raises `RequestError` as that does."""
     return _checked(_checked_fit(db, task_id, step_name, result))
 
 

@@ -19,6 +19,7 @@ from webapp.downloads import asked_format, list_file, rows_of
 from webapp.filters import plural, sentence
 from webapp.htmx import Notice, asks_for_regions, done, given_reason, live_regions, page, regions
 from webapp.listing import matching
+from webapp.previews import read_result
 from webapp.routes import rule_of
 from webapp.security import actor
 from webapp.task_filter import read_filter
@@ -49,6 +50,7 @@ VERBS: Mapping[str, Verb] = {
     "resumption": Verb("Resume", "resume", False, "resumed"),
     "step-retry": Verb("Retry", "retry", True, "retried"),
     "step-skip": Verb("Skip", "skip", True, "skipped"),
+    "step-resolution": Verb("Resolve", "resolve", True, "resolved"),
 }
 
 
@@ -80,12 +82,16 @@ def new(noun: str) -> Response:
 
 @blueprint.post("/batches/new/<noun>")
 def make(noun: str) -> Response:
-    """Put the batch on record, if it holds as many as were shown."""
+    """Put the batch on record, if it holds as many as were shown; a form that comes again leads to the batch that it has made."""
+    key = _key()
+    if key and (known := batches.batch_of_key(database(), key)) is not None:
+        return done("This form was sent before: this is the batch it made. Nothing new was begun.", url_for("batches.show", batch_id=known))
     chosen = _chosen(noun)
     if request.form.get("count") != str(len(chosen.items)):
         return _preview(noun, 409, Notice("refused", "There are more or fewer of them than were shown, and nothing was done. This is what it would be now."))
     try:
-        made = batches.make_batch(database(), VERBS[noun].action, chosen.items, about=chosen.about, actor=actor(), reason=given_reason(), key=_key())
+        given = read_result(request.form.get("result", "")) if VERBS[noun].action == "resolve" else None
+        made = batches.make_batch(database(), VERBS[noun].action, chosen.items, about=chosen.about, actor=actor(), reason=given_reason(), key=key, given=given)
     except RequestError as error:
         return _preview(noun, 422, Notice("refused", sentence(error)))
     note_act("done", given_reason())
@@ -130,7 +136,7 @@ def _key() -> str | None:
 
 def _preview(noun: str, status: int, notice: Notice | None) -> Response:
     chosen = _chosen(noun)
-    return page("batches/new.html", status=status, notice=notice, verb=VERBS[noun], noun=noun, chosen=chosen, examples=chosen.items[:EXAMPLES], most=MOST_ITEMS, key=uuid4().hex)
+    return page("batches/new.html", status=status, notice=notice, verb=VERBS[noun], noun=noun, chosen=chosen, examples=chosen.items[:EXAMPLES], most=MOST_ITEMS, key=uuid4().hex, result=request.form.get("result", ""))
 
 
 def _chosen(noun: str) -> Chosen:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Text, cast, func, literal_column, or_, select, true
+from sqlalchemy import BigInteger, ColumnElement, DateTime, Select, Text, cast, func, literal_column, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from engine import standing
@@ -37,6 +37,7 @@ TASK_COLUMNS = (
 )  # fmt: skip
 COUNTED_STEPS = 2_000  # the progress of a larger task is told on its own page
 OPEN = (TaskState.PENDING, TaskState.RUNNING)
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 NUMBER_SLACK = 1_000
 """How many tasks may have been numbered out of the order of their times: those of transactions that were under way together."""
 
@@ -225,6 +226,8 @@ def _state_conditions(state: str | None) -> list[ColumnElement[bool]]:
 
 def _times(chosen: TaskFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
+    if chosen.within:
+        chosen = replace(chosen, created_from=max(_now() - chosen.within, chosen.created_from or _BEGINNING))
     if chosen.created_from:
         first = _number_at(chosen.created_from)
         conditions += [StoredTask.created_at >= chosen.created_from, StoredTask.task_no >= (MAX_TASK_NO if first is None else first) - NUMBER_SLACK]
@@ -233,6 +236,10 @@ def _times(chosen: TaskFilter) -> list[ColumnElement[bool]]:
         if (end := _number_at(chosen.created_to)) is not None:
             conditions.append(StoredTask.task_no < end + NUMBER_SLACK)
     return conditions
+
+
+def _now() -> datetime:
+    return db.session.execute(select(func.tasker_clock(type_=DateTime(timezone=True)))).scalar_one()
 
 
 def _number_at(at: datetime) -> int | None:

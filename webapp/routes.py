@@ -30,6 +30,7 @@ _MANY = {
     "resumption": "tasker.task:update",
     "step-retry": "tasker.step:retry",
     "step-skip": "tasker.step:update",
+    "step-resolution": "tasker.step:update",
 }
 
 ROUTES: dict[str, Rule] = {
@@ -121,6 +122,7 @@ ROUTES: dict[str, Rule] = {
     "batches.new": _MANY,
     "batches.make": _MANY,
     "batches.stop": "tasker.task:update",
+    **dict.fromkeys(("views.index", "views.keep", "views.new", "views.show", "views.change", "views.removal"), SIGNED_IN),
     "search.index": "tasker.task:show",
     "analytics.index": "tasker.analytics:index",
     "analytics.bottlenecks": "tasker.analytics:index",

@@ -34,6 +34,7 @@ from webapp.previews import Asked, confirm, is_confirmed
 from webapp.security import actor
 from webapp.step_table import read_asked
 from webapp.task_filter import read_filter, read_shown, without
+from webapp.views import strip
 from webapp.why import STUCK_WORDS
 
 ACTIVITY_SHOWN = 100
@@ -53,10 +54,10 @@ def index() -> Response:
     shown = read_shown(request.args.get("shown"))
     if asks_for_regions():
         found = renewed(asked, shown) if shown else list_tasks(asked)
-        return regions(["tasks/_list.html"], found=found, paces=paces(found.items))
+        return regions(["tasks/_list.html", "views/_strip.html"], found=found, paces=paces(found.items), kept=strip())
     found = list_tasks(asked)
     known: dict[str, Any] = {"states": list(TaskState), "stuck_words": {"any": "For any reason", **STUCK_WORDS}, "namespaces": queries.namespace_names(database(), only=allowed_namespaces("tasker.task:index"))}
-    return page("tasks/index.html", found=found, paces=paces(found.items), without=without, **known)
+    return page("tasks/index.html", found=found, paces=paces(found.items), kept=strip(), without=without, **known)
 
 
 @blueprint.get("/tasks/<uuid:task_id>")

@@ -40,6 +40,8 @@ begin
   delete from tasker_rollup_wait w where w.task_no = any(v_task_nos);
   delete from tasker_task_words w where w.task_no = any(v_task_nos);
   delete from tasker_step_words w where w.task_no = any(v_task_nos);
+  delete from tasker_follower f where f.task_no = any(v_task_nos);
+  delete from tasker_notice n where n.task_no = any(v_task_nos);
   delete from tasker_custom_event c where c.task_no = any(v_task_nos);
   delete from tasker_undelivered u where u.event ->> 'task_id' = any(v_task_ids::text[]);
   delete from tasker_request_key k where k.task_id = any(v_task_ids);

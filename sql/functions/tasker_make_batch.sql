@@ -1,16 +1,17 @@
 -- tasker_make_batch: an action on many tasks, or steps of tasks, is on record, for the engines to do.
 --   p_steps  as many names as there are tasks, null where the action is on the whole task
+--   p_given  the result, where the action is resolve
 --   p_key    of the request, or null: asked for a second time, the first batch is the answer
 --   moves, events  none     locks  the key     raises  WF001 when none of the tasks exists
-create or replace function tasker_make_batch (p_action text, p_tasks uuid[], p_steps text[], p_about text, p_actor text, p_reason text, p_key text default null)
+create or replace function tasker_make_batch (p_action text, p_tasks uuid[], p_steps text[], p_about text, p_actor text, p_reason text, p_key text default null, p_given jsonb default null)
   returns bigint
   language plpgsql
 as $$
 declare
   v_batch_id bigint;
 begin
-  insert into tasker_batch (action, about, namespaces, actor, reason, item_count, created_at, key)
-  select p_action, p_about, array_agg(distinct d.namespace), p_actor, p_reason, count(*), tasker_clock(), p_key
+  insert into tasker_batch (action, about, namespaces, actor, reason, item_count, created_at, key, given)
+  select p_action, p_about, array_agg(distinct d.namespace), p_actor, p_reason, count(*), tasker_clock(), p_key, p_given
     from unnest(p_tasks) as chosen (task_id) join tasker_task t using (task_id) join tasker_definition d using (definition_id)
   having count(*) > 0
   on conflict (key) do nothing

@@ -20,10 +20,10 @@ begin
      where i.batch_id = v_batch.batch_id and i.item_no > v_batch.done_count + v_batch.refused_count order by i.item_no limit p_limit
   loop
     begin
-      perform tasker_act(v_item.task_id, v_batch.action, v_item.step_name, null, v_batch.actor, v_batch.reason);
+      perform tasker_act(v_item.task_id, v_batch.action, v_item.step_name, v_batch.given, v_batch.actor, v_batch.reason);
       v_message := null;
       v_done := v_done + 1;
-    exception when sqlstate 'WF001' or sqlstate 'WF002' then
+    exception when sqlstate 'WF001' or sqlstate 'WF002' or sqlstate '22023' then
       v_message := sqlerrm;
       v_refused := v_refused + 1;
     end;

@@ -2,7 +2,8 @@
 
 create table tasker_batch (
   batch_id       bigint generated always as identity primary key,
-  action         text not null check (action in ('retry', 'cancel', 'pause', 'resume', 'skip')),
+  action         text not null check (action in ('retry', 'cancel', 'pause', 'resume', 'skip', 'resolve')),
+  given          jsonb,                       -- the result that resolve gives to each step
   about          text not null,               -- how the items were chosen, in words
   namespaces     text[] not null,             -- of all its tasks: who reads it must be allowed to see them all
   actor          text not null,

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from signed_in import session_of, token_for, token_of
 from werkzeug.routing import Rule
 
-from engine import accounts, audit, batches, failures, schedules, tasks, tokens
+from engine import accounts, audit, batches, failures, schedules, tasks, tokens, views
 from engine.db import Database
 from engine.definition import TaskDefinition
 from engine.handlers import Workflow
@@ -47,6 +47,7 @@ class Twins:
         self.schedule_ids: dict[str, int] = {}
         self.failures: dict[str, str] = {}
         self.batch_ids: dict[str, int] = {}
+        self.view_ids: dict[str, int] = {}
         for namespace, word in WORDS.items():
             definition = tasks.register_definition(db, workflow_of(namespace))
             fields: dict[str, Any] = {"tags": (f"{word}-tag",), "initiator": f"{word}-person", "correlation_id": f"{word}-correlation"}
@@ -55,6 +56,8 @@ class Twins:
             self.failures[namespace] = failures.failure_groups(db, namespace=namespace)[0].key
             self.task_ids[namespace] = tasks.submit(db, request)
             self.batch_ids[namespace] = batches.make_batch(db, "retry", [(self.task_ids[namespace], None)], about=f"{word}-about", actor=f"{word}-person")
+            owner = accounts.create_account(db, f"{word}-person", role="viewer", namespace=namespace, actor="tests")
+            self.view_ids[namespace] = views.keep_view(db, f"{word}-view", {"tag": f"{word}-tag"}, namespace=namespace, owner_id=owner)
             self.schedule_ids[namespace] = schedules.add_schedule(db, every("1h"), name=f"{word}_flow", namespace=namespace).schedule_id
 
     def _fail(self, db: Database, definition: int, task_id: str, word: str) -> None:
@@ -74,7 +77,7 @@ class Twins:
         return {
             "namespace": namespace, "name": f"{WORDS[namespace]}_flow", "version": "1.0.0", "task_id": self.task_ids[namespace], "step_name": "only",
             "schedule_id": self.schedule_ids[namespace], "filename": "page.css", "secret": "x", "session_id": 1, "token_id": "x", "role": "x", "noun": "retry", "method": "oidc",
-            "key": self.failures[namespace], "batch_id": self.batch_ids[namespace],
+            "key": self.failures[namespace], "batch_id": self.batch_ids[namespace], "view_id": self.view_ids[namespace],
         }  # fmt: skip
 
 
@@ -181,7 +184,7 @@ def test_no_byte_of_a_foreign_namespace_is_seen_by_any_route(app: Flask, twins: 
     for rule, method in routes(app):
         if rule.endpoint in ("live.live", "static", "signing_in.sign_out") or rule.endpoint.startswith("settings."):
             continue
-        names_one = bool({"task_id", "namespace", "schedule_id"} & rule.arguments)
+        names_one = bool({"task_id", "namespace", "schedule_id", "view_id"} & rule.arguments)
         paths = [path_of(app, rule, twins.arguments(FOREIGN))] if names_one else []
         paths += [path_of(app, rule, twins.arguments("open")) + query for query in queries] if method == "GET" else []
         for number, path in enumerate(paths):

@@ -28,6 +28,8 @@ drop function if exists tasker_update_step_status;
 
 drop function if exists tasker_unlock_children;
 
+drop function if exists tasker_tell_follower;
+
 drop function if exists tasker_task_no_at;
 
 drop function if exists tasker_task_no;
@@ -36,11 +38,15 @@ drop function if exists tasker_task_figures;
 
 drop function if exists tasker_task_bins;
 
+drop function if exists tasker_take_views;
+
 drop function if exists tasker_take_subscription;
 
 drop function if exists tasker_take_step;
 
 drop function if exists tasker_take_place;
+
+drop function if exists tasker_take_notices;
 
 drop function if exists tasker_sweep_places;
 
@@ -124,6 +130,8 @@ drop function if exists tasker_reset_limit;
 
 drop function if exists tasker_rescue_steps;
 
+drop function if exists tasker_remove_view;
+
 drop function if exists tasker_remove_schedule;
 
 drop function if exists tasker_remove_role;
@@ -174,6 +182,8 @@ drop function if exists tasker_pause_schedule;
 
 drop function if exists tasker_pass_over;
 
+drop function if exists tasker_owner_grants;
+
 drop function if exists tasker_old_tasks;
 
 drop function if exists tasker_note_task;
@@ -181,6 +191,8 @@ drop function if exists tasker_note_task;
 drop function if exists tasker_note_sign_in;
 
 drop function if exists tasker_note_schedule_run;
+
+drop function if exists tasker_note_count;
 
 drop function if exists tasker_need_admin;
 
@@ -222,6 +234,8 @@ drop function if exists tasker_last_event;
 
 drop function if exists tasker_lanes;
 
+drop function if exists tasker_keep_view;
+
 drop function if exists tasker_keep_role;
 
 drop function if exists tasker_keep_preset;
@@ -258,6 +272,8 @@ drop function if exists tasker_free_places;
 
 drop function if exists tasker_free_count;
 
+drop function if exists tasker_follow_task;
+
 drop function if exists tasker_follow_retention;
 
 drop function if exists tasker_find_tasks;
@@ -280,11 +296,17 @@ drop function if exists tasker_end_sessions;
 
 drop function if exists tasker_end_session;
 
+drop function if exists tasker_end_notice;
+
 drop function if exists tasker_enable_account;
 
 drop function if exists tasker_effects;
 
 drop function if exists tasker_drop_tasks;
+
+drop function if exists tasker_drop_notices;
+
+drop function if exists tasker_drop_batches;
 
 drop function if exists tasker_downstream;
 
@@ -347,6 +369,10 @@ drop function if exists tasker_add_bins;
 drop function if exists tasker_act;
 
 drop function if exists tasker_account_no;
+
+drop table if exists tasker_notice;
+drop table if exists tasker_follower;
+drop table if exists tasker_view;
 
 drop table if exists tasker_database_role;
 

@@ -316,12 +316,13 @@ create table tasker_preset (
   primary key (namespace, name, preset)
 );
 
--- source: schema/85_batches.sql f002124d16cd
+-- source: schema/85_batches.sql d491298c9eb2
 -- One action on many tasks or steps, which an engine does piece by piece.
 
 create table tasker_batch (
   batch_id       bigint generated always as identity primary key,
-  action         text not null check (action in ('retry', 'cancel', 'pause', 'resume', 'skip')),
+  action         text not null check (action in ('retry', 'cancel', 'pause', 'resume', 'skip', 'resolve')),
+  given          jsonb,                       -- the result that resolve gives to each step
   about          text not null,               -- how the items were chosen, in words
   namespaces     text[] not null,             -- of all its tasks: who reads it must be allowed to see them all
   actor          text not null,
@@ -670,6 +671,64 @@ create table tasker_database_role (
   role_name  text not null,
   unique (role_name)
 );
+
+-- source: schema/97_views.sql 42e5ebe4a58f
+-- Lists of tasks that people keep under a name, what is to be told of them and of tasks, and to whom.
+
+create table tasker_view (
+  view_id     bigint generated always as identity primary key,
+  name        text not null check (length(name) between 1 and 100),
+  namespace   text,                         -- shared with all who may see its tasks, and holds none but those; null: its owner's alone
+  owner_id    int not null references tasker_account,   -- who kept or changed it last: it is counted with this account's rights
+  parameters  jsonb not null check (jsonb_typeof(parameters) = 'object'),   -- the list's query parameters
+  changed_at  timestamptz not null,
+  threshold   int check (threshold between 0 and 1000),   -- tell when more than so many match; null: tell nothing
+  rest        interval not null default interval '15 minutes',   -- at least so long between two alerts
+  webhook     text,                         -- where to
+  secret      text,                         -- signs what is sent there
+  email       text,
+  link        text,                         -- of the view on the dashboard
+  counted_at  timestamptz,                  -- when it was last to be counted
+  count       int,                          -- what was found then, 1001 for more; null: that took too long, or its owner may not see it any more
+  over_since  timestamptz,                  -- set while more match, from the alert to its end
+  alerted_at  timestamptz
+);
+create unique index tasker_view_shared on tasker_view (namespace, lower(name)) where namespace is not null;
+create unique index tasker_view_private on tasker_view (owner_id, lower(name)) where namespace is null;
+create index tasker_view_watched on tasker_view (counted_at nulls first) where threshold is not null;
+
+-- who wants to be told when a task ends; gone when that is told
+create table tasker_follower (
+  follower_id  bigint generated always as identity primary key,
+  task_no      bigint not null,
+  account_id   int not null references tasker_account,
+  channel      text not null check (channel in ('webhook', 'email')),
+  target       text not null,
+  link         text,                        -- of the task on the dashboard
+  since        timestamptz not null,
+  unique (task_no, account_id, channel, target)
+);
+
+-- what is to be told, once to each: tried again with longer and longer rests until it was taken
+create table tasker_notice (
+  notice_id     bigint generated always as identity primary key,
+  view_id       bigint,
+  task_no       bigint,
+  channel       text not null check (channel in ('webhook', 'email')),
+  target        text not null,
+  secret        text,
+  facts         jsonb not null,             -- what a webhook is sent, and an e-mail says in words
+  created_at    timestamptz not null,
+  due_at        timestamptz not null,
+  attempts      int not null default 0,
+  delivered_at  timestamptz,
+  given_up_at   timestamptz,
+  error         text,                       -- why the last attempt was in vain
+  check (delivered_at is null or given_up_at is null)
+);
+create index tasker_notice_due on tasker_notice (due_at) where delivered_at is null and given_up_at is null;
+create index tasker_notice_view on tasker_notice (view_id, notice_id) where view_id is not null;
+create index tasker_notice_task on tasker_notice (task_no) where task_no is not null;
 
 -- source: functions/tasker_account_no.sql 36433983df19
 -- tasker_account_no: the number of the account of that name, in whichever case it is written; its row is held.
@@ -1875,7 +1934,49 @@ begin
 end
 $$;
 
--- source: functions/tasker_drop_tasks.sql 9494af08a03d
+-- source: functions/tasker_drop_batches.sql 521745aa246c
+-- tasker_drop_batches: of the next few batches that ended long ago, those are gone whose tasks are all gone.
+--   p_after  the number of the last batch that was looked at, 0 to begin with
+--   moves, events  none     locks  the batches     returns the last one that was looked at; null when there are no more
+create or replace function tasker_drop_batches (p_after bigint, p_limit int, p_kept interval)
+  returns bigint
+  language plpgsql
+as $$
+declare
+  v_looked bigint[];
+  v_old bigint[];
+begin
+  v_looked := array(select b.batch_id from tasker_batch b where b.batch_id > p_after order by b.batch_id limit p_limit);
+  v_old := array(
+    select b.batch_id from tasker_batch b
+     where b.batch_id = any(v_looked) and b.finished_at < tasker_clock() - p_kept
+       and not exists (select from tasker_batch_item i join tasker_task t using (task_id) where i.batch_id = b.batch_id)
+       for update of b skip locked);
+  delete from tasker_batch_item i where i.batch_id = any(v_old);
+  delete from tasker_batch b where b.batch_id = any(v_old);
+  return case when cardinality(v_looked) = p_limit then v_looked[p_limit] end;
+end
+$$;
+
+-- source: functions/tasker_drop_notices.sql 9b71798c5216
+-- tasker_drop_notices: what was told, or given up, so long ago is gone, at most p_limit at a time; returns how many.
+--   moves, events  none     locks  the notices
+create or replace function tasker_drop_notices (p_kept interval, p_limit int)
+  returns int
+  language plpgsql
+as $$
+declare
+  v_count int;
+begin
+  delete from tasker_notice n
+   where n.notice_id in (select o.notice_id from tasker_notice o
+                          where coalesce(o.delivered_at, o.given_up_at) < tasker_clock() - p_kept order by o.notice_id limit p_limit for update skip locked);
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+
+-- source: functions/tasker_drop_tasks.sql b999f964c834
 -- tasker_drop_tasks: a batch of a definition's tasks that are older than their namespace keeps them is gone, with everything about them.
 --   p_after, p_limit, p_hold  as tasker_old_tasks has them
 --   moves  none: what has not ended, and what a subscriber or the roll-ups have still to read, is left
@@ -1918,6 +2019,8 @@ begin
   delete from tasker_rollup_wait w where w.task_no = any(v_task_nos);
   delete from tasker_task_words w where w.task_no = any(v_task_nos);
   delete from tasker_step_words w where w.task_no = any(v_task_nos);
+  delete from tasker_follower f where f.task_no = any(v_task_nos);
+  delete from tasker_notice n where n.task_no = any(v_task_nos);
   delete from tasker_custom_event c where c.task_no = any(v_task_nos);
   delete from tasker_undelivered u where u.event ->> 'task_id' = any(v_task_ids::text[]);
   delete from tasker_request_key k where k.task_id = any(v_task_ids);
@@ -1972,6 +2075,22 @@ as $$
 begin
   update tasker_account a set disabled = false where a.account_id = tasker_account_no(p_name);
   perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', null, 'account ' || p_name, p_reason, p_address, '{"changed": "enabled"}');
+end
+$$;
+
+-- source: functions/tasker_end_notice.sql 5f9572ad8006
+-- tasker_end_notice: what came of an attempt to tell: it was taken, or why not; after p_most attempts, or when it can never be taken, it is given up.
+--   p_error  null: it was taken     p_is_final  no further attempt would help
+--   moves, events  none     locks  the notice
+create or replace function tasker_end_notice (p_notice_id bigint, p_attempt int, p_error text, p_is_final boolean, p_most int)
+  returns void
+  language plpgsql
+as $$
+begin
+  update tasker_notice n
+     set delivered_at = case when p_error is null then tasker_clock() end, error = p_error,
+         given_up_at = case when p_error is not null and (p_is_final or n.attempts >= p_most) then tasker_clock() end
+   where n.notice_id = p_notice_id and n.attempts = p_attempt and n.delivered_at is null and n.given_up_at is null;
 end
 $$;
 
@@ -2315,6 +2434,25 @@ begin
   if not found then
     raise exception 'there is no namespace "%"', p_namespace using errcode = 'WF001';
   end if;
+end
+$$;
+
+-- source: functions/tasker_follow_task.sql afcc75d95cc3
+-- tasker_follow_task: an account is told of the task's end; asked for twice, it is told once.
+--   moves, events  none     raises  WF001 unknown task, WF002 when it has ended
+create or replace function tasker_follow_task (p_task_id uuid, p_account_id int, p_channel text, p_target text, p_link text)
+  returns void
+  language plpgsql
+as $$
+declare
+  v_task_no bigint := tasker_task_no(p_task_id);
+begin
+  if exists (select from tasker_task t where t.task_no = v_task_no and t.finished_at is not null) then
+    raise exception 'the task has ended' using errcode = 'WF002';
+  end if;
+  insert into tasker_follower (task_no, account_id, channel, target, link, since)
+  values (v_task_no, p_account_id, p_channel, p_target, p_link, tasker_clock())
+  on conflict (task_no, account_id, channel, target) do nothing;
 end
 $$;
 
@@ -2772,6 +2910,41 @@ begin
 end
 $$;
 
+-- source: functions/tasker_keep_view.sql 6f51f7d3792e
+-- tasker_keep_view: a list is kept under a name, or what is kept under that number is changed.
+--   p_view_id  null: a new one     p_secret  null: as it was; empty: none
+--   moves, events  none     locks  the view     raises  WF001 unknown view, WF002 when another one there has that name
+create or replace function tasker_keep_view (
+  p_view_id bigint, p_name text, p_namespace text, p_owner int, p_parameters jsonb,
+  p_threshold int, p_rest interval, p_webhook text, p_secret text, p_email text, p_link text
+)
+  returns bigint
+  language plpgsql
+as $$
+declare
+  v_view_id bigint := p_view_id;
+begin
+  if v_view_id is null then
+    insert into tasker_view (name, namespace, owner_id, parameters, changed_at, threshold, rest, webhook, secret, email, link)
+    values (p_name, p_namespace, p_owner, p_parameters, tasker_clock(), p_threshold, p_rest, p_webhook, nullif(p_secret, ''), p_email, p_link)
+    returning view_id into v_view_id;
+    return v_view_id;
+  end if;
+  -- counted anew at once; what is told of an alert that was raised is told to whom it was raised
+  update tasker_view v
+     set name = p_name, namespace = p_namespace, owner_id = p_owner, parameters = p_parameters, changed_at = tasker_clock(), threshold = p_threshold,
+         rest = p_rest, webhook = p_webhook, secret = case when p_secret is null then v.secret else nullif(p_secret, '') end, email = p_email, link = p_link,
+         counted_at = null, over_since = case when p_threshold is not null then v.over_since end
+   where v.view_id = v_view_id;
+  if not found then
+    raise exception 'there is no view %', v_view_id using errcode = 'WF001';
+  end if;
+  return v_view_id;
+exception when unique_violation then
+  raise exception 'there is a view of that name already' using errcode = 'WF002';
+end
+$$;
+
 -- source: functions/tasker_lanes.sql cfaa119f96ba
 -- tasker_lanes: the lanes of the queue that an engine with these definitions and labels serves beside the definitions' own.
 create or replace function tasker_lanes (p_definitions int[], p_labels text[])
@@ -3107,20 +3280,21 @@ begin
 end
 $$;
 
--- source: functions/tasker_make_batch.sql fe9989fa7d73
+-- source: functions/tasker_make_batch.sql 16e91c0d7a5a
 -- tasker_make_batch: an action on many tasks, or steps of tasks, is on record, for the engines to do.
 --   p_steps  as many names as there are tasks, null where the action is on the whole task
+--   p_given  the result, where the action is resolve
 --   p_key    of the request, or null: asked for a second time, the first batch is the answer
 --   moves, events  none     locks  the key     raises  WF001 when none of the tasks exists
-create or replace function tasker_make_batch (p_action text, p_tasks uuid[], p_steps text[], p_about text, p_actor text, p_reason text, p_key text default null)
+create or replace function tasker_make_batch (p_action text, p_tasks uuid[], p_steps text[], p_about text, p_actor text, p_reason text, p_key text default null, p_given jsonb default null)
   returns bigint
   language plpgsql
 as $$
 declare
   v_batch_id bigint;
 begin
-  insert into tasker_batch (action, about, namespaces, actor, reason, item_count, created_at, key)
-  select p_action, p_about, array_agg(distinct d.namespace), p_actor, p_reason, count(*), tasker_clock(), p_key
+  insert into tasker_batch (action, about, namespaces, actor, reason, item_count, created_at, key, given)
+  select p_action, p_about, array_agg(distinct d.namespace), p_actor, p_reason, count(*), tasker_clock(), p_key, p_given
     from unnest(p_tasks) as chosen (task_id) join tasker_task t using (task_id) join tasker_definition d using (definition_id)
   having count(*) > 0
   on conflict (key) do nothing
@@ -3314,6 +3488,44 @@ begin
 end
 $$;
 
+-- source: functions/tasker_note_count.sql 35bfb98a8f57
+-- tasker_note_count: how many tasks a view holds now is on record, and told where that crosses its threshold: once upwards, once back.
+--   p_count  null: unknown, and nothing is told
+--   An alert within the rest after the last one waits, and is told if it still holds by then.
+--   moves, events  none     locks  the view
+create or replace function tasker_note_count (p_view_id bigint, p_count int)
+  returns text
+  language plpgsql
+as $$
+declare
+  v_view tasker_view;
+  v_news text;
+begin
+  select v.* into v_view from tasker_view v where v.view_id = p_view_id for update;
+  if not found then
+    return null;
+  end if;
+  v_news := case
+    when v_view.threshold is null or p_count is null then null
+    when p_count <= v_view.threshold and v_view.over_since is not null then 'view.resolved'
+    when p_count > v_view.threshold and v_view.over_since is null and coalesce(v_view.alerted_at, '-infinity') <= tasker_clock() - v_view.rest then 'view.alert'
+  end;
+  update tasker_view v
+     set count = p_count,
+         over_since = case v_news when 'view.alert' then tasker_clock() when 'view.resolved' then null else v.over_since end,
+         alerted_at = case v_news when 'view.alert' then tasker_clock() else v.alerted_at end
+   where v.view_id = p_view_id;
+  insert into tasker_notice (view_id, channel, target, secret, facts, created_at, due_at)
+  select p_view_id, told.channel, told.target, case told.channel when 'webhook' then v_view.secret end,
+         jsonb_build_object('type', v_news, 'view_id', p_view_id, 'view', v_view.name, 'namespace', v_view.namespace, 'filter', v_view.parameters, 'count', p_count,
+                            'threshold', v_view.threshold, 'at', to_char(tasker_clock() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'link', v_view.link),
+         tasker_clock(), tasker_clock()
+    from (values ('webhook', v_view.webhook), ('email', v_view.email)) as told (channel, target)
+   where v_news is not null and told.target is not null;
+  return v_news;
+end
+$$;
+
 -- source: functions/tasker_note_schedule_run.sql 22758b87d9b7
 -- tasker_note_schedule_run: an operator had the schedule make this task; its own times stay as they are.
 create or replace function tasker_note_schedule_run (p_schedule_id int, p_task_id uuid)
@@ -3389,6 +3601,17 @@ begin
            where k.definition_id = p_definition and (k.definition_id, k.task_no) > (p_definition, p_after)
            order by k.definition_id, k.task_no limit p_limit) t   -- the limit comes first: recent tasks are not looked through
    where t.created_at < v_begin;
+end
+$$;
+
+-- source: functions/tasker_owner_grants.sql 217486e79e17
+-- tasker_owner_grants: what an account was granted, for what is done in its name while it is not signed in; nothing when it is disabled.
+create or replace function tasker_owner_grants (p_account_id int)
+  returns jsonb
+  language plpgsql stable
+as $$
+begin
+  return (select tasker_grants(a.account_id) from tasker_account a where a.account_id = p_account_id and not a.disabled);
 end
 $$;
 
@@ -4072,6 +4295,22 @@ begin
 end
 $$;
 
+-- source: functions/tasker_remove_view.sql 43dc41b9f209
+-- tasker_remove_view: it is gone, and what was still to be told of it.
+--   moves, events  none     locks  the view     raises  WF001 unknown view
+create or replace function tasker_remove_view (p_view_id bigint)
+  returns void
+  language plpgsql
+as $$
+begin
+  delete from tasker_view v where v.view_id = p_view_id;
+  if not found then
+    raise exception 'there is no view %', p_view_id using errcode = 'WF001';
+  end if;
+  delete from tasker_notice n where n.view_id = p_view_id;
+end
+$$;
+
 -- source: functions/tasker_rescue_steps.sql 9d7c1fe6b49e
 -- tasker_rescue_steps: takes back every step that an engine with an expired lease still holds, found by its claims.
 --   moves  as tasker_fail_steps with error worker_crashed and no wait     locks  the engine's claims (rescued elsewhere: skipped), then steps
@@ -4567,7 +4806,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_run_batches.sql f55100bd45a2
+-- source: functions/tasker_run_batches.sql d75f34e59fc5
 -- tasker_run_batches: the next items of the oldest batch that nobody is at are done, or refused each with its reason. Returns how many.
 --   moves, events  those of the action on each item     locks  the batch, then those of the action
 create or replace function tasker_run_batches (p_limit int)
@@ -4590,10 +4829,10 @@ begin
      where i.batch_id = v_batch.batch_id and i.item_no > v_batch.done_count + v_batch.refused_count order by i.item_no limit p_limit
   loop
     begin
-      perform tasker_act(v_item.task_id, v_batch.action, v_item.step_name, null, v_batch.actor, v_batch.reason);
+      perform tasker_act(v_item.task_id, v_batch.action, v_item.step_name, v_batch.given, v_batch.actor, v_batch.reason);
       v_message := null;
       v_done := v_done + 1;
-    exception when sqlstate 'WF001' or sqlstate 'WF002' then
+    exception when sqlstate 'WF001' or sqlstate 'WF002' or sqlstate '22023' then
       v_message := sqlerrm;
       v_refused := v_refused + 1;
     end;
@@ -5136,6 +5375,31 @@ begin
 end
 $$;
 
+-- source: functions/tasker_take_notices.sql 86fb6a397f77
+-- tasker_take_notices: notices whose time has come, one attempt each; should its engine die, the next attempt comes after the rest that is set here.
+--   Rests 10 s after the first attempt, twice as long after each further one, an hour at most. One of a view waits for the earlier ones to the same place.
+--   moves, events  none     locks  the notices
+create or replace function tasker_take_notices (p_limit int)
+  returns table (notice_id bigint, attempt int, channel text, target text, secret text, facts jsonb)
+  language plpgsql
+as $$
+begin
+  return query
+  with due as (
+    select n.notice_id from tasker_notice n
+     where n.delivered_at is null and n.given_up_at is null and n.due_at <= tasker_clock()
+       and not exists (select from tasker_notice e
+                        where e.view_id = n.view_id and e.notice_id < n.notice_id and e.channel = n.channel and e.target = n.target
+                          and e.delivered_at is null and e.given_up_at is null)
+     order by n.due_at limit p_limit for update skip locked
+  )
+  update tasker_notice n
+     set attempts = n.attempts + 1, due_at = tasker_clock() + least(interval '10 seconds' * 2 ^ least(n.attempts, 20), interval '1 hour')
+    from due where n.notice_id = due.notice_id
+  returning n.notice_id, n.attempts, n.channel, n.target, n.secret, n.facts;
+end
+$$;
+
 -- source: functions/tasker_take_place.sql 2f922394520c
 -- tasker_take_place: one step passes a limit. From the limit of its workflow it goes on to its own, if it has one, else into its lane of the queue.
 --   returns how many places that took: none when its task has one already     locks  nothing: the caller holds the line and the queue row
@@ -5202,6 +5466,25 @@ begin
   return query
   select s.fence, s.event_id, s.attempts, s.next_try_at is null or s.next_try_at <= v_now
     from tasker_subscription s where s.name = p_name and s.owner = p_owner;
+end
+$$;
+
+-- source: functions/tasker_take_views.sql db0df0e071d6
+-- tasker_take_views: watched views that were not counted for so long, the longest waiting first; whoever gets one counts it, and nobody else does meanwhile.
+--   moves, events  none     locks  the views
+create or replace function tasker_take_views (p_limit int, p_every interval)
+  returns table (view_id bigint, owner_id int, namespace text, parameters jsonb, grants jsonb)
+  language plpgsql
+as $$
+begin
+  return query
+  with due as (
+    select v.view_id from tasker_view v
+     where v.threshold is not null and coalesce(v.counted_at, '-infinity') <= tasker_clock() - p_every
+     order by v.counted_at nulls first limit p_limit for update skip locked
+  )
+  update tasker_view v set counted_at = tasker_clock() from due where v.view_id = due.view_id
+  returning v.view_id, v.owner_id, v.namespace, v.parameters, tasker_owner_grants(v.owner_id);
 end
 $$;
 
@@ -5298,6 +5581,23 @@ begin
     end if;
   end loop;
   return v_first;
+end
+$$;
+
+-- source: functions/tasker_tell_follower.sql bfa11cdafc17
+-- tasker_tell_follower: who followed a task that has ended is to be told, or has no right to it any more; either way it is followed no longer.
+--   p_facts  null: nothing is told
+--   moves, events  none     locks  the follower, so that of two engines one tells
+create or replace function tasker_tell_follower (p_follower_id bigint, p_facts jsonb)
+  returns void
+  language plpgsql
+as $$
+begin
+  with told as (
+    delete from tasker_follower f where f.follower_id = p_follower_id returning f.task_no, f.channel, f.target
+  )
+  insert into tasker_notice (task_no, channel, target, facts, created_at, due_at)
+  select told.task_no, told.channel, told.target, p_facts, tasker_clock(), tasker_clock() from told where p_facts is not null;
 end
 $$;
 

@@ -1,0 +1,207 @@
+"""`/views`: lists of tasks kept under a name, alone or for the team, each with its count now, and with the alert that it raises.
+
+A reader's counts are of what the reader may see; an alert counts with the rights of whoever kept the view last.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from flask import Blueprint, Response, current_app, request, url_for
+
+from engine import notices, queries, views
+from engine.errors import RequestError, WrongState
+from engine.task_counts import count_tasks
+from engine.task_filter import read_filter
+from engine.views import Alert, View, view_filter
+from webapp.access import allowed_namespaces, known_caller, note, require
+from webapp.database import database
+from webapp.filters import sentence
+from webapp.glance import Glance
+from webapp.htmx import Notice, done, page
+
+COUNT_MS = 300
+BUDGET_SECONDS = 1.0
+KEPT_FOR = 5
+"""How much longer than other shared answers a count serves."""
+IN_STRIP = 12
+FIELDS = ("title", "shared", "threshold", "rest", "webhook", "email")
+SEE, SHARE = views.PERMISSION, "tasker.task:update"
+
+blueprint = Blueprint("views", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A view with how many tasks the reader sees in it; None when that took too long to say."""
+
+    view: View
+    count: int | None
+
+    @property
+    def url(self) -> str:
+        """The list itself."""
+        return url_for("tasks.index", **dict[str, Any](self.view.filter.parameters()))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it holds more than it should."""
+        threshold = self.view.alert.threshold
+        return threshold is not None and self.count is not None and self.count > threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """The views that stand beside the list of tasks, and how many there are in all."""
+
+    shown: Sequence[Counted]
+    number: int
+
+
+@blueprint.get("/views")
+def index() -> Response:
+    """All that the reader sees."""
+    require(SEE, None)
+    return page("views/index.html", found=counted(_all()))
+
+
+@blueprint.post("/views")
+def keep() -> Response:
+    """Keep a filter of the list of tasks under a name; it leads to the page of the new view, where an alert can be set."""
+    require(SEE, None)
+    chosen = read_filter(request.form).chosen
+    shared = request.form.get("shared", "").replace("\x00", "") or None
+    parameters = view_filter(chosen.parameters(), shared).parameters()
+    try:
+        _require_sharing(shared)
+        view_id = views.keep_view(database(), _text("title"), parameters, namespace=shared, owner_id=known_caller().account_id)
+    except (RequestError, WrongState) as error:
+        return page("views/new.html", status=422, notice=Notice("refused", sentence(error)), parameters=parameters, typed=_typed(), sharable=sharable(chosen.namespace))
+    _note("keep", shared, view_id)
+    return done("The view is kept.", url_for("views.show", view_id=view_id))
+
+
+@blueprint.get("/views/new")
+def new() -> Response:
+    """The form that keeps the filter which the query parameters make."""
+    require(SEE, None)
+    chosen = read_filter(request.args).chosen
+    return page("views/new.html", parameters=view_filter(chosen.parameters(), None).parameters(), typed=dict.fromkeys(FIELDS, ""), sharable=sharable(chosen.namespace))
+
+
+@blueprint.get("/views/<int:view_id>")
+def show(view_id: int) -> Response:
+    """One view: what it holds, whom it tells, and what came of that."""
+    return _show(_view(view_id))
+
+
+@blueprint.post("/views/<int:view_id>")
+def change(view_id: int) -> Response:
+    """Keep it under another name, or with another alert; from now on it counts with the rights of who did this."""
+    found = _changeable(view_id)
+    shared = request.form.get("shared", "").replace("\x00", "") or None
+    try:
+        _require_sharing(shared)
+        alert = views.read_alert(request.form)
+        _require_telling(alert, shared)
+        views.keep_view(
+            database(), _text("title"), view_filter(found.filter.parameters(), shared).parameters(), namespace=shared, owner_id=known_caller().account_id, alert=alert,
+            link=url_for("views.show", view_id=view_id, _external=True), view_id=view_id,
+        )  # fmt: skip
+    except (RequestError, WrongState) as error:
+        return _show(found, 422, Notice("refused", sentence(error)), _typed())
+    _note("change", shared, view_id)
+    return done("The view is changed.", url_for("views.show", view_id=view_id))
+
+
+@blueprint.post("/views/<int:view_id>/removal")
+def removal(view_id: int) -> Response:
+    """Keep it no longer."""
+    found = _changeable(view_id)
+    views.remove_view(database(), view_id)
+    _note("remove", found.namespace, view_id)
+    return done(f"The view {found.name} is removed.", url_for("views.index"))
+
+
+def strip() -> Strip:
+    """What stands beside the list of tasks."""
+    found = _all()
+    return Strip(counted(found[:IN_STRIP]), len(found))
+
+
+def counted(found: Sequence[View]) -> list[Counted]:
+    """The views with their counts, as far as those are found in a moment; readers with the same rights share them for some seconds."""
+    ends_at = time.monotonic() + BUDGET_SECONDS
+    return [Counted(view, _count(view) if time.monotonic() < ends_at else None) for view in found]
+
+
+def sharable(namespace: str | None) -> list[str]:
+    """Where the reader may show a view of that namespace, or of all, to others."""
+    here = allowed_namespaces(SHARE)
+    known = queries.namespace_names(database(), only=here)
+    return [name for name in known if namespace in (None, name)]
+
+
+def _count(view: View) -> int | None:
+    rights = known_caller().rights
+    glances: dict[Any, Glance[int | None]] = current_app.extensions["tasker_glances"]
+    glance = glances.setdefault(("view", view.view_id, view.changed_at, rights.key), Glance())
+    find = partial(count_tasks, database(), view.filter, namespaces=rights.namespaces(SEE), within_ms=COUNT_MS)
+    return glance.answer(find, current_app.extensions["tasker_acts"], KEPT_FOR * current_app.config["GLANCE_SECONDS"])
+
+
+def _all() -> list[View]:
+    return views.views(database(), known_caller().account_id, allowed_namespaces(SEE))
+
+
+def _view(view_id: int) -> View:
+    require(SEE, None)
+    return views.view(database(), view_id, known_caller().account_id, allowed_namespaces(SEE))
+
+
+def _changeable(view_id: int) -> View:
+    found = _view(view_id)
+    if found.namespace is not None:
+        require(SHARE, found.namespace)
+    return found
+
+
+def _require_sharing(namespace: str | None) -> None:
+    if namespace is not None:
+        require(SHARE, namespace)
+
+
+def _require_telling(alert: Alert, namespace: str | None) -> None:
+    # what is sent out of the installation is for those who may act in it
+    if alert.threshold is not None or alert.webhook or alert.email:
+        require(SHARE, namespace)
+
+
+def _show(found: View, status: int = 200, notice: Notice | None = None, typed: dict[str, str] | None = None) -> Response:
+    [seen] = counted([found])
+    may_change = found.namespace is None or known_caller().rights.has(SHARE, found.namespace)
+    seen_deliveries = notices.deliveries(database(), found.view_id) if may_change else []
+    given = typed or _fields(found)
+    return page("views/show.html", status=status, notice=notice, seen=seen, typed=given, sharable=sharable(found.filter.namespace), may_change=may_change, deliveries=seen_deliveries)
+
+
+def _fields(view: View) -> dict[str, str]:
+    threshold = "" if view.alert.threshold is None else str(view.alert.threshold)
+    rest = views.rest_text(view.alert.rest)
+    return {"title": view.name, "shared": view.namespace or "", "threshold": threshold, "rest": rest, "webhook": view.alert.webhook or "", "email": view.alert.email or ""}
+
+
+def _typed() -> dict[str, str]:
+    return {name: _text(name) for name in FIELDS}
+
+
+def _text(name: str) -> str:
+    return request.form.get(name, "").replace("\x00", "").strip()
+
+
+def _note(act: str, namespace: str | None, view_id: int) -> None:
+    note("done", SEE, namespace, f"view {view_id}", detail={"act": act})
