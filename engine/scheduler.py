@@ -388,8 +388,7 @@ def is_among(definition: TaskDefinition, only: Sequence[str]) -> bool:
 
 
 def _scheduler() -> BackgroundScheduler:
-    duties = ("poll", "heartbeat", "reap", "announce", "places", "cancel", "journal", "schedules", "batches", "retention", "rollup", "words", "events", "traces")
-    duties = ("poll", "heartbeat", "reap", "announce", "cancel", "journal", "schedules", "batches", "views", "notices", "retention", "rollup", "words", "events", "traces")
+    duties = ("poll", "heartbeat", "reap", "announce", "places", "cancel", "journal", "schedules", "batches", "views", "notices", "retention", "rollup", "words", "events", "traces")
     scheduler = BackgroundScheduler(
         executors={name: ThreadPoolExecutor(1) for name in duties},
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},

@@ -16,7 +16,6 @@ from typing import TypeVar, cast
 import click
 
 from engine import accounts, embedded, gates
-from engine import accounts, embedded
 from engine.cli.clusters import Place, cluster_options, runner_maker
 from engine.cli.setting import (
     audit_actor,
@@ -65,11 +64,18 @@ def up(port: int | None, host: str, concurrency: int | None, runner: str, source
 @click.option("--lease", type=click.FloatRange(1, 3600), default=30.0, hidden=True, help="Seconds after which others take over from an engine that is not heard of.")
 @click.option("--only", metavar="NAMES", help="Namespaces and workflows to run, the others stay for other engines: payments,orders/refund")
 @click.option("--labels", metavar="NAMES", help="What this engine has for steps that need it: gpu,eu")
-@handlers_option
-def engine(runner: str, concurrency: int | None, grace: float, lease: float, only: str | None, labels: str | None, sources: str | None) -> None:
 @cluster_options
 @handlers_option
-def engine(runner: str, concurrency: int | None, grace: float, lease: float, sources: str | None, **cluster: str | None) -> None:
+def engine(
+    runner: str,
+    concurrency: int | None,
+    grace: float,
+    lease: float,
+    only: str | None,
+    labels: str | None,
+    sources: str | None,
+    **cluster: str | None,
+) -> None:
     """Run steps until SIGTERM or Ctrl-C; several engines may share a database. Example: tasker engine --handlers myflows"""
     from engine.scheduler import Engine, RunnerName
 

@@ -4088,7 +4088,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_register_definition.sql 8d2c516bdad6
+-- source: functions/tasker_register_definition.sql ed4d3df2ca6a
 -- tasker_register_definition: makes a task definition known; the same content again is no change.
 --   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "steps": [...]}, steps in topological order;
 --                 "schema_text" in place of "schema" keeps the order of its properties, which jsonb does not
@@ -4136,9 +4136,8 @@ begin
   delete from tasker_template p where p.definition_id = v_id;
   insert into tasker_template
     (definition_id, step_no, name, description, handler, parents, children, retryable, retry_limit, timeout_ms,
-     backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config, decision, for_each, for_each_path, labels, gated)
      backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config, decision, for_each, for_each_path,
-     resources)
+     labels, gated, resources)
   select v_id, step.place - 1, step.value ->> 'name', coalesce(step.value ->> 'description', ''), step.value ->> 'handler',
          array(select jsonb_array_elements_text(step.value -> 'parents')::int order by 1),
          array(select jsonb_array_elements_text(step.value -> 'children')::int order by 1),
@@ -4149,7 +4148,7 @@ begin
          coalesce((step.value ->> 'decision')::boolean, false), (step.value #>> '{for_each,step}')::int,
          array(select jsonb_array_elements_text(step.value #> '{for_each,path}')),
          array(select jsonb_array_elements_text(step.value -> 'needs') order by 1),
-         step.value ? 'needs' or step.value ? 'limit' or p_definition ? 'limit' and step.value -> 'parents' = '[]'
+         step.value ? 'needs' or step.value ? 'limit' or p_definition ? 'limit' and step.value -> 'parents' = '[]',
          coalesce(step.value -> 'resources', '{}')
     from jsonb_array_elements(p_definition -> 'steps') with ordinality as step (value, place);
   insert into tasker_lane (definition_id, labels)
