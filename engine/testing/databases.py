@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import LiteralString
 
 import psycopg
 from psycopg import Connection, sql
@@ -22,12 +23,13 @@ from engine.testing.server import gate
 
 ENDING_LOOKS, ENDING_SECONDS = 2_000, 0.002
 
-Rows = dict[str, list[tuple[object, ...]]]
+Name = tuple[str, str]
+Rows = dict[Name, list[tuple[object, ...]]]
 
 _numbers = itertools.count(1)
 
 # What a test may have changed beside rows: objects and their rights, functions, settings, statistics. 16384 is the first number of what is not PostgreSQL's own.
-_SCHEMA = """
+_SCHEMA: LiteralString = """
     select (select sum(hashtext(format('%s %s %s %s %s %s', oid, relname, relacl, relnatts, relchecks, reloptions)))
               from pg_class where oid >= 16384 and relkind <> 't'),
            (select sum(hashtext(format('%s %s %s', oid, xmin, proacl))) from pg_proc where oid >= 16384),
@@ -37,8 +39,8 @@ _SCHEMA = """
            (select count(*) from pg_constraint), (select count(*) from pg_statistic where starelid >= 16384)
 """
 # By their files: to ask each table for a row takes ten times as long.
-_FILLED = "select format('%I.%I', relnamespace::regnamespace, relname) from pg_class where oid >= 16384 and relkind = 'r' and pg_relation_size(oid) > 0"
-_COUNTERS = "select format('%I.%I', schemaname, sequencename) from pg_sequences where last_value is not null"
+_FILLED: LiteralString = "select relnamespace::regnamespace::text, relname from pg_class where oid >= 16384 and relkind = 'r' and pg_relation_size(oid) > 0"
+_COUNTERS: LiteralString = "select schemaname, sequencename from pg_sequences where last_value is not null"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def _in(url: str, database: str) -> str:
 
 
 def _described(name: str, session: Connection[tuple[object, ...]]) -> _Copy:
-    return _Copy(name, _schema(session), _rows(session, _filled(session)))
+    return _Copy(name, _schema(session), _rows(session, _named(session, _FILLED)))
 
 
 def _schema(session: Connection[tuple[object, ...]]) -> tuple[object, ...]:
@@ -161,20 +163,20 @@ def _schema(session: Connection[tuple[object, ...]]) -> tuple[object, ...]:
     return found
 
 
-def _filled(session: Connection[tuple[object, ...]]) -> list[str]:
-    return [str(row[0]) for row in session.execute(_FILLED)]
+def _named(session: Connection[tuple[object, ...]], query: LiteralString) -> list[Name]:
+    return [(str(schema), str(name)) for schema, name in session.execute(query)]
 
 
-def _rows(session: Connection[tuple[object, ...]], tables: Iterable[str]) -> Rows:
-    return {table: session.execute(f"select t::text from {table} t order by 1".encode()).fetchall() for table in tables}
+def _rows(session: Connection[tuple[object, ...]], tables: Iterable[Name]) -> Rows:
+    return {table: session.execute(sql.SQL("select t::text from {} t order by 1").format(sql.Identifier(*table))).fetchall() for table in tables}
 
 
 def _emptied(session: Connection[tuple[object, ...]], copy: _Copy) -> bool:
-    filled, counters = [table for table in _filled(session) if table not in copy.rows], [row[0] for row in session.execute(_COUNTERS)]
-    statements = [f"alter sequence {counter} restart" for counter in counters]
+    filled = [sql.Identifier(*table) for table in _named(session, _FILLED) if table not in copy.rows]
+    statements = [sql.SQL("alter sequence {} restart").format(sql.Identifier(*counter)) for counter in _named(session, _COUNTERS)]
     if filled:
-        statements.append(f"truncate {', '.join(filled)} cascade")
-    session.execute("; ".join(statements).encode())
+        statements.append(sql.SQL("truncate {} cascade").format(sql.SQL(", ").join(filled)))
+    session.execute(sql.SQL("; ").join(statements))
     return _rows(session, copy.rows) == copy.rows
 
 
