@@ -8,10 +8,10 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
-from engine.definition import nearest
 from engine.errors import RequestError
 from engine.requests import TaskRequest, checked_context
 
@@ -202,5 +202,5 @@ def _unknown(columns: tuple[str, ...], schema: Mapping[str, Any] | None) -> Iter
     for column in columns:
         first = column.partition(".")[0]
         if properties and first not in properties:
-            found = nearest(first, list(properties))
-            yield f"{column}{found}"
+            found = get_close_matches(first, list(properties), n=1, cutoff=0.6)
+            yield f"{column} (is it {found[0]}?)" if found else column
