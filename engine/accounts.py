@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
+from zoneinfo import available_timezones
 
 import pyotp
 
@@ -81,6 +82,7 @@ class SignedIn:
     method: str
     half: bool
     rights: Rights
+    zone: str | None = None
 
 
 # ---- accounts
@@ -367,8 +369,15 @@ def begin_session(db: Database, account_id: int, *, method: str, half: bool = Fa
 
 def signed_in(db: Database, session_digest: bytes) -> SignedIn | None:
     """Who is signed in by the session of this hash now, with today's rights; None when its time is over or it was ended."""
-    found = db.rows("select s.account_id, s.name, s.method, s.half, s.grants from tasker_use_session(%(hash)s) s", {"hash": session_digest})
-    return SignedIn(*(*found[0][:4], Rights.of(found[0][4]))) if found else None
+    found = db.rows("select s.account_id, s.name, s.method, s.half, s.grants, s.zone from tasker_use_session(%(hash)s) s", {"hash": session_digest})
+    return SignedIn(*(*found[0][:4], Rights.of(found[0][4]), found[0][5])) if found else None
+
+
+def set_zone(db: Database, account_id: int, zone: str | None) -> None:
+    """Times are shown to the account in that zone, or in the browser's. Raises `RequestError` for one that nobody knows, `NotFound`."""
+    if zone is not None and zone not in available_timezones():
+        raise RequestError([Problem("zone", "unknown_zone", f'there is no time zone "{zone[:MAX_NAME]}"; one reads like Europe/Berlin')])
+    db.value("select tasker_set_zone(%(id)s, %(zone)s)", {"id": account_id, "zone": zone})
 
 
 def sessions(db: Database, account_id: int) -> list[SessionRow]:

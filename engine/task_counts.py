@@ -132,3 +132,17 @@ def _searched(chosen: TaskFilter) -> list[Condition]:
         escaped = chosen.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         conditions.append((text, {"q": f"%{escaped}%", "low": low, "high": high}))
     return conditions
+
+
+def count_by_state(db: Database, tag: str, *, namespace: str, name: str, namespaces: Namespaces) -> dict[str, int]:
+    """How many tasks of a workflow bear the tag, by state; a namespace that is none of these holds none."""
+    if namespaces is not None and namespace not in namespaces:
+        return {}
+    found = db.rows(
+        """
+        select tasker_state_name(t.state), count(*) from tasker_task t join tasker_definition d using (definition_id)
+         where t.tags <> '{}' and t.tags @> array[%(tag)s::text] and d.namespace = %(namespace)s and d.name = %(name)s group by t.state order by t.state
+        """,
+        {"tag": tag, "namespace": namespace, "name": name},
+    )
+    return {str(state): int(number) for state, number in found}

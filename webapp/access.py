@@ -42,6 +42,7 @@ class Caller:
     session: bytes | None = None
     token: str | None = None
     half: bool = False
+    zone: str | None = None
 
 
 class NotAllowed(Forbidden):
@@ -218,7 +219,7 @@ def _by_session() -> Caller | None:
         return None
     digest = accounts.digest(secret)
     found = accounts.signed_in(database(), digest)
-    return None if found is None else Caller(found.account_id, found.name, found.rights, session=digest, half=found.half)
+    return None if found is None else Caller(found.account_id, found.name, found.rights, session=digest, half=found.half, zone=found.zone)
 
 
 def _cookie_name() -> str:

@@ -30,7 +30,7 @@ def init_app(app: Flask) -> None:
     """Offer every filter under its own name."""
     for offered in (label, state_mark, moment, clock, stamp, field_text, audited_task, ago, seconds, count, exact, rate, percent, short, plural, sentence, breakable):
         app.add_template_filter(offered)
-    app.context_processor(lambda: {"zone": reader_zone().key})
+    app.context_processor(lambda: {"zone": reader_zone().key, "zone_is_chosen": chosen_zone() is not None})
 
 
 def label(state: str) -> str:
@@ -52,11 +52,17 @@ def breakable(name: str) -> Markup:
 
 
 def reader_zone() -> ZoneInfo:
-    """The reader's time zone, which the browser told in a cookie; UTC until then and for anything unknown."""
+    """The reader's time zone: the one chosen for the account, else what the browser told in a cookie; UTC until then and for anything unknown."""
     if "zone" not in g:
-        g.zone = zone_named(request.cookies.get(ZONE_COOKIE, ""))
+        g.zone = zone_named(chosen_zone() or request.cookies.get(ZONE_COOKIE, ""))
     zone: ZoneInfo = g.zone
     return zone
+
+
+def chosen_zone() -> str | None:
+    """The zone that whoever is signed in has chosen."""
+    chosen: str | None = getattr(g.get("caller"), "zone", None)
+    return chosen
 
 
 @lru_cache(maxsize=64)

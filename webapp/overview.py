@@ -12,6 +12,7 @@ from engine.errors import NotFound
 from engine.rows import TaskRow
 from webapp.access import allowed_namespaces, may
 from webapp.database import database
+from webapp.filters import count
 from webapp.glance import shared
 from webapp.htmx import asks_for_regions, page, regions
 from webapp.paces import paces
@@ -45,6 +46,14 @@ class Stuck:
         return sum(self.counts.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """How the installation stands, for the icon and the title of the tab."""
+
+    state: str
+    words: str
+
+
 @blueprint.get("/")
 def index() -> Response:
     """The overview; its live region alone for htmx."""
@@ -58,7 +67,15 @@ def _seen() -> dict[str, Any]:
     overview, stuck = queries.overview(database(), namespaces=allowed_namespaces("tasker.task:index")), find_stuck()
     known = paces(overview.running, overview.failed, overview.recent, (each.task for each in stuck.shown))
     held = standing.long_transaction(database(), seconds=standing.LONG_SECONDS) if may("tasker.metrics:index") else None
-    return {"overview": overview, "stuck": stuck, "stuck_words": STUCK_WORDS, "paces": known, "held": held}
+    return {"tab": _tab(overview.task_counts.get("failed", 0), stuck.total, overview.engines_alive), "overview": overview, "stuck": stuck, "stuck_words": STUCK_WORDS, "paces": known, "held": held}
+
+
+def _tab(failed: int, stuck: int, engines: int) -> Tab:
+    if failed:
+        return Tab("failed", f"{count(failed)} failed · Overview")
+    if stuck or not engines:
+        return Tab("retrying", f"{count(stuck)} stuck · Overview" if stuck else "No engine · Overview")
+    return Tab("completed", "Overview")
 
 
 def find_stuck() -> Stuck:

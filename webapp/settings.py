@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from zoneinfo import available_timezones
 
 import pyotp
 from flask import Blueprint, Response, g, redirect, request, session, url_for
@@ -27,6 +28,16 @@ blueprint = Blueprint("settings", __name__)
 def index() -> Response:
     """One's own account."""
     return _own()
+
+
+@blueprint.post("/settings/zone")
+def zone() -> Response:
+    """See times in another zone, or in the browser's."""
+    try:
+        accounts.set_zone(database(), known_caller().account_id, request.form.get("zone", "").replace("\x00", "").strip() or None)
+    except RequestError as error:
+        return _own(422, _refused(_words(error)))
+    return done("Times are shown in that zone.", url_for("settings.index"))
 
 
 @blueprint.post("/settings/password")
@@ -146,6 +157,8 @@ def _own(status: int = 200, notice: Notice | None = None, token: str = "") -> Re
         "uri": pyotp.TOTP(secret).provisioning_uri(name=caller.name, issuer_name=ISSUER) if secret else "",
         "token": token,
         "shortest": passwords.SHORTEST,
+        "zones": sorted(available_timezones()),
+        "chosen_zone": caller.zone,
     }
     return page("settings/index.html", status=status, notice=notice, **seen)
 

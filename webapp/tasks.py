@@ -10,18 +10,21 @@ from uuid import UUID
 
 from flask import Blueprint, Response, make_response, request, url_for
 
-from engine import queries, tasks
+from engine import followers, queries, tasks
 from engine import report as reports
+from engine.errors import RequestError, WrongState
 from engine.states import TaskState
-from webapp.access import allowed_namespaces, hide_foreign
+from webapp.access import allowed_namespaces, hide_foreign, known_caller, note_act
 from webapp.contexts import ITEMS_SHOWN, task_view, timeline_view
 from webapp.database import database
 from webapp.downloads import asked_format, list_file
+from webapp.filters import sentence
 from webapp.htmx import (
     MAX_REASON,
     Notice,
     answer,
     asks_for_regions,
+    done,
     given_reason,
     json_file,
     live_regions,
@@ -118,6 +121,27 @@ def note(task_id: UUID) -> Response:
     )
 
 
+@blueprint.post("/tasks/<uuid:task_id>/followers")
+def follow(task_id: UUID) -> Response:
+    """Have somebody told when the task ends."""
+    channel, target = (request.form.get(name, "").replace("\x00", "").strip() for name in ("channel", "target"))
+    link = url_for("tasks.show", task_id=task_id, _external=True)
+    try:
+        followers.follow(database(), str(task_id), known_caller().account_id, channel=channel, target=target, link=link)
+    except (RequestError, WrongState) as error:
+        return show_task(task_id, 409 if isinstance(error, WrongState) else 422, Notice("refused", sentence(error)))
+    note_act("done")
+    return done(f"{target} is told when the task ends.", url_for("tasks.show", task_id=task_id))
+
+
+@blueprint.post("/tasks/<uuid:task_id>/followers/<int:follower_id>/removal")
+def unfollow(task_id: UUID, follower_id: int) -> Response:
+    """Have them told nothing."""
+    followers.unfollow(database(), str(task_id), known_caller().account_id, follower_id)
+    note_act("done")
+    return done("They are told nothing.", url_for("tasks.show", task_id=task_id))
+
+
 @blueprint.get("/tasks/<uuid:task_id>/timeline")
 def timeline(task_id: UUID) -> Response:
     """When each step waited, ran and backed off; for htmx the region of its lines."""
@@ -144,7 +168,8 @@ def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None, no
     view = task_view(detail, moves, usual, queries.clock(database()), children, read_asked())
     if asks_for_regions():
         return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view)
-    return page("tasks/show.html", status=status, notice=notice, view=view, note=note)
+    told = followers.followers(database(), str(task_id), known_caller().account_id)
+    return page("tasks/show.html", status=status, notice=notice, view=view, note=note, followers=told)
 
 
 def _act(asked: Asked, command: Callable[..., object], said: str) -> Response:

@@ -10,7 +10,8 @@ create table tasker_account (
   disabled       boolean not null default false,
   created_at     timestamptz not null,
   created_by     text,
-  signed_in_at   timestamptz
+  signed_in_at   timestamptz,
+  zone           text                       -- in which times are shown; null: the browser's
 );
 create unique index tasker_account_name on tasker_account (lower(name));
 

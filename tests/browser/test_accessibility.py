@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
-from engine import accounts, queries, tasks
+from engine import accounts, queries, tasks, views
 from engine.db import Database
 from engine.handlers import Workflow
 from engine.registry import HandlerRegistry
@@ -54,6 +55,9 @@ def paths(failed_task: str, db: Database) -> list[str]:
     tasks.register_definition(db, other.definition)
     schedule = add_schedule(db, cron("30 2 * * *"), name="process_order", namespace="shop", context={"order_id": 1})
     run_schedule(db, schedule.schedule_id, actor="ana")
+    owner = accounts.create_account(db, "ben", role="admin", actor="tests")
+    kept = f"/views/{views.keep_view(db, 'Failed orders', {'state': 'failed'}, namespace='shop', owner_id=owner, alert=views.Alert(0, email='ops@example.com'))}"
+    views.watch(db, threading.Event())
     return [
         "/",
         "/tasks",
@@ -82,6 +86,9 @@ def paths(failed_task: str, db: Database) -> list[str]:
         "/analytics?period=hour",
         "/analytics/bottlenecks?namespace=shop&name=process_order",
         "/search?q=process",
+        "/palette?q=process",
+        f"{LAUNCH}/rows",
+        kept,
         "/settings",
         "/settings/accounts",
         "/audit",

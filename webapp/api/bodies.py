@@ -116,6 +116,7 @@ class TasksQuery(LimitQuery):
     context = text(MAX_FILTER, metadata=said("A value at a place in the context, such as customer.id=42"))
     created_from = text(MAX_FILTER, metadata={"format": "date-time"})
     created_to = text(MAX_FILTER, metadata={"format": "date-time"})
+    within = text(MAX_FILTER, metadata=said("No older than this, such as 90m, 24h or 7d"))
     cursor = Number(validate=Range(0, MAX_TASK_NO), metadata=said("next_cursor of the page before"))
 
 

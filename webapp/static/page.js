@@ -6,7 +6,7 @@
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
   function tellZone() {
-    if (!zone || document.documentElement.dataset.zone === zone) return;
+    if (!zone || document.documentElement.dataset.zone === zone || "zoneChosen" in document.documentElement.dataset) return;
     document.cookie = `zone=${zone}; path=/; max-age=31536000; SameSite=Lax`;
     document.querySelectorAll("time[datetime]").forEach(showLocally);
     const name = document.getElementById("zone-name");
@@ -43,7 +43,7 @@
 
   function poll() {
     const asks = document.querySelector("#live [hx-get]");
-    if (asks && !document.hidden) htmx.trigger(asks, "poll");
+    if (asks && (!document.hidden || document.documentElement.hasAttribute("data-follows"))) htmx.trigger(asks, "poll");
   }
   function startPolling() {
     if (polling === null) polling = setInterval(poll, POLL_MILLISECONDS);
@@ -97,7 +97,7 @@
   function restOrWake() {
     const live = document.getElementById("live");
     if (!live || !window.htmx) return;
-    if (document.hidden && resting === null) {
+    if (document.hidden && resting === null && !document.documentElement.hasAttribute("data-follows")) {
       resting = live.outerHTML;
       htmx.swap(live, '<div id="live"></div>', { swapStyle: "outerHTML" });
     } else if (!document.hidden && resting !== null) {

@@ -82,6 +82,8 @@ drop function if exists tasker_skip_step;
 
 drop function if exists tasker_sign_out;
 
+drop function if exists tasker_set_zone;
+
 drop function if exists tasker_set_second_factor;
 
 drop function if exists tasker_set_retention;

@@ -568,7 +568,7 @@ begin
 end
 $$;
 
--- source: schema/95_accounts.sql dbd312fc753f
+-- source: schema/95_accounts.sql 2b5af2cb8318
 -- Who may come in and what they may do there. Secrets are stored as hashes only; what happened to all of this is in tasker_audit.
 
 create table tasker_account (
@@ -581,7 +581,8 @@ create table tasker_account (
   disabled       boolean not null default false,
   created_at     timestamptz not null,
   created_by     text,
-  signed_in_at   timestamptz
+  signed_in_at   timestamptz,
+  zone           text                       -- in which times are shown; null: the browser's
 );
 create unique index tasker_account_name on tasker_account (lower(name));
 
@@ -4988,6 +4989,21 @@ begin
 end
 $$;
 
+-- source: functions/tasker_set_zone.sql d8498a34e847
+-- tasker_set_zone: times are shown to an account in that zone; null: in the browser's.
+--   moves, events  none     raises  WF001 unknown account
+create or replace function tasker_set_zone (p_account_id int, p_zone text)
+  returns void
+  language plpgsql
+as $$
+begin
+  update tasker_account a set zone = p_zone where a.account_id = p_account_id;
+  if not found then
+    raise exception 'there is no such account' using errcode = 'WF001';
+  end if;
+end
+$$;
+
 -- source: functions/tasker_sign_out.sql 4d62fea7b016
 -- tasker_sign_out: an account is signed out everywhere, but for the session that is named to stay; returns how many sessions that were.
 --   audit sign_out, once
@@ -5743,17 +5759,17 @@ as $$
   select exists (select from used)
 $$;
 
--- source: functions/tasker_use_session.sql 703c22177972
+-- source: functions/tasker_use_session.sql c5342e0fd7ba
 -- tasker_use_session: who is signed in under that hash now, and with which grants; no row when nobody is.
 --   A session is over 8 hours after it was last used, 24 hours after it began, and a half one after 10 minutes.
 create or replace function tasker_use_session (p_hash bytea)
-  returns table (account_id int, name text, method text, half boolean, grants jsonb)
+  returns table (account_id int, name text, method text, half boolean, grants jsonb, zone text)
   language plpgsql
 as $$
 begin
   update tasker_session s set seen_at = tasker_clock() where s.session_hash = p_hash and s.seen_at between tasker_clock() - interval '8 hours' and tasker_clock() - interval '1 minute';
   return query
-  select a.account_id, a.name, s.method, s.half, tasker_grants(a.account_id)
+  select a.account_id, a.name, s.method, s.half, tasker_grants(a.account_id), a.zone
     from tasker_session s join tasker_account a using (account_id)
    where s.session_hash = p_hash and not a.disabled
      and s.seen_at > tasker_clock() - interval '8 hours'

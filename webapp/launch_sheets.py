@@ -1,0 +1,157 @@
+"""`…/launch/rows`: many tasks of one workflow from a CSV file: every row is checked and shown before any task is made, and a form that is sent twice makes them once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flask import Blueprint, Response, request, url_for
+
+from engine import queries, tasks
+from engine.errors import KeyReused, RequestError
+from engine.redaction import masked
+from engine.requests import TaskRequest
+from engine.rows import DefinitionRow
+from engine.sheets import MAX_CHARACTERS, MAX_ROWS, Sheet, SheetRow, read_sheet
+from engine.states import FINAL_TASK, TaskState
+from engine.task_counts import count_by_state
+from webapp.access import allowed_namespaces, note
+from webapp.database import database
+from webapp.filters import plural, sentence
+from webapp.htmx import MAX_REASON, Notice, asks_for_regions, done, live_regions, page, regions
+from webapp.request_log import correlation_id
+from webapp.security import actor
+
+SHOWN = 10
+PIECE = 200
+TOKEN = re.compile(r"[\w-]{16,64}", re.ASCII)
+TAG = re.compile(r"rows-[0-9a-f]{12}", re.ASCII)
+UNREADABLE = "The file is not text in UTF-8. Save it as “CSV UTF-8” and choose it again."
+
+blueprint = Blueprint("launch_sheets", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The page in one state: what was sent, and what was read of it; `sheet` is None before anything was sent."""
+
+    definition: DefinitionRow
+    text: str = ""
+    reason: str = ""
+    token: str = ""
+    sheet: Sheet | None = None
+
+    @property
+    def tag(self) -> str:
+        """What all its tasks bear."""
+        return f"rows-{hashlib.sha256(self.token.encode()).hexdigest()[:12]}"
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether tasks can be made of it."""
+        return self.sheet is not None and not self.sheet.problems
+
+    @property
+    def examples(self) -> list[tuple[int, str]]:
+        """The first rows as contexts, without their secrets."""
+        rows: Sequence[SheetRow] = self.sheet.rows[:SHOWN] if self.sheet else ()
+        return [(row.line, json.dumps(masked(row.context, self.definition.schema), ensure_ascii=False)) for row in rows]
+
+
+@blueprint.get("/workflows/<namespace>/<name>/<version>/launch/rows")
+def form(namespace: str, name: str, version: str) -> Response:
+    """The form for the file."""
+    return _page(Upload(queries.shown_definition(database(), namespace, name, version)))
+
+
+@blueprint.post("/workflows/<namespace>/<name>/<version>/launch/rows")
+def launch(namespace: str, name: str, version: str) -> Response:
+    """Show what the file holds; make its tasks once that was shown and is without a fault."""
+    definition = queries.shown_definition(database(), namespace, name, version)
+    given = request.form.get("token", "")
+    upload = Upload(definition, reason=request.form.get("reason", "").replace("\x00", "").strip()[:MAX_REASON], token=given if TOKEN.fullmatch(given) else secrets.token_urlsafe(16))
+    try:
+        upload = replace(upload, text=_text())
+    except UnicodeDecodeError:
+        return _page(upload, 422, Notice("refused", UNREADABLE))
+    if not upload.text.strip():
+        return _page(upload, 422, Notice("refused", "Choose a CSV file, or paste its rows."))
+    schema = queries.definition(database(), namespace, name, version).schema
+    upload = replace(upload, sheet=read_sheet(upload.text, _about(definition), schema))
+    if not upload.is_ready:
+        return _page(upload, 422)
+    return _made(upload) if "_launch" in request.form else _page(upload)
+
+
+@blueprint.get("/workflows/<namespace>/<name>/<version>/launch/rows/<tag>")
+def progress(namespace: str, name: str, version: str, tag: str) -> Response:
+    """How far the tasks of one file are; for htmx the region of that."""
+    definition = queries.shown_definition(database(), namespace, name, version)
+    here = allowed_namespaces("tasker.task:index")
+    found = count_by_state(database(), tag, namespace=namespace, name=name, namespaces=here) if TAG.fullmatch(tag) else {}
+    is_open = any(TaskState(state) not in FINAL_TASK for state in found)
+    seen: dict[str, Any] = {"definition": definition, "tag": tag, "counts": found, "is_open": is_open}
+    if asks_for_regions():
+        return regions(live_regions(("launches/_progress.html",), is_open=is_open), **seen)
+    return page("launches/progress.html", status=200 if found else 404, **seen)
+
+
+def _text() -> str:
+    sent = request.files.get("file")
+    if sent is None or not sent.filename:
+        return request.form.get("rows", "")
+    content: bytes = sent.read()
+    return content.decode("utf-8-sig")
+
+
+def _about(definition: DefinitionRow) -> TaskRequest:
+    return TaskRequest(definition.name, definition.namespace, definition.version)
+
+
+def _made(upload: Upload) -> Response:
+    definition, rows = upload.definition, upload.sheet.rows if upload.sheet else ()
+    new = 0
+    try:
+        # in pieces, each a transaction: what a lost connection leaves undone is made when the form is sent again
+        for begin in range(0, len(rows), PIECE):
+            made = tasks.create_tasks(database(), [_request(upload, row) for row in rows[begin : begin + PIECE]])
+            new += sum(is_new for _, is_new in made)
+    except KeyReused:
+        changed = "This form has launched its rows already, and holds others now. Nothing more was launched: press Launch again for new tasks."
+        return _page(replace(upload, token=secrets.token_urlsafe(16)), 409, Notice("refused", changed))
+    except RequestError as error:
+        return _page(upload, 422, Notice("refused", sentence(error)))
+    where = url_for("launch_sheets.progress", namespace=definition.namespace, name=definition.name, version=definition.version, tag=upload.tag)
+    if not new:
+        return done("This form was sent before: these are the tasks it made. Nothing new was launched.", where)
+    note("done", "tasker.task:create", definition.namespace, f"{new} tasks {upload.tag}", upload.reason or None, {"act": "launch rows"})
+    return done(f"{plural(new, 'task')} launched.", where)
+
+
+def _request(upload: Upload, row: SheetRow) -> TaskRequest:
+    definition = upload.definition
+    return TaskRequest.of(
+        {
+            "name": definition.name,
+            "namespace": definition.namespace,
+            "version": definition.version,
+            "context": row.context,
+            "initiator": actor(),
+            "source_system": "dashboard",
+            "reason": upload.reason or None,
+            "tags": (upload.tag,),
+            "correlation_id": correlation_id(),
+            "idempotency_key": f"rows:{upload.token}:{row.line}",
+        }
+    )
+
+
+def _page(upload: Upload, status: int = 200, notice: Notice | None = None) -> Response:
+    fields = sorted(((upload.definition.schema or {}).get("properties") or {}).keys())
+    required = (upload.definition.schema or {}).get("required") or []
+    return page("launches/rows.html", status=status, notice=notice, upload=upload, fields=fields, required=required, most_rows=MAX_ROWS, most_characters=MAX_CHARACTERS)
