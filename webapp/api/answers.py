@@ -85,6 +85,8 @@ class TemplateSchema(Schema):
     output_schema = fields.Dict(required=True, allow_none=True)
     handler_config = fields.Dict(required=True)
     for_each = maybe_text()
+    needs = names()
+    limit = maybe_text()
 
 
 class StepDetailSchema(StepWithResultSchema):
@@ -279,6 +281,7 @@ class EngineSchema(Schema):
     alive = fields.Boolean(required=True)
     draining = fields.Boolean(required=True)
     definitions = names()
+    labels = names()
 
 
 class EnginesSchema(Schema):

@@ -38,6 +38,7 @@ STEP = (
 ATTEMPT = ("attempt", "state", "started_at", "finished_at", "duration_seconds", "engine")
 TEMPLATE = (
     "name", "description", "kind", "handler", "retryable", "retry_limit", "timeout_ms", "backoff", "output_schema", "handler_config", "for_each",
+    "needs", "limit",
 )  # fmt: skip
 SCHEDULE = (
     "schedule_id", "namespace", "name", "version", "policy", "context", "paused", "next_run_at", "last_run_at", "last_error", "created_by", "created_at",
@@ -120,7 +121,7 @@ def schedule(row: ScheduleRow) -> dict[str, Any]:
 
 def engine(row: EngineRow) -> dict[str, Any]:
     """An engine that was seen of late."""
-    return _picked(row, ("name", "runner", "concurrency", "started_at", "seen_at", "alive", "draining", "definitions"))
+    return _picked(row, ("name", "runner", "concurrency", "started_at", "seen_at", "alive", "draining", "definitions", "labels"))
 
 
 def error(stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
