@@ -93,15 +93,16 @@ def complete_and_claim(
     want: int,
     definitions: str | None,
     closed_claims: Sequence[int] = (),
+    hand: int | None = None,
 ) -> Rows:
     """Report steps as completed, each (task_no, step_no, attempt, result JSON) and all sorted; lease up to `want` others.
 
-    Those are children that the report unlocks, and, when `definitions` (an array literal) are given, ready steps of these.
+    Those are children that the report unlocks, at most `hand` of them, and, when `definitions` (an array literal) are given, ready steps of these.
     Rows are (task_no, step_no, definition_id, attempt). Raises psycopg errors; after a lost connection the outcome is unknown.
     """
     query: LiteralString = (
         "select task_no, step_no, definition_id, attempt from tasker_complete_and_claim"
-        "(%s, %s, %s::bigint[], %s::int[], %s::smallint[], %s::jsonb, %s, %s::int[], %s::int[])"
+        "(%s, %s, %s::bigint[], %s::int[], %s::smallint[], %s::jsonb, %s, %s::int[], %s::int[], %s::int)"
     )
     tasks, steps, attempts, results = zip(*done, strict=True) if done else ((), (), (), ())
     closed = literal(closed_claims) if closed_claims else None
@@ -115,6 +116,7 @@ def complete_and_claim(
         want,
         definitions,
         closed,
+        hand,
     )
     return connection.execute(query, parameters, prepare=True, binary=True).fetchall()
 
@@ -203,6 +205,11 @@ def sweep_places(connection: Connection[Any]) -> int:
     """How many lines before limits have places that nobody holds any more, such as a dead engine's; the next claim lets others in."""
     found = connection.execute("select tasker_sweep_places()").fetchone()
     return int(found[0]) if found else 0
+
+
+def heads(connection: Connection[Any], lanes: str) -> dict[str, str]:
+    """Who is first in each place where steps wait for one of these lanes (an array literal)."""
+    return dict(connection.execute("select place, head from tasker_heads(%s::int[])", (lanes,)).fetchall())
 
 
 def reap_workers(connection: Connection[Any], who: WorkerIdentity) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from engine.gates import Limit
 from engine.states import SATISFYING
 from engine.timing import Policy, Timing
 
@@ -50,7 +51,7 @@ class WorkflowRow:
 class TemplateRow:
     """A step as its definition describes it; parents and children are step numbers.
 
-    `for_each` tells where a map step finds its list: `orders`, or `orders.items`.
+    `for_each` tells where a map step finds its list: `orders`, or `orders.items`. `limit` is in words, as it is now: `2 at once, 60 per minute`.
     """
 
     step_no: int
@@ -68,6 +69,8 @@ class TemplateRow:
     decision: bool = False
     for_each: str | None = None
     resources: dict[str, float] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    limit: str | None = None
 
     @property
     def kind(self) -> str:
@@ -320,6 +323,7 @@ class EngineRow:
     definitions: tuple[str, ...]
     cluster: dict[str, Any] | None = None
     """Of an engine whose handlers run on other machines: `state`, `at`, `said`, `workers` and `threads`, at its last heartbeat."""
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,3 +476,21 @@ class ScheduleRow:
 
 def _number(number: float) -> str:
     return f"{number:,.0f}" if number == int(number) else f"{number:,.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRow:
+    """How much of a workflow may go on; `step_name` is None where the limit is on its tasks.
+
+    `limit` is what holds now, None: any number; `declared` what the definition says. `changed_by` an operator, None: as declared.
+    """
+
+    namespace: str
+    name: str
+    step_name: str | None
+    limit: Limit
+    declared: Limit
+    changed_by: str | None
+    changed_at: datetime | None
+    taken_count: int
+    waiting_count: int

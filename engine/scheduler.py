@@ -227,6 +227,11 @@ class Engine:
 
     def _poll(self) -> None:
         self.worker.wake()
+        if self.worker.is_full:
+            self._look_for_neglected()
+
+    def _look_for_neglected(self) -> None:
+        self._duty(lambda connection: self.worker.look_for_neglected(connection))()
 
     def _ask_to_stop(self) -> None:
         self._duty(lambda connection: self.worker.ask_to_stop(connection))()

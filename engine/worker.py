@@ -107,6 +107,8 @@ class Worker:
         self._labels = tuple(labels)
         self._serves = sorted(definitions)
         self._served = leases.literal(self._serves)
+        self._heads: dict[str, str] = {}
+        self._neglects = False
         self._is_limited = any(definition.is_limited for definition in definitions.values())
         self._done: deque[Outcome] = deque()
         self._running: dict[tuple[int, int], StepCall] = {}
@@ -198,6 +200,19 @@ class Worker:
     def running_count(self) -> int:
         """How many steps this worker holds now."""
         return len(self._running)
+
+    def look_for_neglected(self, connection: Connection[Any]) -> None:
+        """While this worker is full, children of what it runs take every place it gets. If others are left standing meanwhile, some of the next places are theirs."""
+        if not self.is_full or self.draining:
+            self._heads, self._neglects = {}, False
+            return
+        before, self._heads = self._heads, leases.heads(connection, self._served)
+        self._neglects = any(before.get(place) == head for place, head in self._heads.items())
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it holds as many steps as run at a time, or more that are waiting behind them."""
+        return len(self._running) >= self._concurrency
 
     def heartbeat(self, connection: Connection[Any]) -> None:
         """The lease is renewed, or `lease_lost` is set."""
@@ -422,7 +437,7 @@ class Worker:
         completed.sort(key=_place)
         done = [(call.task.task_id, call.step_no, call.attempt, payload) for call, _, payload in completed]
         # the queue is asked only when something may stand in it: unlocked children are handed over without
-        served = self._served if want and self._claim_due else None
+        served = self._served if want and (self._claim_due or self._neglects) else None
         self._claim_due = self._claim_due and not served
         rows: leases.Rows = []
         claim_no = 0
@@ -430,7 +445,7 @@ class Worker:
             claim_no, closed = self._next_claim()
             with self.figures.call("complete_and_claim"):
                 rows = leases.complete_and_claim(
-                    connection, self.who, claim_no=claim_no, done=done, want=want, definitions=served, closed_claims=closed
+                    connection, self.who, claim_no=claim_no, done=done, want=want, definitions=served, closed_claims=closed, hand=self._hand(want, served)
                 )
         self._keep_results(completed)
         self._end(completed)
@@ -441,6 +456,12 @@ class Worker:
         if want and len(rows) >= want:
             self._claim_due = self.more_ready = True
             self._signal()
+
+    def _hand(self, want: int, served: str | None) -> int | None:
+        if not (self._neglects and served):
+            return None
+        self._neglects = False
+        return want - max(1, want // 4)
 
     def _free_places(self, connection: Connection[Any], ended: Sequence[Outcome]) -> None:
         """Who waited before a limit for what has ended is let in by the next claim."""

@@ -99,6 +99,8 @@ def _settings(step: TemplateRow) -> list[tuple[str, Any]]:
         ("handler", step.handler),
         ("kind", step.kind),
         ("for each of", step.for_each),
+        ("needs", ", ".join(step.needs) or None),
+        ("limit", step.limit),
         ("tries", retry_policy(step)),
         ("jitter", f"{step.backoff['jitter']:g}" if step.retry_limit > 1 else None),
         ("timeout", seconds(step.timeout_ms / 1000) if step.timeout_ms else None),

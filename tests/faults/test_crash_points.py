@@ -34,6 +34,7 @@ from engine import (
     events,
     failures,
     leases,
+    limits,
     presets,
     retention,
     rollups,
@@ -171,7 +172,7 @@ def kept_url(admin: psycopg.Connection[Any], server: Any, template: str) -> Iter
 @pytest.fixture
 def database_url(kept_url: str) -> str:
     with psycopg.connect(kept_url, autocommit=True) as connection:
-        tables = connection.execute("select string_agg(tablename, ', ') from pg_tables where tablename ~ '^tasker_' and tablename !~ 'schema_version|definition|template|namespace|audit'").fetchone()
+        tables = connection.execute("select string_agg(tablename, ', ') from pg_tables where tablename ~ '^tasker_' and tablename !~ 'schema_version|definition|template|limit|lane|namespace|audit'").fetchone()
         assert tables is not None
         connection.execute(f"truncate {tables[0]}".encode())
     return kept_url
@@ -528,6 +529,56 @@ def complete(count: int) -> Callable[[World], Point]:
     return scenario
 
 
+def limited(world: World) -> tuple[list[str], WorkerIdentity, list[leases.Held]]:
+    """Two tasks of another workflow, which is what is claimed from now on, of which one may go on at a time; and the first step in hand."""
+    flow = Workflow("narrow", namespace="crash", version="1.0.0", limit={"at_once": 1})
+    flow.define("first", retry_limit=3)
+    world.definition_id = tasks.register_definition(world.db, flow.definition)
+    limits.reset_limit(world.db, "crash", "narrow", actor=ACTOR)
+    ids = [tasks.submit(world.db, TaskRequest("narrow", "crash")) for _ in range(2)]
+    who = world.worker()
+    held = world.claim(who)
+    assert len(held) == 1
+    return ids, who, held
+
+
+def admit(world: World) -> Point:
+    """A claim that lets a step in, and dies: the place goes with the engine."""
+    ids, who, held = limited(world)
+    leases.complete_and_claim(world.conn, who, claim_no=2, done=[(*held[0], '"done"')], want=0, definitions=None)
+    leases.free_places(world.conn, [held[0][0]])
+    act = in_session(lambda one: leases.complete_and_claim(one, who, claim_no=3, done=(), want=8, definitions=f"{{{world.definition_id}}}"))
+    return Point(act, lambda: finish_limited(world), lambda: all(world.ended_once(task, 4) for task in ids))
+
+
+def finish_limited(world: World) -> None:
+    """As engines do it: their sweep tells that the places of the dead are free."""
+    for _ in range(3):
+        world.take_over()
+        leases.sweep_places(world.conn)
+        world.finish()
+
+
+def free_places(ask: Callable[[psycopg.Connection[Any], int], object]) -> Callable[[World], Point]:
+    """Who has reported an end and then dies before it could say so leaves it to the sweep."""
+
+    def scenario(world: World) -> Point:
+        ids, who, held = limited(world)
+        leases.complete_and_claim(world.conn, who, claim_no=2, done=[(*held[0], '"done"')], want=0, definitions=None)
+        act = in_session(lambda one: ask(one, held[0][0]))
+        return Point(act, lambda: finish_limited(world), lambda: all(world.ended_once(task, 4) for task in ids))
+
+    return scenario
+
+
+def limit_number(ask: Callable[[Database], object], number: int) -> Callable[[World], Point]:
+    def scenario(world: World) -> Point:
+        limited(world)
+        return Point(in_pool(ask), again(world, ask), lambda: limits.limits(world.db)[0].limit.at_once == number)
+
+    return scenario
+
+
 def fail_steps(world: World) -> Point:
     world.launch()
     who = world.worker()
@@ -767,7 +818,11 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     "tasker_note_schedule_run": [note_schedule_run],
     "tasker_register_worker": [register_worker],
     "tasker_heartbeat": [heartbeat],
-    "tasker_complete_and_claim": [claim, complete(1), complete(6)],
+    "tasker_complete_and_claim": [claim, complete(1), complete(6), admit],
+    "tasker_free_places": [free_places(lambda connection, task_no: leases.free_places(connection, [task_no]))],
+    "tasker_sweep_places": [free_places(lambda connection, _: leases.sweep_places(connection))],
+    "tasker_set_limit": [limit_number(lambda db: limits.set_limit(db, "crash", "narrow", at_once=4, actor=ACTOR), 4)],
+    "tasker_reset_limit": [limit_number(lambda db: limits.reset_limit(db, "crash", "narrow", actor=ACTOR), 1)],
     "tasker_fail_steps": [fail_steps],
     "tasker_keep_journal": [keep_journal],
     "tasker_release_steps": [release_steps],

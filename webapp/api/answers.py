@@ -86,6 +86,8 @@ class TemplateSchema(Schema):
     handler_config = fields.Dict(required=True)
     for_each = maybe_text()
     resources = fields.Dict(required=True)
+    needs = names()
+    limit = maybe_text()
 
 
 class StepDetailSchema(StepWithResultSchema):
@@ -280,6 +282,7 @@ class EngineSchema(Schema):
     alive = fields.Boolean(required=True)
     draining = fields.Boolean(required=True)
     definitions = names()
+    labels = names()
 
 
 class EnginesSchema(Schema):

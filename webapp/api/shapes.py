@@ -39,6 +39,7 @@ ATTEMPT = ("attempt", "state", "started_at", "finished_at", "duration_seconds", 
 TEMPLATE = (
     "name", "description", "kind", "handler", "retryable", "retry_limit", "timeout_ms", "backoff", "output_schema", "handler_config", "for_each",
     "resources",
+    "needs", "limit",
 )  # fmt: skip
 SCHEDULE = (
     "schedule_id", "namespace", "name", "version", "policy", "context", "paused", "next_run_at", "last_run_at", "last_error", "created_by", "created_at",
@@ -121,7 +122,7 @@ def schedule(row: ScheduleRow) -> dict[str, Any]:
 
 def engine(row: EngineRow) -> dict[str, Any]:
     """An engine that was seen of late."""
-    return _picked(row, ("name", "runner", "concurrency", "started_at", "seen_at", "alive", "draining", "definitions"))
+    return _picked(row, ("name", "runner", "concurrency", "started_at", "seen_at", "alive", "draining", "definitions", "labels"))
 
 
 def error(stored: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -258,6 +258,8 @@ drop function if exists tasker_hold_queues;
 
 drop function if exists tasker_heartbeat;
 
+drop function if exists tasker_heads;
+
 drop function if exists tasker_grants;
 
 drop function if exists tasker_grant_role;

@@ -1340,31 +1340,32 @@ begin
 end
 $$;
 
--- source: functions/tasker_complete_and_claim.sql 5e027cd18d72
+-- source: functions/tasker_complete_and_claim.sql e85924db7e79
 -- tasker_complete_and_claim: the engine's one round trip: report what ended well, take on more.
 --   p_claim_no     the engine's own running number of this call; p_closed_claims: earlier ones of which every step has ended
---   p_want         steps it has room for; unlocked children are handed over first
+--   p_want         steps it has room for; unlocked children are handed over first, at most p_hand of them (null: as many as there is room for)
 --   p_definitions  what it has handlers for; then the queue is asked for the rest. Null: it knows the queue to be empty
 --   returns the steps that are now leased to the worker, at most p_want
 --   raises WF003 when the worker's lease is over; then nothing of this call holds
 create or replace function tasker_complete_and_claim
   (p_worker int, p_claim_no int, p_task_nos bigint[], p_step_nos int[], p_attempts smallint[], p_results jsonb, p_want int,
-   p_definitions int[], p_closed_claims int[])
+   p_definitions int[], p_closed_claims int[], p_hand int default null)
   returns table (task_no bigint, step_no int, definition_id int, attempt smallint)
   language plpgsql
 as $$
 #variable_conflict use_column
 declare
   v_handed int := 0;
+  v_hand int := coalesce(p_hand, p_want);
 begin
   if p_closed_claims is not null then
     delete from tasker_claim c where c.worker_id = p_worker and c.claim_no = any(p_closed_claims);
   end if;
   if cardinality(p_task_nos) > 3 then
-    return query select * from tasker_complete_batch(p_worker, p_claim_no, p_task_nos, p_step_nos, p_attempts, p_results, p_want);
+    return query select * from tasker_complete_batch(p_worker, p_claim_no, p_task_nos, p_step_nos, p_attempts, p_results, v_hand);
     get diagnostics v_handed = row_count;
   elsif cardinality(p_task_nos) > 0 then
-    return query select * from tasker_complete_few(p_worker, p_claim_no, p_task_nos, p_step_nos, p_attempts, p_results, p_want);
+    return query select * from tasker_complete_few(p_worker, p_claim_no, p_task_nos, p_step_nos, p_attempts, p_results, v_hand);
     get diagnostics v_handed = row_count;
   end if;
   if p_definitions is not null and p_want > v_handed then
@@ -2629,6 +2630,37 @@ create or replace function tasker_grants (p_account_id int)
 as $$
   select coalesce(jsonb_agg(jsonb_build_array(g.role, g.namespace, r.permissions) order by g.role, g.namespace), '[]')
     from tasker_grant g left join tasker_role r using (role) where g.account_id = p_account_id
+$$;
+
+-- source: functions/tasker_heads.sql a62ae57711a4
+-- tasker_heads: who is first in each place where steps wait for one of these lanes: the lanes, arrivals that nobody has seen yet, and lines that are due.
+--   An engine that is full asks now and then: where the same one is still first, it has left somebody standing.
+create or replace function tasker_heads (p_lanes int[])
+  returns table (place text, head text)
+  language plpgsql
+  stable
+as $$
+declare
+  v_lane int := -2147483647;
+  v_head record;
+begin
+  loop
+    select r.definition_id, r.rank, r.ready_no into v_head from tasker_ready r
+     where r.definition_id > v_lane order by r.definition_id, r.rank, r.ready_no limit 1;
+    exit when not found;
+    v_lane := v_head.definition_id;
+    if v_head.rank < 'infinity' and abs(v_lane) = any(p_lanes) then
+      place := 'lane ' || v_lane;
+      head := v_head.ready_no;
+      return next;
+    end if;
+  end loop;
+  return query
+  select 'line ' || n.limit_id || ' ' || n.key, n.due_at::text from tasker_line n
+   where n.due_at <= tasker_clock()
+     and exists (select from tasker_waiting w where w.limit_id = n.limit_id and w.key = n.key and w.lane = any(p_lanes))
+   order by n.due_at limit 10;
+end
 $$;
 
 -- source: functions/tasker_heartbeat.sql 12f58c36eaec
