@@ -12,6 +12,8 @@ drop function if exists tasker_words;
 
 drop function if exists tasker_without_secrets;
 
+drop function if exists tasker_withdraw_deliveries;
+
 drop function if exists tasker_wake_due;
 
 drop function if exists tasker_version_rank;
@@ -39,6 +41,10 @@ drop function if exists tasker_task_bins;
 drop function if exists tasker_take_subscription;
 
 drop function if exists tasker_take_step;
+
+drop function if exists tasker_take_delivery_words;
+
+drop function if exists tasker_take_deliveries;
 
 drop function if exists tasker_subscribe;
 
@@ -83,6 +89,8 @@ drop function if exists tasker_set_default_retention;
 drop function if exists tasker_seen;
 
 drop function if exists tasker_searchable;
+
+drop function if exists tasker_say_delivery;
 
 drop function if exists tasker_satisfy_step;
 
@@ -155,6 +163,8 @@ drop function if exists tasker_prune_rollups;
 drop function if exists tasker_preview;
 
 drop function if exists tasker_postpone_event;
+
+drop function if exists tasker_post_deliveries;
 
 drop function if exists tasker_pause_task;
 
@@ -246,15 +256,21 @@ drop function if exists tasker_end_sessions;
 
 drop function if exists tasker_end_session;
 
+drop function if exists tasker_end_delivery;
+
 drop function if exists tasker_enable_account;
 
 drop function if exists tasker_effects;
 
 drop function if exists tasker_drop_tasks;
 
+drop function if exists tasker_drop_deliveries;
+
 drop function if exists tasker_downstream;
 
 drop function if exists tasker_disable_account;
+
+drop function if exists tasker_delivery_results;
 
 drop function if exists tasker_decide_steps;
 
@@ -291,6 +307,10 @@ drop function if exists tasker_bin_limits;
 drop function if exists tasker_begin_sign_in;
 
 drop function if exists tasker_begin_session;
+
+drop function if exists tasker_begin_delivery;
+
+drop function if exists tasker_beat_place;
 
 drop function if exists tasker_backoff;
 
@@ -349,6 +369,10 @@ drop table if exists tasker_undelivered;
 drop table if exists tasker_subscription;
 
 drop table if exists tasker_history;
+
+drop table if exists tasker_delivery_place;
+drop table if exists tasker_delivery_word;
+drop table if exists tasker_delivery;
 
 drop table if exists tasker_claim;
 drop table if exists tasker_worker;
