@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import click
@@ -25,6 +26,7 @@ class Place:
     tls_ca: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
+    broker: str | None = None
 
     @property
     def certificates(self) -> tuple[str, str, str] | None:
@@ -36,25 +38,28 @@ class Place:
 
 
 def cluster_options(command: F) -> F:
-    """The options of a cluster, which come as `scheduler`, `tls_ca`, `tls_cert` and `tls_key`."""
+    """The options of a cluster, which come as the fields of `Place`."""
     file = click.Path(exists=True, dir_okay=False)
     for option in (
         click.option("--tls-key", type=file, help="Our key for an encrypted scheduler."),
         click.option("--tls-cert", type=file, help="Our certificate for an encrypted scheduler."),
         click.option("--tls-ca", type=file, help="The authority that signed the cluster's certificates."),
+        click.option("--broker", envvar="TASKER_BROKER_URL", help="Of --runner celery: the broker, as redis://127.0.0.1:6379/0 or amqp://host."),
         click.option("--scheduler", help="Of --runner dask: the cluster's scheduler, as tcp://127.0.0.1:8786 or tls://host:8786."),
     ):
         command = option(command)
     return command
 
 
-def runner_maker(runner: str, place: Place, *, sources: Sequence[str], most: int | None, grace: float, lease: float) -> Callable[[], Runner] | None:
+def runner_maker(runner: str, place: Place, *, url: str, sources: Sequence[str], most: int | None, grace: float, lease: float) -> Callable[[], Runner] | None:
     """Makes the runner on other machines that was asked for; None when handlers run here.
 
     Raises `click.UsageError` for options that do not fit, `TaskerError` when its packages are not installed.
     """
+    _refuse_options(runner, place)
+    if runner == "celery":
+        return _celery(url, place, most=most, contact=lease / CONTACTS_PER_LEASE)
     if runner != "dask":
-        _refuse_options(place)
         return None
     return _dask(place, sources=[_absolute(source) for source in sources], most=most, grace=grace, contact=lease / CONTACTS_PER_LEASE)
 
@@ -75,8 +80,27 @@ def _dask(place: Place, **options: Any) -> Callable[[], Runner]:
     return lambda: DaskRunner(scheduler, certificates=certificates, **options)
 
 
-def _refuse_options(place: Place) -> None:
-    if place != Place():
+def _celery(url: str, place: Place, *, most: int | None, contact: float) -> Callable[[], Runner]:
+    if place.broker is None:
+        raise click.UsageError("--runner celery needs --broker or TASKER_BROKER_URL, the address of the broker: redis://127.0.0.1:6379/0")
+    try:
+        from engine import celery_worker
+    except ModuleNotFoundError as error:
+        raise TaskerError(f"--runner celery needs the package {error.name}; pip install 'tasker-engine[celery]'") from error
+    from engine import deliveries
+    from engine.runners.celery import CeleryRunner
+
+    broker = celery_worker.CeleryBroker(celery_worker.make_app(place.broker, celery_worker.transport_options(os.environ)))
+
+    def make() -> Runner:
+        posts = deliveries.Posts(url, str(uuid.uuid4()), call_seconds=contact)
+        return CeleryRunner(posts, broker, deliveries.heard, most=most)
+
+    return make
+
+
+def _refuse_options(runner: str, place: Place) -> None:
+    if runner != "dask" and replace(place, broker=None) != Place():
         raise click.UsageError("--scheduler and the --tls options belong to --runner dask")
 
 

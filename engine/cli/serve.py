@@ -38,7 +38,7 @@ LINK = "TASKER_SIGN_IN_LINK"
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 T = TypeVar("T")
 RUNNERS = click.Choice(["processes", "threads"])
-ENGINE_RUNNERS = click.Choice(["processes", "threads", "dask"])
+ENGINE_RUNNERS = click.Choice(["processes", "threads", "dask", "celery"])
 
 
 @click.command()
@@ -89,6 +89,7 @@ def engine(
     need_labels(own)
     make_runner = runner_maker(runner, Place(**cluster), sources=found, most=concurrency, grace=grace, lease=lease)
     url = database_url(settings, upgrade=False)
+    make_runner = runner_maker(runner, Place(**cluster), url=url, sources=found, most=concurrency, grace=grace, lease=lease)
     companion = Engine(
         url,
         registry,

@@ -12,6 +12,8 @@ drop function if exists tasker_words;
 
 drop function if exists tasker_without_secrets;
 
+drop function if exists tasker_withdraw_deliveries;
+
 drop function if exists tasker_wake_due;
 
 drop function if exists tasker_version_rank;
@@ -47,6 +49,10 @@ drop function if exists tasker_take_step;
 drop function if exists tasker_take_place;
 
 drop function if exists tasker_take_notices;
+
+drop function if exists tasker_take_delivery_words;
+
+drop function if exists tasker_take_deliveries;
 
 drop function if exists tasker_sweep_places;
 
@@ -97,6 +103,8 @@ drop function if exists tasker_set_default_retention;
 drop function if exists tasker_seen;
 
 drop function if exists tasker_searchable;
+
+drop function if exists tasker_say_delivery;
 
 drop function if exists tasker_satisfy_step;
 
@@ -173,6 +181,8 @@ drop function if exists tasker_prune_rollups;
 drop function if exists tasker_preview;
 
 drop function if exists tasker_postpone_event;
+
+drop function if exists tasker_post_deliveries;
 
 drop function if exists tasker_place_state;
 
@@ -302,6 +312,8 @@ drop function if exists tasker_end_session;
 
 drop function if exists tasker_end_notice;
 
+drop function if exists tasker_end_delivery;
+
 drop function if exists tasker_enable_account;
 
 drop function if exists tasker_effects;
@@ -310,11 +322,15 @@ drop function if exists tasker_drop_tasks;
 
 drop function if exists tasker_drop_notices;
 
+drop function if exists tasker_drop_deliveries;
+
 drop function if exists tasker_drop_batches;
 
 drop function if exists tasker_downstream;
 
 drop function if exists tasker_disable_account;
+
+drop function if exists tasker_delivery_results;
 
 drop function if exists tasker_declare_limits;
 
@@ -353,6 +369,10 @@ drop function if exists tasker_bin_limits;
 drop function if exists tasker_begin_sign_in;
 
 drop function if exists tasker_begin_session;
+
+drop function if exists tasker_begin_delivery;
+
+drop function if exists tasker_beat_place;
 
 drop function if exists tasker_backoff;
 
@@ -425,6 +445,10 @@ drop table if exists tasker_undelivered;
 drop table if exists tasker_subscription;
 
 drop table if exists tasker_history;
+
+drop table if exists tasker_delivery_place;
+drop table if exists tasker_delivery_word;
+drop table if exists tasker_delivery;
 
 drop table if exists tasker_claim;
 drop table if exists tasker_worker;

@@ -210,6 +210,46 @@ create table tasker_claim (
   primary key (worker_id, claim_no)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
+-- source: schema/45_deliveries.sql eb5888bad844
+-- Steps that an engine has handed to workers of a message broker. The message holds nothing but a token; what is to be done stands here.
+
+-- One order under way. Whoever begins it has the token; a second message with it finds it begun, and one that was withdrawn finds nothing.
+create table tasker_delivery (
+  token        uuid primary key default gen_random_uuid(),
+  sender       uuid not null,              -- one life of one engine's runner
+  number       bigint not null,            -- the sender's own name for it
+  worker_id    int not null,               -- the engine, whose lease must run for it to begin and to go on
+  task_no      bigint not null,
+  step_no      int not null,
+  attempt      smallint not null,
+  posted_at    timestamptz not null,
+  place        text,                       -- who began it
+  lease_until  timestamptz,                -- once begun: when it is lost unless its place is heard of
+  kind         smallint,                   -- once ended: what came of it, see engine/runners
+  payload      text,
+  check ((place is null) = (lease_until is null)),
+  check (kind is null or place is not null)
+);
+create index tasker_delivery_sender on tasker_delivery (sender);   -- what a sender takes
+
+-- what handlers say there while they run, until the sender takes it
+create table tasker_delivery_word (
+  word_no    bigint generated always as identity primary key,
+  sender     uuid not null,
+  number     bigint not null,
+  said_at    timestamptz not null,
+  is_line    boolean not null,             -- a line of log; else progress
+  fields     jsonb not null
+);
+create index tasker_delivery_word_sender on tasker_delivery_word (sender);
+
+-- the processes that take such messages
+create table tasker_delivery_place (
+  place        text primary key,
+  concurrency  int not null,
+  seen_at      timestamptz not null
+);
+
 -- source: schema/50_history.sql a00d3b169207
 -- What happened: one row per move, append-only. It is the audit trail, the events, the timeline and the live updates at once.
 -- Readers follow it by transaction (xid), never by time or number: see tasker_news.
@@ -968,6 +1008,59 @@ begin
     from tasker_template p where p.definition_id = p_definition_id and p.step_no = p_step_no;
   return least(coalesce(v_wait, 0), 315360000) * interval '1 second';
 end
+$$;
+
+-- source: functions/tasker_beat_place.sql 89690cc0de52
+-- tasker_beat_place: a process that takes deliveries lives, and with it what it has begun, as long as the engines do that sent it.
+--   returns of its deliveries those that may go on, for how many seconds, and whether they were asked to stop; what is missing must end at once
+create or replace function tasker_beat_place (p_place text, p_concurrency int, p_tokens uuid[], p_lease interval)
+  returns table (token uuid, seconds float8, cancel_requested boolean)
+  language sql
+as $$
+  with seen as (
+    insert into tasker_delivery_place as l (place, concurrency, seen_at) values (p_place, p_concurrency, tasker_clock())
+    on conflict (place) do update set concurrency = excluded.concurrency, seen_at = excluded.seen_at
+  ), left_behind as (
+    delete from tasker_delivery_place l where l.seen_at < tasker_clock() - interval '1 hour'
+  ), orphaned as (
+    delete from tasker_delivery d
+     where d.posted_at < tasker_clock() - interval '1 hour'
+       and not exists (select from tasker_worker w where w.worker_id = d.worker_id and w.lease_until > tasker_clock())
+  )
+  update tasker_delivery d
+     set lease_until = least(tasker_clock() + p_lease, w.lease_until)
+    from tasker_worker w, tasker_step s
+   where d.token = any(p_tokens) and d.place = p_place and d.kind is null and d.lease_until > tasker_clock()
+     and w.worker_id = d.worker_id and w.lease_until > tasker_clock()
+     and s.task_no = d.task_no and s.step_no = d.step_no and s.worker_id = d.worker_id and s.attempts = d.attempt
+  returning d.token, extract(epoch from d.lease_until - tasker_clock())::float8, s.cancel_requested
+$$;
+
+-- source: functions/tasker_begin_delivery.sql f196b9739fde
+-- tasker_begin_delivery: what the token stands for, for the one who is to do it. Once only: a message that comes twice, or too late, gets nothing.
+--   locks  the delivery
+--   returns the step's data while its engine holds it and lives; no row otherwise
+create or replace function tasker_begin_delivery (p_token uuid, p_place text, p_lease interval)
+  returns table (
+    sender uuid, number bigint, key text, step_no int, template_no int, timeout_ms bigint, attempt smallint, retry_limit int, task_id uuid,
+    context text, correlation_id text, traceparent text, map_no int, item_no int, item text)
+  language sql
+as $$
+  with begun as (
+    update tasker_delivery d
+       set place = p_place, lease_until = tasker_clock() + p_lease
+      from tasker_step s
+     where d.token = p_token and d.place is null
+       and s.task_no = d.task_no and s.step_no = d.step_no and s.state = 2 and s.worker_id = d.worker_id and s.attempts = d.attempt
+       and exists (select from tasker_worker w where w.worker_id = d.worker_id and w.lease_until > tasker_clock())
+    returning d.sender, d.number, d.task_no, d.attempt, s.definition_id, s.step_no, s.map_no, s.item_no, s.item
+  )
+  select b.sender, b.number, f.namespace || '/' || f.name || '@' || f.version, b.step_no, p.step_no, p.timeout_ms, b.attempt,
+         greatest(p.retry_limit, b.attempt), t.task_id, t.context::text, t.correlation_id, t.traceparent, b.map_no, b.item_no, b.item::text
+    from begun b
+    join tasker_task t on t.task_no = b.task_no
+    join tasker_definition f on f.definition_id = b.definition_id
+    join tasker_template p on p.definition_id = b.definition_id and p.step_no = coalesce(b.map_no, b.step_no)
 $$;
 
 -- source: functions/tasker_begin_session.sql c34f9fa9da2b
@@ -1874,6 +1967,20 @@ as $$
         per_period = case when l.changed_at is null then excluded.per_period else l.per_period end
 $$;
 
+-- source: functions/tasker_delivery_results.sql 350f0fbee863
+-- tasker_delivery_results: results of earlier steps, by name, for the handler of a delivery; a skipped step's is null.
+create or replace function tasker_delivery_results (p_token uuid, p_names text[])
+  returns table (step_name text, result text)
+  language sql stable
+as $$
+  select p.name, coalesce(r.result::text, 'null')
+    from tasker_delivery d
+    join tasker_task t on t.task_no = d.task_no
+    join tasker_template p on p.definition_id = t.definition_id and p.name = any(p_names)
+    join tasker_step r on r.task_no = d.task_no and r.step_no = p.step_no and r.state in (4, 7, 8)
+   where d.token = p_token
+$$;
+
 -- source: functions/tasker_disable_account.sql 43e8ff15eb86
 -- tasker_disable_account: nobody comes in by this account any more, its sessions are over and its tokens count for nothing.
 --   locks  the account     raises WF001; WF002 for the last administrator     audit tasker.account:update
@@ -1958,6 +2065,18 @@ begin
   delete from tasker_batch b where b.batch_id = any(v_old);
   return case when cardinality(v_looked) = p_limit then v_looked[p_limit] end;
 end
+$$;
+
+-- source: functions/tasker_drop_deliveries.sql 222531c14f54
+-- tasker_drop_deliveries: the sender waits for nothing any more; what was begun ends at the next beat of its place.
+create or replace function tasker_drop_deliveries (p_sender uuid)
+  returns void
+  language sql
+as $$
+  with words as (
+    delete from tasker_delivery_word w where w.sender = p_sender
+  )
+  delete from tasker_delivery d where d.sender = p_sender
 $$;
 
 -- source: functions/tasker_drop_notices.sql 9b71798c5216
@@ -2078,6 +2197,21 @@ begin
   update tasker_account a set disabled = false where a.account_id = tasker_account_no(p_name);
   perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', null, 'account ' || p_name, p_reason, p_address, '{"changed": "enabled"}');
 end
+$$;
+
+-- source: functions/tasker_end_delivery.sql fa5acd5d595f
+-- tasker_end_delivery: what came of a delivery waits for its sender, who reports it.
+--   returns false when nobody waits for it any more
+create or replace function tasker_end_delivery (p_token uuid, p_kind smallint, p_payload text)
+  returns boolean
+  language sql
+as $$
+  with ended as (
+    update tasker_delivery d set kind = p_kind, payload = p_payload
+     where d.token = p_token and d.place is not null and d.kind is null and d.lease_until > tasker_clock()
+    returning d.sender
+  )
+  select exists (select pg_notify('tasker_delivered', e.sender::text) from ended e)
 $$;
 
 -- source: functions/tasker_end_notice.sql 5f9572ad8006
@@ -3810,6 +3944,21 @@ as $$
    where h.limit_id = p_limit.limit_id and h.key = p_key and not h.ended
 $$;
 
+-- source: functions/tasker_post_deliveries.sql cb42929903e5
+-- tasker_post_deliveries: running steps of an engine wait for whoever gets the token.
+--   returns a token for each that the engine still holds in that attempt
+create or replace function tasker_post_deliveries (p_sender uuid, p_numbers bigint[], p_task_nos bigint[], p_step_nos int[], p_attempts smallint[])
+  returns table (number bigint, token uuid)
+  language sql
+as $$
+  insert into tasker_delivery as d (sender, number, worker_id, task_no, step_no, attempt, posted_at)
+  select p_sender, given.number, s.worker_id, given.task_no, given.step_no, given.attempt, tasker_clock()
+    from unnest(p_numbers, p_task_nos, p_step_nos, p_attempts) as given (number, task_no, step_no, attempt)
+   cross join lateral (select k.worker_id from tasker_step k
+                        where k.task_no = given.task_no and k.step_no = given.step_no and k.state = 2 and k.attempts = given.attempt offset 0) s
+  returning d.number, d.token
+$$;
+
 -- source: functions/tasker_postpone_event.sql c0af2531eeaa
 -- tasker_postpone_event: a subscriber failed at its next event, which is tried again after p_wait; the subscriber's later events wait with it.
 --   fence  the owner's     returns false when another engine owns the subscription by now
@@ -4909,6 +5058,19 @@ begin
 end
 $$;
 
+-- source: functions/tasker_say_delivery.sql b431f7e5de28
+-- tasker_say_delivery: what the handlers of deliveries said, so many seconds ago; the sender takes it as if they were its own.
+create or replace function tasker_say_delivery (p_tokens uuid[], p_are_lines boolean[], p_ages float8[], p_fields jsonb[])
+  returns void
+  language sql
+as $$
+  insert into tasker_delivery_word (sender, number, said_at, is_line, fields)
+  select d.sender, d.number, tasker_clock() - make_interval(secs => said.age), said.is_line, said.fields
+    from unnest(p_tokens, p_are_lines, p_ages, p_fields) with ordinality as said (token, is_line, age, fields, place)
+    join tasker_delivery d on d.token = said.token and d.kind is null
+   order by said.place
+$$;
+
 -- source: functions/tasker_searchable.sql 56bf6a70163e
 -- tasker_searchable: what of a task's context may be found by its words: nothing where the schema marks a secret, else all but what goes by the name of one.
 --   changes nothing
@@ -5422,6 +5584,30 @@ begin
 end
 $$;
 
+-- source: functions/tasker_take_deliveries.sql 8e8f834d09a6
+-- tasker_take_deliveries: what has come of a sender's deliveries, each told once.
+--   returns kind and payload of what has ended; a kind of null for what was begun by someone who is not heard of any more
+create or replace function tasker_take_deliveries (p_sender uuid)
+  returns table (number bigint, kind smallint, payload text, place text)
+  language sql
+as $$
+  delete from tasker_delivery d
+   where d.sender = p_sender and (d.kind is not null or d.lease_until <= tasker_clock())
+  returning d.number, d.kind, d.payload, d.place
+$$;
+
+-- source: functions/tasker_take_delivery_words.sql 0fda4e9931a4
+-- tasker_take_delivery_words: what the handlers of a sender's deliveries have said since, in its order.
+create or replace function tasker_take_delivery_words (p_sender uuid)
+  returns table (number bigint, age float8, is_line boolean, fields jsonb)
+  language sql
+as $$
+  with taken as (
+    delete from tasker_delivery_word d where d.sender = p_sender returning d.word_no, d.number, d.said_at, d.is_line, d.fields
+  )
+  select t.number, extract(epoch from tasker_clock() - t.said_at)::float8, t.is_line, t.fields from taken t order by t.word_no
+$$;
+
 -- source: functions/tasker_take_notices.sql 86fb6a397f77
 -- tasker_take_notices: notices whose time has come, one attempt each; should its engine die, the next attempt comes after the rest that is set here.
 --   Rests 10 s after the first attempt, twice as long after each further one, an hour at most. One of a view waits for the earlier ones to the same place.
@@ -5897,6 +6083,16 @@ begin
   end if;
   return v_woken;
 end
+$$;
+
+-- source: functions/tasker_withdraw_deliveries.sql 38df6cfbf34a
+-- tasker_withdraw_deliveries: those of a sender's deliveries that nobody has begun never will be.
+--   returns which they were
+create or replace function tasker_withdraw_deliveries (p_sender uuid, p_numbers bigint[])
+  returns setof bigint
+  language sql
+as $$
+  delete from tasker_delivery d where d.sender = p_sender and d.number = any(p_numbers) and d.place is null returning d.number
 $$;
 
 -- source: functions/tasker_without_secrets.sql 33d5b62d35a4

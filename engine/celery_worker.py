@@ -1,0 +1,265 @@
+"""The application that Celery's workers run for `tasker engine --runner celery`: `celery -A engine.celery_worker worker`.
+
+A message brings a token. What it stands for is read from the database, run in handler processes of this worker, and its outcome is left there for
+the engine. Settings: TASKER_DATABASE_URL, TASKER_BROKER_URL, TASKER_HANDLERS, and TASKER_QUEUE where it is not `tasker`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import celery  # type: ignore[import-untyped]
+from celery import signals
+
+from engine.deliveries import Begun, Deliveries
+from engine.errors import DatabaseUnavailable, TaskerError
+from engine.journal import Said
+from engine.runners.celery import BrokerAway
+from engine.runners.orders import Order
+from engine.runners.place import Place
+from engine.settings import Settings
+
+log = logging.getLogger(__name__)
+
+TASK: Final = "tasker.run_step"
+BEAT_SECONDS: Final = 0.5
+CONTACT_SECONDS: Final = 10.0
+END_AGAIN_SECONDS: Final = 0.5
+GRACE_SECONDS: Final = 30.0
+CONNECT_SECONDS: Final = 3.0
+
+
+def make_app(broker_url: str, options: Mapping[str, Any] | None = None) -> Any:
+    """The application at that broker; its messages are data, never code."""
+    made = celery.Celery("tasker", broker=broker_url)
+    made.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_default_queue=os.environ.get("TASKER_QUEUE", "tasker"),
+        worker_pool="threads",
+        worker_prefetch_multiplier=1,
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=CONNECT_SECONDS,
+        broker_transport_options=dict(options or {}),
+    )
+    return made
+
+
+def transport_options(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Of a broker that is a folder (`filesystem://`), which TASKER_BROKER_FOLDER names: for tests, and for trying it out."""
+    folder = environment.get("TASKER_BROKER_FOLDER")
+    return {"data_folder_in": folder, "data_folder_out": folder, "control_folder": f"{folder}-control"} if folder else {}
+
+
+class CeleryBroker:
+    """The broker as an engine uses it."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self.name: str = app.connection_for_write().as_uri()
+
+    def check(self) -> None:
+        """Raises `BrokerAway` unless it answers."""
+        try:
+            with self._app.connection_for_write(connect_timeout=CONNECT_SECONDS) as connection:
+                connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
+        except Exception as error:
+            raise self._away(error) from error
+
+    def send(self, token: str, ids: Mapping[str, Any]) -> None:
+        """A message with the token, and with ids for people. Raises `BrokerAway`."""
+        try:
+            self._app.send_task(TASK, args=[token], kwargs=dict(ids), retry=False)
+        except Exception as error:
+            raise self._away(error) from error
+
+    def _away(self, error: Exception) -> BrokerAway:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return BrokerAway(f"the broker {self.name} cannot be reached: {first}")
+
+
+class Station:
+    """This process as a place where deliveries are carried out: a place of handler processes for each engine that sends some."""
+
+    def __init__(self, deliveries: Deliveries, sources: Sequence[str], concurrency: int) -> None:
+        self._deliveries = deliveries
+        self._sources, self._concurrency = tuple(sources), concurrency
+        self._book = threading.Lock()
+        self._places: dict[str, Place] = {}
+        self._begun: dict[str, Begun] = {}
+        self._tokens: dict[tuple[str, int], str] = {}
+        self._telling = threading.Lock()
+        self._words: queue.SimpleQueue[tuple[str, Said, float]] = queue.SimpleQueue()
+        threading.Thread(target=self._beat_forever, name="tasker-beat", daemon=True).start()
+
+    def carry_out(self, token: str) -> None:
+        """What the token stands for is done, and its outcome is there for its sender; nothing happens when it was done before."""
+        begun = self._deliveries.begin(token)
+        if begun is None:
+            log.info("a message came twice, or too late; nothing is done")
+            return
+        with self._book:
+            self._begun[token] = begun
+            self._tokens[begun.sender, begun.number] = token
+            place = self._place(begun.sender)
+        try:
+            kind, payload = place.run(_order(begun))
+            self._tell_words()
+        finally:
+            with self._book:  # before its end, after which a beat would miss it
+                self._begun.pop(token, None)
+                self._tokens.pop((begun.sender, begun.number), None)
+        self._end(token, kind, payload)
+
+    def _place(self, sender: str) -> Place:
+        place = self._places.get(sender)
+        if place is None or place.is_closed:
+            until = time.monotonic() + CONTACT_SECONDS
+            place = Place(self._sources, self._concurrency, grace=GRACE_SECONDS, until=until, ask=self._asks(sender), tell=self._tells(sender))
+            self._places[sender] = place
+            place.open()
+        return place
+
+    def _asks(self, sender: str) -> Callable[[int, list[str]], dict[str, str]]:
+        return lambda number, names: self._deliveries.results(self._tokens[sender, number], names)
+
+    def _tells(self, sender: str) -> Callable[[int, Said], None]:
+        def tell(number: int, said: Said) -> None:
+            if token := self._tokens.get((sender, number)):
+                self._words.put((token, said, said.at))
+
+        return tell
+
+    def _end(self, token: str, kind: int, payload: str) -> None:
+        until = time.monotonic() + CONTACT_SECONDS  # then it is lost to its engine anyhow
+        while time.monotonic() < until:
+            try:
+                if not self._deliveries.end(token, kind, payload):
+                    log.warning("the outcome of a step came too late, as nothing had been heard of this worker")
+                return
+            except DatabaseUnavailable as error:
+                log.warning("an outcome has to wait: %s", error)
+                time.sleep(END_AGAIN_SECONDS)
+
+    # ---- beats
+
+    def _beat_forever(self) -> None:
+        while True:
+            try:
+                self._tell_words()
+                self._beat()
+            except TaskerError as error:
+                log.warning("this worker has no database and tries again: %s", error)
+            except Exception:
+                log.exception("a beat went wrong, and is made again")
+            time.sleep(BEAT_SECONDS)
+
+    def _beat(self) -> None:
+        with self._book:
+            begun = dict(self._begun)
+        asked = time.monotonic()
+        beats = {beat.token: beat for beat in self._deliveries.beat(self._concurrency, list(begun))}
+        with self._book:
+            places = dict(self._places)
+            begun = {token: one for token, one in begun.items() if token in self._begun}
+        for sender, place in places.items():
+            of_it = {token: one for token, one in begun.items() if one.sender == sender}
+            if any(token not in beats for token in of_it):
+                self._dismiss(sender, place)
+                continue
+            until = asked + min((beats[token].seconds for token in of_it), default=CONTACT_SECONDS)
+            place.renew(until, until)
+            for token, one in of_it.items():
+                if beats[token].cancel_requested:
+                    place.cancel(one.number)
+
+    def _dismiss(self, sender: str, place: Place) -> None:
+        """Its engine is gone, or has given up on us."""
+        log.warning("an engine does not wait for its steps here any more; they end")
+        place.close()
+        with self._book:
+            self._places.pop(sender, None)
+
+    def _tell_words(self) -> None:
+        with self._telling:  # whoever has taken words has written them before a step's end is told
+            self._tell(self._take_words())
+
+    def _take_words(self) -> list[tuple[str, Said, float]]:
+        words = []
+        while True:
+            try:
+                words.append(self._words.get_nowait())
+            except queue.Empty:
+                return words
+
+    def _tell(self, words: list[tuple[str, Said, float]]) -> None:
+        if not words:
+            return
+        now = time.monotonic()
+        try:
+            self._deliveries.say([(token, said, now - at) for token, said, at in words])
+        except DatabaseUnavailable as error:
+            log.warning("what handlers said is lost: %s", error)
+
+
+def _order(begun: Begun) -> Order:
+    return Order(
+        begun.number, begun.key, begun.step_no, begun.template_no, begun.timeout, begun.attempt, begun.retry_limit, begun.task_id,
+        begun.context_json, begun.correlation_id, begun.traceparent, {}, begun.item,
+    )  # fmt: skip
+
+
+app = make_app(os.environ.get("TASKER_BROKER_URL", "redis://127.0.0.1:6379/0"), transport_options(os.environ))
+_station: Station | None = None
+_opening = threading.Lock()
+_concurrency = 1
+_is_prefork = False
+
+
+def station() -> Station:
+    """The one of this process; made when first asked for. Raises `TaskerError` without a database."""
+    global _station
+    with _opening:
+        if _station is None:
+            settings = Settings.from_environ()
+            if settings.database_url is None:
+                raise TaskerError("a worker needs TASKER_DATABASE_URL, the database of the engines that it works for")
+            place = f"{platform.node() or 'localhost'}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+            deliveries = Deliveries(settings.database_url, place, contact=CONTACT_SECONDS)
+            _station = Station(deliveries, settings.handlers, _concurrency)
+        return _station
+
+
+@signals.worker_init.connect  # type: ignore[untyped-decorator]
+def _note_concurrency(sender: Any = None, **_: Any) -> None:
+    global _concurrency, _is_prefork
+    _is_prefork = "prefork" in str(sender.pool_cls)
+    _concurrency = 1 if _is_prefork else max(1, int(sender.concurrency or 1))
+
+
+@signals.worker_ready.connect  # type: ignore[untyped-decorator]
+def _be_seen(**_: Any) -> None:
+    """Engines send nothing before a worker has been heard of."""
+    if not _is_prefork:
+        station()
+
+
+@signals.worker_process_init.connect  # type: ignore[untyped-decorator]
+def _be_seen_in_a_fork(**_: Any) -> None:
+    """Where the pool forks, each of its processes is a place of its own."""
+    station()
+
+
+@app.task(name=TASK)  # type: ignore[untyped-decorator]
+def run_step(token: str, **_: Any) -> None:
+    """What the token stands for is done, once."""
+    station().carry_out(token)

@@ -1,0 +1,264 @@
+"""Runs handlers on Celery's workers. A message carries a token and the ids of its step; what is to be done, and what came of it, stands in the database.
+
+So a message that comes twice runs once, one that is lost costs some seconds, and a broker that is down costs no attempt.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from engine.errors import TaskerError
+from engine.journal import Said
+from engine.runners import CANCELLED, FAILED, RELEASED, Deliver, Hear, Lookup, Outcome, StepCall, nobody
+from engine.runners.failures import lost_failure
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 0.2
+CHECK_SECONDS: Final = 2.0
+AHEAD: Final = 2  # messages per handler process, so that a worker need not wait for the next
+MOST_HELD: Final = 1_000
+
+
+class Posts(Protocol):
+    """The orders in the database, see `engine.deliveries`. Raises `TaskerError` while it is away."""
+
+    def post(self, orders: Sequence[tuple[int, int, int, int]]) -> dict[int, str]: ...
+
+    def take(self) -> tuple[Sequence[Any], Sequence[Any]]: ...
+
+    def withdraw(self, numbers: Sequence[int]) -> set[int]: ...
+
+    def drop(self) -> None: ...
+
+    def places(self) -> list[int]: ...
+
+    def wait(self, connection: Any, seconds: float) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+class Broker(Protocol):
+    """Where messages go. Raises `BrokerAway`."""
+
+    name: str
+
+    def check(self) -> None: ...
+
+    def send(self, token: str, ids: Mapping[str, Any]) -> None: ...
+
+
+class BrokerAway(TaskerError):
+    """The broker cannot be reached now."""
+
+
+class CeleryRunner:
+    """Handlers run in the processes of Celery's workers that listen to the broker; at most `most` at a time.
+
+    What no worker has begun within `patience` seconds goes back.
+    """
+
+    may_wait = False
+
+    def __init__(self, posts: Posts, broker: Broker, heard: Callable[[Any, float], tuple[int, Said]], *, most: int | None = None, patience: float = 30.0) -> None:
+        self.may_start_until = math.inf
+        self._posts, self._broker, self._heard_as = posts, broker, heard
+        self._most, self._patience = most, patience
+        self._lock = threading.RLock()  # guards what follows
+        self._calls: dict[int, StepCall] = {}
+        self._sent: dict[int, float] = {}
+        self._cancelling: set[StepCall] = set()
+        self._numbers = itertools.count(1)
+        self._places: list[int] = []
+        self._trouble: str | None = ""
+        self._stopping = self._started = False
+        self._over = threading.Event()
+        self._checked_at = -math.inf
+        self._listening: Any = None
+
+    # ---- the seam
+
+    def start(self, deliver: Deliver, lookup: Lookup, hear: Hear = nobody) -> None:
+        """Messages can be sent, or are tried to be."""
+        self._deliver, self._hear = deliver, hear
+        self._check()
+        self._started = True
+        self._tender = threading.Thread(target=self._tend, name="tasker-celery", daemon=True)
+        self._tender.start()
+
+    def submit(self, calls: list[StepCall]) -> None:
+        """Take the calls; each is a message when this returns, or goes back."""
+        with self._lock:
+            numbered = {} if self._stopping else {next(self._numbers): call for call in calls}
+            self._calls.update(numbered)
+        if not numbered:
+            self._report([(call, RELEASED, "null") for call in calls])
+            return
+        tokens = self._post(numbered)
+        self._settle([(number, RELEASED, "null") for number in numbered.keys() - tokens.keys()])
+        self._withdraw(self._unsent(tokens))
+
+    def room(self) -> int:
+        """How many more calls are wanted now."""
+        with self._lock:
+            if self._stopping or self._trouble or time.monotonic() > self.may_start_until:
+                return 0
+            most = min(MOST_HELD, sum(self._places) * AHEAD)
+            return max(0, min(most, self._most or most) - len(self._calls))
+
+    def cancel(self, call: StepCall) -> None:
+        """A call that nobody has begun ends at once; another is asked to stop by its worker, which reads of it in the database."""
+        with self._lock:
+            self._cancelling.add(call)
+            number = next((number for number, each in self._calls.items() if each is call), None)
+        if number is not None:
+            try:
+                self._settle([(each, CANCELLED, "null") for each in self._posts.withdraw([number])])
+            except TaskerError as error:
+                log.debug("a cancellation has to wait: %s", error)
+
+    def standing(self) -> dict[str, Any]:
+        """How broker and workers are seen now, for the engines page."""
+        with self._lock:
+            said = self._trouble or ("" if self._places else "no worker has been heard of; start one: celery -A engine.celery_worker worker")
+            state = "away" if self._trouble else "troubled" if said else "connected"
+            return {"state": state, "at": self._broker.name, "said": said, "workers": len(self._places), "threads": sum(self._places)}
+
+    def stop(self, grace: float) -> None:
+        """Withdraws what nobody has begun, waits up to `grace` seconds for the rest, gives up what is left and releases it."""
+        if not self._started:
+            return
+        with self._lock:
+            self._stopping = True
+        self._withdraw(list(self._calls))
+        deadline = time.monotonic() + grace
+        while self._calls and time.monotonic() < deadline:
+            time.sleep(min(LOOK_SECONDS / 4, max(0.0, deadline - time.monotonic())))
+        self._over.set()
+        self._tender.join(CHECK_SECONDS + LOOK_SECONDS)
+        try:
+            self._posts.drop()
+        except TaskerError as error:
+            log.debug("orders are left behind, and end with the lease: %s", error)
+        self._settle([(number, RELEASED, "null") for number in list(self._calls)])
+        self._posts.close()
+
+    # ---- messages go out
+
+    def _post(self, numbered: Mapping[int, StepCall]) -> dict[int, str]:
+        try:
+            return self._posts.post([(number, call.task.task_id, call.step_no, call.attempt) for number, call in numbered.items()])
+        except TaskerError as error:
+            self._met(error)
+            return {}
+
+    def _unsent(self, tokens: Mapping[int, str]) -> list[int]:
+        """Sends them; those of which it is not known whether the message is there."""
+        self._sent.update(dict.fromkeys(tokens, -math.inf))
+        try:
+            for number, token in tokens.items():
+                self._send(number, token)
+        except BrokerAway as error:
+            self._met(error)
+        return [number for number in tokens if self._sent.get(number) == -math.inf]
+
+    def _send(self, number: int, token: str) -> None:
+        call = self._calls[number]
+        step = call.task.definition.steps[call.template_no].name
+        self._broker.send(token, {"task_id": call.task.public_id, "step": step, "attempt": call.attempt})
+        with self._lock:
+            if number in self._sent:
+                self._sent[number] = time.monotonic()
+
+    def _withdraw(self, numbers: list[int]) -> None:
+        """What nobody has begun goes back, uncharged; what was begun is waited for."""
+        if not numbers:
+            return
+        try:
+            self._settle([(number, RELEASED, "null") for number in self._posts.withdraw(numbers)])
+        except TaskerError as error:
+            log.debug("orders could not be withdrawn yet: %s", error)
+
+    # ---- outcomes come in
+
+    def _tend(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._listening = self._posts.wait(self._listening, LOOK_SECONDS)
+                self._take()
+            except TaskerError as error:
+                log.debug("outcomes have to wait: %s", error)
+                self._pause()
+            except Exception:
+                log.exception("the Celery runner met an error and goes on")
+                self._pause()
+            if time.monotonic() - self._checked_at > CHECK_SECONDS:
+                self._check()
+        if self._listening is not None:
+            self._listening.close()
+
+    def _pause(self) -> None:
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
+        self._over.wait(LOOK_SECONDS)
+
+    def _take(self) -> None:
+        ended, words = self._posts.take()
+        now = time.monotonic()
+        for word in words:
+            number, said = self._heard_as(word, now)
+            if call := self._calls.get(number):
+                self._hear(call, said)
+        self._settle([_outcome(each) for each in ended])
+
+    def _settle(self, outcomes: Sequence[tuple[int, int, str]]) -> None:
+        told: list[Outcome] = []
+        with self._lock:
+            for number, kind, payload in outcomes:
+                self._sent.pop(number, None)
+                if call := self._calls.pop(number, None):
+                    told.append((call, kind, payload))
+        self._report(told)
+
+    def _report(self, outcomes: list[Outcome]) -> None:
+        told = [(call, CANCELLED if call in self._cancelling and kind in (FAILED, RELEASED) else kind, payload) for call, kind, payload in outcomes]
+        self._cancelling.difference_update(call for call, _, _ in outcomes)
+        if told:
+            self._deliver(told)
+
+    # ---- the broker
+
+    def _check(self) -> None:
+        self._checked_at = now = time.monotonic()
+        try:
+            self._broker.check()
+            places = self._posts.places()
+        except TaskerError as error:
+            self._met(error)
+            places = self._places
+        else:
+            if self._trouble:
+                log.info("the broker %s answers again", self._broker.name)
+            self._trouble = ""
+        with self._lock:
+            self._places = places
+            overdue = [number for number, sent in self._sent.items() if now - sent > self._patience]
+        self._withdraw(overdue)
+
+    def _met(self, error: TaskerError) -> None:
+        if str(error) != self._trouble:
+            log.warning("no step starts: %s", error)
+        self._trouble = str(error)
+
+
+def _outcome(ended: Any) -> tuple[int, int, str]:
+    if ended.kind is None:
+        return ended.number, FAILED, lost_failure(ended.place)
+    return ended.number, ended.kind, ended.payload

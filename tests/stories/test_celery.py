@@ -1,0 +1,181 @@
+"""Steps that Celery's workers run: a real engine, a real broker, real worker processes. Redis where it is installed, else a folder of messages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from story import EngineProcess, Story, below, is_alive, until
+
+from engine.celery_worker import CeleryBroker, make_app
+
+FLOWS = """
+chain = Workflow("chain")
+
+@chain.step(timeout=60_000)
+def first(task, step):
+    step.progress(1, 2, "half way")
+    note("first", task.task_id, step.attempt)
+    return {"amount": 7}
+
+@chain.step(depends_on_step="first")
+def second(task):
+    return task.context["order"]
+
+@chain.step(depends_on_step="second")
+def third(first, second):
+    return [first["amount"], second]
+
+
+held = Workflow("held")
+
+@held.step(retry_limit=2, backoff={"base": 0.01})
+def work(task, step):
+    note("held", task.task_id, step.attempt)
+    wait_for("gate")
+    return step.attempt
+
+
+stubborn = Workflow("stubborn")
+
+@stubborn.step(retry_limit=1)
+def work(task, step):
+    note("stubborn", task.task_id)
+    while not step.cancel_requested:
+        time.sleep(0.01)
+    raise RuntimeError("stopped")
+"""
+
+
+class Broker:
+    """Where messages wait: a server of its own, or a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._server: subprocess.Popen[bytes] | None = None
+        self.environment: dict[str, str] = {}
+        if shutil.which("redis-server"):
+            socket = folder / "redis.sock"
+            self._server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", ""], stdout=subprocess.DEVNULL)
+            until(socket.exists, "the broker to come up")
+            self.environment = {"TASKER_BROKER_URL": f"redis+socket://{socket}"}
+        else:
+            for name in ("messages", "messages-control"):
+                (folder / name).mkdir()
+            self.environment = {"TASKER_BROKER_URL": "filesystem://", "TASKER_BROKER_FOLDER": str(folder / "messages")}
+
+    def send(self, token: str) -> None:
+        """One more message with that token."""
+        folder = self.environment.get("TASKER_BROKER_FOLDER")
+        options = {"data_folder_in": folder, "data_folder_out": folder} if folder else {}
+        CeleryBroker(make_app(self.environment["TASKER_BROKER_URL"], options)).send(token, {})
+
+    def end(self) -> None:
+        """It is gone."""
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
+
+
+class Station:
+    """A worker process as those who run Celery start it."""
+
+    def __init__(self, story: Story, broker: Broker, number: int) -> None:
+        self.log = story.folder / f"worker-{number}.log"
+        environment = {**os.environ, **broker.environment, "TASKER_DATABASE_URL": story.url, "TASKER_HANDLERS": str(story.handlers), "PYTHONPATH": "."}
+        arguments = ["--concurrency", "2", "--without-gossip", "--without-mingle", "--loglevel", "info"]
+        command = [sys.executable, "-m", "celery", "-A", "engine.celery_worker", "worker", *arguments]
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env=environment, stdout=output, stderr=output)
+
+    def end(self) -> None:
+        """It is gone, without a word."""
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
+    """A broker, which the engines of the test are told of."""
+    found = Broker(tmp_path)
+    for name, value in found.environment.items():
+        monkeypatch.setenv(name, value)
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def station(story: Story, broker: Broker) -> Iterator[Callable[[], Station]]:
+    """Starts a worker process that is gone after the test."""
+    stations: list[Station] = []
+
+    def start() -> Station:
+        stations.append(Station(story, broker, len(stations)))
+        return stations[-1]
+
+    yield start
+    for one in stations:
+        one.end()
+
+
+def cluster_of(story: Story, engine: EngineProcess) -> dict[str, Any]:
+    """What the engine says of its broker and workers, as the engines page has it."""
+    found = story.db.value("select figures -> 'cluster' from tasker_worker where worker_id = %(id)s", {"id": story.worker_of(engine)})
+    return found or {}
+
+
+def test_steps_run_on_celerys_workers_once_each_and_a_worker_that_is_lost_charges_what_it_ran(
+    story: Story, broker: Broker, station: Callable[[], Station]
+) -> None:
+    story.write(FLOWS)
+    doomed = station()
+    engine = story.start("--lease", "6", runner="celery")
+
+    assert story.run("chain", {"order": 12})["steps"]["third"]["result"] == [7, 12]
+
+    asked = story.launch("stubborn")
+    story.noted("stubborn", asked)
+    story.db.value("select tasker_cancel_task(task_id, 'test', null) from tasker_task where task_id = %(id)s", {"id": asked})
+    assert story.ended(asked)["state"] == "cancelled"
+
+    task = story.launch("held")
+    first = story.noted("held", task, "1")[0]
+    token = story.db.value("select token::text from tasker_delivery")
+    broker.send(token)  # the broker may deliver a message twice
+    until(lambda: "came twice" in doomed.log.read_text(), "the second message to arrive")
+    assert len(story.ledger("held")) == 1
+
+    running = int(first[3])
+    doomed.process.send_signal(signal.SIGKILL)
+    until(lambda: not is_alive(running), "the handler to end with its worker")
+    station()
+    story.noted("held", task, "2")  # charged: it may be what killed the worker
+    story.open("gate")
+    work = story.ended(task)["steps"]["work"]
+    assert (work["state"], work["result"], work["attempts"]) == ("completed", 2, 2)
+    assert story.db.value("select count(*) from tasker_delivery") == 0
+    assert cluster_of(story, engine)["state"] == "connected"
+    assert engine.drained() == 0
+
+
+def test_an_engine_that_dies_leaves_nothing_running_on_celerys_workers(story: Story, station: Callable[[], Station]) -> None:
+    story.write(FLOWS)
+    worker = station()
+    engine = story.start("--lease", "6", runner="celery")
+    task = story.launch("held")
+    running = int(story.noted("held", task, "1")[0][3])
+    assert running in below(worker.process.pid)
+    engine.kill()
+    story.start(runner="threads")
+    again = story.noted("held", task, "2")[0]
+    assert int(again[3]) != running
+    until(lambda: not is_alive(running), "the handler to end with its engine")
+    story.open("gate")
+    assert story.ended(task)["state"] == "completed"
