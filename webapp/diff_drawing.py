@@ -18,21 +18,26 @@ LOUDEST_FIRST = ("removed", "added", "rewired", "changed", "same")
 
 
 def diff_graph(diff: VersionDiff) -> Graph | None:
-    """None for more steps than are drawn. A line that only the old version has is left out where it would run against the new one's order."""
-    if len(diff.steps) > TABLE_ONLY_ABOVE:
+    """Both versions as one picture; None for more steps than are drawn."""
+    return steps_graph(diff.steps, WORDS)
+
+
+def steps_graph(steps: Sequence[StepDiff], words: Mapping[str, str]) -> Graph | None:
+    """The same of any steps, with the words for what became of each. A line that only the old side has is left out where it would run against the new one's order."""
+    if len(steps) > TABLE_ONLY_ABOVE:
         return None
-    lines = _lines(diff.steps)
-    order = _in_order([step.name for step in diff.steps], lines)
+    lines = _lines(steps)
+    order = _in_order([step.name for step in steps], lines)
     number = {name: no for no, name in enumerate(order)}
     parents: list[list[int]] = [[] for _ in order]
     for parent, child in lines:
         parents[number[child]].append(number[parent])
     picture = graph.picture(order, [sorted(known) for known in parents])
-    place = {step.name: no for no, step in enumerate(diff.steps)}
-    nodes = tuple(_node(node, [place[order[no]] for no in node.members], diff.steps) for node in picture.nodes)
+    place = {step.name: no for no, step in enumerate(steps)}
+    nodes = tuple(_node(node, [place[order[no]] for no in node.members], steps, words) for node in picture.nodes)
     kinds = (lines.get((order[edge.parent], order[edge.child]), "open") for edge in picture.edges)
     edges = tuple(GraphEdge(Markup(edge.path), kind, False) for edge, kind in zip(picture.edges, kinds, strict=True))
-    return Graph(picture.width, picture.height, nodes, edges, _summary(diff.steps))
+    return Graph(picture.width, picture.height, nodes, edges, _summary(steps, words))
 
 
 def _lines(steps: Sequence[StepDiff]) -> dict[tuple[str, str], str]:
@@ -80,19 +85,21 @@ def _in_order(names: Sequence[str], lines: Mapping[tuple[str, str], str]) -> lis
     return order
 
 
-def _node(node: graph.Node, places: Sequence[int], all_steps: Sequence[StepDiff]) -> GraphNode:
+def _node(node: graph.Node, places: Sequence[int], all_steps: Sequence[StepDiff], words: Mapping[str, str]) -> GraphNode:
     steps = [all_steps[no] for no in places]
     kinds = [step.kind for step in steps]
     kind = next(loud for loud in LOUDEST_FIRST if loud in kinds)
     alone = len(steps) == 1
-    word = WORDS[kind] if alone else ", ".join(f"{kinds.count(each)} {WORDS[each].lower()}" for each in LOUDEST_FIRST if each in kinds)
+    word = words[kind] if alone else _tally(kinds, words)
     box = (node.x, node.y, node.width, node.height)
     url = "#steps-title" if kind == "same" else f"#diff-{places[kinds.index(kind)]}"
     detail = "; ".join(f"{change.what} {change.old} → {change.new}"[:200] for change in steps[0].changes) if alone else ""
     return GraphNode(node.name, node.label, kind, word, url, *box, not alone, False, detail=detail)
 
 
-def _summary(steps: Sequence[StepDiff]) -> str:
-    kinds = [step.kind for step in steps]
-    counted = ", ".join(f"{kinds.count(kind)} {WORDS[kind].lower()}" for kind in LOUDEST_FIRST if kind in kinds)
-    return f"{plural(len(steps), 'step')}: {counted}"
+def _summary(steps: Sequence[StepDiff], words: Mapping[str, str]) -> str:
+    return f"{plural(len(steps), 'step')}: {_tally([step.kind for step in steps], words)}"
+
+
+def _tally(kinds: Sequence[str], words: Mapping[str, str]) -> str:
+    return ", ".join(f"{kinds.count(kind)} {words[kind].lower()}" for kind in LOUDEST_FIRST if kind in kinds)

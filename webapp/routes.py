@@ -93,6 +93,8 @@ ROUTES: dict[str, Rule] = {
     "tasks.report": "tasker.task:show",
     "tasks.context": "tasker.task:show",
     "tasks.timeline": "tasker.task:show",
+    "comparing.choose": "tasker.task:show",
+    "comparing.show": "tasker.task:show",
     "tasks.retry": _TASK["retry"],
     "tasks.cancellation": _TASK["cancellation"],
     "tasks.pause": _TASK["pause"],

@@ -75,7 +75,7 @@ def version_diff(old: DefinitionRow, new: DefinitionRow) -> VersionDiff:
 
 def _steps_diff(old: DefinitionRow, new: DefinitionRow) -> Iterable[StepDiff]:
     before, after = _by_name(old), _by_name(new)
-    for name in _merged([step.name for step in old.steps], [step.name for step in new.steps]):
+    for name in merged([step.name for step in old.steps], [step.name for step in new.steps]):
         yield _step_diff(name, before.get(name), after.get(name))
 
 
@@ -110,7 +110,7 @@ def _settings(step: TemplateRow) -> list[tuple[str, Any]]:
     ]
 
 
-def _merged(old: Sequence[str], new: Sequence[str]) -> list[str]:
+def merged(old: Sequence[str], new: Sequence[str]) -> list[str]:
     """The new names in their order, each removed one behind the one it followed."""
     result, place = list(new), {name: no for no, name in enumerate(new)}
     known = set(place)
@@ -123,7 +123,7 @@ def _merged(old: Sequence[str], new: Sequence[str]) -> list[str]:
 
 def _fields_diff(old: Sequence[SchemaField], new: Sequence[SchemaField]) -> Iterable[FieldDiff]:
     before, after = dict(_with_paths(old)), dict(_with_paths(new))
-    for path in _merged(list(before), list(after)):
+    for path in merged(list(before), list(after)):
         was, becomes = before.get(path), after.get(path)
         kind = "added" if was is None else "removed" if becomes is None else "changed"
         changes = _changes(zip(FIELD_PARTS, _field_parts(was), _field_parts(becomes), strict=True))
@@ -155,10 +155,11 @@ def _schema_rest(old: DefinitionRow, new: DefinitionRow, fields: Sequence[FieldD
 
 
 def _changes(compared: Iterable[tuple[str, Any, Any]]) -> tuple[Change, ...]:
-    return tuple(Change(what, _shown(old), _shown(new)) for what, old, new in compared if old != new)
+    return tuple(Change(what, shown(old), shown(new)) for what, old, new in compared if old != new)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A JSON value as a text of at most MAX_VALUE characters."""
     text = value if isinstance(value, str) else NONE if value is None else json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True)
     text = text or NONE
     return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"

@@ -75,7 +75,7 @@ class Twins:
 
     def arguments(self, namespace: str) -> dict[str, Any]:
         return {
-            "namespace": namespace, "name": f"{WORDS[namespace]}_flow", "version": "1.0.0", "task_id": self.task_ids[namespace], "step_name": "only",
+            "namespace": namespace, "name": f"{WORDS[namespace]}_flow", "version": "1.0.0", "task_id": self.task_ids[namespace], "other_id": self.task_ids[namespace], "step_name": "only",
             "schedule_id": self.schedule_ids[namespace], "filename": "page.css", "secret": "x", "session_id": 1, "token_id": "x", "role": "x", "noun": "retry", "method": "oidc",
             "key": self.failures[namespace], "batch_id": self.batch_ids[namespace], "view_id": self.view_ids[namespace], "follower_id": 1, "tag": "rows-0123456789ab",
         }  # fmt: skip
