@@ -502,8 +502,7 @@ def engines(db: Database, *, namespaces: Namespaces = None) -> list[EngineRow]:
         """,
         allowed(namespaces),
     )
-    return [EngineRow(*(*row[:8], tuple(row[9]), row[8])) for row in found]
-    return [EngineRow(*(*row[:8], tuple(row[8]), tuple(row[9]))) for row in found]
+    return [EngineRow(*(*row[:8], tuple(row[9]), row[8], tuple(row[10]))) for row in found]
 
 
 def overview(db: Database, *, namespaces: Namespaces = None) -> OverviewRow:
@@ -596,9 +595,8 @@ def _templates(db: Database, definition_id: int, step_no: int | None = None) -> 
         """
         select p.step_no, p.name, p.description, p.handler, p.parents, p.children, p.retryable, p.retry_limit, p.timeout_ms,
                p.backoff_base, p.backoff_multiplier, p.backoff_cap, p.backoff_jitter, p.output_schema, p.handler_config, p.decision,
-               (select f.name from tasker_template f where f.definition_id = p.definition_id and f.step_no = p.for_each), p.for_each_path, p.resources
                (select f.name from tasker_template f where f.definition_id = p.definition_id and f.step_no = p.for_each), p.for_each_path,
-               p.labels, (select array[l.at_once::text, l.per_period::text, extract(epoch from l.period)::int::text, array_to_string(l.key_path, '.')]
+               p.resources, p.labels, (select array[l.at_once::text, l.per_period::text, extract(epoch from l.period)::int::text, array_to_string(l.key_path, '.')]
                             from tasker_definition d join tasker_limit l using (namespace, name) where d.definition_id = p.definition_id and l.step_name = p.name)
           from tasker_template p where p.definition_id = %(id)s and (%(step)s::int is null or p.step_no = %(step)s) order by p.step_no
         """,
@@ -610,8 +608,7 @@ def _templates(db: Database, definition_id: int, step_no: int | None = None) -> 
 def _template_row(row: tuple[Any, ...]) -> TemplateRow:
     source = None if row[16] is None else ".".join([row[16], *row[17]])
     backoff = dict(zip(("base", "multiplier", "cap", "jitter"), row[9:13], strict=True))
-    return TemplateRow(*(*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], backoff, shown_schema(row[13]), masked(row[14] or {}), row[15], source, row[18]))
-    return TemplateRow(*(*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], backoff, shown_schema(row[13]), masked(row[14] or {}), row[15], source, tuple(row[18]), _limit_words(row[19])))
+    return TemplateRow(*(*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], backoff, shown_schema(row[13]), masked(row[14] or {}), row[15], source, row[18], tuple(row[19]), _limit_words(row[20])))
 
 
 def _limit_words(found: list[Any] | None) -> str | None:

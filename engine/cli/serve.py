@@ -87,7 +87,6 @@ def engine(
     chosen, own = parts_of(only), parts_of(labels)
     need_chosen(registry, chosen)
     need_labels(own)
-    make_runner = runner_maker(runner, Place(**cluster), sources=found, most=concurrency, grace=grace, lease=lease)
     url = database_url(settings, upgrade=False)
     make_runner = runner_maker(runner, Place(**cluster), url=url, sources=found, most=concurrency, grace=grace, lease=lease)
     companion = Engine(
