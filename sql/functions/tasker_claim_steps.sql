@@ -9,8 +9,8 @@ as $$
 #variable_conflict use_column
 declare
   v_now timestamptz := tasker_clock();
-  v_lane int := 0;
-  v_lanes int[] := '{}';
+  v_lane int;    -- the first that has steps; mostly it is the only one
+  v_other int;
   v_picked tid[];
 begin
   if not exists (select from tasker_worker w where w.worker_id = p_worker and w.lease_until > v_now) then
@@ -19,27 +19,22 @@ begin
   if exists (select from tasker_delayed d where d.run_at <= v_now) then
     perform tasker_wake_due(1000);
   end if;
-  if exists (select from tasker_ready r where r.definition_id < 0) then
-    perform tasker_admit_steps(p_definitions, p_want);
-  end if;
-  loop   -- from one lane that has steps to the next
-    select r.definition_id into v_lane from tasker_ready r where r.definition_id > v_lane order by r.definition_id, r.rank, r.ready_no limit 1;
-    exit when not found;
-    if v_lane = any(p_definitions) then
-      v_lanes := v_lanes || v_lane;
-    end if;
-  end loop;
-  if v_lanes = '{}' then
+  select first.lane, other.lane into v_lane, v_other
+    from (select r.definition_id as lane from tasker_ready r order by r.definition_id, r.rank, r.ready_no limit 1) first
+    left join lateral (select r.definition_id as lane from tasker_ready r where r.definition_id > first.lane
+                        order by r.definition_id, r.rank, r.ready_no limit 1) other on true;
+  if v_lane is null or v_lane > 0 and v_other is null and v_lane <> all(p_definitions) then
     return;
   end if;
-  if cardinality(v_lanes) = 1 then
-    v_picked := array(select q.ctid from tasker_ready q where q.definition_id = v_lanes[1] order by q.rank, q.ready_no limit p_want for update skip locked);
-  else
-    v_picked := tasker_pick_in_turn(v_lanes, p_want);
+  if v_lane < 0 or v_other is not null then
+    v_picked := tasker_pick_steps(p_definitions, p_want);
   end if;
   return query
   with taken as (
-    delete from tasker_ready r where r.ctid = any(v_picked)
+    delete from tasker_ready r
+     where r.ctid = any(case when v_picked is not null then v_picked
+                             else array(select q.ctid from tasker_ready q where q.definition_id = v_lane
+                                         order by q.rank, q.ready_no limit p_want for update skip locked) end)
     returning r.task_no, r.step_no
   ),
   claimed as (

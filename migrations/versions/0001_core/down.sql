@@ -186,6 +186,8 @@ drop function if exists tasker_post_deliveries;
 
 drop function if exists tasker_place_state;
 
+drop function if exists tasker_pick_steps;
+
 drop function if exists tasker_pick_in_turn;
 
 drop function if exists tasker_pause_task;

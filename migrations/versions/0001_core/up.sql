@@ -909,7 +909,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_admit_steps.sql 5c448ada80d3
+-- source: functions/tasker_admit_steps.sql 639ea72c0ae6
 -- tasker_admit_steps: gated steps that may go on now stand in the queue. A claim calls this first when anything is parked.
 --   p_lanes  what the caller's engine serves; steps for others are left to them     p_want  as many as it has room for
 --   moves  none     locks  queue rows, then lines; what others hold is skipped but for the lines of new arrivals
@@ -921,29 +921,37 @@ declare
   c_arrivals constant int := 1000;
   c_lines constant int := 100;
   v_now timestamptz;
-  v_lane int := -2147483647;
+  v_lane int;
+  v_arrived boolean;
   v_rank timestamptz;
-  v_left int := p_want;
+  v_left int := 2 * p_want;   -- one step may pass two limits
   v_line record;
 begin
-  loop
-    select r.definition_id, r.rank into v_lane, v_rank from tasker_ready r
-     where r.definition_id > v_lane and r.definition_id < 0 order by r.definition_id, r.rank, r.ready_no limit 1;
-    exit when not found;
-    if v_rank < 'infinity' and -v_lane = any(p_lanes) then
-      perform tasker_line_up(-v_lane, c_arrivals);
-    end if;
-  end loop;
-  v_now := tasker_clock();
-  for v_line in
-    select n.limit_id, n.key from tasker_line n
-     where n.due_at <= v_now
-       and n.limit_id = any(array(select l.limit_id from tasker_limit l
-                                   where (l.namespace, l.name) in (select d.namespace, d.name from tasker_definition d where d.definition_id = any(p_lanes))))
-     order by n.due_at limit c_lines for update skip locked
-  loop
-    exit when v_left <= 0;
-    v_left := v_left - tasker_admit_line(v_line.limit_id, v_line.key, p_lanes, v_left);
+  -- who passes the limit of its workflow may have to stand before its own, and then arrives once more
+  for v_round in 1 .. 2 loop
+    v_arrived := false;
+    v_lane := -2147483647;
+    loop
+      select r.definition_id, r.rank into v_lane, v_rank from tasker_ready r
+       where r.definition_id > v_lane and r.definition_id < 0 order by r.definition_id, r.rank, r.ready_no limit 1;
+      exit when not found;
+      if v_rank < 'infinity' and -v_lane = any(p_lanes) then
+        perform tasker_line_up(-v_lane, c_arrivals);
+        v_arrived := true;
+      end if;
+    end loop;
+    exit when v_round = 2 and not v_arrived;
+    v_now := tasker_clock();
+    for v_line in
+      select n.limit_id, n.key from tasker_line n
+       where n.due_at <= v_now
+         and n.limit_id = any(array(select l.limit_id from tasker_limit l
+                                     where (l.namespace, l.name) in (select d.namespace, d.name from tasker_definition d where d.definition_id = any(p_lanes))))
+       order by n.due_at limit c_lines for update skip locked
+    loop
+      exit when v_left <= 0;
+      v_left := v_left - tasker_admit_line(v_line.limit_id, v_line.key, p_lanes, v_left);
+    end loop;
   end loop;
 end
 $$;
@@ -1358,7 +1366,7 @@ as $$
    order by c.next_run_at, c.schedule_id
 $$;
 
--- source: functions/tasker_claim_steps.sql a86f4856ab3a
+-- source: functions/tasker_claim_steps.sql 18513d0604f8
 -- tasker_claim_steps: leases up to p_want ready steps to one worker: the namespaces take turns, and within one the best rank is first.
 --   p_definitions  the definitions the worker has handlers for; steps of others stay for other engines, and stand in nobody's way
 --   moves  ready -> running, and the task pending -> running     locks  ready rows (claimed elsewhere: skipped), steps, tasks
@@ -1370,8 +1378,8 @@ as $$
 #variable_conflict use_column
 declare
   v_now timestamptz := tasker_clock();
-  v_lane int := 0;
-  v_lanes int[] := '{}';
+  v_lane int;    -- the first that has steps; mostly it is the only one
+  v_other int;
   v_picked tid[];
 begin
   if not exists (select from tasker_worker w where w.worker_id = p_worker and w.lease_until > v_now) then
@@ -1380,27 +1388,22 @@ begin
   if exists (select from tasker_delayed d where d.run_at <= v_now) then
     perform tasker_wake_due(1000);
   end if;
-  if exists (select from tasker_ready r where r.definition_id < 0) then
-    perform tasker_admit_steps(p_definitions, p_want);
-  end if;
-  loop   -- from one lane that has steps to the next
-    select r.definition_id into v_lane from tasker_ready r where r.definition_id > v_lane order by r.definition_id, r.rank, r.ready_no limit 1;
-    exit when not found;
-    if v_lane = any(p_definitions) then
-      v_lanes := v_lanes || v_lane;
-    end if;
-  end loop;
-  if v_lanes = '{}' then
+  select first.lane, other.lane into v_lane, v_other
+    from (select r.definition_id as lane from tasker_ready r order by r.definition_id, r.rank, r.ready_no limit 1) first
+    left join lateral (select r.definition_id as lane from tasker_ready r where r.definition_id > first.lane
+                        order by r.definition_id, r.rank, r.ready_no limit 1) other on true;
+  if v_lane is null or v_lane > 0 and v_other is null and v_lane <> all(p_definitions) then
     return;
   end if;
-  if cardinality(v_lanes) = 1 then
-    v_picked := array(select q.ctid from tasker_ready q where q.definition_id = v_lanes[1] order by q.rank, q.ready_no limit p_want for update skip locked);
-  else
-    v_picked := tasker_pick_in_turn(v_lanes, p_want);
+  if v_lane < 0 or v_other is not null then
+    v_picked := tasker_pick_steps(p_definitions, p_want);
   end if;
   return query
   with taken as (
-    delete from tasker_ready r where r.ctid = any(v_picked)
+    delete from tasker_ready r
+     where r.ctid = any(case when v_picked is not null then v_picked
+                             else array(select q.ctid from tasker_ready q where q.definition_id = v_lane
+                                         order by q.rank, q.ready_no limit p_want for update skip locked) end)
     returning r.task_no, r.step_no
   ),
   claimed as (
@@ -3923,6 +3926,34 @@ begin
     v_picked := v_picked || v_part;
   end loop;
   return v_picked;
+end
+$$;
+
+-- source: functions/tasker_pick_steps.sql f96349f5ef90
+-- tasker_pick_steps: which ready steps a claim takes when steps stand in several lanes, or are parked: those that may go on now are let in first.
+--   returns the places of at most p_want rows of tasker_ready, locked     locks  as tasker_admit_steps; then those rows (rows that another claim takes are skipped)
+create or replace function tasker_pick_steps (p_served int[], p_want int)
+  returns tid[]
+  language plpgsql
+as $$
+declare
+  v_lane int := 0;
+  v_lanes int[] := '{}';
+begin
+  if exists (select from tasker_ready r where r.definition_id < 0) then
+    perform tasker_admit_steps(p_served, p_want);
+  end if;
+  loop   -- from one lane that has steps to the next
+    select r.definition_id into v_lane from tasker_ready r where r.definition_id > v_lane order by r.definition_id, r.rank, r.ready_no limit 1;
+    exit when not found;
+    if v_lane = any(p_served) then
+      v_lanes := v_lanes || v_lane;
+    end if;
+  end loop;
+  if cardinality(v_lanes) > 1 then
+    return tasker_pick_in_turn(v_lanes, p_want);
+  end if;
+  return array(select q.ctid from tasker_ready q where q.definition_id = v_lanes[1] order by q.rank, q.ready_no limit p_want for update skip locked);
 end
 $$;
 

@@ -1,0 +1,132 @@
+"""Several engines on one database: `python -m engine.bench.many`, apart from `tasker bench` because it starts processes and queues a million steps.
+
+First the same work by one engine and by four, in turns; then a flood in one namespace, beside which another namespace launches a task every half second.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from engine import tasks
+from engine.bench import flows
+from engine.bench.place import BULK_SECONDS, throwaway_database
+from engine.db import Database
+from engine.errors import TaskerError
+from engine.handlers import Workflow
+from engine.requests import TaskRequest
+from engine.settings import Settings
+
+CHAINS = 3_000
+ROUNDS = 3
+ENGINES = 4
+FLOOD = 1_000_000
+LAUNCHES = 40
+PATIENCE_SECONDS = 600.0
+QUIET = "quiet"
+
+small = Workflow("small", namespace=QUIET, version="1.0.0")
+small.define("only", handler_class=flows.NoOp)
+
+
+def main() -> None:
+    """Prints what was measured; FLOOD=20000 in the environment makes it a first look."""
+    flood = int(os.environ.get("FLOOD", FLOOD))
+    with throwaway_database(Settings.from_environ()) as url:
+        db = Database(url, max_size=2, call_seconds=BULK_SECONDS)
+        try:
+            _engines(db)
+            _flood(db, flood)
+        finally:
+            db.close()
+
+
+def _engines(db: Database) -> None:
+    rates: dict[int, list[float]] = {1: [], ENGINES: []}
+    for number in range(ROUNDS):
+        for count in rates if number % 2 else reversed(rates):
+            with _running(db, count):
+                _work(db, CHAINS // 10)
+                rate, shares = _work(db, CHAINS)
+            rates[count].append(rate)
+            print(f"{count} engines: {rate:,.0f} steps/s; shares {', '.join(f'{share:.3f}' for share in shares)}", flush=True)
+    one, many = (statistics.median(rates[count]) for count in rates)
+    print(f"{ENGINES} engines to 1: {many / one:.2f}", flush=True)
+
+
+def _work(db: Database, chains: int) -> tuple[float, list[float]]:
+    """Steps per second, and the share of each engine in them."""
+    newest = db.value("select coalesce(max(task_no), 0) from tasker_task")
+    tasks.submit_many(db, [TaskRequest("chain_of_5", flows.NAMESPACE)] * chains)
+    _until(db, "select not exists (select from tasker_task where task_no > %(newest)s and finished_at is null)", newest)
+    found = db.rows(
+        """select count(*), extract(epoch from max(max(at)) over () - min(min(at)) over ())::float8
+             from tasker_history where task_no > %(newest)s and to_state = 4 and step_no is not null group by worker_id order by 1""",
+        {"newest": newest},
+    )
+    return chains * 5 / found[0][1], [row[0] / (chains * 5) for row in found]
+
+
+def _flood(db: Database, flood: int) -> None:
+    tasks.register_definition(db, flows.single.definition)
+    tasks.register_definition(db, small.definition)
+    alone = _launches(db, waiting=0)
+    for _ in range(flood // 20_000):
+        tasks.submit_many(db, [TaskRequest("single", flows.NAMESPACE)] * 20_000)
+    beside = _launches(db, waiting=flood // 2)
+    left = db.value("select count(*) from tasker_ready")
+    print(f"launch to start beside nothing, ms: {_told(alone)}\nbeside {flood:,} ready steps ({left:,} left at the end), ms: {_told(beside)}", flush=True)
+
+
+def _launches(db: Database, *, waiting: int) -> list[float]:
+    with _running(db, 1):
+        if waiting:
+            time.sleep(5)  # the engine is at it
+        for _ in range(LAUNCHES):
+            tasks.submit(db, TaskRequest("small", QUIET))
+            time.sleep(0.5)
+        _until(db, "select not exists (select from tasker_task t join tasker_definition d using (definition_id) where d.namespace = 'quiet' and t.finished_at is null)", 0)
+    rows = db.rows(
+        """select extract(epoch from t.started_at - t.created_at)::float8 * 1000 from tasker_task t join tasker_definition d using (definition_id)
+            where d.namespace = 'quiet' order by t.task_no desc limit %(count)s""",
+        {"count": LAUNCHES},
+    )
+    return sorted(float(row[0]) for row in rows)
+
+
+@contextmanager
+def _running(db: Database, count: int) -> Iterator[None]:
+    """So many engines for the length of the block, each a process of its own."""
+    before = db.value("select coalesce(max(worker_id), 0) from tasker_worker")
+    command = [sys.executable, "-m", "engine.cli", "engine", "--runner", "threads", "--handlers", "engine.bench.flows,engine.bench.many"]
+    engines = [subprocess.Popen(command, env={**os.environ, "TASKER_DATABASE_URL": db.url}, stderr=subprocess.DEVNULL) for _ in range(count)]
+    try:
+        _until(db, f"select count(*) = {count} from tasker_worker where worker_id > %(newest)s and lease_until > tasker_clock()", before)
+        yield
+    finally:
+        for engine in engines:
+            engine.send_signal(signal.SIGTERM)
+        for engine in engines:
+            engine.wait(60)
+
+
+def _until(db: Database, question: str, newest: int) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not db.value(question, {"newest": newest}):
+        if time.monotonic() > deadline:
+            raise TaskerError(f"waited {PATIENCE_SECONDS:.0f} s: {question}")
+        time.sleep(0.02)
+
+
+def _told(times: list[float]) -> str:
+    return f"p50 {statistics.median(times):,.1f}, the slowest {times[-1]:,.1f} of {len(times)}"
+
+
+if __name__ == "__main__":
+    main()
