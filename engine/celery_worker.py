@@ -112,7 +112,7 @@ class Station:
             self._tokens[begun.sender, begun.number] = token
             place = self._place(begun.sender)
         try:
-            kind, payload = place.run(_order(begun))
+            kind, payload, _ = place.run([_order(begun)])[0]
             self._tell_words()
         finally:
             with self._book:  # before its end, after which a beat would miss it

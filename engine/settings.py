@@ -32,6 +32,9 @@ VARIABLES = {
     "TASKER_API_BACKLOG": "while more steps than this are ready and wait, the API takes no new tasks; 0 is never",
     "TASKER_SERVER": "the address of a remote installation, for commands that act on one by its API",
     "TASKER_TOKEN": "the API token for it",
+    "TASKER_BROKER_URL": "the broker of `tasker engine --runner celery` and of its workers, as `redis://host:6379/0`",
+    "TASKER_QUEUE": "the broker's queue for steps; `tasker` without it",
+    "TASKER_BROKER_FOLDER": "where the messages lie of a broker that is a folder, `filesystem://`",
     "TASKER_POSTGRES_BIN": "the folder of the PostgreSQL programs that the embedded database runs on, instead of those that came along",
     "TASKER_POSTGRES_AS": "how root starts the embedded database, which must not run as root: `namespace` or `account`; chosen by itself without it",
 }

@@ -28,7 +28,7 @@ from engine.runners.dask_worker import Terms
 from engine.runners.failures import lost_failure
 from engine.runners.orders import order
 from engine.runners.pace import Paces
-from engine.runners.place import Result
+from engine.runners.place import Result, Timed
 from engine.runners.seats import Seat, Seats
 
 log = logging.getLogger(__name__)
@@ -37,19 +37,19 @@ BEAT_SECONDS: Final = 1.0
 OPENING_SECONDS: Final = 0.1
 AGAIN_SECONDS: Final = 2.0
 HOLD_SECONDS: Final = 5.0  # what no worker takes goes back after that long
-QUICK_SECONDS: Final = 0.05
-AHEAD: Final = 4  # quick orders per thread, so that a worker need not wait for us
+QUICK_SECONDS: Final = 0.01
+AHEAD: Final = 24  # quick orders per thread, so that a worker need not wait for us
+TOGETHER: Final = 12  # quick orders that are one call of the cluster, each of which costs more than they do
 MOST_HELD: Final = 1_000
 
 
 class _Job:
     """An order under way: its call, the seat it runs on, and once it is lost why and until when it may still run there."""
 
-    __slots__ = ("began", "call", "number", "seat", "verdict")
+    __slots__ = ("call", "number", "seat", "verdict")
 
     def __init__(self, number: int, call: StepCall, seat: Seat) -> None:
         self.number, self.call, self.seat = number, call, seat
-        self.began = time.monotonic()
         self.verdict: Result | None = None
 
 
@@ -229,63 +229,89 @@ class DaskRunner:
     def _ahead(self) -> int:
         return AHEAD if 0 < self._paces.mean < QUICK_SECONDS else 1
 
+    def _is_quick(self, call: StepCall) -> bool:
+        seconds = self._paces.of(call.task.definition).seconds[call.template_no]
+        return seconds is not None and seconds < QUICK_SECONDS and not _needs(call)
+
     def _place(self) -> None:
         """What waits goes to the seats that have room for it."""
         if self._cluster is None or time.monotonic() > self.may_start_until:
             return
-        kept: deque[tuple[float, StepCall]] = deque()
-        ahead = self._ahead()
-        while self._waiting:
-            entry = self._waiting.popleft()
-            seat = self._seats.best(_needs(entry[1]), ahead)
-            if seat is None or not self._send(entry[1], seat):
-                kept.append(entry)
-        self._waiting = kept
+        waiting, self._waiting = self._waiting, deque()
+        quick: dict[Seat, list[_Job]] = {}
+        for entry in waiting:
+            call = entry[1]
+            is_quick = self._is_quick(call)
+            seat = self._seats.best(_needs(call), AHEAD if is_quick else 1)
+            if seat is None:
+                self._waiting.append(entry)
+                continue
+            seat.held += 1
+            job = _Job(next(self._numbers), call, seat)
+            if is_quick:
+                quick.setdefault(seat, []).append(job)
+            else:
+                self._send(seat, [job])
+        for seat, jobs in quick.items():
+            size = min(TOGETHER, math.ceil(len(jobs) / seat.member.threads))
+            for first in range(0, len(jobs), size):
+                self._send(seat, jobs[first : first + size])
 
-    def _send(self, call: StepCall, seat: Seat) -> bool:
+    def _send(self, seat: Seat, jobs: list[_Job]) -> None:
         assert self._cluster is not None
-        number = next(self._numbers)
         try:
-            future = self._cluster.submit(seat.address, seat.life, order(number, call), _needs(call))
+            future = self._cluster.submit(seat.address, seat.life, [order(job.number, job.call) for job in jobs], _needs(jobs[0].call))
         except Exception as error:  # the connection is gone, which the next beat finds out
-            log.debug("an order could not be sent: %s", error)
-            return False
-        job = self._jobs[number] = _Job(number, call, seat)
-        seat.held += 1
-        future.add_done_callback(lambda done: self._ended(job, done))
-        return True
+            log.debug("orders could not be sent: %s", error)
+            seat.held -= len(jobs)
+            self._waiting.extend((time.monotonic(), job.call) for job in jobs)
+            return
+        self._jobs.update((job.number, job) for job in jobs)
+        future.add_done_callback(lambda done: self._ended(jobs, done))
 
     # ---- outcomes come in
 
-    def _ended(self, job: _Job, done: Future[Result]) -> None:
+    def _ended(self, jobs: list[_Job], done: Future[list[Timed]]) -> None:
         try:
-            kind, payload = done.result()
+            results = done.result()
         except KilledWorker:
-            job.verdict = FAILED, lost_failure(job.seat.address)
+            for job in jobs:
+                job.verdict = FAILED, lost_failure(job.seat.address)
         except (CancelledError, Exception) as error:
-            self._lose(job, error)
+            self._lose(jobs, error)
         else:
-            self._paces.learn(int((time.monotonic() - job.began) * 1e9), 1)
-            self._settle(job, kind, payload)
+            with self._lock:
+                for job, (_, _, seconds) in zip(jobs, results, strict=True):
+                    self._learn(job.call, seconds)
+            self._settle([(job, (kind, payload)) for job, (kind, payload, _) in zip(jobs, results, strict=True)])
 
-    def _lose(self, job: _Job, error: BaseException) -> None:
-        job.verdict = RELEASED, "null"
+    def _learn(self, call: StepCall, seconds: float | None) -> None:
+        if seconds is not None:
+            self._paces.of(call.task.definition).learn(call.template_no, int(seconds * 1e9))
+            self._paces.learn(int(seconds * 1e9), 1)
+
+    def _lose(self, jobs: list[_Job], error: BaseException) -> None:
+        seat = jobs[0].seat
+        for job in jobs:
+            job.verdict = RELEASED, "null"
         if isinstance(error, CancelledError):  # the scheduler has forgotten it, its worker perhaps not
             with self._lock:
-                self._seats.retire(job.seat)
+                self._seats.retire(seat)
                 if self._cluster:
-                    self._cluster.close_place(job.seat.address)
+                    self._cluster.close_place(seat.address)
         else:
-            log.warning("worker %s could not run a step, which goes back: %s", job.seat.address, error)
-            job.seat.trouble(f"{type(error).__name__}: {error}")
+            log.warning("worker %s could not run a step, which goes back: %s", seat.address, error)
+            seat.trouble(f"{type(error).__name__}: {error}")
 
-    def _settle(self, job: _Job, kind: int, payload: str) -> None:
+    def _settle(self, ended: Sequence[tuple[_Job, Result]]) -> None:
+        told: list[Outcome] = []
         with self._lock:
-            if self._jobs.pop(job.number, None) is None:
-                return
-            job.seat.held -= 1
+            for job, (kind, payload) in ended:
+                if self._jobs.pop(job.number, None) is not None:
+                    job.seat.held -= 1
+                    told.append((job.call, kind, payload))
             self._place()
-        self._report([(job.call, kind, payload)])
+        self._report(told)
 
     def _report(self, outcomes: list[Outcome]) -> None:
         told = [(call, CANCELLED if call in self._cancelling and kind in (FAILED, RELEASED) else kind, payload) for call, kind, payload in outcomes]
@@ -306,8 +332,7 @@ class DaskRunner:
             untaken = [call for since, call in self._waiting if now - since > HOLD_SECONDS]
             self._waiting = deque(entry for entry in self._waiting if now - entry[0] <= HOLD_SECONDS)
             self._seats.forget(now, {id(job.seat) for job in self._jobs.values()})
-        for job, verdict in over:
-            self._settle(job, *verdict)
+        self._settle(over)
         self._report([(call, RELEASED, "null") for call in untaken])
 
     # ---- what handlers say and ask
@@ -347,8 +372,7 @@ class DaskRunner:
                 self._cluster.close_place(address)
 
     def _give_up(self) -> None:
-        for job in list(self._jobs.values()):
-            self._settle(job, RELEASED, "null")
+        self._settle([(job, (RELEASED, "null")) for job in list(self._jobs.values())])
 
 
 def _needs(call: StepCall) -> dict[str, float]:

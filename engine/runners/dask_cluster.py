@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,7 +21,7 @@ from engine.journal import Line, Progress, Said
 from engine.runners import dask_worker
 from engine.runners.dask_worker import Answer, Terms
 from engine.runners.orders import Order
-from engine.runners.place import Result
+from engine.runners.place import Timed
 
 _untyped: Any = distributed
 CONNECT_SECONDS: Final = 5.0
@@ -131,10 +131,10 @@ class Cluster:
 
         self._client.subscribe_topic(self._engine, take)
 
-    def submit(self, address: str, life: str, order: Order, resources: Mapping[str, float]) -> Future[Result]:
-        """The order goes to that worker and no other."""
-        future: Future[Result] = self._executor.submit(
-            dask_worker.run_order, self._engine, life, tuple(order), workers=[address], allow_other_workers=False, resources=dict(resources) or None
+    def submit(self, address: str, life: str, orders: Sequence[Order], resources: Mapping[str, float]) -> Future[list[Timed]]:
+        """The orders go to that worker and no other, as one call."""
+        future: Future[list[Timed]] = self._executor.submit(
+            dask_worker.run_orders, self._engine, life, [tuple(order) for order in orders], workers=[address], allow_other_workers=False, resources=dict(resources) or None
         )
         return future
 

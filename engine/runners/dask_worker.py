@@ -1,6 +1,6 @@
 """What runs in a worker of a Dask cluster: it opens a place for each engine that beats, and executes that engine's orders there.
 
-`dask` calls these functions through the scheduler. They answer with plain data and, run_order aside, at once.
+`dask` calls these functions through the scheduler. They answer with plain data and, run_orders aside, at once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from distributed import get_worker
@@ -21,7 +21,7 @@ from engine.errors import RetryableError
 from engine.journal import Line, Said
 from engine.runners import RELEASED
 from engine.runners.orders import Order
-from engine.runners.place import Place, Result
+from engine.runners.place import Place, Timed
 
 ANSWER_SECONDS: Final = 30.0
 EXECUTING: Final = ("executing", "long-running")
@@ -66,12 +66,12 @@ def beat(engine: str, terms: Terms, until: float | None, may_start_until: float,
     return Answer(time.monotonic(), PROCESS, place.life, place.is_open, place.problem, versions())
 
 
-def run_order(engine: str, life: str, order: Order) -> Result:
-    """What became of the order; one that was meant for another life of the place is released."""
+def run_orders(engine: str, life: str, orders: Sequence[Order]) -> list[Timed]:
+    """What became of the orders; those that were meant for another life of the place are released."""
     place = _places.get(engine)
     if place is None or place.life != life:
-        return RELEASED, "null"
-    return place.run(Order(*order), _wanted())
+        return [(RELEASED, "null", None) for _ in orders]
+    return place.run([Order(*order) for order in orders], _wanted())
 
 
 def cancel_order(engine: str, number: int) -> None:

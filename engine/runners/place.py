@@ -26,6 +26,8 @@ OPEN_SECONDS: Final = 60.0  # handlers may take their time to load
 LOOK_SECONDS: Final = 0.2
 
 Result = tuple[int, str]
+Timed = tuple[int, str, float | None]
+"""A result, and how many seconds such a step takes there."""
 Ask = Callable[[int, list[str]], dict[str, str]]
 Tell = Callable[[int, Said], None]
 
@@ -38,9 +40,10 @@ def always() -> bool:
 class _Ending:
     """The outcome of one order, once there is one."""
 
-    __slots__ = ("result", "there")
+    __slots__ = ("call", "result", "there")
 
-    def __init__(self) -> None:
+    def __init__(self, call: StepCall) -> None:
+        self.call = call
         self.there = threading.Event()
         self.result: Result = RELEASED, "null"
 
@@ -74,16 +77,17 @@ class Place:
         self._until = until
         self._runner.may_start_until = may_start_until
 
-    def run(self, order: Order, is_wanted: Callable[[], bool] = always) -> Result:
-        """What became of the order. One that cannot begin is released; once it is not wanted, the engine is gone, and the place with it."""
+    def run(self, orders: Sequence[Order], is_wanted: Callable[[], bool] = always) -> list[Timed]:
+        """What became of the orders. One that cannot begin is released; once they are not wanted, the engine is gone, and the place with it."""
         self._decided.wait(OPEN_SECONDS)
-        ending = self._begin(order)
-        while not ending.there.wait(LOOK_SECONDS):
-            if not is_wanted():
-                self.close()
+        endings = self._begin(orders)
+        for ending in endings:
+            while not ending.there.wait(LOOK_SECONDS):
+                if not is_wanted():
+                    self.close()
         with self._book:
-            self._cancelled.discard(order.number)
-        return ending.result
+            self._cancelled.difference_update(order.number for order in orders)
+        return [(*ending.result, self._runner.usual_seconds(ending.call)) for ending in endings]
 
     def cancel(self, number: int) -> None:
         """That order is asked to stop, or does not begin."""
@@ -116,19 +120,25 @@ class Place:
             log.warning("nothing was heard of the engine for too long; its steps end here")
             self.close()
 
-    def _begin(self, order: Order) -> _Ending:
-        ending, call = _Ending(), self._outlines.call(order)
+    def _begin(self, orders: Sequence[Order]) -> list[_Ending]:
+        fresh: list[StepCall] = []
         with self._book:
-            if (running := self._calls.get(order.number)) is not None:
-                return self._endings[running]  # the cluster sent it a second time
-            refused = CANCELLED if order.number in self._cancelled else RELEASED if self.is_closed or not self.is_open else None
-            if refused is None:
-                self._endings[call], self._calls[order.number] = ending, call
-        if refused is None:
-            self._runner.submit([call])
-        else:
-            ending.result = refused, "null"
+            endings = [self._ending(order, fresh) for order in orders]
+        if fresh:
+            self._runner.submit(fresh)
+        return endings
+
+    def _ending(self, order: Order, fresh: list[StepCall]) -> _Ending:
+        if (running := self._calls.get(order.number)) is not None:
+            return self._endings[running]  # the cluster sent it a second time
+        call = self._outlines.call(order)
+        ending = _Ending(call)
+        if order.number in self._cancelled or self.is_closed or not self.is_open:
+            ending.result = CANCELLED if order.number in self._cancelled else RELEASED, "null"
             ending.there.set()
+        else:
+            self._endings[call], self._calls[order.number] = ending, call
+            fresh.append(call)
         return ending
 
     def _deliver(self, outcomes: list[Outcome]) -> None:

@@ -174,6 +174,10 @@ class ProcessesRunner:
                 child.link.send((wire.CANCEL, number))
             self._stir()
 
+    def usual_seconds(self, call: StepCall) -> float | None:
+        """What such a step took lately; None for one that never ran here."""
+        return self._paces.of(call.task.definition).seconds[call.template_no]
+
     def standing(self) -> None:
         """Handlers run here."""
 

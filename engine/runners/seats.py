@@ -33,6 +33,7 @@ class Seat:
         self.clock: tuple[float, float] | None = None
         self.process = ""
         self.heard = True
+        self.silence = ""
         self._trouble = ""
         self._troubled_at = -math.inf
 
@@ -41,8 +42,9 @@ class Seat:
         self._trouble, self._troubled_at = text, time.monotonic()
 
     def told_trouble(self) -> str:
-        """What went wrong lately, or nothing."""
-        return f"worker {self.address}: {self._trouble}" if time.monotonic() - self._troubled_at < TROUBLE_SECONDS else ""
+        """What goes wrong, or went wrong lately, or nothing."""
+        lately = self._trouble if time.monotonic() - self._troubled_at < TROUBLE_SECONDS else ""
+        return f"worker {self.address}: {self.silence or lately}" if self.silence or lately else ""
 
     def has(self, needs: Mapping[str, float]) -> bool:
         """Whether it offers what a step needs, at all."""
@@ -150,11 +152,11 @@ class Seats:
         if isinstance(answer, BaseException):
             seat.is_ready = False
             lacks = isinstance(answer, ModuleNotFoundError)
-            seat.trouble(f"{answer}; install tasker-engine[dask] and the handlers there too" if lacks else f"it does not answer ({answer or type(answer).__name__})")
+            seat.silence = f"{answer}; install tasker-engine[dask] there too" if lacks else f"it does not answer ({str(answer) or type(answer).__name__})"
             return
         if seat.process and answer.process != seat.process or seat.life and answer.life != seat.life:
             seat = self._another_life(seat, is_dead=answer.process != seat.process)
-        seat.heard, seat.life, seat.process = True, answer.life, answer.process
+        seat.heard, seat.life, seat.process, seat.silence = True, answer.life, answer.process, ""
         is_first, seat.clock = seat.clock is None, (answer.clock, now)
         problem = _problem(seat, answer)
         if problem:

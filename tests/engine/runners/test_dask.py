@@ -2,64 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
+import datetime
+import ipaddress
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.bench.cluster import Cluster
 from engine.runners import CANCELLED, COMPLETED, FAILED, RELEASED
 from engine.runners.dask import DaskRunner
-from engine.runners.dask_cluster import ClusterRefused
+from engine.runners.dask_cluster import Certificates, ClusterRefused
 
 HANDLERS = Path(__file__).parent / "handlers"
-ENVIRONMENT = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0", "PYTHONPATH": f"{Path(__file__).parents[3]}"}
-CONTACT_SECONDS = 4.0
+CONTACT_SECONDS = 9.0
 
 Start = Callable[..., DaskRunner]
-
-
-@dataclass
-class Cluster:
-    """A scheduler with its workers, as processes."""
-
-    folder: Path
-    address: str = ""
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def start_scheduler(self, **environment: str) -> None:
-        """A scheduler on a free port."""
-        file = self.folder / f"scheduler-{len(self.processes)}.json"
-        arguments = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
-        self._start("scheduler", arguments, environment)
-        deadline = time.monotonic() + 60
-        while not (file.exists() and (text := file.read_text()) and '"address"' in text):
-            assert time.monotonic() < deadline, "the scheduler did not start"
-            time.sleep(0.02)
-        self.address = text.split('"address": "')[1].split('"')[0]
-
-    def start_worker(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        """A worker of two threads, without a nanny: a process that is killed stays dead."""
-        return self._start("worker", [self.address, "--nthreads", "2", "--no-nanny", "--no-dashboard", *arguments], environment)
-
-    def _start(self, what: str, arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments]
-        with (self.folder / f"{what}-{len(self.processes)}.log").open("wb") as log:
-            process = subprocess.Popen(command, cwd=self.folder, env={**ENVIRONMENT, **environment}, stdout=log, stderr=log)
-        self.processes.append(process)
-        return process
-
-    def end(self) -> None:
-        """Nothing of it is left."""
-        for process in self.processes:
-            process.kill()
-        for process in self.processes:
-            process.wait()
 
 
 @pytest.fixture
@@ -78,8 +37,8 @@ def start(inbox: Any, eventually: Any) -> Iterator[Start]:
     """Starts a runner that is stopped when the test is over."""
     runners: list[DaskRunner] = []
 
-    def begin(address: str, *, workers: int = 2, lookup: Any = lambda call, names: {}) -> DaskRunner:
-        runner = DaskRunner(address, sources=[str(HANDLERS / "misbehaving.py")], grace=0.3, contact=CONTACT_SECONDS)
+    def begin(address: str, *, workers: int = 2, lookup: Any = lambda call, names: {}, **options: Any) -> DaskRunner:
+        runner = DaskRunner(address, sources=[str(HANDLERS / "misbehaving.py")], grace=0.3, contact=CONTACT_SECONDS, **options)
         runners.append(runner)
         runner.start(inbox.deliver, lookup, inbox.hear)
         assert eventually(lambda: runner.standing()["workers"] == workers, 60), runner.standing()
@@ -162,6 +121,62 @@ def test_a_scheduler_that_would_run_steps_again_is_refused(tmp_path: Path, inbox
 def test_a_plain_connection_beyond_this_machine_is_refused(inbox: Any) -> None:
     with pytest.raises(ClusterRefused, match="tls://"):
         DaskRunner("tcp://192.0.2.1:8786", sources=[]).start(inbox.deliver, lambda call, names: {})
+
+
+@pytest.mark.nightly
+def test_an_encrypted_cluster_is_used_with_its_certificates_and_with_no_others(tmp_path: Path, start: Start, calls: Any, inbox: Any) -> None:
+    pytest.importorskip("cryptography")
+    ours, others = certificates(tmp_path / "ours"), certificates(tmp_path / "others")
+    flags = ["--tls-ca-file", ours.ca, "--tls-cert", ours.cert, "--tls-key", ours.key]
+    cluster = Cluster(tmp_path)
+    try:
+        cluster.start_scheduler(*flags, "--protocol", "tls")
+        cluster.start_worker(*flags)
+        assert cluster.address.startswith("tls://")
+        runner = start(cluster.address, workers=1, certificates=ours)
+        call = calls("echo", value=1)
+        runner.submit([call])
+        assert inbox.wait(call) == (COMPLETED, 1)
+        with pytest.raises(ClusterRefused, match="certificate"):
+            DaskRunner(cluster.address, sources=[], certificates=others).start(inbox.deliver, lambda call, names: {})
+    finally:
+        cluster.end()
+
+
+def certificates(folder: Path) -> Certificates:
+    """A new authority, and a certificate for this machine that it signed."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    folder.mkdir()
+    authority, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+
+    def signed(name: str, of: Any, *extensions: Any) -> bytes:
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority")]))
+            .public_key(of.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    files = {
+        "ca.pem": signed("authority", authority, x509.BasicConstraints(ca=True, path_length=None)),
+        "cert.pem": signed("127.0.0.1", key, here),
+        "key.pem": private,
+    }
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return Certificates(*(str(folder / name) for name in files))
 
 
 def is_alive(pid: int) -> bool:
