@@ -71,7 +71,7 @@ def replay(db: Database, task_id: str, *, place: int | None = None, at: datetime
     if not found:
         raise NotFound(no_task(task_id))
     (task, run_at, moment_at, chosen, count, *move), steps = _head(found[0]), found[1:]
-    known = {row[0]: _Known(*row[1:7], tuple(row[7])) for row in steps}
+    known = {row[0]: _Known(*(*row[1:7], tuple(row[7]))) for row in steps}
     is_now = at is None and chosen == count
     states = {number: StateThen(_state(number, known, at or moment_at, run_at, is_now=is_now), each.since) for number, each in known.items()}
     return Replay(chosen, count, ReplayMove(*move) if move[0] else None, task, states)

@@ -241,6 +241,7 @@ class StepDetail:
     result: Any
     attempts: tuple[AttemptRow, ...]
     steps: tuple[StepRow, ...]
+    definition_id: int
     item: Any = None
 
 
