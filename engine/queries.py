@@ -296,6 +296,7 @@ def step(db: Database, task_id: str, step_name: str) -> StepDetail:
         result=outcome.get(step_name),
         attempts=tuple(_attempts(db, row.step_id)),
         steps=detail.steps,
+        definition_id=detail.definition_id,
         item=redaction_of_task(db, task_id).item(step_name, _item(db, row.step_id)) if row.item_of else None,
     )
 

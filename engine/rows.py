@@ -245,6 +245,7 @@ class StepDetail:
     result: Any
     attempts: tuple[AttemptRow, ...]
     steps: tuple[StepRow, ...]
+    definition_id: int
     item: Any = None
 
 

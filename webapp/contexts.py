@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from flask import url_for
 
+from engine.quantiles import Spread
 from engine.rows import ActivityRow, LinePage, MoveRow, StepDetail, StepRow, TaskDetail, TaskRow, UsualRow
 from engine.states import FINAL_TASK, StepState, TaskState
 from webapp.access import may
 from webapp.critical_path import telling_path
 from webapp.drawing import Graph, step_urls, task_graph
-from webapp.expected import Expected, expected_end
+from webapp.expected import Expected, Pace, expected_end, step_pace
 from webapp.filters import plural
 from webapp.step_table import ALL_STEPS, AskedSteps, StepTable, parameters, row_urls, step_table
 from webapp.timeline import Timeline, timeline
@@ -23,6 +25,8 @@ CLOSED_TASKS = FINAL_TASK - {TaskState.FAILED}
 TABLE_ONLY_ABOVE = 2_000
 ITEMS_SHOWN = 20  # of a map step, in the table of its task
 ITEMS_PER_PAGE = 50
+SLOW_NAMED = 5
+NOT_KNOWN: Mapping[int, Spread] = MappingProxyType({})
 RIGHTS = {"Retry": "retry", "Cancel": "cancel"}  # what a button needs; the others change the task or step
 RETRYABLE = frozenset({StepState.FAILED, StepState.RETRYING})
 RESOLVABLE = frozenset({StepState.PENDING, StepState.READY, StepState.RETRYING, StepState.FAILED})
@@ -60,6 +64,17 @@ class TaskView:
     step_urls: dict[str, str]
     children: tuple[TaskRow, ...]
     is_open: bool
+    paces: Mapping[str, Pace | None]
+
+    @property
+    def slow(self) -> list[str]:
+        """The first few steps whose latest attempt runs or ran longer than usual."""
+        return _slow(self.paces)
+
+    @property
+    def slow_count(self) -> int:
+        """How many there are."""
+        return sum(bool(pace and pace.words) for pace in self.paces.values())
 
     @property
     def live_url(self) -> str:
@@ -101,6 +116,12 @@ class StepView:
     first_item: int = 0
     logs: tuple[AttemptLog, ...] = ()
     earlier_logs: tuple[tuple[int, int], ...] = ()
+    usual: Spread | None = None
+
+    @property
+    def pace(self) -> Pace | None:
+        """How its latest attempt fares against that."""
+        return step_pace(self.step, self.usual)
 
     @property
     def item_url(self) -> Callable[[int], str]:
@@ -126,6 +147,7 @@ def task_view(
     now: datetime,
     children: tuple[TaskRow, ...] = (),
     asked: AskedSteps = ALL_STEPS,
+    usual_steps: Mapping[int, Spread] = NOT_KNOWN,
 ) -> TaskView:
     """The view of a task as it is in `detail` at `now`, the database's time; `children` are the tasks that its steps submitted.
 
@@ -135,6 +157,7 @@ def task_view(
     plain = [step for step in detail.steps if step.item_of is None]
     critical = telling_path(plain)
     table = step_table(task.task_id, detail.steps, asked)
+    paces = _paces(detail.steps, usual_steps)
     rows = row_urls(task.task_id, detail.steps, table.asked)
     return TaskView(
         detail=detail,
@@ -148,10 +171,21 @@ def task_view(
         expected=expected_end(task, usual, now),
         actions=task_actions(task, stopping=detail.cancel_requested_at is not None),
         step_actions={step.name: row_actions(task, step) for step in table.rows},
-        step_urls=step_urls(task.task_id, [step.name for step in table.rows] + [move.step_name for move in activity if move.step_name]),
+        step_urls=step_urls(task.task_id, [step.name for step in table.rows] + _slow(paces) + [move.step_name for move in activity if move.step_name]),
         children=children,
         is_open=task.state not in CLOSED_TASKS,
+        paces=paces,
     )
+
+
+def _paces(steps: Sequence[StepRow], usual_steps: Mapping[int, Spread]) -> dict[str, Pace | None]:
+    """Of each step against what is usual for it; items are measured by what is usual for items."""
+    number = {step.name: step.step_no for step in steps if step.item_of is None}
+    return {step.name: step_pace(step, usual_steps.get(number[step.item_of or step.name])) for step in steps} if usual_steps else {}
+
+
+def _slow(paces: Mapping[str, Pace | None]) -> list[str]:
+    return [name for name, pace in paces.items() if pace and pace.words][:SLOW_NAMED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +213,7 @@ def step_view(
     first_item: int = 0,
     logs: tuple[AttemptLog, ...] = (),
     earlier_logs: tuple[tuple[int, int], ...] = (),
+    usual_steps: Mapping[int, Spread] = NOT_KNOWN,
 ) -> StepView:
     """The view of one step among the steps of its task."""
     step, task, steps = detail.row, detail.task, detail.steps
@@ -196,6 +231,7 @@ def step_view(
         first_item=first_item,
         logs=logs,
         earlier_logs=earlier_logs,
+        usual=usual_steps.get(detail.template.step_no) if step.kind != "map" else None,
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from engine.rows import TaskRow, UsualRow
-from engine.states import FINAL_TASK
+from engine.quantiles import Spread
+from engine.rows import StepRow, TaskRow, UsualRow
+from engine.states import FINAL_TASK, StepState
 
 WORTH_SAYING = 1.5
+TIMED = frozenset({StepState.RUNNING, StepState.COMPLETED, StepState.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +63,13 @@ def pace(task: TaskRow, usual: UsualRow | None, now: datetime) -> Pace | None:
     length = max(0.0, ((task.finished_at or now) - task.started_at).total_seconds())
     beyond = usual is not None and length > usual.p95 and not task.paused
     return Pace(length, length / max(usual.median, 0.001) if usual and beyond else None, is_open)
+
+
+def step_pace(step: StepRow, usual: Spread | None) -> Pace | None:
+    """The pace of a step's latest attempt: slow beyond 95 of 100 completed ones and WORTH_SAYING times the usual. None where it has none, as for a map step, which waits for its items."""
+    if step.duration_seconds is None or step.state not in TIMED or step.kind == "map":
+        return None
+    times = None
+    if usual and usual.p50 and usual.p95 is not None and step.duration_seconds > max(usual.p95, WORTH_SAYING * usual.p50):
+        times = step.duration_seconds / usual.p50
+    return Pace(step.duration_seconds, times, step.state == StepState.RUNNING)

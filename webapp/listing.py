@@ -12,6 +12,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, DateTime, Select, Text, cast, func, literal_column, or_, select, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Double,
+    Integer,
+    Select,
+    Text,
+    cast,
+    extract,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from engine import standing
@@ -167,7 +183,7 @@ class _Search:
     def _of_definitions(self, conditions: list[ColumnElement[bool]], limit: int, offset: int) -> Select[Any]:
         """The newest tasks; where the filter names a workflow, those of each of its versions, which one index has in order."""
         newest = select(StoredTask.task_no).where(*conditions).order_by(StoredTask.task_no.desc()).limit(limit).offset(offset)
-        named = [*_allowed(), *(getattr(Definition, key) == wanted for key in ("namespace", "name", "version") if (wanted := getattr(self._chosen, key)))]
+        named = [*_allowed(), *_named(self._chosen)]
         if not named:
             return newest
         definitions = select(Definition.definition_id).where(*named).subquery()
@@ -202,7 +218,27 @@ def _searched_conditions(chosen: TaskFilter) -> list[ColumnElement[bool]]:
         conditions.append(StoredTask.initiator == chosen.initiator)
     if chosen.context is not None:
         conditions += [_holds(chosen.context), *_keeps_secrets(chosen.context)]
+    if chosen.slower is not None:
+        conditions.append(_is_slower(chosen))
     return conditions
+
+
+def _is_slower(chosen: TaskFilter) -> ColumnElement[bool]:
+    """Longer than 95 of 100 of its version took: what `webapp.expected.pace` says of it."""
+    asked = [*_allowed(), *_named(chosen)]
+    known = {(row.namespace, row.name, row.version): row.definition_id for row in db.session.scalars(select(Definition).where(*asked))}
+    usuals = standing.usuals(database(), known)
+    if not usuals:
+        return false()
+    columns = cast([known[key] for key in usuals], ARRAY(Integer)), cast([usual.p95 for usual in usuals.values()], ARRAY(Double))
+    usual = func.unnest(*columns).table_valued("definition_id", "p95").render_derived()
+    took = extract("epoch", func.coalesce(StoredTask.finished_at, func.tasker_clock()) - StoredTask.started_at)
+    beyond = select(usual.c.p95).where(usual.c.definition_id == StoredTask.definition_id, cast(took, Double) > usual.c.p95)
+    return beyond.exists() & ~StoredTask.paused
+
+
+def _named(chosen: TaskFilter) -> list[ColumnElement[bool]]:
+    return [getattr(Definition, key) == wanted for key in ("namespace", "name", "version") if (wanted := getattr(chosen, key))]
 
 
 def _keeps_secrets(wanted: ContextValue) -> list[ColumnElement[bool]]:

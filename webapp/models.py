@@ -64,6 +64,7 @@ class StoredTask(View):
     task_id: Mapped[UUID]
     definition_id: Mapped[int]
     state: Mapped[int]
+    paused: Mapped[bool]
     failed_count: Mapped[int]
     context: Mapped[Any] = mapped_column(JSONB)
     tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
@@ -72,6 +73,7 @@ class StoredTask(View):
     reason: Mapped[str | None]
     correlation_id: Mapped[str | None]
     created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
 

@@ -93,6 +93,7 @@ ROUTES: dict[str, Rule] = {
     "tasks.report": "tasker.task:show",
     "tasks.context": "tasker.task:show",
     "tasks.timeline": "tasker.task:show",
+    "replay.show": "tasker.task:show",
     "comparing.choose": "tasker.task:show",
     "comparing.show": "tasker.task:show",
     "tasks.retry": _TASK["retry"],

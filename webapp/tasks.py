@@ -15,6 +15,8 @@ from engine import report as reports
 from engine.errors import RequestError, WrongState
 from engine.states import TaskState
 from webapp.access import allowed_namespaces, hide_foreign, known_caller, note_act
+from engine.usual import usual_steps
+from webapp.access import allowed_namespaces, hide_foreign
 from webapp.contexts import ITEMS_SHOWN, task_view, timeline_view
 from webapp.database import database
 from webapp.downloads import asked_format, list_file
@@ -61,6 +63,8 @@ def index() -> Response:
     found = list_tasks(asked)
     known: dict[str, Any] = {"states": list(TaskState), "stuck_words": {"any": "For any reason", **STUCK_WORDS}, "namespaces": queries.namespace_names(database(), only=allowed_namespaces("tasker.task:index"))}
     return page("tasks/index.html", found=found, paces=paces(found.items), kept=strip(), without=without, **known)
+    known: dict[str, Any] = {"states": list(TaskState), "slower_words": {"yes": "Slower than usual"}, "stuck_words": {"any": "For any reason", **STUCK_WORDS}, "namespaces": queries.namespace_names(database(), only=allowed_namespaces("tasker.task:index"))}
+    return page("tasks/index.html", found=found, paces=paces(found.items), without=without, **known)
 
 
 @blueprint.get("/tasks/<uuid:task_id>")
@@ -165,7 +169,7 @@ def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None, no
     detail = replace(detail, parent_task_id=hide_foreign(detail.parent_task_id))
     moves = queries.activity(database(), str(task_id), limit=ACTIVITY_SHOWN)
     usual, children = queries.usual(database(), detail.definition_id), queries.children(database(), str(task_id), namespaces=allowed_namespaces("tasker.task:show"))
-    view = task_view(detail, moves, usual, queries.clock(database()), children, read_asked())
+    view = task_view(detail, moves, usual, queries.clock(database()), children, read_asked(), usual_steps(database(), detail.definition_id))
     if asks_for_regions():
         return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view)
     told = followers.followers(database(), str(task_id), known_caller().account_id)

@@ -110,6 +110,7 @@ class TasksQuery(LimitQuery):
     version = text(MAX_FILTER)
     state = fields.String(validate=TASK_STATE)
     stuck = fields.String(validate=OneOf(["any", *STUCK]), metadata=said("Why a task does not go on"))
+    slower = fields.String(validate=OneOf(["yes"]), metadata=said("Only tasks that run or ran longer than 95 of 100 of their version"))
     tag = text(MAX_FILTER)
     initiator = text(MAX_FILTER)
     q = text(MAX_FILTER, metadata=said("A text in correlation id, initiator, source system or reason, or the beginning of an id"))
