@@ -14,10 +14,11 @@ from email.utils import formatdate
 from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from engine.errors import PermanentError, RetryableError
+from engine.errors import PermanentError, RetryableError, TaskerError
 
 SECONDS = 10.0
 MAX_ADDRESS = 254
+FORM = "TASKER_SMTP_URL must read like smtp://user:password@host:587 or smtps://host"
 _ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\[\]\\]+", re.ASCII)
 
 
@@ -40,17 +41,21 @@ class MailServer:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self | None:
-        """The server of TASKER_SMTP_URL, writing as TASKER_MAIL_FROM; None without one. Raises ValueError for what is no such address."""
+        """The server of TASKER_SMTP_URL, writing as TASKER_MAIL_FROM; None without one. Raises `TaskerError` for what is no such address."""
         url = environ.get("TASKER_SMTP_URL", "").strip()
         if not url:
             return None
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise TaskerError(FORM) from None
         if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
-            raise ValueError("TASKER_SMTP_URL must read like smtp://user:password@host:587 or smtps://host")
+            raise TaskerError(FORM)
         tls = "at once" if parts.scheme == "smtps" else "no" if parse_qs(parts.query).get("tls") == ["no"] else "begun"
         sender = environ.get("TASKER_MAIL_FROM", "").strip() or f"tasker@{socket.gethostname()}"
         user, password = (unquote(each) if each else None for each in (parts.username, parts.password))
-        return cls(parts.hostname, parts.port or (465 if tls == "at once" else 587), tls, sender, user, password)
+        return cls(parts.hostname, port or (465 if tls == "at once" else 587), tls, sender, user, password)
 
     def send(self, to: str, subject: str, text: str, *, name: str) -> None:
         """The server has taken the message; `name` stands in its id, the same each time it is tried. Raises RetryableError, or PermanentError when it never will."""

@@ -55,7 +55,7 @@ Sender = Callable[[Notice], None]
 
 
 def senders() -> Mapping[str, Sender]:
-    """The ways out that the surroundings name. Raises ValueError for a mail server that is named wrongly."""
+    """The ways out that the surroundings name. Raises `TaskerError` for a mail server that is named wrongly."""
     server, private = MailServer.from_environ(), outgoing.allowed_hosts()
     return {"webhook": lambda notice: _post(notice, private), "email": lambda notice: _mail(notice, server)}
 

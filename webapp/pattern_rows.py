@@ -33,6 +33,7 @@ from engine.rows import (
 )
 from engine.states import StepState, TaskState
 from engine.timing import Timing
+from engine.views import Alert, View
 from webapp.contexts import TaskView, task_view
 from webapp.diff_drawing import diff_graph
 from webapp.engines import EngineView, NamespaceQueue
@@ -41,13 +42,14 @@ from webapp.form_parts import VALUE
 from webapp.forms import launch_form
 from webapp.htmx import Notice
 from webapp.listing import TaskList
-from webapp.overview import Stuck, StuckTask
+from webapp.overview import Stuck, StuckTask, Tab
 from webapp.problems import ADVICE, TITLES
 from webapp.schedules import schedule_view
 from webapp.step_logs import LogView
 from webapp.step_table import AskedSteps
 from webapp.task_filter import read_filter
 from webapp.version_diff import version_diff
+from webapp.views import Counted, Strip
 from webapp.waiting import QUEUES
 from webapp.why import STUCK_WORDS
 
@@ -129,8 +131,10 @@ def _lists() -> Iterator[Specimen]:
     yield "Lists", "Tasks, none found so far", "tasks/_list.html", {"found": searched, "paces": {}}
     yield "Lists", "Tasks, none at all", "tasks/_list.html", {"found": TaskList(read_filter({}), (), (), None), "paces": {}}
     yield "Lists", "Workflows", "workflows/_table.html", {"rows": [workflow()], "records": {("shop", "process_order"): record()}, "caption": "Workflows in shop", "runs": 100}
-    yield "Lists", "Overview", "overview/_now.html", {"overview": overview(rows), "stuck": stuck(rows[1]), "stuck_words": STUCK_WORDS, "paces": known, "held": LongTransaction(4711, "report of the month", 754.0)}
-    yield "Lists", "Overview of an empty installation", "overview/_now.html", {"overview": OverviewRow({}, 0, 0, 0, None, 0, (), (), ()), "stuck": Stuck({}, ()), "stuck_words": STUCK_WORDS, "paces": {}, "held": None}
+    yield "Lists", "Kept views, one with too many, one not counted", "views/_strip.html", {"kept": kept_views()}
+    yield "Lists", "Tasks of a file", "launches/_progress.html", {"tag": "rows-0123456789ab", "counts": {"pending": 3, "running": 1, "completed": 16, "failed": 1}}
+    yield "Lists", "Overview", "overview/_now.html", {"overview": overview(rows), "stuck": stuck(rows[1]), "stuck_words": STUCK_WORDS, "paces": known, "tab": Tab("failed", "2 failed · Overview"), "held": LongTransaction(4711, "report of the month", 754.0)}
+    yield "Lists", "Overview of an empty installation", "overview/_now.html", {"overview": OverviewRow({}, 0, 0, 0, None, 0, (), (), ()), "stuck": Stuck({}, ()), "stuck_words": STUCK_WORDS, "paces": {}, "tab": Tab("completed", "Overview"), "held": None}
     yield "Lists", "Engines and queues", "engines/_list.html", engines()
     yield "Lists", "Engines, none", "engines/_list.html", {"engines": [], "queues": [], "unserved": []}
     for queue in QUEUES.values():
@@ -251,6 +255,13 @@ def record(version: str = "1.0.0") -> RecordRow:
 def workflow() -> WorkflowRow:
     """The order workflow with three versions."""
     return WorkflowRow("shop", "process_order", "From payment to courier.", ("2.0.0", "1.1.0", "1.0.0"), 10_001, 12, 7, _ago(40))
+
+
+def kept_views() -> Strip:
+    """Some views and how many tasks each holds."""
+    known: dict[str, Any] = {"parameters": {"state": "failed"}, "changed_at": _now(), "has_secret": False, "counted_at": _now(), "count": 12, "over_since": None}
+    made = [View(number, name, "shop", 1, "ana", alert=Alert(threshold), **known) for number, (name, threshold) in enumerate((("Failed payments", 10), ("Vip", None), ("Slow", None)))]
+    return Strip([Counted(made[0], 12), Counted(made[1], 3), Counted(made[2], None)], 17)
 
 
 def overview(rows: tuple[TaskRow, ...]) -> OverviewRow:

@@ -15,8 +15,10 @@ import pytest
 
 from engine import TaskRequest, Workflow, accounts, followers, notices, outgoing, retention, tasks, views
 from engine.db import Database
-from engine.errors import NotFound, PermanentError, RequestError, RetryableError, WrongState
+from engine.errors import NotFound, PermanentError, RequestError, RetryableError, TaskerError, WrongState
 from engine.mail import MailServer
+from engine.registry import HandlerRegistry
+from engine.scheduler import Engine
 from engine.task_counts import MOST, count_tasks
 from engine.task_filter import read_filter
 from engine.views import Alert
@@ -299,6 +301,34 @@ def test_who_follows_a_task_is_told_of_its_end_once_if_they_may_still_see_it(db:
         followers.follow(db, task, ada, channel="email", target="ada@example.com")
     with pytest.raises(RequestError):
         followers.follow(db, task, ada, channel="email", target="ada")
+
+
+def test_a_running_engine_counts_and_tells(database_url: str, db: Database, receiver: Receiver, eventually: Callable[..., bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(outgoing.HOSTS, "127.0.0.1")
+    flow = Workflow("pay", namespace="shop", version="1.0.0")
+
+    @flow.step
+    def only(task: Any) -> None: ...
+
+    registry = HandlerRegistry()
+    registry.register(flow)
+    tasks.register_definition(db, flow.definition)
+    owner = given_owner(db)
+    views.keep_view(db, "Done", {"state": "completed"}, namespace="shop", owner_id=owner, alert=Alert(0, webhook=receiver.url))
+    [task] = submitted(db, 1)
+    followers.follow(db, task, owner, channel="webhook", target=receiver.url)
+    engine = Engine(database_url, registry, runner="threads", concurrency=2, grace=1.0)
+    engine.start()
+    try:
+        assert eventually(lambda: sorted(receiver.types) == ["task.ended", "view.alert"], 100.0)
+    finally:
+        engine.drain()
+
+
+@pytest.mark.parametrize("url", ["imap://host", "smtp://", "smtp://host:many"])
+def test_a_mail_server_that_is_named_wrongly_is_said_so_at_the_start(url: str) -> None:
+    with pytest.raises(TaskerError, match="must read like"):
+        MailServer.from_environ({"TASKER_SMTP_URL": url})
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "http://localhost/", "http://169.254.169.254/latest", "http://[::1]/", "http://[::ffff:10.0.0.1]/", "http://0.0.0.0/", "http://2130706433/"])

@@ -21,7 +21,7 @@ def test_the_palette_is_a_page_too_and_leads_only_where_its_reader_may_go(app: F
     assert 'href="/audit"' in page
     assert "Broken &lt;payments&gt;" in page
     lines = client.get(f"/palette?q={failed_task[:13]}", headers={"HX-Request": "true"}).text
-    assert f'href="/tasks/{failed_task}"' in lines
+    assert f'data-url="/tasks/{failed_task}"' in lines
     assert "<html" not in lines
     assert "/workflows/shop/process_order/1.0.0/launch" in client.get("/palette?q=process").text
 

@@ -45,9 +45,13 @@
   palette?.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown") step(1);
     else if (event.key === "ArrowUp") step(-1);
-    else if (event.key === "Enter" && chosen()) location.assign(chosen().querySelector("a").href);
+    else if (event.key === "Enter" && chosen()) location.assign(chosen().dataset.url);
     else return;
     event.preventDefault();
+  });
+  list?.addEventListener("click", (event) => {
+    const option = event.target.closest("[role=option]");
+    if (option) location.assign(option.dataset.url);
   });
   for (const dialog of [palette, sheet]) dialog?.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 
