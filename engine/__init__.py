@@ -32,6 +32,7 @@ from engine.registry import HandlerFactory, HandlerRegistry
 from engine.requests import TaskRequest
 
 if TYPE_CHECKING:
+    from engine.borrowed import Transaction
     from engine.db import Database
     from engine.handlers import Task
     from engine.http import HttpStepHandler
@@ -74,29 +75,36 @@ def __getattr__(name: str) -> Any:
     return HttpStepHandler
 
 
-def submit(request: TaskRequest, *, detached: bool = False) -> str:
+def submit(request: TaskRequest, *, detached: bool = False, connection: Transaction | None = None) -> str:
     """Create the task in the default database; returns its id, or the first task's for a repeated idempotency key.
 
     In a handler it is a child of the handler's task and step, and carries the correlation id on: the task's, else the task's own id.
     With `detached` it is nobody's child and carries on nothing that the request does not say.
     A handler may run twice, so it should give an idempotency key, such as `f"{task.task_id}:refund"`.
-    Raises RequestError with every problem, NotFound for an unknown workflow, KeyReused, DatabaseUnavailable.
+    With `connection`, of psycopg or SQLAlchemy to a database that Tasker lives in, the task is part of the transaction there: it exists once that
+    commits, or never. Raises RequestError with every problem, NotFound for an unknown workflow, KeyReused, DatabaseUnavailable, NoTransaction.
     """
-    return submit_many([request], detached=detached)[0]
+    return submit_many([request], detached=detached, connection=connection)[0]
 
 
-def submit_many(requests: Iterable[TaskRequest], *, detached: bool = False) -> list[str]:
-    """Create all tasks in one transaction, or none; returns their ids in order. In a handler as `submit`."""
+def submit_many(requests: Iterable[TaskRequest], *, detached: bool = False, connection: Transaction | None = None) -> list[str]:
+    """Create all tasks in one transaction, or none; returns their ids in order. In a handler, or with `connection`, as `submit`."""
     from engine import tasks
 
     wanted = list(requests) if detached else [_as_child(request) for request in requests]
-    database = default_database()
+    database = default_database() if connection is None else _borrowed(connection)
     try:
         return tasks.submit_many(database, wanted)
     except NotFound:
         if not _introduce(database, wanted):
             raise
     return tasks.submit_many(database, wanted)
+
+
+def _borrowed(connection: Transaction) -> Database:
+    from engine.borrowed import Borrowed
+
+    return Borrowed(connection)
 
 
 def publish_event(name: str, data: Any = None, *, task: Task | str, step_name: str | None = None) -> int:

@@ -231,6 +231,9 @@ def is_conflict(error: BaseException) -> bool:
 class Database:
     """A small pool of connections to one database; every call through it has a deadline and speaks our exceptions."""
 
+    is_lasting = True
+    """Whether what was read holds for others who ask for the same `url`."""
+
     def __init__(
         self,
         url: str,

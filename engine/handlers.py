@@ -70,12 +70,14 @@ class TaskHandler:
     def definition(self, definition: TaskDefinition) -> None:
         self._definition = definition
 
-    def run_task(self, context: Mapping[str, Any] | None = None, *, detached: bool = False, **request_fields: Any) -> str:
-        """Submit a task of this workflow and version to the default database, as `submit` does; returns its id.
+    def run_task(
+        self, context: Mapping[str, Any] | None = None, *, detached: bool = False, connection: Any = None, **request_fields: Any
+    ) -> str:
+        """Submit a task of this workflow and version, as `submit` does; returns its id.
 
         `request_fields` are those of TaskRequest. Raises RequestError when they or the context are wrong.
         """
-        return _run_task(self.definition, context, request_fields, detached=detached)
+        return _run_task(self.definition, context, request_fields, detached=detached, connection=connection)
 
     def __repr__(self) -> str:
         return f"<{type(self).__qualname__} {self.definition.key}>"
@@ -262,9 +264,11 @@ class Workflow:
             self._definition = assemble(self._options, name=self.name, **self._head)
         return self._definition
 
-    def run_task(self, context: Mapping[str, Any] | None = None, *, detached: bool = False, **request_fields: Any) -> str:
-        """Submit a task of this workflow and version to the default database, as `submit` does; returns its id."""
-        return _run_task(self.definition, context, request_fields, detached=detached)
+    def run_task(
+        self, context: Mapping[str, Any] | None = None, *, detached: bool = False, connection: Any = None, **request_fields: Any
+    ) -> str:
+        """Submit a task of this workflow and version, as `submit` does; returns its id."""
+        return _run_task(self.definition, context, request_fields, detached=detached, connection=connection)
 
     def __repr__(self) -> str:
         return f"<Workflow {self.namespace}/{self.name}@{self.version}>"
@@ -500,9 +504,9 @@ class Sequence:
         return self._lookup([name]).get(name, "null")
 
 
-def _run_task(definition: TaskDefinition, context: Mapping[str, Any] | None, fields: dict[str, Any], *, detached: bool) -> str:
+def _run_task(definition: TaskDefinition, context: Mapping[str, Any] | None, fields: dict[str, Any], *, detached: bool, connection: Any) -> str:
     import engine  # the door is above this module; it is open by the time a task runs
     from engine.requests import TaskRequest
 
     named = {"name": definition.name, "namespace": definition.namespace, "version": definition.version}
-    return engine.submit(TaskRequest.of({**named, "context": {} if context is None else context, **fields}), detached=detached)
+    return engine.submit(TaskRequest.of({**named, "context": {} if context is None else context, **fields}), detached=detached, connection=connection)

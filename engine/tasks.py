@@ -158,6 +158,8 @@ class _Definitions:
         self._lock = threading.Lock()
 
     def find(self, db: Database, request: TaskRequest) -> DefinitionRow:
+        if not db.is_lasting:
+            return queries.definition(db, request.namespace, request.name, request.version)
         key = (db.url, request.namespace, request.name, request.version)
         known = self._found.get(key)
         if known and time.monotonic() - known[0] < LATEST_SECONDS:

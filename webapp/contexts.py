@@ -12,6 +12,7 @@ from flask import url_for
 from engine.quantiles import Spread
 from engine.rows import ActivityRow, LinePage, MoveRow, StepDetail, StepRow, TaskDetail, TaskRow, UsualRow
 from engine.states import FINAL_TASK, StepState, TaskState
+from engine.why import why_step, why_task
 from webapp.access import may
 from webapp.critical_path import telling_path
 from webapp.drawing import Graph, step_urls, task_graph
@@ -19,7 +20,6 @@ from webapp.expected import Expected, Pace, expected_end, step_pace
 from webapp.filters import plural
 from webapp.step_table import ALL_STEPS, AskedSteps, StepTable, parameters, row_urls, step_table
 from webapp.timeline import Timeline, timeline
-from webapp.why import why_step, why_task
 
 CLOSED_TASKS = FINAL_TASK - {TaskState.FAILED}
 TABLE_ONLY_ABOVE = 2_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -11,31 +11,20 @@ from zoneinfo import ZoneInfo
 from flask import Flask, g, request
 from markupsafe import Markup
 
+from engine.wording import ago as ago
+from engine.wording import count as count
+from engine.wording import label as label
+from engine.wording import plural as plural
+from engine.wording import seconds as seconds
+from engine.wording import sentence as sentence
+
 ZONE_COOKIE = "zone"
-
-LABELS = {
-    "pending": "Pending",
-    "ready": "Ready",
-    "running": "Running",
-    "retrying": "Retrying",
-    "completed": "Completed",
-    "failed": "Failed",
-    "cancelled": "Cancelled",
-    "skipped": "Skipped",
-    "resolved": "Resolved",
-}
-
 
 def init_app(app: Flask) -> None:
     """Offer every filter under its own name."""
     for offered in (label, state_mark, moment, clock, stamp, field_text, audited_task, ago, seconds, count, exact, rate, percent, short, plural, sentence, breakable):
         app.add_template_filter(offered)
     app.context_processor(lambda: {"zone": reader_zone().key, "zone_is_chosen": chosen_zone() is not None})
-
-
-def label(state: str) -> str:
-    """The word for a state as it begins a line: `Failed`."""
-    return LABELS.get(state, str(state).capitalize())
 
 
 @lru_cache(maxsize=64)
@@ -118,37 +107,6 @@ def _text(at: datetime, zone: tzinfo) -> str:
     return f"{local:%d %b %H:%M}" if local.year == today.year else f"{local:%Y-%m-%d}"
 
 
-def ago(at: datetime | None) -> str:
-    """How long ago, in one unit: `4 min ago`; `in 8 s` when it is still to come."""
-    if at is None:
-        return "never"
-    passed = (datetime.now(UTC) - at).total_seconds()
-    return f"{seconds(passed)} ago" if passed >= 0 else f"in {seconds(-passed)}"
-
-
-def seconds(length: float | timedelta | None) -> str:
-    """A duration to two or three figures: `12 ms`, `1.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
-    if length is None:
-        return "–"
-    span = length.total_seconds() if isinstance(length, timedelta) else float(length)
-    if span < 1:
-        return f"{max(span, 0) * 1000:.0f} ms"
-    return f"{span:.1f}".removesuffix(".0") + " s" if span < 10 else _in_two_units(round(span))
-
-
-def _in_two_units(span: int) -> str:
-    for size, unit, smaller, part in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
-        if span >= size:
-            rest = span % size // smaller
-            return f"{span // size} {unit} {rest} {part}" if rest else f"{span // size} {unit}"
-    return f"{span} s"
-
-
-def count(number: int, cap: int = 10_000) -> str:
-    """A count with thin spaces between thousands; above `cap` it was not counted to the end."""
-    return f"{cap:,}+".replace(",", "\u202f") if number > cap else f"{number:,}".replace(",", "\u202f")
-
-
 def exact(number: int) -> str:
     """A count that was made to the end, with thin spaces between thousands."""
     return f"{number:,}".replace(",", "\u202f")
@@ -167,17 +125,6 @@ def percent(share: float) -> str:
     return f"{rounded}\u202f%"
 
 
-def plural(number: int, word: str) -> str:
-    """`1 step`, `3 steps`."""
-    return f"{count(number)} {word}" if number == 1 else f"{count(number)} {word}s"
-
-
 def short(task_id: object) -> str:
     """The first part of a task's id, enough to recognise it in a list."""
     return str(task_id)[:8]
-
-
-def sentence(text: object) -> str:
-    """The text beginning with a capital and ending with a full stop."""
-    words = str(text).strip()
-    return "" if not words else words[0].upper() + words[1:] + ("" if words[-1] in ".!?" else ".")

@@ -10,13 +10,14 @@ from flask import Blueprint, Response
 from engine import queries, standing
 from engine.errors import NotFound
 from engine.rows import TaskRow
+from engine.why import why_task
 from webapp.access import allowed_namespaces, may
 from webapp.database import database
 from webapp.filters import count
 from webapp.glance import shared
 from webapp.htmx import asks_for_regions, page, regions
 from webapp.paces import paces
-from webapp.why import STUCK_WORDS, why_task
+from webapp.why import STUCK_WORDS
 
 STUCK_SHOWN = 8
 ITEMS_LOOKED_AT = 3

@@ -35,10 +35,12 @@ COMMANDS = {
     "new": ("new", "Write the first files of something new; nothing that exists is overwritten."),
     "run": ("foreground", "Run a workflow, or one step, here and now, on a database that is thrown away."),
     "handlers": ("workflows", "List the workflows that handlers exist for."),
-    "check": ("workflows", "Check definitions without running them; exit 1 when one is not sound."),
+    "check": ("checks", "Check definitions without running them; exit 1 when one is not sound."),
     "launch": ("workflows", "Create a task."),
     "tasks": ("operate", "List tasks, newest first."),
     "show": ("operate", "Show a task and what each of its steps waits for."),
+    "why": ("explain", "Say in a sentence what a task, or one of its steps, waits for or ended with."),
+    "export": ("export", "Write a task's run, secrets masked, as JSON for a test to replay."),
     "graph": ("workflows", "Print the steps of a task or workflow and what they wait for."),
     "retry": ("operate", "Let a failed step, or every failed step of a task, try again."),
     "cancel": ("operate", "Stop a task, or one step and what waits for it."),
@@ -59,7 +61,7 @@ COMMANDS = {
 """Command -> its module in this package and what it does in a line. A module is imported when its command is called, as some take long."""
 
 
-WITH_SERVER = ("launch", "tasks", "show", "retry", "cancel", "pause", "resume", "resolve", "skip")
+WITH_SERVER = ("launch", "tasks", "show", "why", "export", "retry", "cancel", "pause", "resume", "resolve", "skip")
 """The commands that also act on a remote installation."""
 
 

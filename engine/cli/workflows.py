@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-from contextlib import redirect_stdout
 from typing import Any
 
 import click
@@ -27,8 +26,8 @@ from engine.cli.setting import (
     open_database,
     read_context,
 )
-from engine.definition import TaskDefinition, version_key
-from engine.errors import NotFound, TaskerError
+from engine.definition import version_key
+from engine.errors import NotFound
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest, checked_context
 from engine.rows import DefinitionRow, TaskRow, TemplateRow
@@ -53,22 +52,6 @@ def handlers(namespace: str | None, sources: str | None, as_json: bool) -> None:
         print_json({"handlers": rows})
         return
     print_table(("workflow", "version", "steps", "description"), [(f"{r['namespace']}/{r['name']}", r["version"], len(r["steps"]), _first_line(r)) for r in rows])
-
-
-@click.command()
-@click.argument("path", required=False)
-@handlers_option
-def check(path: str | None, sources: str | None) -> None:
-    """Check definitions without running them; exit 1 when one is not sound. Example: tasker check flows/"""
-    settings = Settings.from_environ()
-    targets = (path,) if path else handler_sources(sources, settings)
-    definitions, problems = _checked(targets, settings)
-    for definition in definitions:
-        click.echo(f"{definition.key}: {len(definition.steps)} {'step' if len(definition.steps) == 1 else 'steps'}, sound")
-    for problem in problems or ([] if definitions else [f"no workflows found in {', '.join(targets) or 'nothing: name a PATH'}"]):
-        click.echo(problem, err=True)
-    if problems or not definitions:
-        raise click.exceptions.Exit(1)
 
 
 @click.command()
@@ -180,18 +163,6 @@ def _tell_when_alone(place: Place, task: TaskRow) -> None:
     key = f"{task.namespace}/{task.name}@{task.version}"
     if not any(engine.alive and not engine.draining and key in engine.definitions for engine in place.engines()):
         click.echo(f"tasker: no running engine has handlers for {key}; still waiting for one (start it with: tasker engine --handlers ...)", err=True)
-
-
-def _checked(targets: tuple[str, ...], settings: Settings) -> tuple[list[TaskDefinition], list[str]]:
-    """The sound definitions of the targets, and everything that is wrong."""
-    registry = HandlerRegistry.instance()
-    with redirect_stdout(sys.stderr):
-        report = registry.load(targets, entry_points=False, environment=settings.env)
-    problems = [str(failure) for failure in report.failures]
-    try:
-        return registry.definitions(), problems
-    except TaskerError as problem:
-        return [], [*problems, str(problem)]
 
 
 def _known(registry: HandlerRegistry) -> list[dict[str, Any]]:

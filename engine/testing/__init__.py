@@ -13,8 +13,9 @@ in the test's own thread, so that a debugger stops in a handler, and with a cloc
 from __future__ import annotations
 
 from engine.testing.one_step import run_step
+from engine.testing.replays import Diverged, replay
 from engine.testing.said import Said, SaidLine, SaidProgress
 from engine.testing.stubs import TimedOut
 from engine.testing.workbench import FinishedStep, FinishedTask, Workbench
 
-__all__ = ["FinishedStep", "FinishedTask", "Said", "SaidLine", "SaidProgress", "TimedOut", "Workbench", "run_step"]
+__all__ = ["Diverged", "FinishedStep", "FinishedTask", "Said", "SaidLine", "SaidProgress", "TimedOut", "Workbench", "replay", "run_step"]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from engine.rows import ActivityRow, StepRow, TaskDetail, TaskRow
-from webapp.why import error_line, listed, move_words, waits_for, why_step, why_task
+from engine.why import held_by, listed, waits_for, why_step, why_task
+from webapp.why import error_line, move_words
 
 NOW = datetime.now(UTC)
 
@@ -126,3 +127,12 @@ def test_an_error_is_one_line() -> None:
     assert error_line({"type": "Timeout", "message": "no\n answer"}) == "Timeout: no answer"
     assert error_line({"bypass": True}) == error_line(None) == ""
     assert len(error_line({"message": "x" * 5000}, 90)) == 90
+
+
+def test_a_step_is_held_by_the_unfinished_steps_before_it_that_wait_for_nothing() -> None:
+    steps = [
+        step("find", "completed"), step("pay", "retrying", parents=("find",)), step("pack", "pending", parents=("pay",)),
+        step("label", "ready"), step("ship", "pending", parents=("pack", "label")),
+    ]  # fmt: skip
+    assert [each.name for each in held_by(steps[4], steps)] == ["label", "pay"]
+    assert held_by(steps[1], steps) == []

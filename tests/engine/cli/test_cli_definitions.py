@@ -104,3 +104,44 @@ def test_a_broken_module_is_told_and_the_others_still_run(shop: Terminal) -> Non
     ended = shop.run("launch", "shop/process_order", "--context", '{"order_id": 1}')
     assert ended.status == 0
     assert "half-baked" in ended.err
+
+
+LINTED = """
+from typing import Literal
+from engine import StepHandler, TaskRequest, Workflow, submit
+class Sum(StepHandler):
+    def process(self, task, sequence, step):
+        return self.step_results(sequence, "read")
+w = Workflow("linted", namespace="shop")
+@w.step(timeout=1_000)
+def read() -> list: ...
+@w.step(depends_on_step="read", decision=True, timeout=1_000)
+def choose() -> Literal["pay", "refuse"]: ...
+@w.step(depends_on_step="choose", retryable=False, timeout=1_000)
+def pay(): submit(TaskRequest("pay", "bank"))
+@w.step(depends_on_step="choose", timeout=1_000)
+def refuse(task): submit(TaskRequest("refuse", "bank", idempotency_key=task.task_id))
+@w.step(depends_on_step="choose", timeout=1_000)
+def wait(): submit(TaskRequest("wait", "bank"))
+w.define("join", depends_on_step="wait")
+w.define("sum", depends_on_step=["read", "pay"], handler_class=Sum)
+"""
+
+
+def test_the_check_tells_what_will_be_regretted_and_each_lint_can_be_silenced(bare: Terminal) -> None:
+    folder = bare.write(LINTED)
+    told = bare.run("check", folder, "--json")
+    assert told.status == 0
+    assert [(lint["name"], lint["place"]) for lint in told.json()["lints"]] == [
+        ("no-output-schema", "shop/linted.read"),
+        ("unreachable", "shop/linted.wait"),
+        ("retry-not-idempotent", "shop/linted.wait"),
+        ("unreachable", "shop/linted.join"),
+        ("no-timeout", "shop/linted.sum"),
+    ]
+    silenced = [f"--ignore={lint}" for lint in ("no-output-schema:shop/linted.read", "unreachable", "no-timeout")]
+    strict = bare.run("check", folder, "--strict", *silenced)
+    assert strict.status == 1
+    assert strict.err == "shop/linted.wait: retry-not-idempotent: is tried up to 3 times and submits a task without an idempotency_key; or say retryable=False\n"
+    assert bare.run("check", folder, "--strict", *silenced, "--ignore=retry-not-idempotent").status == 0
+    assert "did you mean 'no-timeout'" in refused(bare.run("check", folder, "--ignore=no-timout"))

@@ -49,7 +49,7 @@ def remote(shop: Terminal, tmp_path: Path, database_url: str) -> Iterator[Remote
 
 def test_a_remote_task_is_listed_and_shown_like_one_of_our_own(remote: Remote) -> None:
     task = remote.launch()
-    for arguments in (["tasks", "--json"], ["show", task, "--json"], ["show", task], ["show", task, "--log", "--json"], ["tasks", "--limit", 1, "--json"]):
+    for arguments in (["tasks", "--json"], ["show", task, "--json"], ["show", task], ["why", task, "ship"], ["why", task, "--json"], ["show", task, "--log", "--json"], ["tasks", "--limit", 1, "--json"]):
         there, here = remote.run(*arguments), remote.shop.run(*arguments)
         assert (there.status, there.err) == (0, here.err)
         if "--limit" in arguments:  # a cursor is its giver's own
