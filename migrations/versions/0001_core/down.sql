@@ -196,6 +196,8 @@ drop function if exists tasker_latest_tasks;
 
 drop function if exists tasker_last_event;
 
+drop function if exists tasker_keep_visitor;
+
 drop function if exists tasker_keep_role;
 
 drop function if exists tasker_keep_preset;
