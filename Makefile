@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all of their own set-up: .venv beside this file, from the first Python 3.11+ found.
-.PHONY: help demo test faults faults-release bench-web screenshots docs lint revision lock clean
+.PHONY: help demo test faults faults-release bench-web screenshots docs sbom versions lint revision lock clean
 
 help:
 	@echo "make demo      start the example workflows, engine and dashboard (Ctrl-C stops everything)"
@@ -9,6 +9,8 @@ help:
 	@echo "make bench-web  how fast the pages are with a million steps and a busy engine (some minutes, 3 GB)"
 	@echo "make screenshots  take the pictures of docs/dashboard.md anew; ARGS=FOLDER takes every page in every size there"
 	@echo "make docs      build the documentation as a site into build/docs"
+	@echo "make sbom      write what an installation consists of into build/sbom.cdx.json (CycloneDX)"
+	@echo "make versions  the wheel on every Python and PostgreSQL that this machine has (some minutes)"
 	@echo "make lint      ruff, mypy --strict, import contracts"
 	@echo "make revision NAME=what_changes   freeze sql/ into a migration"
 	@echo "make lock      renew the lock files (needs uv)"
@@ -44,6 +46,14 @@ docs:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
 	@.venv/bin/python -m sphinx -q -E -a -W --keep-going -b html docs build/docs
 	@echo "build/docs/index.html"
+
+sbom:
+	@sh .ci/python .ci/environment.py requirements-dev.lock
+	@.venv/bin/python .ci/sbom.py build/sbom.cdx.json
+
+versions:
+	@sh .ci/python .ci/environment.py requirements-dev.lock
+	@.venv/bin/python .ci/versions.py $(ARGS)
 
 lint:
 	@sh .ci/python .ci/environment.py requirements-dev.lock

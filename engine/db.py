@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import select
 import threading
 import time
@@ -39,6 +40,7 @@ CANCEL_CHANNEL = "tasker_cancel"
 # what it would say of each attempt to connect, the caller says once
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
+_SCHEME = re.compile(r"^postgres(ql)?(\+\w+)?://")
 _BY_SQLSTATE: dict[str, type[TaskerError]] = {
     "WF001": NotFound,
     "WF002": WrongState,
@@ -50,11 +52,8 @@ _BY_SQLSTATE: dict[str, type[TaskerError]] = {
 
 
 def plain_url(url: str) -> str:
-    """The URL as libpq reads it: SQLAlchemy's `postgresql+psycopg://` becomes `postgresql://`."""
-    for prefix in ("postgresql+psycopg://", "postgres://"):
-        if url.startswith(prefix):
-            return "postgresql://" + url.removeprefix(prefix)
-    return url
+    """The URL as libpq reads it: SQLAlchemy's `postgresql+psycopg://`, with whichever driver, becomes `postgresql://`."""
+    return _SCHEME.sub("postgresql://", url, count=1)
 
 
 def described(url: str) -> str:
@@ -133,7 +132,7 @@ def connect(
 
     `options` are further settings of the session, as `-c name=value`. Raises `DatabaseUnavailable` when there is none within `connect_seconds`.
     """
-    session = _session(application_name, call_seconds, options) | {"connect_timeout": connect_seconds}
+    session = _session(url, application_name, call_seconds, options) | {"connect_timeout": connect_seconds}
     try:
         connection = TimedConnection.connect(plain_url(url), autocommit=autocommit, **session)
     except psycopg.Error as error:
@@ -257,7 +256,7 @@ class Database:
             max_lifetime=1800,
             max_idle=120,
             check=TimedConnection.check,
-            kwargs={"autocommit": True, **_session(application_name, call_seconds, options)},
+            kwargs={"autocommit": True, **_session(self.url, application_name, call_seconds, options)},
             reconnect_timeout=CONNECT_TIMEOUT_SECONDS,
         )
         self._opening = threading.Lock()
@@ -325,7 +324,7 @@ class Database:
         return DatabaseUnavailable(f"no free connection to PostgreSQL at {described(self.url)} within {POOL_TIMEOUT_SECONDS} s: {error}")
 
 
-def _session(application_name: str, call_seconds: float, options: str = "") -> dict[str, Any]:
+def _session(url: str, application_name: str, call_seconds: float, options: str = "") -> dict[str, Any]:
     # a little earlier than we give up: where the server can still answer, it does, and the connection stays
     server_milliseconds = int(call_seconds * 900)
     return {
@@ -335,5 +334,13 @@ def _session(application_name: str, call_seconds: float, options: str = "") -> d
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": int(call_seconds * 1000),
-        "options": f"-c timezone=UTC -c statement_timeout={server_milliseconds} -c idle_in_transaction_session_timeout=60000 {options}",
+        "options": f"-c timezone=UTC -c statement_timeout={server_milliseconds} -c idle_in_transaction_session_timeout=60000 {_own_options(url)} {options}",
     }
+
+
+def _own_options(url: str) -> str:
+    """The settings that the URL itself makes, such as a `search_path`: ours stand beside them, not in their place."""
+    try:
+        return str(conninfo.conninfo_to_dict(plain_url(url)).get("options") or "")
+    except psycopg.ProgrammingError:
+        return ""  # connecting says what is wrong with it

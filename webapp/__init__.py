@@ -1,6 +1,6 @@
 """The dashboard: a Flask application that shows tasks and their steps and hands an operator's actions to the engine.
 
-`create_app` is called by the command line (`tasker web`, `up`, `demo`), by tests and by any WSGI server.
+`create_app` is called by the command line (`tasker web`, `up`, `demo`), by tests and by any WSGI server; `Tasker` puts it into another application.
 """
 
 from __future__ import annotations
@@ -61,7 +61,11 @@ from webapp import (
 from webapp import (
     settings as settings_pages,
 )
+from webapp.embedding import Tasker
 from webapp.methods import SignInMethod, configured_methods
+from webapp.visitors import Visitor
+
+__all__ = ["Tasker", "Visitor", "create_app"]
 
 if TYPE_CHECKING:
     from engine.registry import HandlerRegistry

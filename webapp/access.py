@@ -19,11 +19,16 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 
 from engine import accounts, audit, queries, schedules, tokens
+from engine.accounts import SignedIn
+from engine.db import Database
 from engine.errors import NotFound, TaskerError
 from engine.permissions import Namespaces, Rights
+from engine.tokens import Bearer
+from engine.visitors import Arrived
 from webapp.database import database
 from webapp.routes import LOOPBACK, PUBLIC, SIGNED_IN, rule_of
 from webapp.security import csrf, from_this_machine
+from webapp.visitors import arrived, door, is_elsewhere, is_embedded, sign_in_address, visitor_of_request
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +124,7 @@ def known_caller() -> Caller:
 def caller_of_request() -> Caller | None:
     """Who asks, looked up once: by a token under /api, by a session everywhere else. Raises `DatabaseUnavailable`."""
     if "caller" not in g:
-        g.caller = _by_token() if takes_tokens() else _by_session()
+        g.caller = _by_token() if takes_tokens() else _by_door() if is_embedded() else _by_session()
     caller: Caller | None = g.caller
     return caller
 
@@ -185,16 +190,28 @@ def require_power_to_give(rights: Rights) -> None:
 
 def still_the_same() -> Callable[[], bool]:
     """Tells later, outside of this request, whether its caller is still signed in and has the same rights; true while the database cannot say."""
-    caller, opened, token = known_caller(), database(), _token()
+    caller, opened, find = known_caller(), database(), _finder()
 
     def look() -> bool:
         try:
-            found = accounts.signed_in(opened, caller.session) if caller.session else tokens.bearer(opened, token)
+            found = find(opened)
+        except accounts.Denied:
+            return False
         except (TaskerError, psycopg.Error):
             return True
         return found is not None and found.rights == caller.rights
 
     return look
+
+
+def _finder() -> Callable[[Database], SignedIn | Bearer | Arrived | None]:
+    """Finds the caller of this request again, by the same token, session or application."""
+    digest, token, here, address = known_caller().session, _token(), door(), request.remote_addr
+    if digest is not None:
+        return lambda opened: accounts.signed_in(opened, digest)
+    if known_caller().token or here is None:
+        return lambda opened: tokens.bearer(opened, token)
+    return lambda opened: arrived(opened, here.visitor_now(), address)
 
 
 def takes_tokens() -> bool:
@@ -222,11 +239,23 @@ def _by_session() -> Caller | None:
     return None if found is None else Caller(found.account_id, found.name, found.rights, session=digest, half=found.half, zone=found.zone)
 
 
+def _by_door() -> Caller | None:
+    try:
+        found = arrived(database(), visitor_of_request(), request.remote_addr)
+    except accounts.Denied as error:
+        raise NotAllowed(str(error)) from error
+    return None if found is None else Caller(found.account_id, found.name, found.rights)
+
+
 def _cookie_name() -> str:
     return SECURE_COOKIE if request.is_secure else COOKIE
 
 
 def _secret() -> str:
+    """What tells this reader's browser from another's: the session's secret, or whom the application has signed in."""
+    if is_embedded():
+        visitor = visitor_of_request()
+        return visitor.outside_id if visitor else ""
     return request.cookies.get(_cookie_name(), "")
 
 
@@ -263,7 +292,7 @@ def init_app(app: Flask) -> None:
     app.before_request(_bind_forms)
     app.before_request(_guard)
     csrf.init_app(app)
-    app.context_processor(lambda: {"may": may, "caller": g.get("caller"), "shows_sections": shows_sections()})
+    app.context_processor(lambda: {"may": may, "caller": g.get("caller"), "shows_sections": shows_sections(), "signs_in_here": not is_embedded(), "sign_in_address": sign_in_address})
 
 
 def _bind_forms() -> None:
@@ -285,6 +314,8 @@ def _guard() -> Response | None:
     """Let the request in, or answer it."""
     if request.method not in ("GET", "HEAD", "OPTIONS") and request.headers.get("Sec-Fetch-Site") in FOREIGN_SITES and not takes_tokens():
         raise Forbidden
+    if is_elsewhere(request.endpoint):
+        raise NotFound("people sign in at the application that this dashboard is a part of, and have their roles from there")
     arguments = request.view_args or {}
     rule = rule_of(request.endpoint, arguments) if request.endpoint else SIGNED_IN
     if rule == PUBLIC or (rule == LOOPBACK and from_this_machine()):
@@ -317,7 +348,9 @@ def _challenge() -> Response | None:
     if takes_tokens() or request.method not in ("GET", "HEAD") or "text/event-stream" in request.headers.get("Accept", "") or request.endpoint == "live.live":
         raise Unauthorized("Sign in, or send a token that counts.", www_authenticate=WWWAuthenticate("bearer", {"realm": "tasker"}))
     caller = g.get("caller")
-    where = url_for("signing_in.second_factor" if caller and caller.half else "signing_in.form", next=_wanted())
+    where = url_for("signing_in.second_factor", next=_wanted()) if caller and caller.half else sign_in_address(_wanted())
+    if where is None:
+        raise Unauthorized("Sign in at the application that this dashboard is a part of.")
     if request.headers.get("HX-Request") == "true":
         answer = make_response("", 401)
         answer.headers["HX-Redirect"] = where
@@ -327,6 +360,8 @@ def _challenge() -> Response | None:
 
 def _wanted() -> str | None:
     wanted = request.full_path.removesuffix("?")
+    if is_embedded():
+        return request.script_root + wanted
     return None if wanted == "/" else wanted
 
 

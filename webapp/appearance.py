@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, make_response, redirect, request
+from flask import Blueprint, Response, make_response, redirect, request, url_for
 
 THEMES = ("system", "light", "dark")
 YEAR_SECONDS = 365 * 86_400
@@ -26,13 +26,13 @@ def chosen_theme() -> str:
 def choose() -> Response:
     """Keep the chosen theme and go back to the page the reader came from."""
     theme = request.form.get("theme", "")
-    response = make_response(redirect(own_path(request.form.get("back", "/")), code=303))
+    response = make_response(redirect(own_path(request.form.get("back", "")), code=303))
     if theme in THEMES:
-        response.set_cookie("theme", theme, max_age=YEAR_SECONDS, samesite="Lax", httponly=True)
+        response.set_cookie("theme", theme, max_age=YEAR_SECONDS, samesite="Lax", httponly=True, path=request.script_root or "/")
     return response
 
 
 def own_path(path: str) -> str:
-    """`path` when it stays inside the dashboard, else the overview."""
+    """`path` when it stays on this server, else the overview."""
     inside = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
-    return path if inside else "/"
+    return path if inside else url_for("overview.index")

@@ -166,7 +166,7 @@ def _written(state: Launch) -> Response:
         return _page(_objected(state, error), 422)
     written = [command_line(wanted), python_code(wanted)]
     if any(rule.rule == API_TASKS for rule in current_app.url_map.iter_rules()):
-        written.insert(1, curl(wanted, request.host_url.rstrip("/") + API_TASKS))
+        written.insert(1, curl(wanted, request.root_url.rstrip("/") + API_TASKS))
     return _page(replace(state, commands=tuple(written)))
 
 

@@ -186,6 +186,7 @@ _making = Lock()
 
 def init_app(app: Flask) -> None:
     """Give the application its place for the feed, made with the first stream."""
+    app.config.setdefault("LIVE_STREAMS_OFFERED", True)
     app.config.setdefault("LIVE_STREAM_LIMIT", STREAM_LIMIT)
     app.config.setdefault("LIVE_HEARTBEAT_SECONDS", HEARTBEAT_SECONDS)
     app.config.setdefault("LIVE_STREAM_SECONDS", STREAM_SECONDS)

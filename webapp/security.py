@@ -31,6 +31,7 @@ def init_app(app: Flask) -> None:
     """Put every guard in place; a secret key nobody gave is made once and kept in the data folder."""
     app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or kept_secret(app.config["DATA_DIR"])
     app.config.setdefault("WTF_CSRF_TIME_LIMIT", None)
+    app.config.setdefault("EMBEDDED", False)
     app.session_interface = CarefulCookies()
     app.config.setdefault("ALLOWED_HOSTS", allowed_hosts(os.environ.get("TASKER_ALLOWED_HOSTS", "")))
     app.before_request(refuse_unknown_host)
@@ -87,8 +88,8 @@ def actor() -> str:
 
 
 def from_this_machine() -> bool:
-    """Whether the caller is on the loopback; a proxy's header does not count."""
-    return request.remote_addr in LOOPBACK
+    """Whether the caller is on the loopback; a proxy's header does not count. Inside another application nobody is: its proxy may be."""
+    return request.remote_addr in LOOPBACK and not current_app.config["EMBEDDED"]
 
 
 def kept_secret(folder: Path) -> str:

@@ -13,9 +13,13 @@ from engine.settings import Settings
 @click.option("--quick", is_flag=True, help="Smaller sizes and one round each: seconds instead of minutes.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 100))
 @click.option("--observability", is_flag=True, help="Only what logs, metrics and traces cost, on against off; needs the extra traces.")
+@click.option("--first-hour", is_flag=True, help="Only what somebody new waits for: a new project's tests, one test, the help, an engine's start.")
 @json_option
-def bench(quick: bool, rounds: int, observability: bool, as_json: bool) -> None:
+def bench(quick: bool, rounds: int, observability: bool, first_hour: bool, as_json: bool) -> None:
     """Measure throughput, latency and readiness against the floors of this machine. Example: tasker bench --json"""
+    if first_hour:
+        _bench_first_hour(1 if quick else rounds, as_json=as_json)
+        return
     if observability:
         _bench_signals(1 if quick else rounds, as_json=as_json)
         return
@@ -31,3 +35,11 @@ def _bench_signals(rounds: int, *, as_json: bool) -> None:
 
     report = signals.run(Settings.from_environ(), sizes=FULL, rounds=rounds, progress=lambda line: click.echo(line, err=True))
     print_json(report) if as_json else signals.print_report(report)
+
+
+def _bench_first_hour(rounds: int, *, as_json: bool) -> None:
+    from engine.bench import first_hour
+    from engine.cli.new import requirement
+
+    report = first_hour.run(Settings.from_environ(), requirement(), rounds=rounds, progress=lambda line: click.echo(line, err=True))
+    print_json(report) if as_json else first_hour.print_report(report)

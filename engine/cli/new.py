@@ -26,7 +26,7 @@ def new() -> None:
 def project(name: str) -> None:
     """A small repository with two workflows, tests, settings and services. Example: tasker new project shop && cd shop && make test"""
     names = Names(name)
-    _write(Path(name), project_files(names, tasker=_requirement()))
+    _write(Path(name), project_files(names, tasker=requirement()))
     click.echo(f"Next: cd {name} && make test && make run")
 
 
@@ -82,7 +82,7 @@ def _write(root: Path, files: dict[str, str]) -> None:
         click.echo(f"wrote {target}")
 
 
-def _requirement() -> str:
+def requirement() -> str:
     """What pip gets the same engine from: the folder that this one was installed from, or its name."""
     try:
         told = metadata.distribution("tasker-engine").read_text("direct_url.json")

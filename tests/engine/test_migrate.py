@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from engine import migrate
+from engine.db import connect
 from engine.errors import DatabaseUnavailable, NotFound
 
 BROKEN = '''
@@ -186,3 +187,21 @@ def test_an_unreachable_database_is_one_line_without_the_password() -> None:
         migrate.upgrade("postgresql://someone:secret@127.0.0.1:1/nowhere")
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_tables_may_live_in_a_schema_beside_the_applications_own(empty_database_url: str) -> None:
+    """The URL's search path leads there, whatever the application has in its own schema."""
+    with psycopg.connect(empty_database_url, autocommit=True) as conn:
+        conn.execute("create schema workflow")
+        conn.execute("create table tasker_task (whose text default 'the application''s')")
+        conn.execute("create table alembic_version (version_num text)")
+    url = f"{empty_database_url}?options=-csearch_path%3Dworkflow"
+    migrate.upgrade(url)
+    assert migrate.is_current(url)
+    with connect(url) as conn:
+        assert conn.execute("select count(*) from tasker_task").fetchone() == (0,)
+        assert conn.execute("select count(*) from tasker_get_ready_steps('shop', 'order', gen_random_uuid())").fetchone() == (0,)
+    assert objects(empty_database_url) == {"relation tasker_task", "type tasker_task", "type _tasker_task", "relation alembic_version", "type alembic_version", "type _alembic_version"}
+    migrate.downgrade(url, "base")
+    with psycopg.connect(empty_database_url) as conn:
+        assert conn.execute("select count(*) from tasker_task").fetchone() == (0,)

@@ -70,14 +70,15 @@ def document() -> dict[str, Any]:
 @blueprint.get(f"{PREFIX}/openapi.json")
 def openapi() -> Response:
     """The document itself, for programs."""
-    return shapes.respond(document())
+    below = {"servers": [{"url": request.script_root}]} if request.script_root else {}
+    return shapes.respond(document() | below)
 
 
 @blueprint.get("/api/docs")
 def docs() -> Response:
     """The page that shows it."""
     spec = document()
-    groups = reference_page.groups(spec, request.host_url.rstrip("/"))
+    groups = reference_page.groups(spec, request.root_url.rstrip("/"))
     return page("reference/index.html", groups=groups, objects=reference_page.objects(spec), paragraphs=INTRODUCTION.split("\n\n"))
 
 

@@ -54,6 +54,7 @@
   }
   document.addEventListener("htmx:sseError", startPolling);
   document.addEventListener("htmx:sseOpen", stopPolling);
+  if (document.querySelector("#live:not([sse-connect]) [hx-get]")) startPolling();
 
   // The reader is told when the page was last renewed, and in plain sight when it is not being renewed.
   const status = document.getElementById("live-status");

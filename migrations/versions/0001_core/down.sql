@@ -248,6 +248,8 @@ drop function if exists tasker_last_event;
 
 drop function if exists tasker_lanes;
 
+drop function if exists tasker_keep_visitor;
+
 drop function if exists tasker_keep_view;
 
 drop function if exists tasker_keep_role;
