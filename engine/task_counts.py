@@ -7,12 +7,11 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from engine import json_text
+from engine import json_text, standing
 from engine.db import Database
 from engine.permissions import Namespaces
 from engine.redaction import leads_to_secret, masked
 from engine.search import ids_from
-from engine.standing import stuck_tasks
 from engine.states import TASK_CODES, TaskState
 from engine.task_filter import ContextValue, TaskFilter
 
@@ -33,7 +32,7 @@ def count_tasks(db: Database, chosen: TaskFilter, *, namespaces: Namespaces, wit
     versions = _versions(db, chosen, namespaces)
     if not versions:
         return 0
-    served, searched = _served(db, chosen, namespaces), _searched(chosen)
+    served, searched = _served(db, chosen, namespaces), [*_searched(chosen), *([_slower(db, versions)] if chosen.slower else [])]
     query = _query([text for text, _ in served], [text for text, _ in searched])
     given = {"versions": versions, "most": MOST, "looked": LOOKED_AT if searched else MOST}
     for _, parameters in (*served, *searched):
@@ -45,7 +44,8 @@ def _query(served: list[LiteralString], searched: list[LiteralString]) -> Litera
     return f"""
         select count(*) from (
           select 1 from unnest(%(versions)s::int[]) as v (definition_id)
-           cross join lateral (select t.context, t.correlation_id, t.initiator, t.source_system, t.reason, t.state, t.task_id from tasker_task t
+           cross join lateral (select t.context, t.correlation_id, t.initiator, t.source_system, t.reason, t.state, t.task_id, t.definition_id, t.paused, t.started_at, t.finished_at
+                                 from tasker_task t
                                 where t.definition_id = v.definition_id{_and(served)} order by t.task_no desc limit %(looked)s) t
            where true{_and(searched)} limit %(most)s) found
     """
@@ -97,7 +97,7 @@ def _served(db: Database, chosen: TaskFilter, namespaces: Namespaces) -> list[Co
     if chosen.tag is not None:
         conditions.append(("t.tags <> '{}' and t.tags @> array[%(tag)s::text]", {"tag": chosen.tag}))
     if chosen.stuck is not None:
-        found = stuck_tasks(db, namespaces=namespaces)
+        found = standing.stuck_tasks(db, namespaces=namespaces)
         conditions.append(("t.task_no = any(%(stuck)s::bigint[])", {"stuck": [number for reason, numbers in found.items() if chosen.stuck in ("any", reason) for number in numbers]}))
     return [*conditions, *_times(db, chosen)]
 
@@ -132,6 +132,16 @@ def _searched(chosen: TaskFilter) -> list[Condition]:
         escaped = chosen.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         conditions.append((text, {"q": f"%{escaped}%", "low": low, "high": high}))
     return conditions
+
+
+def _slower(db: Database, versions: list[int]) -> Condition:
+    """Longer than 95 of 100 of its version took."""
+    found = db.rows("select d.namespace, d.name, d.version, d.definition_id from tasker_definition d where d.definition_id = any(%(ids)s)", {"ids": versions})
+    known = {(namespace, name, version): number for namespace, name, version, number in found}
+    usuals = standing.usuals(db, known)
+    text: LiteralString = """not t.paused and extract(epoch from coalesce(t.finished_at, tasker_clock()) - t.started_at)::float8
+        > (select u.p95 from unnest(%(usual_of)s::int[], %(usual)s::float8[]) as u (definition_id, p95) where u.definition_id = t.definition_id)"""
+    return text, {"usual_of": [known[key] for key in usuals], "usual": [usual.p95 for usual in usuals.values()]}
 
 
 def count_by_state(db: Database, tag: str, *, namespace: str, name: str, namespaces: Namespaces) -> dict[str, int]:

@@ -43,7 +43,7 @@ class ContextValue:
 class TaskFilter:
     """What a list is narrowed to; None or empty where it is not. `cursor` is the number of the last task already shown.
 
-    `stuck` is a reason of `engine.standing.STUCK`, or `any` of them. `within` is the age of the oldest task, and moves with the clock.
+    `stuck` is a reason of `engine.standing.STUCK`, or `any` of them; `slower` is `yes` for tasks that run or ran longer than 95 of 100 of their version. `within` is the age of the oldest task, and moves with the clock.
     """
 
     namespace: str | None = None
@@ -51,6 +51,7 @@ class TaskFilter:
     version: str | None = None
     state: str | None = None
     stuck: str | None = None
+    slower: str | None = None
     tag: str | None = None
     initiator: str | None = None
     q: str | None = None
@@ -99,6 +100,12 @@ def _state(text: str) -> str:
     return text
 
 
+def _slower(text: str) -> str:
+    if text != "yes":
+        raise ValueError("It is yes, or left out.")
+    return text
+
+
 def _stuck(text: str) -> str:
     if text not in ("any", *STUCK):
         raise ValueError(f"No task is stuck for the reason “{text}”.")
@@ -140,6 +147,7 @@ def _context(text: str) -> ContextValue:
 READERS: Mapping[str, Callable[[str], Any]] = {
     "state": _state,
     "stuck": _stuck,
+    "slower": _slower,
     "context": _context,
     "created_from": _time,
     "created_to": _time,

@@ -14,9 +14,8 @@ from engine import followers, queries, tasks
 from engine import report as reports
 from engine.errors import RequestError, WrongState
 from engine.states import TaskState
-from webapp.access import allowed_namespaces, hide_foreign, known_caller, note_act
 from engine.usual import usual_steps
-from webapp.access import allowed_namespaces, hide_foreign
+from webapp.access import allowed_namespaces, hide_foreign, known_caller, note_act
 from webapp.contexts import ITEMS_SHOWN, task_view, timeline_view
 from webapp.database import database
 from webapp.downloads import asked_format, list_file
@@ -61,10 +60,8 @@ def index() -> Response:
         found = renewed(asked, shown) if shown else list_tasks(asked)
         return regions(["tasks/_list.html", "views/_strip.html"], found=found, paces=paces(found.items), kept=strip())
     found = list_tasks(asked)
-    known: dict[str, Any] = {"states": list(TaskState), "stuck_words": {"any": "For any reason", **STUCK_WORDS}, "namespaces": queries.namespace_names(database(), only=allowed_namespaces("tasker.task:index"))}
-    return page("tasks/index.html", found=found, paces=paces(found.items), kept=strip(), without=without, **known)
     known: dict[str, Any] = {"states": list(TaskState), "slower_words": {"yes": "Slower than usual"}, "stuck_words": {"any": "For any reason", **STUCK_WORDS}, "namespaces": queries.namespace_names(database(), only=allowed_namespaces("tasker.task:index"))}
-    return page("tasks/index.html", found=found, paces=paces(found.items), without=without, **known)
+    return page("tasks/index.html", found=found, paces=paces(found.items), kept=strip(), without=without, **known)
 
 
 @blueprint.get("/tasks/<uuid:task_id>")

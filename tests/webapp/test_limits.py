@@ -19,8 +19,7 @@ from engine.testing.workbench import Workbench
 
 INJECTIONS = ("'", "';drop table tasker_task;--", "' or '1'='1", "1;select pg_sleep(5)", "x' union select password_hash from tasker_account--", "%(id)s")
 PARAMETERS = (
-    "namespace", "name", "version", "state", "stuck", "tag", "initiator", "q", "context", "created_from", "created_to", "within", "cursor", "limit", "level", "attempt", "type", "sort", "order", "queue",
-    "namespace", "name", "version", "state", "stuck", "slower", "tag", "initiator", "q", "context", "created_from", "created_to", "cursor", "limit", "level", "attempt", "type", "sort", "order", "queue",
+    "namespace", "name", "version", "state", "stuck", "slower", "tag", "initiator", "q", "context", "created_from", "created_to", "within", "cursor", "limit", "level", "attempt", "type", "sort", "order", "queue",
     "actor", "action", "outcome", "object", "at_from", "at_to", "before", "from_task", "preset", "items_of", "shown", "from", "to", "role",
 )  # fmt: skip
 HTML = "<!doctype html><script>alert(1)</script>"
