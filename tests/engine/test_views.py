@@ -272,7 +272,7 @@ def test_a_count_is_that_of_the_list_and_ends_at_its_limit(db: Database) -> None
     assert counted(tag="vip") == counted(context="n=7") == counted(q="0%") == counted(state="pending", initiator="50%") == 3
     assert counted(q="%") == 3, "a percent sign stands for anything"
     assert counted(context="pin=1234") == 0, "a count tells what a page would not"
-    assert counted(state="completed") == counted(state="failed") == counted(created_to="2001-01-01") == counted(stuck="paused") == 0
+    assert counted(state="completed") == counted(state="failed") == counted(created_to="2001-01-01") == counted(stuck="paused") == counted(slower="yes") == 0
     assert counted(within="1h") == counted(created_from="2001-01-01") == 4
     assert count_tasks(db, read_filter({}).chosen, namespaces=frozenset({"bank"}), within_ms=5_000) == 0
     submitted(db, MOST)
