@@ -161,8 +161,7 @@ class Worker:
                 "set TASKER_DATABASE_URL to PostgreSQL itself, or to a pool in session mode",
                 self._lease.total_seconds(),
             )
-        self._serves = sorted([*self.definitions, *leases.lanes(connection, sorted(self.definitions), self._labels)])
-        self._served = leases.literal(self._serves)
+        self._know_lanes(connection)
         asked = time.monotonic()
         self.who = leases.register_worker(
             connection,
@@ -176,6 +175,12 @@ class Worker:
         leases.lock_worker(connection, self.who.worker_id)
         self.runner.may_start_until = asked + self._lease.total_seconds()
         return connection
+
+    def _know_lanes(self, connection: Connection[Any]) -> None:
+        """What is claimed is of these definitions, and needs no labels but ours."""
+        definitions = sorted(self.definitions)
+        self._serves = sorted([*definitions, *leases.lanes(connection, definitions, self._labels)])
+        self._served = leases.literal(self._serves)
 
     def _connect(self) -> Connection[Any]:
         connection = connect(self.url, application_name="tasker engine", options=leases.SESSION, call_seconds=self._call_seconds)

@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from engine import leases, logs
+from engine import logs
 from engine.definition import TaskDefinition
 from engine.runners import CANCELLED, Deliver, Hear, Lookup, StepCall, nobody
 from engine.runners.invoke import invoke
@@ -82,9 +82,11 @@ class ForegroundWorker(Worker):
         return self._own.connection
 
     def serve(self, definition_id: int, definition: TaskDefinition) -> None:
-        """Steps of this definition are claimed too."""
+        """Steps of this definition are claimed too, whatever labels they need."""
         self.definitions[definition_id] = definition
-        self._served = leases.literal(sorted(self.definitions))
+        self._labels = tuple({*self._labels, *(label for step in definition.steps for label in step.needs)})
+        self._is_limited = self._is_limited or definition.is_limited
+        self._know_lanes(self.connection)
 
     def run_ready(self) -> bool:
         """Everything that may run now has run, and what that unlocked; whether there was anything."""
