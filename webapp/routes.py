@@ -91,6 +91,7 @@ ROUTES: dict[str, Rule] = {
     "tasks.index": "tasker.task:index",
     "tasks.show": "tasker.task:show",
     "tasks.report": "tasker.task:show",
+    "tasks.incident": "tasker.step:show",
     "tasks.context": "tasker.task:show",
     "tasks.timeline": "tasker.task:show",
     "replay.show": "tasker.task:show",

@@ -32,6 +32,7 @@ from webapp.htmx import (
     page,
     regions,
 )
+from webapp.incident import incident_file
 from webapp.listing import TASK_COLUMNS, all_tasks, list_tasks, renewed, with_known_names
 from webapp.paces import paces
 from webapp.previews import Asked, confirm, is_confirmed
@@ -75,9 +76,20 @@ def report(task_id: UUID) -> Response:
     """The report on a task, to be kept: one HTML page, or Markdown when that is the format asked for."""
     markdown = request.args.get("format") == "markdown"
     written = reports.markdown_report if markdown else reports.html_report
-    answer = make_response(written(database(), str(task_id)))
+    answer = _kept(written(database(), str(task_id)), f"task-{task_id}.{'md' if markdown else 'html'}")
     answer.mimetype = "text/markdown" if markdown else "text/html"
-    answer.headers["Content-Disposition"] = f'attachment; filename="task-{task_id}.{"md" if markdown else "html"}"'
+    return answer
+
+
+@blueprint.get("/tasks/<uuid:task_id>/incident")
+def incident(task_id: UUID) -> Response:
+    """All that is on record of a task as one HTML page, to be kept with a ticket."""
+    return _kept(incident_file(database(), str(task_id)), f"incident-{task_id}.html")
+
+
+def _kept(text: str, name: str) -> Response:
+    answer = make_response(text)
+    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     answer.headers["Content-Security-Policy"] = f"{reports.POLICY}; frame-ancestors 'none'"
     answer.headers["Cache-Control"] = "no-store"
     return answer

@@ -13,7 +13,7 @@ import click
 from engine import queries
 from engine.actions import EFFECTS
 from engine.cli.output import print_json, print_table, short_error, short_time
-from engine.cli.place import Place, open_place, written_report
+from engine.cli.place import Place, open_place, written_incident, written_report
 from engine.cli.setting import json_option, preview_options, read_context, reason_option
 from engine.errors import Problem, RequestError
 from engine.journal import LEVELS
@@ -74,6 +74,14 @@ def show(task: str, as_json: bool, as_report: bool, html: bool, output: Path | N
             _print_report(written_report(place, task, html=html), output)
         else:
             print_task(place.task(task, items=ITEMS_SHOWN))
+
+
+@click.command()
+@click.argument("task")
+def incident(task: str) -> None:
+    """All that is on record of a task as one HTML page that needs nothing else. Example: tasker incident 5d1c… > incident.html"""
+    with open_place() as place:
+        click.echo(written_incident(place, task), nl=False)
 
 
 @click.command()

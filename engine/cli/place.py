@@ -127,3 +127,12 @@ def written_report(place: Place, task_id: str, *, html: bool) -> str:
     if not isinstance(place, Local):
         raise TaskerError("--report needs the database itself; the page of the task offers it too")
     return report.html_report(place.db, task_id) if html else report.markdown_report(place.db, task_id)
+
+
+def written_incident(place: Place, task_id: str) -> str:
+    """The incident file of a task. Raises `TaskerError` for a remote one."""
+    from webapp.incident import incident_file
+
+    if not isinstance(place, Local):
+        raise TaskerError("tasker incident needs the database itself; the page of the task offers the file too")
+    return incident_file(place.db, task_id)

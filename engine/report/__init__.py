@@ -7,10 +7,11 @@ dashboard call it. Whatever came from outside stands in the document as `Data`, 
 from engine.db import Database
 from engine.report.document import document
 from engine.report.facts import read_facts
+from engine.report.incident import incident_report
 from engine.report.markdown import to_markdown
 from engine.report.page import POLICY, to_page
 
-__all__ = ["POLICY", "html_report", "markdown_report"]
+__all__ = ["POLICY", "html_report", "incident_report", "markdown_report"]
 
 
 def markdown_report(db: Database, task_id: str) -> str:

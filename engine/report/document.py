@@ -70,7 +70,14 @@ class Block:
     language: str = ""
 
 
-Piece = Title | Words | Table | Facing | Block
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Markup of ours that is drawn as it is; only a page has pictures."""
+
+    svg: str
+
+
+Piece = Title | Words | Table | Facing | Block | Picture
 Document = tuple[Piece, ...]
 
 
@@ -106,7 +113,7 @@ def _why_failed(facts: Facts) -> Line:
     first, others = failed[0].row, len(failed) - 1
     error = first.error or {}
     more = f" {_count(others, 'other step')} failed too." if others else ""
-    told: Line = (" with ", Data(_text(error.get("type"))), ": ", Data(_one_line(error.get("message")))) if error else ()
+    told: Line = (" with ", Data(plain(error.get("type"))), ": ", Data(one_line(error.get("message")))) if error else ()
     return ("Step ", Data(first.name), f" failed after {_count(first.attempts, 'attempt')}", *told, f".{more}{behind}")
 
 
@@ -116,8 +123,8 @@ def _why_cancelled(facts: Facts) -> Line:
     rest = f". {done} of {_count(len(facts.steps), 'step')} had been done."
     if not asked:
         return (f"It was cancelled{rest}",)
-    why: Line = (": ", Data(_one_line(asked[-1].reason))) if asked[-1].reason else ()
-    return ("It was cancelled by ", Data(_text(asked[-1].actor)), *why, rest)
+    why: Line = (": ", Data(one_line(asked[-1].reason))) if asked[-1].reason else ()
+    return ("It was cancelled by ", Data(plain(asked[-1].actor)), *why, rest)
 
 
 def _how(facts: Facts) -> str:
@@ -155,7 +162,7 @@ def _identity(facts: Facts) -> list[Piece]:
 
 
 def _given(name: str, text: str | None) -> list[tuple[str, Line]]:
-    return [(name, (Data(_one_line(text)),))] if text else []
+    return [(name, (Data(one_line(text)),))] if text else []
 
 
 def _timings(facts: Facts) -> list[Piece]:
@@ -216,10 +223,10 @@ def _errors(facts: Facts) -> list[Piece]:
 def _error(step: StepFacts, attempt: Attempt) -> list[Piece]:
     assert attempt.error is not None
     error = attempt.error
-    code: Line = (", code ", Data(_one_line(error["code"]))) if error.get("code") else ()
+    code: Line = (", code ", Data(one_line(error["code"]))) if error.get("code") else ()
     engine: Line = (" on ", Data(attempt.engine)) if attempt.engine else ()
-    said = Words((Data(_text(error.get("type"))), *code, f", on {clock(attempt.finished_at or attempt.started_at)} after {length(attempt.seconds)}", *engine))
-    texts = [_text(error.get(name)).strip() for name in ("message", "traceback")]
+    said = Words((Data(plain(error.get("type"))), *code, f", on {clock(attempt.finished_at or attempt.started_at)} after {length(attempt.seconds)}", *engine))
+    texts = [plain(error.get(name)).strip() for name in ("message", "traceback")]
     blocks = [Block(*_cut_text(text)) for text in texts if text]
     return [Title((Data(step.row.name), f", attempt {attempt.number}: ", State(attempt.state)), 3), said, *blocks]
 
@@ -252,7 +259,7 @@ def _actions(facts: Facts) -> list[Piece]:
 def _action(move: ActivityRow) -> tuple[Line, ...]:
     subject: Line = (Data(move.step_name), ": ") if move.step_name else ("task: ",)
     what: Line = _note(move) if move.from_state == move.to_state else (f"{move.from_state} → ", State(move.to_state))
-    return (clock(move.at),), (Data(_text(move.actor)),), (*subject, *what), (Data(_one_line(move.reason)),) if move.reason else ("",)
+    return (clock(move.at),), (Data(plain(move.actor)),), (*subject, *what), (Data(one_line(move.reason)),) if move.reason else ("",)
 
 
 def _note(move: ActivityRow) -> Line:
@@ -260,7 +267,7 @@ def _note(move: ActivityRow) -> Line:
     if "paused" in noted:
         return ("paused" if noted["paused"] else "resumed",)
     words = [said for name, said in NOTES.items() if noted.get(name)]
-    return (", ".join(words),) if words else (Data(_one_line(", ".join(noted) or "noted")),)
+    return (", ".join(words),) if words else (Data(one_line(", ".join(noted) or "noted")),)
 
 
 def _engines(facts: Facts) -> list[Piece]:
@@ -296,10 +303,12 @@ def _count(number: int, word: str) -> str:
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
-def _text(value: object) -> str:
+def plain(value: object) -> str:
+    """The value as text, nothing for None."""
     return "" if value is None else str(value)
 
 
-def _one_line(value: object) -> str:
-    text = " ".join(_text(value).split())
-    return text if len(text) <= LINE else f"{text[:LINE]}…"
+def one_line(value: object, *, most: int = LINE) -> str:
+    """The value as text on one line, cut to so many characters."""
+    text = " ".join(plain(value).split())
+    return text if len(text) <= most else f"{text[:most]}…"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from engine.report.document import Block, Data, Document, Facing, Line, Part, Piece, State, Table, Title, Words
+from engine.report.document import Block, Data, Document, Facing, Line, Part, Picture, Piece, State, Table, Title, Words
 
 _PLAIN = re.compile(r"[\w./:@,+=()#%&;!?' -]+\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -23,6 +23,8 @@ def _piece(piece: Piece) -> str:
         return _line(piece.line)
     if isinstance(piece, Facing):
         return "\n".join(f"- **{name}:** {_line(line)}" for name, line in piece.pairs)
+    if isinstance(piece, Picture):
+        return ""
     return _table(piece) if isinstance(piece, Table) else _block(piece)
 
 

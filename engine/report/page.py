@@ -6,7 +6,7 @@ import base64
 import hashlib
 from html import escape
 
-from engine.report.document import Block, Data, Document, Facing, Line, Part, Piece, State, Table, Title, Words
+from engine.report.document import Block, Data, Document, Facing, Line, Part, Picture, Piece, State, Table, Title, Words
 
 ICONS = {
     "pending": "○", "ready": "◔", "running": "▶", "retrying": "↻", "completed": "✓", "failed": "✕", "cancelled": "⊘", "skipped": "⇥", "resolved": "✎",
@@ -36,6 +36,11 @@ pre { margin: .5rem 0; padding: .75rem 1rem; background: var(--shade); border-ra
 .state { font-weight: 600; white-space: nowrap; }
 .completed, .resolved { color: var(--good); } .failed { color: var(--bad); } .running, .ready { color: var(--busy); } .retrying { color: var(--late); }
 .pending, .skipped, .cancelled { color: var(--calm); }
+.graph { display: block; font: 13px ui-sans-serif, system-ui, sans-serif; }
+.graph .paper { fill: none; } .graph .box { fill: var(--paper); stroke: var(--soft); } .graph text { fill: var(--ink); } .graph .word { font-size: 11px; fill: var(--soft); }
+.graph .edge { fill: none; stroke: var(--soft); stroke-width: 1.5; } .graph .band, .graph marker path { fill: var(--soft); }
+.graph .completed .band, .graph .resolved .band { fill: var(--good); } .graph .failed .band { fill: var(--bad); } .graph .running .band, .graph .ready .band { fill: var(--busy); }
+.graph .retrying .band { fill: var(--late); }
 body > p:last-child { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
 @media (max-width: 40rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .6rem; } }
 @media print { :root { color-scheme: light; } body { max-width: none; padding: 0; font-size: 10pt; } h2, h3 { break-after: avoid; } tr { break-inside: avoid; }
@@ -64,6 +69,8 @@ def _piece(piece: Piece) -> str:
         return f"<p>{_line(piece.line)}</p>"
     if isinstance(piece, Facing):
         return f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{_line(line)}</dd>' for name, line in piece.pairs)}</dl>"
+    if isinstance(piece, Picture):
+        return f'<div class="wide" role="region" aria-label="Graph" tabindex="0">{piece.svg}</div>'
     return _table(piece) if isinstance(piece, Table) else _block(piece)
 
 

@@ -15,11 +15,20 @@ def standalone_svg(
 
     `kinds` names the decisions and map steps, which are marked; a state may have more words behind its first, such as `pending 3/50`.
     """
+    return _svg(names, parents, states, kinds or {}, 'xmlns="http://www.w3.org/2000/svg"', f"<style>{_SVG_STYLE}</style>\n")
+
+
+def page_svg(names: Sequence[str], parents: Sequence[Sequence[int]], states: Mapping[str, str], kinds: Mapping[str, str]) -> str:
+    """The same picture to stand in a page that has the style of its classes."""
+    return _svg(names, parents, states, kinds, 'class="graph"', "")
+
+
+def _svg(names: Sequence[str], parents: Sequence[Sequence[int]], states: Mapping[str, str], kinds: Mapping[str, str], own: str, style: str) -> str:
     drawn = layout(names, parents)
     size = f'width="{drawn.width}" height="{drawn.height}" viewBox="0 0 {drawn.width} {drawn.height}"'
     lines = "".join(f'<path class="edge" d="{edge.path}" marker-end="url(#tip)"/>\n' for edge in drawn.edges)
-    boxes = "".join(_svg_box(node, states.get(node.name, ""), (kinds or {}).get(node.name, "step")) for node in drawn.nodes)
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">\n<style>{_SVG_STYLE}</style>\n{_SVG_TIP}\n'
+    boxes = "".join(_svg_box(node, states.get(node.name, ""), kinds.get(node.name, "step")) for node in drawn.nodes)
+    head = f'<svg {own} {size} role="img">\n{style}{_SVG_TIP}\n'
     return f'{head}<rect class="paper" width="100%" height="100%"/>\n{lines}{boxes}</svg>\n'
 
 
