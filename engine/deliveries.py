@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from engine.db import Database, connect
@@ -101,7 +102,7 @@ class Posts:
         """Returns when one of ours has ended, or after so many seconds; with the listening connection, for the next time."""
         if connection is None:
             connection = connect(self._url, application_name="tasker deliveries")
-            connection.execute(f"listen {ENDED_CHANNEL}".encode())
+            connection.execute(sql.SQL("listen {}").format(sql.Identifier(ENDED_CHANNEL)))
             return connection
         for notification in connection.notifies(timeout=seconds):
             if notification.payload == self._sender:

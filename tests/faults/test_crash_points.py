@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import account_points
+import notice_points
 import psycopg
 import pytest
 import writes
@@ -45,8 +46,10 @@ from engine import (
     words,
 )
 from engine.db import Database, connect
+from engine.deliveries import Deliveries, Posts
 from engine.errors import NotFound, TaskerError, WrongState
 from engine.events import EventDelivery
+from engine.journal import Line
 from engine.leases import WorkerIdentity
 from engine.registry import HandlerRegistry
 
@@ -766,6 +769,84 @@ def refused(error: Exception) -> Callable[[World], Point]:
     return lambda world: delivery(world, error)
 
 
+# ---- steps that wait for a worker of a message broker
+
+
+class Broker:
+    """An order's engine and the worker that is to do it, on the way through one another's hands."""
+
+    def __init__(self, url: str, held: leases.Held, token: str = "") -> None:
+        self.posts, self.worker, self.held, self.token = Posts(url, SENDER, call_seconds=10), Deliveries(url, "w1", contact=30), held, token
+
+    def post(self) -> None:
+        self.token = self.posts.post([(1, *self.held)])[1]
+
+    def begin(self) -> None:
+        self.worker.begin(self.token)
+
+    def beat(self) -> None:
+        self.worker.beat(1, [self.token])
+
+    def say(self) -> None:
+        self.worker.say([(self.token, Line(time.time(), 20, "flows", "words"), 0.0)])
+
+    def end(self) -> None:
+        self.worker.end(self.token, 4, '"done"')
+
+    def take(self) -> None:
+        self.posts.take()
+
+    def withdraw(self) -> None:
+        self.posts.withdraw([1])
+
+    def drop(self) -> None:
+        self.posts.drop()
+
+    def close(self) -> None:
+        self.posts.close()
+        self.worker.close()
+
+
+SENDER = "5f0e7f4c-7c41-4b0e-9a55-1c43ad0c6a11"
+BROKER_CALLS = {
+    "tasker_post_deliveries": ("post",),
+    "tasker_begin_delivery": ("post", "begin"),
+    "tasker_beat_place": ("post", "begin", "beat"),
+    "tasker_say_delivery": ("post", "begin", "say"),
+    "tasker_end_delivery": ("post", "begin", "end"),
+    "tasker_take_deliveries": ("post", "begin", "end", "take"),
+    "tasker_take_delivery_words": ("post", "begin", "say", "take"),
+    "tasker_withdraw_deliveries": ("post", "withdraw"),
+    "tasker_drop_deliveries": ("post", "begin", "drop"),
+}
+
+
+def broker(*calls: str) -> Callable[[World], Point]:
+    """The engine and the worker are gone after the last call; what they had in hand runs elsewhere, and a message that comes late finds nothing to do."""
+
+    def scenario(world: World) -> Point:
+        task = world.launch()
+        [held] = world.claim(world.worker())
+        before = Broker(world.url, held)
+        for call in calls[:-1]:
+            getattr(before, call)()
+
+        def act(url: str) -> None:
+            during = Broker(url, held, before.token)
+            try:
+                getattr(during, calls[-1])()
+            finally:
+                during.close()
+
+        def holds() -> bool:
+            late = before.worker.begin(before.token) if before.token else None
+            return late is None and world.ended_once(task, 4) and world.all_completed_once()
+
+        return Point(act, world.finish, holds)
+
+    return scenario
+
+
 SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     "tasker_create_tasks": [create_tasks, fire_due],
     "tasker_register_definition": [register_definition],
@@ -834,7 +915,8 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     "tasker_postpone_event": [refused(RetryableError("not now"))],
     "tasker_lay_aside_event": [refused(PermanentError("never"))],
     "tasker_leave_subscriptions": [delivery],
-    **{statement: [setting(*point)] for statement, point in account_points.POINTS.items()},
+    **{statement: [broker(*calls)] for statement, calls in BROKER_CALLS.items()},
+    **{statement: [setting(*point)] for statement, point in (account_points.POINTS | notice_points.POINTS).items()},
 }
 POINTS = [(statement, number, moment) for statement, found in SCENARIOS.items() for number in range(len(found)) for moment in MOMENTS]
 
