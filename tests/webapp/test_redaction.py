@@ -124,7 +124,7 @@ def paths(app: Flask, db: Database, task_id: str) -> list[str]:
     batch = batches.make_batch(db, "retry", [(task_id, None)], about=groups[0].signature, actor="tests")
     arguments = {
         "namespace": "vault", "name": "guarded", "version": "1.0.0", "task_id": task_id, "schedule_id": 1, "filename": "page.css", "secret": "x",
-        "session_id": 1, "token_id": "x", "role": "viewer", "method": "oidc", "key": groups[0].key, "batch_id": batch, "view_id": 1, "follower_id": 1, "tag": "rows-0123456789ab",
+        "session_id": 1, "token_id": "x", "role": "viewer", "method": "oidc", "key": groups[0].key, "batch_id": batch, "view_id": 1, "follower_id": 1, "tag": "rows-0123456789ab", "other_id": task_id,
     }  # fmt: skip
     for rule in app.url_map.iter_rules():
         if "GET" in (rule.methods or ()) and rule.endpoint not in ("static", "live.live"):
