@@ -18,7 +18,7 @@ RIGHTS = {"retry": "tasker.step:retry", "skip": "tasker.step:update", "resolve":
 
 @click.group("batch")
 def batch() -> None:
-    """Do one thing to many steps: engines do it piece by piece, each item with its outcome."""
+    """Do one thing to all failed steps of one cause, and follow how far it is. Engines do it piece by piece."""
 
 
 @batch.command("list")
