@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,8 @@ from engine.db import Database
 from engine.errors import PermanentError, RetryableError
 from engine.mail import MailServer
 from engine.webhooks import EVENT_ID, EVENT_TYPE, SIGNATURE, signature
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 4
 MOST_ATTEMPTS = 12
@@ -110,6 +113,9 @@ def _outcome(send: Sender, notice: Notice) -> tuple[str | None, bool]:
         return str(error), True
     except RetryableError as error:
         return str(error), False
+    except Exception as error:  # a notice that cannot even be put together must end too, and hold up no other
+        log.exception("notice %s failed", notice.notice_id)
+        return type(error).__name__, False
     return None, False
 
 

@@ -49,6 +49,7 @@ COMMANDS = {
     "resume": ("operate", "Let a paused task go on."),
     "resolve": ("operate", "Supply the outcome of a step by hand."),
     "skip": ("operate", "Go on without a step."),
+    "batch": ("batch", "Do one thing to all failed steps of one cause, and follow how far it is."),
     "schedule": ("schedules", "Run workflows again and again, at the times of a clock or after an interval."),
     "user": ("accounts", "Make, list and disable accounts."),
     "token": ("accounts", "Make, list and revoke API tokens."),

@@ -206,6 +206,17 @@ def test_what_is_not_taken_is_told_again_after_longer_rests_in_order_and_at_last
     assert notices.deliveries(db, view) == []
 
 
+def test_a_notice_that_cannot_be_put_together_holds_up_no_other(clocked: Database, receiver: Receiver, mailbox: Mailbox) -> None:
+    db = clocked
+    given_workflow(db)
+    view = views.keep_view(db, "All", {}, namespace="shop", owner_id=given_owner(db), alert=Alert(0, webhook=receiver.url, email="ops@example.com"))
+    submitted(db, 1)
+    views.watch(db, GOING)
+    db.rows("update tasker_notice set facts = facts - 'filter' where channel = 'email' returning 1")
+    assert told(db, receiver, mailbox) == 1
+    assert {each.channel: each.error for each in notices.deliveries(db, view)} == {"webhook": None, "email": "KeyError"}
+
+
 def test_a_view_counts_what_its_owner_may_see_and_nothing_once_they_may_not(clocked: Database) -> None:
     db = clocked
     given_workflow(db)
