@@ -112,12 +112,12 @@ _QUERY: LiteralString = """
                   else count(*) end as place
         from moves m),
     past as (
-      select distinct on (m.step_no) m.step_no, m.from_state, m.to_state, m.at, case when m.to_state = 3 then (m.detail ->> 'run_at')::timestamptz end as due_at
+      select distinct on (m.step_no) coalesce(m.step_no, -1) as step_no, m.from_state, m.to_state, m.at, case when m.to_state = 3 then (m.detail ->> 'run_at')::timestamptz end as due_at
         from moves m cross join chosen c where m.place <= c.place order by m.step_no, m.place desc),
     future as (
-      select distinct on (m.step_no) m.step_no, m.from_state from moves m cross join chosen c where m.place > c.place order by m.step_no, m.place),
+      select distinct on (m.step_no) coalesce(m.step_no, -1) as step_no, m.from_state from moves m cross join chosen c where m.place > c.place order by m.step_no, m.place),
     now as (
-      select null::int as step_no, own.state, '{}'::int[] as parents from own
+      select -1 as step_no, own.state, '{}'::int[] as parents from own
       union all
       select s.step_no, s.state, s.parents from own cross join lateral (
         select k.step_no, k.state, p.parents::int[] from tasker_step k join tasker_template p on p.definition_id = own.definition_id and p.step_no = k.step_no
@@ -126,9 +126,9 @@ _QUERY: LiteralString = """
            tasker_state_name(now.state), now.parents, own.run_at, coalesce(m.at, own.created_at), chosen.place, chosen.number,
            m.at, m.step_no, tasker_state_name(m.from_state), tasker_state_name(m.to_state), m.attempt, coalesce(w.name, 'engine ' || nullif(m.worker_id, 0)), m.actor, m.reason
       from now cross join own cross join chosen
-      left join past on past.step_no is not distinct from now.step_no
-      left join future on future.step_no is not distinct from now.step_no
+      left join past on past.step_no = now.step_no   -- -1, the task itself: an equality, for two thousand steps are not to be compared with each other
+      left join future on future.step_no = now.step_no
       left join moves m on m.place = chosen.place
       left join tasker_worker w on w.worker_id = m.worker_id
-     order by now.step_no nulls first
+     order by now.step_no
 """

@@ -19,7 +19,7 @@ from webapp.filters import label, plural
 from webapp.version_diff import Change, StepDiff, merged, shown
 from webapp.why import error_line
 
-WORDS = {"added": "Only here", "removed": "Only there", "rewired": "Differs", "changed": "Differs", "same": "Same"}
+WORDS = {"added": "Only here", "removed": "Only there", "rewired": "Different", "changed": "Different", "same": "Same"}
 PLACES_SHOWN = 100
 PLACES_OF_A_STEP = 5
 ROWS_SHOWN = 200
@@ -144,8 +144,9 @@ def _pair(name: str, here: Side, there: Side, ours: StepRow | None, theirs: Step
     if ours is None or theirs is None:
         return StepPair(name, "added" if ours else "removed", ours, theirs, (), True, False, order)
     outcome = _changes((("state", label(theirs.state), label(ours.state)), ("error", _error(theirs), _error(ours)), ("items", _items(theirs), _items(ours))))
-    results = list(differences(there.results.get(name, ABSENT), here.results.get(name, ABSENT), "result"))
-    rest = _changes((("attempts", str(theirs.attempts), str(ours.attempts)), ("depends on", ", ".join(theirs.parents), ", ".join(ours.parents))))
+    results = list(differences(there.results[name], here.results[name], "result")) if name in here.results and name in there.results else []
+    tried = (str(theirs.attempts), str(ours.attempts)) if theirs.attempts and ours.attempts else ("", "")
+    rest = _changes((("attempts", *tried), ("depends on", ", ".join(theirs.parents), ", ".join(ours.parents))))
     changes = (*outcome, *results[:PLACES_OF_A_STEP], *_more(results), *rest)
     return StepPair(name, "changed" if changes else "same", ours, theirs, changes, bool(outcome), bool(results), order)
 

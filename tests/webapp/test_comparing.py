@@ -81,7 +81,7 @@ def test_tasks_of_two_versions_are_compared_by_the_names_of_their_steps(db: Data
     assert found.sentence.startswith("With another input (speed and 1 more), the two part at ")
     page = client.get(f"/tasks/{task_id}/compare/{other}").text
     assert "What changed from 1.0.0 to 2.0.0" in page
-    assert "2 only there, 1 only here, 1 differs, 1 same" in page
+    assert "2 only there, 1 only here, 1 different, 1 same" in page
 
 
 def _with_screening(db: Database) -> int:

@@ -1,0 +1,68 @@
+"""Looking back at a task: its replay under the hand, the comparison with the last good one, and lists as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright.sync_api")
+
+from playwright.sync_api import expect
+
+from engine import queries, tasks
+from engine.db import Database
+from engine.requests import TaskRequest
+
+Tasks = tuple[str, str]
+
+
+@pytest.fixture
+def good_and_bad(page: Any, db: Database, running_engine: Any, handlers: Any) -> Tasks:
+    """A task that completed, and then one whose charge failed and whose others went well."""
+    handlers.parcel_is_packed.set()
+    made = []
+    for is_up, state in ((True, "Completed"), (False, "Failed")):
+        handlers.gateway_is_up.set() if is_up else handlers.gateway_is_up.clear()
+        made.append(tasks.submit(db, TaskRequest("process_order", "shop", context={"order_id": 7})))
+        page.goto(f"/tasks/{made[-1]}")
+        expect(page.locator("#task-state .state-big")).to_have_text(state)
+    return made[0], made[1]
+
+
+def test_one_looks_back_at_a_failure_and_at_what_went_otherwise(page: Any, scriptless: Any, db: Database, good_and_bad: Tasks) -> None:
+    good, bad = good_and_bad
+    page.get_by_role("link", name="Replay").click()
+    expect(page.locator("#moment .state-big")).to_have_text("Failed")
+    slider = page.get_by_label("Move", exact=True)
+    last = int(slider.input_value())
+    assert last == len([each for each in queries.activity(db, bad, limit=1_000) if each.from_state not in (None, each.to_state)])
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#moment")).to_contain_text("Before the first of its")
+    expect(page.locator('#moment .node[data-step="validate"]')).to_contain_text("Ready")
+    for _ in range(last):
+        page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(f"{page.url.partition('/tasks')[0]}/tasks/{bad}/replay?at={last}")
+    expect(page.locator('#moment .node[data-step="charge"]')).to_contain_text("Failed")
+    expect(slider).to_be_focused()
+    page.get_by_role("link", name="Move before").click()
+    expect(page.locator("#moment")).to_contain_text(f"After move {last - 1} of {last}")
+
+    page.get_by_role("link", name="Compare", exact=True).click()
+    expect(page.locator("#divergence")).to_contain_text("With the same input, the two part at charge: here it failed with “PermanentError: the gateway is down”, there it completed.")
+    expect(page.locator('.node[data-step="validate"]')).to_contain_text("Same")
+    expect(page.locator('.node[data-step="charge"]')).to_contain_text("Different")
+    page.locator('.node[data-step="charge"]').press("Enter")
+    expect(page).to_have_url(f"{page.url.partition('/tasks')[0]}/tasks/{bad}/compare/{good}#diff-1")
+
+    page.goto("/tasks")
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="CSV", exact=True).click()
+    assert [line.split(",")[0] for line in Path(saved.value.path()).read_text().splitlines()] == ["task_id", bad, good]
+
+    scriptless.goto(f"/tasks/{bad}/replay")
+    scriptless.get_by_label("Move", exact=True).press("Home")
+    scriptless.get_by_role("button", name="Show").click()
+    expect(scriptless.locator("#moment")).to_contain_text("Before the first of its")
