@@ -14,7 +14,8 @@ as $$
   )
   select h.task_no, h.step_no, d.definition_id, h.rank, h.ready_no
     from lane
-   cross join lateral (select k.definition_id, k.namespace from tasker_definition k where k.definition_id = lane.lane offset 0) d
+   cross join lateral (select k.definition_id, k.namespace from tasker_definition k
+                       where k.definition_id = coalesce((select l.definition_id from tasker_lane l where l.lane = lane.lane), lane.lane) offset 0) d
    cross join lateral (select q.task_no, q.step_no, q.rank, q.ready_no from tasker_ready q where q.definition_id = lane.lane order by q.rank, q.ready_no limit p_most) h
    where p_namespaces is null or d.namespace = any(p_namespaces)
    order by h.rank, h.ready_no

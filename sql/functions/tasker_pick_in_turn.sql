@@ -15,7 +15,8 @@ begin
   for v_lane in
     with lane as materialized (
       select l.lane, d.namespace from unnest(p_lanes) as l (lane) cross join lateral
-        (select k.namespace from tasker_definition k where k.definition_id = l.lane offset 0) d
+        (select k.namespace from tasker_definition k
+         where k.definition_id = coalesce((select n.definition_id from tasker_lane n where n.lane = l.lane), l.lane) offset 0) d
     ),
     luck as materialized (
       select n.namespace, random() as drawn from (select distinct lane.namespace from lane) n

@@ -71,6 +71,17 @@ def test_a_step_that_needs_labels_is_for_an_engine_that_has_them_all(conn: Conn)
     assert_invariants(conn)
 
 
+def test_steps_with_and_without_labels_are_claimed_together_and_told_of_as_of_one_workflow(conn: Conn) -> None:
+    known, names = given(conn, "a, b", steps={"b": {"needs": "gpu"}})
+    made = tasks_of(conn, (known, names), *[{}] * 3)
+    assert len(claim(conn, want=1, definitions=lanes(conn, known, "gpu"))) == 1
+    assert {row[0] for row in conn.execute("select definition_id from tasker_front(10)").fetchall()} == {known}
+    held = claim(conn, want=9, definitions=lanes(conn, known, "gpu"))
+    assert len(held) == 5
+    assert {names_of(task, [one for one in held if one.task_no == task.no]) == {"a", "b"} for task in made[1:]} == {True}
+    assert_invariants(conn)
+
+
 def test_a_step_with_labels_is_not_handed_to_who_unlocks_it(conn: Conn) -> None:
     known, names = given(conn, "a -> b", steps={"b": {"needs": "gpu"}})
     for count in (1, 5):   # the two ways of reporting

@@ -2629,7 +2629,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_front.sql 1fe48c1ff561
+-- source: functions/tasker_front.sql 1a0a9885609c
 -- tasker_front: the first p_most steps of the whole queue, the best rank first, whichever lane they stand in; parked ones are not among them.
 --   p_namespaces  only those of these namespaces; null: of all
 --   It reads p_most rows of each lane, never all of the queue.
@@ -2646,7 +2646,8 @@ as $$
   )
   select h.task_no, h.step_no, d.definition_id, h.rank, h.ready_no
     from lane
-   cross join lateral (select k.definition_id, k.namespace from tasker_definition k where k.definition_id = lane.lane offset 0) d
+   cross join lateral (select k.definition_id, k.namespace from tasker_definition k
+                       where k.definition_id = coalesce((select l.definition_id from tasker_lane l where l.lane = lane.lane), lane.lane) offset 0) d
    cross join lateral (select q.task_no, q.step_no, q.rank, q.ready_no from tasker_ready q where q.definition_id = lane.lane order by q.rank, q.ready_no limit p_most) h
    where p_namespaces is null or d.namespace = any(p_namespaces)
    order by h.rank, h.ready_no
@@ -3911,7 +3912,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_pick_in_turn.sql ec3eda64bb2f
+-- source: functions/tasker_pick_in_turn.sql c5749c23a0a1
 -- tasker_pick_in_turn: which steps are next when several lanes of the queue have some: the namespaces take turns, and within one the best rank is first.
 --   So a namespace with a million steps takes no more of a claim than another needs; what one leaves is for the others. Who begins is drawn,
 --   as a claim of one step would else always go to the same.
@@ -3929,7 +3930,8 @@ begin
   for v_lane in
     with lane as materialized (
       select l.lane, d.namespace from unnest(p_lanes) as l (lane) cross join lateral
-        (select k.namespace from tasker_definition k where k.definition_id = l.lane offset 0) d
+        (select k.namespace from tasker_definition k
+         where k.definition_id = coalesce((select n.definition_id from tasker_lane n where n.lane = l.lane), l.lane) offset 0) d
     ),
     luck as materialized (
       select n.namespace, random() as drawn from (select distinct lane.namespace from lane) n
