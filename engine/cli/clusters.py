@@ -30,16 +30,18 @@ class Place:
 
     @property
     def certificates(self) -> tuple[str, str, str] | None:
-        """All three files, or None for none of them; `click.UsageError` for only some."""
+        """All three files, or None for none of them; `click.UsageError` for only some, or one that is not there."""
         files = [file for file in (self.tls_ca, self.tls_cert, self.tls_key) if file]
         if len(files) in (1, 2):
             raise click.UsageError("--tls-ca, --tls-cert and --tls-key go together")
+        if missing := next((file for file in files if not os.path.isfile(file)), None):
+            raise click.UsageError(f"there is no file {missing}")
         return (files[0], files[1], files[2]) if files else None
 
 
 def cluster_options(command: F) -> F:
     """The options of a cluster, which come as the fields of `Place`."""
-    file = click.Path(exists=True, dir_okay=False)
+    file = click.Path()
     for option in (
         click.option("--tls-key", type=file, help="Our key for an encrypted scheduler."),
         click.option("--tls-cert", type=file, help="Our certificate for an encrypted scheduler."),

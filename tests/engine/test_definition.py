@@ -246,8 +246,22 @@ def test_the_json_is_what_the_database_takes() -> None:
     assert found["steps"][0] | {"backoff": None} == {
         "name": "a", "description": "", "handler": "shop.steps.A", "parents": [], "children": [1], "retryable": False,
         "retry_limit": 1, "timeout_ms": None, "backoff": None, "output_schema": None, "handler_config": {}, "decision": False, "for_each": None,
+        "resources": {},
     }  # fmt: skip
     assert (found["steps"][1]["parents"], found["steps"][1]["timeout_ms"]) == ([0], 1500)
+
+
+def test_a_step_says_what_it_needs_of_a_worker() -> None:
+    needing = StepTemplate("a", handler_class="shop.steps:A", resources={"GPU": 1, "memory": 0.5})
+    assert needing.to_json()["resources"] == {"GPU": 1, "memory": 0.5}
+    ours, theirs = (TaskDefinition("shop", "order", "1.0.0", steps=(step,)) for step in (needing, StepTemplate("a", handler_class="shop.steps:A")))
+    assert ours.fingerprint != theirs.fingerprint
+
+
+@pytest.mark.parametrize("wrong", [{"GPU": 0}, {"GPU": -1}, {"GPU": "one"}, {"GPU": True}, {"": 1}, {"GPU": math.inf}, ["GPU"], {f"r{no}": 1 for no in range(21)}])
+def test_resources_are_names_with_numbers_above_0(wrong: Any) -> None:
+    with pytest.raises(DefinitionError, match="resources"):
+        StepTemplate("a", handler_class="shop.steps:A", resources=wrong)
 
 
 def test_a_handler_is_named_by_its_dotted_path() -> None:

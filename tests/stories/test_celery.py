@@ -165,6 +165,7 @@ def test_steps_run_on_celerys_workers_once_each_and_a_worker_that_is_lost_charge
     assert engine.drained() == 0
 
 
+@pytest.mark.nightly
 def test_an_engine_that_dies_leaves_nothing_running_on_celerys_workers(story: Story, station: Callable[[], Station]) -> None:
     story.write(FLOWS)
     worker = station()

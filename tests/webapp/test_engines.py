@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -43,6 +44,22 @@ def test_a_living_engine_shows_what_it_serves(client: FlaskClient, engine: Any) 
     assert "test engine" in page
     assert "shop/process_order@1.0.0" in page
     assert "Nothing now." in page
+
+
+def test_an_engine_says_how_the_cluster_fares_that_runs_its_handlers(client: FlaskClient, engine: Any, conn: Conn) -> None:
+    def shown(**cluster: Any) -> str:
+        conn.execute("update tasker_worker set figures = jsonb_build_object('cluster', %s::jsonb)", [json.dumps(cluster)])
+        return client.get("/engines", headers={"HX-Request": "true"}).text
+
+    assert "Runs on" not in client.get("/engines").text
+    fine = shown(state="connected", at="tcp://10.0.0.1:8786", said="", workers=2, threads=8)
+    assert "Connected" in fine
+    assert "tcp://10.0.0.1:8786" in fine
+    assert "2 workers, 8 steps at a time" in fine
+    assert "In trouble" in shown(state="troubled", at="tcp://x", said="the cluster has no worker", workers=0, threads=0)
+    away = shown(state="away", at="tcp://x", said="cannot be reached: <b>", workers=0, threads=0)
+    assert "Unreachable" in away
+    assert "cannot be reached: &lt;b&gt;" in away
 
 
 def test_an_engine_whose_lease_is_over_is_gone(client: FlaskClient, engine: Any, conn: Conn) -> None:

@@ -107,6 +107,7 @@ def test_a_cluster_runs_steps_and_what_is_lost_is_decided_when_it_can_run_no_mor
     assert runner.room() == 0
 
 
+@pytest.mark.nightly
 def test_a_scheduler_that_would_run_steps_again_is_refused(tmp_path: Path, inbox: Any) -> None:
     cluster = Cluster(tmp_path)
     try:
