@@ -49,6 +49,7 @@ lint:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
 	.venv/bin/ruff check .
 	.venv/bin/mypy --strict engine webapp
+	.venv/bin/mypy --strict tests/samples/typed_shop
 	.venv/bin/lint-imports
 
 revision:
