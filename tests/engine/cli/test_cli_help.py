@@ -92,3 +92,17 @@ def test_every_option_says_what_it_is_for_or_what_it_takes() -> None:
         and not parameter.show_default
     ]
     assert silent == []
+
+
+def test_colours_are_for_those_who_want_them(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from engine.cli.output import print_table
+
+    red = "\x1b[31m"
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    print_table(("state",), [("failed",)])
+    assert red in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    print_table(("state",), [("failed",)])
+    assert red not in capsys.readouterr().out
