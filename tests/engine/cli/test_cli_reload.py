@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from terminal import Terminal, until
 
 from engine.cli.reloading import seen_in, watched_places
 
+PATIENCE_SECONDS = 150.0
 CODE = """
 import pathlib, time
 from engine import Workflow
@@ -26,17 +28,18 @@ def launched(shop: Terminal, *, context: str = "{}") -> str:
 
 def said(shop: Terminal, task: str) -> object:
     """What the task's step returned, once it has."""
-    return until(lambda: shop.run("show", task, "--json").json()["steps"]["say"]["result"], f"task {task} to end")
+    return until(lambda: shop.run("show", task, "--json").json()["steps"]["say"]["result"], f"task {task} to end", PATIENCE_SECONDS)
 
 
+@pytest.mark.timeout(400)
 def test_changed_handlers_are_used_and_running_attempts_end_with_the_old_code(terminal: Terminal, tmp_path: Path) -> None:
     terminal.environment["TASKER_HANDLERS"] = str(terminal.write(CODE.format(word="old")))
     terminal.start("engine", "--reload", "--concurrency", "2")
     gate = tmp_path / "gate"
     running = launched(terminal, context=f'{{"until": "{gate}"}}')
-    until(lambda: terminal.run("show", running, "--json").json()["steps"]["say"]["state"] == "running", "the step to run")
+    until(lambda: terminal.run("show", running, "--json").json()["steps"]["say"]["state"] == "running", "the step to run", PATIENCE_SECONDS)
     terminal.write(CODE.format(word="new"))
-    until(lambda: said(terminal, launched(terminal)) == "new", "the new code to be used")
+    until(lambda: said(terminal, launched(terminal)) == "new", "the new code to be used", PATIENCE_SECONDS)
     gate.touch()
     assert said(terminal, running) == "old"
     terminal.write("def broken(:")
