@@ -29,6 +29,7 @@ test:
 faults:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
 	@exec .venv/bin/python -m pytest -m nightly tests/faults tests/fuzz tests/stories tests/engine/runners tests/docs tests/webapp/test_odd_requests.py tests/webapp/api/test_api_contract.py -s $(ARGS)
+	@exec .venv/bin/python -m pytest -m nightly tests/faults tests/fuzz tests/docs tests/engine/test_models.py tests/webapp/test_odd_requests.py tests/webapp/api/test_api_contract.py -s $(ARGS)
 
 faults-release:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
@@ -59,6 +60,7 @@ lint:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
 	.venv/bin/ruff check .
 	.venv/bin/mypy --strict engine webapp
+	.venv/bin/mypy --strict tests/samples/typed_shop
 	.venv/bin/lint-imports
 
 revision:

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from engine import models
 from engine.definition import StepTemplate, TaskDefinition, nearest, shown
 from engine.errors import DefinitionError, Problem
 from engine.handlers import Sequence, Step, StepHandler, Task
@@ -106,7 +107,7 @@ def _class_runner(handler: type[Any]) -> Run:
 
 def function_runner(definition: TaskDefinition, template: StepTemplate, function: Callable[..., Any]) -> Run:
     wanted = list(_wanted(definition, template, function))
-    run = _caller(function, wanted)
+    run = _caller(function, wanted, _readers(function, wanted))
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(type(function), "__call__", None)):  # noqa: B004
         return lambda task, sequence, step: finished(run(task, sequence, step))
     return run
@@ -131,6 +132,13 @@ def _wanted(definition: TaskDefinition, template: StepTemplate, function: Callab
             by_keyword = True
         else:
             raise _Unbound("unknown_parameter", _explain(definition, parameter.name, steps, given))
+
+
+def _readers(function: Callable[..., Any], wanted: list[tuple[str, str, bool]]) -> dict[str, Callable[[Any], Any]]:
+    """What makes results and items into the models that parameters are annotated with, by the parameters' sources."""
+    hints = models.hints(function if inspect.isroutine(function) else type(function).__call__) if len(wanted) else {}
+    made = {source: models.reader(hints[name], f"the result of {source}") for name, source, _ in wanted if name in hints and source not in _OFFERED}
+    return {source: reader for source, reader in made.items() if reader is not None}
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -160,7 +168,7 @@ def _explain(definition: TaskDefinition, parameter: str, ancestors: Mapping[str,
     return f"parameter {parameter!r} is neither {', '.join(given)} nor an ancestor's name{nearest(parameter, [*given, *ancestors])}"
 
 
-def _caller(function: Callable[..., Any], wanted: list[tuple[str, str, bool]]) -> Run:
+def _caller(function: Callable[..., Any], wanted: list[tuple[str, str, bool]], readers: Mapping[str, Callable[[Any], Any]]) -> Run:
     # The shapes that nearly every handler has get a direct call; the rest is assembled.
     plain = tuple(source for _, source, by_keyword in wanted if not by_keyword)
     if len(plain) == len(wanted):
@@ -180,6 +188,9 @@ def _caller(function: Callable[..., Any], wanted: list[tuple[str, str, bool]]) -
             offered |= {"[item]": step.item, "[index]": step.index}
         arguments = [offered[source] if source in offered else sequence.result(source) for source in positional]
         named = {name: offered[source] if source in offered else sequence.result(source) for name, source in keywords}
+        if readers:
+            arguments = [readers[source](value) if source in readers else value for source, value in zip(positional, arguments, strict=True)]
+            named = {name: readers[source](named[name]) if source in readers else named[name] for name, source in keywords}
         return function(*arguments, **named)
 
     return call

@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 from engine import gates, json_text
+from engine import json_text, models
 from engine.errors import DefinitionError, Problem
 
 MAX_STEPS = 5_000
@@ -123,7 +124,7 @@ class StepTemplate:
         retry_limit: int = 3,
         timeout: int | timedelta | None = None,
         backoff: Backoff | Mapping[str, float] | None = None,
-        output_schema: Mapping[str, Any] | None = None,
+        output_schema: Mapping[str, Any] | type[Any] | None = None,
         handler_config: Mapping[str, Any] | None = None,
         retry_on: type[BaseException] | str | Sequence[type[BaseException] | str] = (),
         decision: bool = False,
@@ -143,7 +144,7 @@ class StepTemplate:
             "retry_limit": checks.retry_limit(retry_limit),
             "timeout": checks.timeout(timeout),
             "backoff": checks.backoff(backoff),
-            "output_schema": checks.schema("output_schema", output_schema),
+            "output_schema": checks.schema("output_schema", models.result_model(handler_class) if output_schema is None else output_schema),
             "handler_config": checks.json_object("handler_config", handler_config),
             "retry_on": checks.exceptions(retry_on),
             "decision": checks.boolean("decision", decision),
@@ -209,6 +210,8 @@ class TaskDefinition:
         checks.name("name", self.name)
         checks.version("version", self.version)
         checks.text("description", self.description)
+        if models.is_model(self.schema):
+            self.caches["model"] = self.schema
         self._set("schema", checks.schema("schema", self.schema))
         self._set("limit", gates.read_limit("limit", self.limit, checks.refuse))
         self._set("steps", tuple(self.steps))
@@ -567,6 +570,8 @@ class _Checks:
     def schema(self, path: str, value: Any) -> dict[str, Any] | None:
         if value is None:
             return None
+        if models.is_model(value):
+            value = models.schema_of(value, is_result=path == "output_schema")
         plain = self.json_object(path, value)
         if plain:
             from engine import schemas  # JSON Schema is slow to import, and many workflows have none

@@ -11,9 +11,9 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any, ClassVar, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, overload
 
-from engine import json_text
+from engine import json_text, models
 from engine.definition import DEFAULT_VERSION, StepTemplate, TaskDefinition, assemble, head_problems, nearest, shown
 from engine.errors import DefinitionError, NotFound, Problem
 from engine.journal import NOWHERE, Journal
@@ -22,6 +22,13 @@ from engine.registry import HandlerRegistry, Registration
 
 _Handler = TypeVar("_Handler", bound="type[TaskHandler]")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_Model = TypeVar("_Model")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    ContextT = TypeVarWithDefault("ContextT", default=dict[str, Any])
+else:
+    ContextT = TypeVar("ContextT")
 _NOTES = "__tasker_registrations__"
 KEPT_VALUES = 1_000
 _OPENING = threading.Lock()
@@ -55,8 +62,8 @@ class TaskHandler:
     def define_step_templates(self, templates: StepTemplates) -> None:
         """Call `templates.define(name=..., handler_class=..., depends_on_step=..., ...)` once for every step."""
 
-    def schema(self) -> dict[str, Any] | None:
-        """The JSON Schema of the context; None accepts any object."""
+    def schema(self) -> dict[str, Any] | type[Any] | None:
+        """The JSON Schema of the context, or a pydantic model of it; None accepts any object."""
         return None
 
     @property
@@ -71,7 +78,7 @@ class TaskHandler:
         self._definition = definition
 
     def run_task(
-        self, context: Mapping[str, Any] | None = None, *, detached: bool = False, connection: Any = None, **request_fields: Any
+        self, context: Any = None, *, detached: bool = False, connection: Any = None, **request_fields: Any
     ) -> str:
         """Submit a task of this workflow and version, as `submit` does; returns its id.
 
@@ -91,16 +98,23 @@ class TaskHandler:
 class StepHandler:
     """The work of one step: override `process`. A new instance is made for every attempt."""
 
-    def process(self, task: Task, sequence: Sequence, step: Step) -> Any:
+    def process(self, task: Task[Any], sequence: Sequence, step: Step) -> Any:
         """Do the work and return its result as JSON values; may also be `async def`.
 
         Raise RetryableError to try again, PermanentError to give up; any other exception gives up too.
         """
         raise NotImplementedError
 
-    def step_results(self, sequence: Sequence, name: str) -> Any:
-        """The result of a parent or any farther ancestor."""
-        return sequence.find_step_by_name(name).results
+    @overload
+    def step_results(self, sequence: Sequence, name: str) -> Any: ...
+
+    @overload
+    def step_results(self, sequence: Sequence, name: str, model: type[_Model]) -> _Model: ...
+
+    def step_results(self, sequence: Sequence, name: str, model: Any = None) -> Any:
+        """The result of a parent or any farther ancestor; with a pydantic `model`, as its object. Raises PermanentError when it does not fit that."""
+        found = sequence.find_step_by_name(name).results
+        return found if model is None else models.read(model, found, f"the result of {name}")
 
 
 @overload
@@ -227,6 +241,7 @@ class Workflow:
         description: str = "",
         schema: Mapping[str, Any] | None = None,
         limit: Mapping[str, Any] | None = None,
+        schema: Mapping[str, Any] | type[Any] | None = None,
         **unknown: Any,
     ) -> None:
         known = ("namespace", "version", "description", "schema", "limit")
@@ -265,7 +280,7 @@ class Workflow:
         return self._definition
 
     def run_task(
-        self, context: Mapping[str, Any] | None = None, *, detached: bool = False, connection: Any = None, **request_fields: Any
+        self, context: Any = None, *, detached: bool = False, connection: Any = None, **request_fields: Any
     ) -> str:
         """Submit a task of this workflow and version, as `submit` does; returns its id."""
         return _run_task(self.definition, context, request_fields, detached=detached, connection=connection)
@@ -325,8 +340,8 @@ class Contact(Protocol):
         ...
 
 
-class Task:
-    """The task that a step belongs to."""
+class Task(Generic[ContextT]):
+    """The task that a step belongs to. `Task[Order]` says to type checkers and editors what its context is: a TypedDict or a pydantic model."""
 
     __slots__ = ("task_id", "correlation_id", "traceparent", "_definition", "_context_json", "_context")
 
@@ -342,12 +357,22 @@ class Task:
         self._context: Any = None
 
     @property
-    def context(self) -> dict[str, Any]:
-        """The JSON object that the task was submitted with, defaults filled in. Changing it changes nothing elsewhere."""
+    def context(self) -> ContextT:
+        """The JSON object that the task was submitted with, defaults filled in, or an object of the model that is the workflow's schema.
+
+        Changing it changes nothing elsewhere. Raises PermanentError when the model refuses what the schema let pass.
+        """
         if self._context is None:
-            self._context = json_text.load(self._context_json)
-        context: dict[str, Any] = self._context
+            model = self._definition.caches.get("model")
+            self._context = self.fields if model is None else models.read(model, self.fields, "the context")
+        context: ContextT = self._context
         return context
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The context as JSON values, read anew, whatever the workflow's schema is."""
+        found: dict[str, Any] = json_text.load(self._context_json)
+        return found
 
     @property
     def namespace(self) -> str:
@@ -504,9 +529,14 @@ class Sequence:
         return self._lookup([name]).get(name, "null")
 
 
-def _run_task(definition: TaskDefinition, context: Mapping[str, Any] | None, fields: dict[str, Any], *, detached: bool, connection: Any) -> str:
+def _run_task(definition: TaskDefinition, context: Any, fields: dict[str, Any], *, detached: bool, connection: Any) -> str:
     import engine  # the door is above this module; it is open by the time a task runs
     from engine.requests import TaskRequest
 
     named = {"name": definition.name, "namespace": definition.namespace, "version": definition.version}
-    return engine.submit(TaskRequest.of({**named, "context": {} if context is None else context, **fields}), detached=detached, connection=connection)
+    return engine.submit(TaskRequest.of({**named, "context": _given(context), **fields}), detached=detached, connection=connection)
+
+
+def _given(context: Any) -> Any:
+    """The context as a mapping; a model as its JSON values."""
+    return {} if context is None else context.model_dump(mode="json", by_alias=True) if models.is_model(type(context)) else context

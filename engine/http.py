@@ -283,7 +283,7 @@ class _Places:
         if source == "env":
             return self._environment(path)
         first, *rest = path.split(".")
-        value = self._sequence.find_step_by_name(first).results if source == "results" else self._task.context.get(first, _MISSING)
+        value = self._sequence.find_step_by_name(first).results if source == "results" else self._task.fields.get(first, _MISSING)
         for name in rest:
             value = value.get(name, _MISSING) if isinstance(value, Mapping) else _MISSING
         if value is _MISSING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -226,11 +227,30 @@ def write_result(value: Any) -> str:
     try:
         text = _encode(value)
     except (TypeError, ValueError, RecursionError, OverflowError):
-        raise _not_json(value) from None
+        plain = _dumped(value)
+        if plain is value:
+            raise _not_json(value) from None
+        return write_result(plain)
     size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_BYTES:
         raise _too_large(f"{size:,}", text)
     return text if _storable(text) else _cleaned(value)
+
+
+def _dumped(value: Any) -> Any:
+    """The value with every pydantic model in it as JSON values; the value itself when there is none."""
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is None:
+        return value
+    if isinstance(value, pydantic.BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    if isinstance(value, dict):
+        made = {key: _dumped(member) for key, member in value.items()}
+        return made if any(made[key] is not value[key] for key in made) else value
+    if isinstance(value, (list, tuple)):
+        items = [_dumped(item) for item in value]
+        return items if any(one is not other for one, other in zip(items, value, strict=True)) else value
+    return value
 
 
 def _check_shape(value: Any) -> None:

@@ -148,10 +148,11 @@ class Engine:
         self._end_traces()
         self._db.close()
 
-    def run(self) -> None:
+    def run(self, on_start: Callable[[], object] = lambda: None) -> None:
         """The life of the process: start, work until a signal, drain. A second signal ends it at once; its steps are then taken back by others."""
         _on_signals(self._signalled)
         self.start()
+        on_start()
         log.info("engine %s runs %d workflows with %d %s", self.worker.who.worker_id, len(self.worker.definitions), self.concurrency, self.runner_name)
         self.wait()
         log.info("engine %s drains, %d steps in hand", self.worker.who.worker_id, self.worker.running_count)

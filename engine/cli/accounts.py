@@ -89,10 +89,12 @@ def password(name: str, password_stdin: bool) -> None:
 
 @user.command()
 @click.argument("name")
-def link(name: str) -> None:
+@json_option
+def link(name: str, as_json: bool) -> None:
     """Print the path of a link that signs in once. Example: tasker user link ada"""
     with open_database() as db:
-        click.echo(f"/login/link/{accounts.make_sign_in_link(db, name)}")
+        path = f"/login/link/{accounts.make_sign_in_link(db, name)}"
+    print_json({"sign_in_path": path}) if as_json else click.echo(path)
 
 
 @user.command()

@@ -44,7 +44,7 @@ def workflow(name: str, namespace: str, steps: str, form: str, folder: str) -> N
         raise RequestError(problems, "no workflow can be called so")
     files = workflow_files(names, namespace, parse_steps(steps), Shape(form), _package(folder))
     _write(Path(), files)
-    click.echo(f"Next: run tests/test_{names.module}.py with pytest; start the engine anew, for it loads handlers when it starts; tasker launch {namespace}/{names.module}")
+    click.echo(f"Next: run tests/test_{names.module}.py with pytest; start the engine anew, unless it runs with --reload; tasker launch {namespace}/{names.module}")
 
 
 @new.command()

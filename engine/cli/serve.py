@@ -17,6 +17,8 @@ import click
 
 from engine import accounts, embedded, gates
 from engine.cli.clusters import Place, cluster_options, runner_maker
+from engine import accounts, embedded
+from engine.cli.reloading import run_reloading, tell_started
 from engine.cli.setting import (
     audit_actor,
     database_url,
@@ -39,6 +41,7 @@ LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 T = TypeVar("T")
 RUNNERS = click.Choice(["processes", "threads"])
 ENGINE_RUNNERS = click.Choice(["processes", "threads", "dask", "celery"])
+reload_option = click.option("--reload", is_flag=True, help="For development: begin anew when files of the handlers change; what runs ends with the old code.")
 
 
 @click.command()
@@ -47,13 +50,14 @@ ENGINE_RUNNERS = click.Choice(["processes", "threads", "dask", "celery"])
 @click.option("--concurrency", type=click.IntRange(1, 1000), help="Steps at a time.")
 @click.option("--runner", type=RUNNERS, default="processes", show_default=True)
 @handlers_option
-def up(port: int | None, host: str, concurrency: int | None, runner: str, sources: str | None) -> None:
+@reload_option
+def up(port: int | None, host: str, concurrency: int | None, runner: str, sources: str | None, reload: bool) -> None:
     """Database, engine and dashboard until Ctrl-C. Example: tasker up --handlers myflows"""
     settings = Settings.from_environ()
     found = handler_sources(sources, settings)
     registry = loaded_registry(found, settings)
     need_workflows(registry, found)
-    with running(settings, found, port=port, host=host, concurrency=concurrency, runner=runner) as parts:
+    with running(settings, found, port=port, host=host, concurrency=concurrency, runner=runner, reload=reload) as parts:
         parts.wait()
 
 
@@ -76,12 +80,18 @@ def engine(
     sources: str | None,
     **cluster: str | None,
 ) -> None:
+@reload_option
+def engine(runner: str, concurrency: int | None, grace: float, lease: float, sources: str | None, reload: bool) -> None:
     """Run steps until SIGTERM or Ctrl-C; several engines may share a database. Example: tasker engine --handlers myflows"""
     from engine.scheduler import Engine, RunnerName
 
     settings = Settings.from_environ()
     log_to_stderr(settings)
     found = handler_sources(sources, settings)
+    if reload:
+        options = ["--runner", runner, "--grace", str(grace), "--lease", str(lease), "--handlers", ",".join(found)]
+        run_reloading(["engine", *options, *_of_concurrency(concurrency)], found)
+        return
     registry = loaded_registry(found, settings)
     need_workflows(registry, found)
     chosen, own = parts_of(only), parts_of(labels)
@@ -102,7 +112,7 @@ def engine(
         make_runner=make_runner,
     )
     end_with_parent(companion.stop)
-    companion.run()
+    companion.run(on_start=tell_started)
 
 
 @click.command()
@@ -204,13 +214,13 @@ def running(
     concurrency: int | None = None,
     runner: str = "processes",
     web: bool = True,
+    reload: bool = False,
 ) -> Iterator[Parts]:
     """Database, engine and dashboard for the length of the block; what was started here is stopped at its end."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whenever it comes, what was started is stopped
     server: embedded.EmbeddedServer | None = None
     processes: list[subprocess.Popen[bytes]] = []
-    arguments = ["engine", "--runner", runner, "--handlers", ",".join(sources)]
-    arguments += ["--concurrency", str(concurrency)] if concurrency else []
+    arguments = ["engine", "--runner", runner, "--handlers", ",".join(sources), *_of_concurrency(concurrency), *(["--reload"] if reload else [])]
     try:
         if not settings.database_url:
             server = embedded.ensure_server(settings.data_dir)
@@ -229,6 +239,10 @@ def running(
         stop_all(processes)
         if server is not None and server.started_here:
             server.stop()
+
+
+def _of_concurrency(concurrency: int | None) -> list[str]:
+    return ["--concurrency", str(concurrency)] if concurrency else []
 
 
 def _start(arguments: list[str]) -> subprocess.Popen[bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from engine import json_text, logs
+from engine import json_text, logs, models
 from engine.binding import bindings
 from engine.definition import StepTemplate, TaskDefinition
 from engine.errors import PermanentError
@@ -51,6 +51,8 @@ def run_step(
         output_schema=output_schema,
     )
     definition = TaskDefinition("testing", "run_step", steps=(*map(StepTemplate, earlier), *([] if item is _NOT_GIVEN else [StepTemplate(_ITEMS)]), own))
+    if (model := models.context_model(handler)) is not None:
+        definition.caches["model"] = model
     binding = bindings(definition)[definition.numbers[own.name]]
     if binding.run is None:
         return None

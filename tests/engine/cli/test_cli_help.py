@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -46,3 +47,62 @@ def test_words_are_completed(typed: str, offered: str) -> None:
     environment = {**os.environ, "_TASKER_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
     ended = subprocess.run([sys.executable, "-m", "engine.cli"], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert offered in ended.stdout.split()
+
+
+def every_command() -> list[tuple[str, click.Command]]:
+    """The commands that do something, by what is typed."""
+    found: list[tuple[str, click.Command]] = []
+
+    def walk(typed: str, command: click.Command) -> None:
+        if not isinstance(command, click.Group):
+            found.append((typed, command))
+            return
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            walk(f"{typed} {name}", inner)
+
+    walk("tasker", tasker)
+    return found
+
+
+PRINTS_NO_DATA = re.compile(r"tasker (up|demo|engine|web|run|new \w+|completion|export|graph|db \w+|user (disable|enable|password|role)|token revoke)\Z")
+"""Commands that stay, write files, act, or print what has a form of its own."""
+
+
+def test_the_help_of_every_command_has_an_example_that_is_a_call_of_it() -> None:
+    without = [typed for typed, command in every_command() if f"Example: {typed}" not in (command.help or "") and f"Example: eval \"$({typed}" not in (command.help or "")]
+    assert without == []
+
+
+def test_every_command_that_prints_data_can_print_it_as_json() -> None:
+    def has_json(command: click.Command) -> bool:
+        return any("--json" in parameter.opts for parameter in command.params)
+
+    assert [typed for typed, command in every_command() if not has_json(command) and not PRINTS_NO_DATA.match(typed)] == []
+
+
+def test_every_option_says_what_it_is_for_or_what_it_takes() -> None:
+    silent = [
+        f"{typed} {parameter.opts[0]}"
+        for typed, command in every_command()
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not parameter.hidden and not parameter.help and not parameter.metavar and not isinstance(parameter.type, click.Choice)
+        and not parameter.show_default
+    ]
+    assert silent == []
+
+
+def test_colours_are_for_those_who_want_them(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from engine.cli.output import print_table
+
+    red = "\x1b[31m"
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    print_table(("state",), [("failed",)])
+    assert red in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    print_table(("state",), [("failed",)])
+    assert red not in capsys.readouterr().out

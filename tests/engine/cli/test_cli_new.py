@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from terminal import Terminal, refused
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,7 +48,9 @@ def test_a_new_project_says_how_to_go_on_and_has_what_production_needs(desk: Ter
     written = {str(path.relative_to("corner-shop")) for path in Path("corner-shop").rglob("*") if path.is_file()}
     assert {"Makefile", ".gitignore", ".env.example", "deploy/tasker-engine.service", "deploy/compose.yaml", "flows/daily_report.yaml"} <= written
     assert "$" not in Path("corner-shop/README.md").read_text()
-    assert "${POSTGRES_PASSWORD:?}" in Path("corner-shop/deploy/compose.yaml").read_text()
+    compose = Path("corner-shop/deploy/compose.yaml").read_text()
+    assert "${POSTGRES_PASSWORD:?}" in compose
+    assert yaml.safe_load(compose)["services"]["web"]["ports"] == ["127.0.0.1:8080:8080"]  # reached from the machine, and from no other
 
 
 def test_nothing_that_exists_is_overwritten(desk: Terminal) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
-from terminal import Terminal, refused
+from terminal import ROOT, Terminal, refused
 
 if TYPE_CHECKING:
     from engine.embedded import EmbeddedServer
@@ -57,3 +63,37 @@ def test_a_debugger_opens_where_a_handler_has_raised(bare: Terminal, monkeypatch
     ended = bare.run("run", bare.write(FLOW), "--context", '{"amount": -2}', "--debug")
     assert ended.status == 1
     assert "(Pdb) -3" in ended.out
+
+
+STOPPING = FLOW.replace('    if find["amount"] < 0:', '    breakpoint()\n    if find["amount"] < 0:')
+
+
+def test_at_a_terminal_a_breakpoint_and_then_a_debugger_where_it_raised_take_commands(bare: Terminal) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "engine.cli", "run", str(bare.write(STOPPING)), "--step", "pay", "--results", '{"find": {"amount": -5}}', "--debug"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
+    process = subprocess.Popen(command, cwd=bare.folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    try:
+        assert "if find[" in typed(ours, "", "(Pdb) ")
+        assert "-10" in typed(ours, "p find['amount'] * 2\n", "(Pdb) ")
+        raised = typed(ours, "continue\n", "(Pdb) ")
+        assert "PermanentError: nothing to pay" in raised
+        assert "-15" in typed(ours, "p find['amount'] * 3\n", "(Pdb) ")
+        os.write(ours, b"quit\n")
+        assert process.wait(60) == 1
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def typed(terminal: int, text: str, prompt: str) -> str:
+    """What is printed after the text was typed, up to the next prompt."""
+    os.write(terminal, text.encode())
+    deadline, shown = time.monotonic() + 60, ""
+    while not shown.endswith(prompt):
+        assert time.monotonic() < deadline, shown
+        if select.select([terminal], [], [], 1)[0]:
+            shown += os.read(terminal, 4096).decode(errors="replace")
+    return shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,11 @@ import psutil
 import pytest
 
 from engine.errors import TaskerError
-from engine.runners import CANCELLED, COMPLETED, FAILED, RELEASED
+from engine.runners import CANCELLED, COMPLETED, FAILED, RELEASED, StepCall, TaskInfo
 from engine.runners.processes import ProcessesRunner
 
 HANDLERS = Path(__file__).parent / "handlers"
+TYPED = Path(__file__).parents[2] / "samples" / "typed_shop"
 Start = Callable[..., ProcessesRunner]
 Eventually = Callable[..., bool]
 
@@ -57,6 +60,17 @@ def test_every_call_gets_its_own_outcome(start: Start, calls: Any, inbox: Any) -
     batch = [calls("echo", value=number) for number in range(2000)]
     runner.submit(batch)
     assert inbox.wait(*batch) == [(COMPLETED, number) for number in range(2000)]
+
+
+def test_handlers_with_models_receive_and_return_objects_in_their_processes_too(start: Start, inbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TYPED))
+    definition = importlib.import_module("flows").orders.definition
+    runner = start(sources=[str(TYPED)])
+    task = TaskInfo(1, str(uuid.uuid4()), definition.namespace, definition.name, definition.version, definition, '{"order_id": 7}')
+    paid = StepCall(task, definition.numbers["charge"], 1, 3, {})
+    told = StepCall(task, definition.numbers["receipt"], 1, 3, {"charge": '{"payment_id": "p7", "amount": 9.5}'})
+    runner.submit([paid, told])
+    assert inbox.wait(paid, told) == [(COMPLETED, {"payment_id": "p7", "amount": 9.5}), (COMPLETED, "normal: p7 over 9.50")]
 
 
 def test_handlers_never_run_in_the_engine(start: Start, calls: Any, inbox: Any) -> None:
