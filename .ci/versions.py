@@ -39,7 +39,7 @@ def built(place: Path) -> Path:
     """The wheel that the source archive makes, which is what a user without ours would get."""
     run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(place), cwd=ROOT)
     [archive] = place.glob("*.tar.gz")
-    shutil.unpack_archive(archive, place)
+    shutil.unpack_archive(archive, place, filter="data")
     [unpacked] = (each for each in place.iterdir() if each.is_dir())
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place), cwd=unpacked)
     [wheel] = place.glob("*.whl")
