@@ -20,8 +20,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from engine import gates, json_text
-from engine import json_text, models
+from engine import gates, json_text, models
 from engine.errors import DefinitionError, Problem
 
 MAX_STEPS = 5_000

@@ -239,9 +239,8 @@ class Workflow:
         namespace: str = "default",
         version: str = DEFAULT_VERSION,
         description: str = "",
-        schema: Mapping[str, Any] | None = None,
-        limit: Mapping[str, Any] | None = None,
         schema: Mapping[str, Any] | type[Any] | None = None,
+        limit: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         known = ("namespace", "version", "description", "schema", "limit")

@@ -17,7 +17,6 @@ import click
 
 from engine import accounts, embedded, gates
 from engine.cli.clusters import Place, cluster_options, runner_maker
-from engine import accounts, embedded
 from engine.cli.reloading import run_reloading, tell_started
 from engine.cli.setting import (
     audit_actor,
@@ -70,6 +69,7 @@ def up(port: int | None, host: str, concurrency: int | None, runner: str, source
 @click.option("--labels", metavar="NAMES", help="What this engine has for steps that need it: gpu,eu")
 @cluster_options
 @handlers_option
+@reload_option
 def engine(
     runner: str,
     concurrency: int | None,
@@ -78,10 +78,9 @@ def engine(
     only: str | None,
     labels: str | None,
     sources: str | None,
+    reload: bool,
     **cluster: str | None,
 ) -> None:
-@reload_option
-def engine(runner: str, concurrency: int | None, grace: float, lease: float, sources: str | None, reload: bool) -> None:
     """Run steps until SIGTERM or Ctrl-C; several engines may share a database. Example: tasker engine --handlers myflows"""
     from engine.scheduler import Engine, RunnerName
 
@@ -90,6 +89,8 @@ def engine(runner: str, concurrency: int | None, grace: float, lease: float, sou
     found = handler_sources(sources, settings)
     if reload:
         options = ["--runner", runner, "--grace", str(grace), "--lease", str(lease), "--handlers", ",".join(found)]
+        others = {"only": only, "labels": labels, **cluster}
+        options += [part for name, value in others.items() if value for part in (f"--{name.replace('_', '-')}", value)]
         run_reloading(["engine", *options, *_of_concurrency(concurrency)], found)
         return
     registry = loaded_registry(found, settings)

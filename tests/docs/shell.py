@@ -17,8 +17,7 @@ from werkzeug.routing import MapAdapter
 from engine.cli import tasker
 
 Addresses = Callable[[], MapAdapter]
-ELSEWHERE = {"cd", "cp", "createdb", "docker", "echo", "export", "git", "mkdir", "pg_basebackup", "pg_dump", "pg_restore", "pip", "psql", "sudo", "systemctl", "uvicorn"}
-ELSEWHERE = {"cd", "celery", "cp", "createdb", "dask", "docker", "echo", "export", "git", "mkdir", "pg_basebackup", "pg_dump", "pg_restore", "pip", "psql", "sudo", "systemctl"}
+ELSEWHERE = {"cd", "celery", "cp", "createdb", "dask", "docker", "echo", "export", "git", "mkdir", "pg_basebackup", "pg_dump", "pg_restore", "pip", "psql", "sudo", "systemctl", "uvicorn"}
 """Programs that are not ours."""
 _OPERATORS = {"&&", "||", "|", ";", "&", "(", ")"}
 _REDIRECTIONS = {"<", ">", ">>"}
