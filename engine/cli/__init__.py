@@ -39,7 +39,7 @@ COMMANDS = {
     "launch": ("workflows", "Create a task."),
     "tasks": ("operate", "List tasks, newest first."),
     "show": ("operate", "Show a task and what each of its steps waits for."),
-    "incident": ("operate", "All that is on record of a task as one HTML page."),
+    "incident": ("operate", "All that is on record of a task as one HTML page that needs nothing else."),
     "graph": ("workflows", "Print the steps of a task or workflow and what they wait for."),
     "retry": ("operate", "Let a failed step, or every failed step of a task, try again."),
     "cancel": ("operate", "Stop a task, or one step and what waits for it."),
