@@ -1,4 +1,4 @@
-"""What one step costs: processor time of database and engine, write-ahead log, round trips, at several loads: `python -m engine.bench.cost`.
+"""What one step costs: processor time of database and engine, write-ahead log, disk, round trips, at several loads: `python -m engine.bench.cost`.
 
 The first row is an engine that has nothing to do; the others are without what that one costs. The last one is an engine that always has work.
 Bytes and round trips are much the same on every machine; seconds are of this one.
@@ -35,12 +35,13 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Since the beginning: seconds of processor time, bytes of write-ahead log, round trips of the engine, steps ended."""
+    """Since the beginning: seconds of processor time, bytes of write-ahead log and of the database's files, round trips of the engine, steps ended."""
 
     at: float
     database: float
     engine: float
     wal: int
+    disk: int
     calls: int
     steps: int
 
@@ -63,7 +64,7 @@ def main() -> None:
 
 def _measure(db: Database) -> None:
     print(f"chains of {LENGTH}, {SECONDS:g} s per load; per step: ms of processor time, bytes, round trips of the engine; % are of one core")
-    print(f"{'load':>12} {'steps/s':>8} {'database':>9} {'engine':>8} {'WAL':>8} {'trips':>6} {'database %':>11} {'engine %':>9}")
+    print(f"{'load':>12} {'steps/s':>8} {'database':>9} {'engine':>8} {'WAL':>8} {'disk':>8} {'trips':>6} {'database %':>11} {'engine %':>9}")
     with _engine(db.url) as pid:
         _run(db, pid, 50.0, seconds=3.0)  # statements prepared, paces known
         idle = _run(db, pid, 0.0, seconds=SECONDS)
@@ -110,7 +111,8 @@ def _spent(db: Database, engine: int) -> Spent:
     server = int(db.value("select pg_backend_pid()"))
     wal = int(db.value("select pg_current_wal_insert_lsn() - '0/0'"))
     steps = int(db.value("select count(*) from tasker_history where step_no is not null and to_state = 4"))
-    return Spent(time.monotonic(), _tree_seconds(_parent(server)), _tree_seconds(engine), wal, _calls(db), steps)
+    disk = int(db.value("select pg_database_size(current_database())"))
+    return Spent(time.monotonic(), _tree_seconds(_parent(server)), _tree_seconds(engine), wal, disk, _calls(db), steps)
 
 
 def _wait_for_heartbeat(db: Database) -> None:
@@ -131,10 +133,10 @@ def _calls(db: Database) -> int:
 def _print(name: str, run: Run, idle: Run) -> None:
     begun, ended = run
     seconds, steps = ended.at - begun.at, ended.steps - begun.steps
-    busy = {field: _in_a_second(run, field) for field in ("database", "engine", "wal", "calls")}
+    busy = {field: _in_a_second(run, field) for field in ("database", "engine", "wal", "disk", "calls")}
     each = {field: (value - _in_a_second(idle, field)) * seconds / steps if steps else 0.0 for field, value in busy.items()}
     print(
-        f"{name:>12} {steps / seconds:>8,.0f} {each['database'] * 1000:>9.3f} {each['engine'] * 1000:>8.3f} {each['wal']:>8,.0f} {each['calls']:>6.3f}"
+        f"{name:>12} {steps / seconds:>8,.0f} {each['database'] * 1000:>9.3f} {each['engine'] * 1000:>8.3f} {each['wal']:>8,.0f} {each['disk']:>8,.0f} {each['calls']:>6.3f}"
         f" {busy['database'] * 100:>11.1f} {busy['engine'] * 100:>9.1f}",
         flush=True,
     )
