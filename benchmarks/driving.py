@@ -10,8 +10,11 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,6 +77,8 @@ class Peer(Protocol):
 
 def drive(peer: Peer) -> None:
     """Does what the arguments say and prints one line of JSON."""
+    # whoever ends this ends its workers too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("it was stopped"))
     order = _order()
     peer.prepare(order)
     measured = {"W4": _latencies, "W5": _backlog}.get(order.workload, _throughput)(peer, order)
@@ -155,32 +160,48 @@ def note_start() -> None:
 
 
 @contextmanager
-def processes(commands: list[list[str]], order: Order, is_up: Callable[[], bool], **environ: str) -> Iterator[None]:
+def processes(commands: list[list[str]], order: Order, is_up: Callable[[], bool], name: str = "worker", **environ: str) -> Iterator[None]:
     """The commands run, each with its output in the scratch folder, until the context ends; nothing is left of them then."""
     root = str(Path(__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": root, "BENCH_URL": order.url, "BENCH_WIDTH": str(order.width), **environ}
     started = []
     try:
         for number, command in enumerate(commands):
-            with (order.scratch / f"worker-{number}.log").open("wb") as log:
+            with (order.scratch / f"{name}-{number}.log").open("wb") as log:
                 started.append(subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True))
-        _until_up(started, order, is_up)
+        _until_up(started, order, is_up, name)
         yield
     finally:
         for process in started:
             _stop(process)
 
 
-def _until_up(started: list[subprocess.Popen[bytes]], order: Order, is_up: Callable[[], bool]) -> None:
+def _until_up(started: list[subprocess.Popen[bytes]], order: Order, is_up: Callable[[], bool], name: str) -> None:
     deadline = time.monotonic() + order.limit
     while not is_up():
         for number, process in enumerate(started):
             if process.poll() is not None:
-                lines = (order.scratch / f"worker-{number}.log").read_text(errors="replace").splitlines()
-                raise SystemExit(f"a worker ended with {process.returncode}: " + " | ".join(lines[-3:]))
+                lines = (order.scratch / f"{name}-{number}.log").read_text(errors="replace").splitlines()
+                raise SystemExit(f"a {name} ended with {process.returncode}: " + " | ".join(lines[-3:]))
         if time.monotonic() > deadline:
-            raise SystemExit(f"the workers are not up after {order.limit:.0f} s")
+            raise SystemExit(f"a {name} is not up after {order.limit:.0f} s")
         time.sleep(0.1)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def answers(url: str) -> bool:
+    """Whether something answers there with success."""
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -142,9 +142,13 @@ def _reasons(peers: list[Peer], runs: list[Run]) -> list[str]:
     found = []
     for peer in peers:
         for workload in WORKLOADS:
-            for error in dict.fromkeys(run["error"] for run in figures.of(runs, peer.name, workload) if "error" in run):
+            for error in dict.fromkeys(filter(None, map(_error, figures.of(runs, peer.name, workload)))):
                 found.append(f"- {peer.title}, {workload}: {_plain(error)}")
     return [*found, ""] if found else []
+
+
+def _error(run: Run) -> str | None:
+    return "ended between two looks, too quick to tell the rate" if run.get("steps") == 0 else run.get("error")
 
 
 def _plain(error: str) -> str:

@@ -114,7 +114,7 @@ def _one(peer: Peer, workload: str, python: Path, arguments: argparse.Namespace,
         database = stack.enter_context(place.database(url, f"peer_{peer.name}"))
         command = [str(python), "-m", f"benchmarks.{peer.name}.drive", workload, "--count", str(sizes.count(workload)), "--width", str(sizes.width)]
         command += ["--url", database, "--limit", str(arguments.limit), "--scratch", str(scratch), "--workers", str(min(2, os.cpu_count() or 1))]
-        environment = {**os.environ, "PYTHONPATH": str(place.ROOT), "BENCH_REDIS": redis or ""}
+        environment = stack.enter_context(place.nothing_left(scratch)) | {"PYTHONPATH": str(place.ROOT), "BENCH_REDIS": redis or ""}
         return {"tasks": sizes.count(workload), "width": sizes.width} | _line(command, environment, arguments.limit + START_SECONDS)
 
 
@@ -126,7 +126,7 @@ def _line(command: list[str], environment: dict[str, str], limit: float) -> Run:
         output, errors = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         # asked first, so that the driver stops its workers
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         try:
             process.communicate(timeout=30)
         except subprocess.TimeoutExpired:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import page, shapes
+from benchmarks import page, place, shapes
 from benchmarks.peers import PEERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +44,15 @@ def test_a_queue_that_follows_the_children_runs_every_step_once(shape: str) -> N
     assert sorted(ran) == list(range(shapes.size(shape)))
 
 
+def test_no_process_outlives_its_measurement_even_in_a_session_of_its_own(tmp_path: Path) -> None:
+    with place.nothing_left(tmp_path) as environment:
+        process = subprocess.Popen([sys.executable, "-c", "print('up', flush=True); input()"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        assert process.poll() is None
+    assert process.wait(60) == -signal.SIGKILL
+
+
 def given_report(**changed: Any) -> dict[str, Any]:
     runs = [
         {"peer": "tasker", "workload": "W1", "version": "0.1.0", "steps": 10_000, "seconds": seconds} for seconds in (0.5, 1.0, 2.0)
@@ -62,6 +74,7 @@ def test_the_page_shows_medians_with_their_extremes_and_hides_no_failure(tmp_pat
     assert rows["Tasker 0.1.0"] == ["10,000 (5,000 to 20,000)", "none", "none", "2.00 (2.00 to 2.00)", "4.00 (4.00 to 4.00)", "none", "none"]
     assert rows["DBOS 3.4.0"] == ["500 (500 to 500)", *["none"] * 5, "250 (250 to 250)"]
     assert "- Celery, W1: `took longer than 300 s | 'x'`" in text
+    assert "- DBOS, W5: `ended between two looks, too quick to tell the rate`" in text
     assert "Not results" not in text
     assert json.loads((tmp_path / "performance-peers.json").read_text()) == given_report()
     picture = ElementTree.parse(tmp_path / "pictures" / "peers.svg").getroot()

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import psycopg
+import sqlalchemy
 from dbos import DBOS, DBOSClient
 
 from benchmarks.dbos import app
 from benchmarks.driving import Order, drive, processes
+
+BATCH = 500
 
 
 class Dbos:
@@ -23,6 +26,7 @@ class Dbos:
         DBOS.launch()
         DBOS.register_queue(app.QUEUE)
         self.client = DBOSClient(system_database_url=order.url, application_name=app.NAME)
+        self.engine = sqlalchemy.create_engine(order.url.replace("postgresql:", "postgresql+psycopg:", 1))
         self.connection = psycopg.connect(order.url, autocommit=True)
 
     def workers(self, order: Order) -> AbstractContextManager[None]:
@@ -38,11 +42,16 @@ class Dbos:
 
     def submit(self, order: Order, count: int) -> None:
         kind, _, width = order.shape.partition("_")
-        for _ in range(count):
-            if order.workload == "W4":
+        if order.workload == "W4":
+            for _ in range(count):
                 DBOS.start_workflow(app.WORKFLOWS[kind], int(width))
-            else:
-                self.client.enqueue({"queue_name": app.QUEUE, "workflow_name": kind, "app_version": app.VERSION}, int(width))
+            return
+        for begin in range(0, count, BATCH):
+            with self.engine.begin() as transaction:
+                for _ in range(min(BATCH, count - begin)):
+                    self.client.enqueue_in_transaction(
+                        transaction, {"queue_name": app.QUEUE, "workflow_name": kind, "app_version": app.VERSION}, int(width)
+                    )
 
     def ended(self, order: Order) -> int:
         return int(self.connection.execute("select count(*) from dbos.workflow_status where status = 'SUCCESS'").fetchone()[0])
