@@ -27,6 +27,7 @@ COLUMNS: tuple[tuple[str, str, Callable[[Run], float | None]], ...] = (
 
 def write(report: dict[str, Any], folder: Path) -> None:
     """`performance-peers.json`, `peers.md` and, where there are figures, `peers.svg` are in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "performance-peers.json").write_text(json.dumps(report, indent=1) + "\n")
     (folder / "peers.md").write_text(text(report))
     picture = folder / "pictures"
@@ -48,7 +49,9 @@ def picture_of(runs: list[Run]) -> str:
     there = _there(runs)
     panels: list[chart.Panel] = []
     for workload, title in figures.RATES.items():
-        panels.append((title, [(peer.title, figures.spread(map(figures.rate, figures.of(runs, peer.name, workload)))) for peer in there]))
+        rows = [(peer.title, figures.spread(map(figures.rate, figures.of(runs, peer.name, workload)))) for peer in there]
+        if any(found for _, found in rows):
+            panels.append((title, rows))
     return chart.svg(panels, BY_NAME[OURS].title)
 
 

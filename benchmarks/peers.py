@@ -125,5 +125,16 @@ PEERS = (
         "the run is marked failed by run monitoring, and retried where configured",
         "does more around each step: a process of its own for each step, which isolates it. It is made for steps of seconds and more, and for data with lineage",
     ),
+    Peer(
+        "airflow",
+        "Airflow",
+        SLOW,
+        "metadata on PostgreSQL; API server, DAG processor and scheduler with `LocalExecutor`, with default settings but no example DAGs and 100 active runs of a DAG; runs triggered over its REST API",
+        "state, times and tries of every task instance; result as XCom",
+        "the last state of each try; an audit log",
+        "declared as a graph",
+        "the scheduler finds the lost heartbeat and retries where the task says so",
+        "does more around each step: a process for each task that talks to an API server. It is made for steps of seconds and more",
+    ),
 )
 BY_NAME = {peer.name: peer for peer in PEERS}
