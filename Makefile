@@ -7,7 +7,7 @@ help:
 	@echo "make faults    the long runs: every kind of fault, seeded mistakes, a night's load, damaged input (up to an hour)"
 	@echo "make faults-release   what only a release needs beside them"
 	@echo "make bench-web  how fast the pages are with a million steps and a busy engine (some minutes, 3 GB)"
-	@echo "make bench-peers  the same workflows on other engines, side by side (hours; ARGS='--only dbos --quick' narrows it)"
+	@echo "make bench-peers  the same workflows on other engines, side by side (an hour or two; ARGS='--only dbos --quick' narrows it)"
 	@echo "make screenshots  take the pictures of docs/dashboard.md anew; ARGS=FOLDER takes every page in every size there"
 	@echo "make docs      build the documentation as a site into build/docs"
 	@echo "make lint      ruff, mypy --strict, import contracts"

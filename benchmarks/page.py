@@ -64,7 +64,7 @@ def text(report: dict[str, Any]) -> str:
 HEAD = """# Beside other engines
 
 ```sh
-make bench-peers                                # some hours with all of them; Redis on the machine for Celery
+make bench-peers                                # an hour or two with all of them; Redis on the machine for Celery
 make bench-peers ARGS='--only dbos,procrastinate --quick'
 ```
 
