@@ -129,7 +129,7 @@ PEERS = (
         "airflow",
         "Airflow",
         SLOW,
-        "metadata on PostgreSQL; API server, DAG processor and scheduler with `LocalExecutor`, with default settings but no example DAGs and 100 active runs of a DAG; runs triggered over its REST API",
+        "metadata on PostgreSQL; API server, DAG processor and scheduler with `LocalExecutor`, with default settings but no example DAGs, 100 active runs of a DAG and a parallelism of 4 for each core (the default of 32 lets calls time out on two); runs triggered over its REST API",
         "state, times and tries of every task instance; result as XCom",
         "the last state of each try; an audit log",
         "declared as a graph",

@@ -18,6 +18,7 @@ import psycopg2
 from benchmarks.driving import Order, answers, drive, free_port, processes
 
 DAGS = 5
+PER_WORKER = 4
 
 
 class Airflow:
@@ -72,6 +73,8 @@ def _settings(order: Order, port: int) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        # the default of 32 processes is for bigger machines: their calls time out here
+        "AIRFLOW__CORE__PARALLELISM": str(PER_WORKER * order.workers),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": order.url.replace("postgresql:", "postgresql+psycopg2:", 1),
