@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all of their own set-up: .venv beside this file, from the first Python 3.11+ found.
-.PHONY: help demo test faults faults-release bench-web screenshots docs sbom versions lint revision lock clean
+.PHONY: help demo test faults faults-release bench-web bench-peers screenshots docs sbom versions lint revision lock clean
 
 help:
 	@echo "make demo      start the example workflows, engine and dashboard (Ctrl-C stops everything)"
@@ -7,6 +7,7 @@ help:
 	@echo "make faults    the long runs: every kind of fault, seeded mistakes, a night's load, damaged input (up to an hour)"
 	@echo "make faults-release   what only a release needs beside them"
 	@echo "make bench-web  how fast the pages are with a million steps and a busy engine (some minutes, 3 GB)"
+	@echo "make bench-peers  the same workflows on other engines, side by side (an hour or two; ARGS='--only dbos --quick' narrows it)"
 	@echo "make screenshots  take the pictures of docs/dashboard.md anew; ARGS=FOLDER takes every page in every size there"
 	@echo "make docs      build the documentation as a site into build/docs"
 	@echo "make sbom      write what an installation consists of into build/sbom.cdx.json (CycloneDX)"
@@ -37,6 +38,10 @@ faults-release:
 bench-web:
 	@sh .ci/python .ci/environment.py requirements.lock
 	@exec .venv/bin/python -m engine.bench.pages
+
+bench-peers:
+	@sh .ci/python .ci/environment.py requirements.lock
+	@exec .venv/bin/python -m benchmarks.run $(ARGS)
 
 screenshots:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
