@@ -38,11 +38,16 @@ def commands(code: str) -> list[list[str]]:
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
         words: list[str] = []
+        into_file = False
         for word in [*lexer, ";"]:
             if word in _OPERATORS:
                 found.append(words)
                 words = []
-            elif word not in _REDIRECTIONS:
+            elif word in _REDIRECTIONS:
+                into_file = True
+            elif into_file:
+                into_file = False
+            else:
                 words.append(word)
     return [words for words in map(_bare, found) if words]
 

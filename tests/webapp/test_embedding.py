@@ -12,7 +12,6 @@ import pytest
 from flask import Flask, Response, redirect, request
 from flask.testing import FlaskClient
 from flask_wtf.csrf import CSRFProtect
-from jinja2 import BytecodeCache
 from signed_in import cookie_of, token_of
 from sqlalchemy import create_engine
 
@@ -82,14 +81,13 @@ def tasker(database_url: str) -> Tasker:
 
 
 @pytest.fixture
-def shop(tasker: Tasker, settings: Settings, monkeypatch: pytest.MonkeyPatch, compiled_templates: BytecodeCache) -> Iterator[Flask]:
+def shop(tasker: Tasker, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
     monkeypatch.setenv("TASKER_DATA_DIR", str(settings.data_dir))
     ROLES.clear()
     ROLES.update(ada="admin", ben={"shop": "operator"}, cleo={"elsewhere": ["viewer", "operator"]}, dora={})
     made = make_shop()
     tasker.init_app(made)
     inner = tasker.dashboard(made)
-    inner.jinja_env.bytecode_cache = compiled_templates
     inner.config["GLANCE_SECONDS"] = inner.config["HEALTH_SECONDS"] = 0
     yield made
     live.close(inner)

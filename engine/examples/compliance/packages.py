@@ -81,8 +81,11 @@ def inspect_package(name: str) -> dict[str, Any] | None:
 
 
 def _name(found: Distribution) -> str | None:
-    # A half-removed package leaves a folder without metadata, which has no name.
-    metadata: PackageMetadata | None = found.metadata
+    # A half-removed package leaves a folder without metadata, which has no name; newer Pythons say so by an error.
+    try:
+        metadata: PackageMetadata | None = found.metadata
+    except FileNotFoundError:
+        return None
     return _field(metadata, "Name") if metadata is not None else None
 
 
