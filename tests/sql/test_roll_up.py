@@ -343,5 +343,6 @@ def test_a_batch_reads_what_it_counts_and_not_the_tables(new_database_url: str) 
         while value(conn, "select known_to from tasker_rollup_place") < last:
             conn.execute("select * from tasker_roll_up()")
         found = test_plans.rows_read(conn, lambda: roll_up(conn))
+        del found["tasker_rollup_place"]  # one row, read at each look, of which there are many while others on this server have transactions open
         assert {table: rows for table, rows in found.items() if rows > 300} == {}
         assert value(conn, "select move_count from tasker_task_rollup where grain = 3 and state = 4") == 1_002
