@@ -64,7 +64,7 @@ def throughput(db: Database, name: str, count: int) -> float:
     """Steps per second from the first claim to the last completion, by the history."""
     newest = db.value("select coalesce(max(task_no), 0) from tasker_task")
     tasks.submit_many(db, [TaskRequest(name, flows.NAMESPACE)] * count)
-    _until_done(db, newest)
+    until_done(db, newest)
     row = db.rows(
         """
         select count(*) filter (where to_state = 4 and step_no is not null), extract(epoch from max(at) - min(at))::float8
@@ -81,7 +81,7 @@ def _hops(db: Database, count: int) -> list[float]:
     for _ in range(count + 1):
         newest = db.value("select coalesce(max(task_no), 0) from tasker_task")
         tasks.submit(db, TaskRequest("chain_of_20", flows.NAMESPACE))
-        _until_done(db, newest)
+        until_done(db, newest)
         started = [row[0] for row in db.rows("select started_at from tasker_step where task_no > %(newest)s order by step_no", {"newest": newest})]
         hops = hops + [(later - earlier).total_seconds() * 1000 for earlier, later in itertools.pairwise(started)]
     return hops[19:]
@@ -99,7 +99,7 @@ def _submits(db: Database, count: int) -> list[float]:
     return waits
 
 
-def _until_done(db: Database, newest: int) -> None:
+def until_done(db: Database, newest: int) -> None:
     deadline = time.monotonic() + LIMIT_SECONDS
     while db.value("select exists (select from tasker_task where task_no > %(newest)s and finished_at is null)", {"newest": newest}):
         if time.monotonic() > deadline:

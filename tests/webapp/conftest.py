@@ -135,18 +135,21 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture(scope="session", autouse=True)
 def rules_compiled_once() -> Iterator[None]:
-    """The builder of each URL rule is compiled for the first app of this process and serves every later one: most of what an app costs."""
-    compiled: dict[tuple[str, bool], Any] = {}
-    compile_builder = Rule._compile_builder  # type: ignore[attr-defined]
+    """Each URL rule is compiled for the first app of this process and serves every later one: most of what an app costs."""
+    compiled: dict[str, tuple[Any, ...]] = {}
+    compile_rule = Rule.compile
 
-    def once(rule: Any, append_unknown: bool = True) -> Any:
-        key = (repr((rule.rule, rule.defaults, rule.subdomain)), append_unknown)
+    def once(rule: Any) -> None:
+        key = repr((rule.rule, rule.defaults, rule.subdomain))
         if key not in compiled:
-            compiled[key] = compile_builder(rule, append_unknown)
-        return compiled[key]
+            compile_rule(rule)
+            compiled[key] = (rule._parts, rule._trace, rule._converters, rule._build.__func__, rule._build_unknown.__func__)
+        rule._parts, rule._trace, rule._converters, build, build_unknown = compiled[key]
+        rule.arguments.update(rule._converters)
+        rule._build, rule._build_unknown = build.__get__(rule), build_unknown.__get__(rule)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Rule, "_compile_builder", once)
+        patch.setattr(Rule, "compile", once)
         yield
 
 

@@ -57,7 +57,6 @@ SOUND: dict[str, Callable[[Any], Any]] = {
 }
 """Bodies that a random one would hardly ever be, though it fits the description: of a workflow that there is."""
 PATIENCE = 10.0
-SESSION = requests.Session()
 KNOWN_STEPS = ["validate", "charge", "reserve", "ship"]
 
 
@@ -75,6 +74,14 @@ def known(failed_task: str, launch: Callable[..., str]) -> dict[str, list[Any]]:
 
 
 @pytest.fixture
+def caller(token: str) -> Iterator[requests.Session]:
+    """A program that may do all that the API does."""
+    with requests.Session() as session:
+        session.headers["Authorization"] = f"Bearer {token}"
+        yield session
+
+
+@pytest.fixture
 def url(app: Flask) -> Iterator[str]:
     """Where the real server answers."""
     running = Server(app, "127.0.0.1", bind("127.0.0.1", 0))
@@ -85,15 +92,15 @@ def url(app: Flask) -> Iterator[str]:
     thread.join(PATIENCE)
 
 
-def operations(url: str) -> list[Any]:
-    """Every operation of the description. Tokens are left out of it: they have tests of their own, and a request without one is not wrong here."""
-    document = requests.get(f"{url}/api/v1/openapi.json", timeout=PATIENCE).json()
+def operations(url: str, caller: requests.Session) -> list[Any]:
+    """Every operation of the description. Tokens are left out of it: they have tests of their own, and every request brings one."""
+    document = caller.get(f"{url}/api/v1/openapi.json", timeout=PATIENCE).json()
     del document["security"], document["components"]["securitySchemes"]
     schema = schemathesis.openapi.from_dict(document)
     return [found.ok() for found in schema.get_all_operations()]
 
 
-def ask(operation: Any, mode: GenerationMode, count: int, known: dict[str, list[Any]], answered: Counter[tuple[str, int]], url: str) -> None:
+def ask(operation: Any, mode: GenerationMode, count: int, known: dict[str, list[Any]], answered: Counter[tuple[str, int]], url: str, caller: requests.Session) -> None:
     """Send `count` requests that fit the description, or do not; raises for the first answer that is wrong."""
     label = f"{operation.method.upper()} {operation.path}"
 
@@ -106,7 +113,7 @@ def ask(operation: Any, mode: GenerationMode, count: int, known: dict[str, list[
                 case.path_parameters[name] = known[name][choice % len(known[name])]
             if choice % 3 and label in SOUND:
                 case.body = SOUND[label](case.body)
-        answer = case.call(base_url=url, session=SESSION)
+        answer = case.call(base_url=url, session=caller)
         answered[label, answer.status_code] += 1
         too_large = answer.status_code == 413  # that check knows no 413, and takes it for a request that got through
         case.validate_response(answer, checks=[one for one in CHECKS if not (too_large and one is negative_data_rejection)])
@@ -114,30 +121,33 @@ def ask(operation: Any, mode: GenerationMode, count: int, known: dict[str, list[
     send()
 
 
-def visit(url: str, known: dict[str, list[Any]], total: int) -> Iterator[str]:
+def visit(url: str, caller: requests.Session, known: dict[str, list[Any]], total: int) -> Iterator[str]:
     """What went wrong over so many requests, an entry for each operation and kind of request."""
-    found = operations(url)
+    found = operations(url, caller)
     answered: Counter[tuple[str, int]] = Counter()
     for operation in found:
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             try:
-                ask(operation, mode, max(1, total // (2 * len(found))), known, answered, url)
+                ask(operation, mode, max(1, total // (2 * len(found))), known, answered, url, caller)
             except Unsatisfiable:
                 pass  # there is nothing about such a request that could be against its description
             except (Exception, FailureGroup) as error:
                 yield f"SCHEMA_SEED={SEED} {operation.label} {mode.name}: {error}"
-    print(f"\n{answered.total():,} requests: {dict(sorted(Counter(status for _, status in answered.elements()).items()))}")
+    statuses = Counter(status for _, status in answered.elements())
+    print(f"\n{statuses.total():,} requests: {dict(sorted(statuses.items()))}")
+    if statuses[401] or not statuses[200]:
+        yield f"the requests did not get past the door: {statuses}"
 
 
-def test_no_request_is_answered_against_the_description(url: str, known: dict[str, list[Any]], conn: psycopg.Connection[Any]) -> None:
-    wrong = list(visit(url, known, EACH_TIME))
+def test_no_request_is_answered_against_the_description(url: str, caller: requests.Session, known: dict[str, list[Any]], conn: psycopg.Connection[Any]) -> None:
+    wrong = list(visit(url, caller, known, EACH_TIME))
     assert not wrong, "\n".join(wrong[:5])
     assert_invariants(conn)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3_600)
-def test_no_request_of_a_night_is_answered_against_the_description(url: str, known: dict[str, list[Any]], conn: psycopg.Connection[Any]) -> None:
-    wrong = list(visit(url, known, NIGHTLY))
+def test_no_request_of_a_night_is_answered_against_the_description(url: str, caller: requests.Session, known: dict[str, list[Any]], conn: psycopg.Connection[Any]) -> None:
+    wrong = list(visit(url, caller, known, NIGHTLY))
     assert not wrong, f"{len(wrong)} kinds of request\n" + "\n".join(wrong[:20])
     assert_invariants(conn)
