@@ -5,7 +5,6 @@ registry binds at registration, to refuse what cannot run; invoke uses what was 
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import inspect
 import pkgutil
@@ -89,6 +88,8 @@ def _runner(definition: TaskDefinition, template: StepTemplate, handler: Any) ->
 
 def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """What the coroutine returns or raises; in a loop of its own, also where this thread has one running already."""
+    import asyncio  # here, as few handlers need it and every process would wait for it
+
     if asyncio._get_running_loop() is None:
         return asyncio.run(coroutine)
     with ThreadPoolExecutor(1) as elsewhere:

@@ -15,7 +15,7 @@ from engine import json_text, mail, outgoing
 from engine.db import Database
 from engine.errors import PermanentError, RetryableError
 from engine.mail import MailServer
-from engine.webhooks import EVENT_ID, EVENT_TYPE, SIGNATURE, signature
+from engine.signing import EVENT_ID, EVENT_TYPE, SIGNATURE, signature
 
 log = logging.getLogger(__name__)
 

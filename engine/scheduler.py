@@ -30,7 +30,7 @@ from engine.own_figures import Figures
 from engine.registry import HandlerRegistry
 from engine.retention import Sweep
 from engine.rollups import RollUp
-from engine.runners import Runner
+from engine.runners import Runner, usual_concurrency
 from engine.runners.processes import ProcessesRunner
 from engine.runners.threads import ThreadsRunner
 from engine.tracing import Traces, open_traces
@@ -62,7 +62,7 @@ GRACE_SECONDS = 30.0
 
 
 MakeRunner = Callable[[], Runner]
-"""Of a runner beyond this machine, anew for each worker."""
+"""Of a runner that is chosen elsewhere, anew for each worker."""
 
 
 class Engine:
@@ -90,7 +90,7 @@ class Engine:
         self.registry = registry
         self.runner_name: RunnerName = runner
         self._make_runner = make_runner
-        self.concurrency = concurrency or max(8, 4 * (os.cpu_count() or 2))
+        self.concurrency = concurrency or usual_concurrency()
         self.sources = tuple(sources)
         self.lease = lease
         self.grace = grace

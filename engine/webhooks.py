@@ -5,8 +5,6 @@ The receiver checks a delivery with `is_authentic`, and knows a repeated one by 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -16,11 +14,10 @@ import httpx
 from engine import json_text
 from engine.errors import RetryableError
 from engine.handlers import EventSubscriber
+from engine.signing import EVENT_ID, EVENT_TYPE, SIGNATURE, is_authentic, signature
 
-SIGNATURE = "Tasker-Signature"
-EVENT_ID = "Tasker-Event-Id"
-EVENT_TYPE = "Tasker-Event-Type"
-TOLERANCE_SECONDS = 300
+__all__ = ["EVENT_ID", "EVENT_TYPE", "SIGNATURE", "WebhookSubscriber", "is_authentic", "signature"]
+
 LONGEST_WAIT_SECONDS = 3600.0
 SHOWN_OF_A_REFUSAL = 200
 
@@ -68,20 +65,6 @@ class WebhookSubscriber(EventSubscriber):
             return httpx.URL(self.url).host or "the receiver"
         except httpx.InvalidURL:
             return "the receiver"
-
-
-def signature(secret: str, body: bytes, timestamp: int) -> str:
-    """The header's text, `t=<Unix time>,v1=<hex>`: HMAC-SHA256 with the secret over the time, a dot and the body."""
-    digest = hmac.new(secret.encode(), b"%d." % timestamp + body, hashlib.sha256).hexdigest()
-    return f"t={timestamp},v1={digest}"
-
-
-def is_authentic(secret: str, body: bytes, header: str, *, tolerance_seconds: float = TOLERANCE_SECONDS) -> bool:
-    """Whether a delivery was signed with the secret, and no longer ago than the tolerance: for the receiver."""
-    stamp = header.partition(",")[0].removeprefix("t=")
-    if not stamp.isdecimal() or len(stamp) > 12 or abs(time.time() - int(stamp)) > tolerance_seconds:
-        return False
-    return hmac.compare_digest(header.encode(), signature(secret, body, int(stamp)).encode())
 
 
 def _refusal(response: httpx.Response) -> RetryableError:

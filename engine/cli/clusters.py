@@ -1,4 +1,4 @@
-"""The options of `tasker engine` for handlers that run on other machines, and the runner that they ask for."""
+"""The runner that `tasker engine` was asked for, and the options of those that run handlers on other machines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from engine.errors import TaskerError
-from engine.runners import Runner
+from engine.runners import Runner, usual_concurrency
 
 CONTACTS_PER_LEASE = 3
 """An engine is lost to its cluster well before it is lost to the database."""
@@ -53,17 +53,32 @@ def cluster_options(command: F) -> F:
     return command
 
 
-def runner_maker(runner: str, place: Place, *, url: str, sources: Sequence[str], most: int | None, grace: float, lease: float) -> Callable[[], Runner] | None:
-    """Makes the runner on other machines that was asked for; None when handlers run here.
+def runner_maker(runner: str, place: Place, *, url: Callable[[], str], sources: Sequence[str], most: int | None, grace: float, lease: float) -> Callable[[], Runner] | None:
+    """Makes the runner that was asked for; None for threads, which need nothing from here. Processes begin at once to load the handlers.
 
     Raises `click.UsageError` for options that do not fit, `TaskerError` when its packages are not installed.
     """
     _refuse_options(runner, place)
     if runner == "celery":
         return _celery(url, place, most=most, contact=lease / CONTACTS_PER_LEASE)
-    if runner != "dask":
+    if runner == "processes":
+        return _processes(sources, most, grace)
+    if runner == "threads":
         return None
     return _dask(place, sources=[_absolute(source) for source in sources], most=most, grace=grace, contact=lease / CONTACTS_PER_LEASE)
+
+
+def _processes(sources: Sequence[str], most: int | None, grace: float) -> Callable[[], Runner]:
+    from engine.runners.processes import ProcessesRunner
+
+    def make() -> ProcessesRunner:
+        return ProcessesRunner(most or usual_concurrency(), sources=sources, grace=grace)
+
+    first = make()
+    first.begin()  # beside all that this process has to load for itself
+    click.get_current_context().call_on_close(first.forget)
+    begun = [first]
+    return lambda: begun.pop() if begun else make()
 
 
 def _dask(place: Place, **options: Any) -> Callable[[], Runner]:
@@ -82,7 +97,7 @@ def _dask(place: Place, **options: Any) -> Callable[[], Runner]:
     return lambda: DaskRunner(scheduler, certificates=certificates, **options)
 
 
-def _celery(url: str, place: Place, *, most: int | None, contact: float) -> Callable[[], Runner]:
+def _celery(url: Callable[[], str], place: Place, *, most: int | None, contact: float) -> Callable[[], Runner]:
     if place.broker is None:
         raise click.UsageError("--runner celery needs --broker or TASKER_BROKER_URL, the address of the broker: redis://127.0.0.1:6379/0")
     try:
@@ -95,7 +110,7 @@ def _celery(url: str, place: Place, *, most: int | None, contact: float) -> Call
     broker = celery_worker.CeleryBroker(celery_worker.make_app(place.broker, celery_worker.transport_options(os.environ)))
 
     def make() -> Runner:
-        posts = deliveries.Posts(url, str(uuid.uuid4()), call_seconds=contact)
+        posts = deliveries.Posts(url(), str(uuid.uuid4()), call_seconds=contact)
         return CeleryRunner(posts, broker, deliveries.heard, most=most)
 
     return make

@@ -23,10 +23,10 @@ def bench(quick: bool, rounds: int, observability: bool, first_hour: bool, as_js
     if observability:
         _bench_signals(1 if quick else rounds, as_json=as_json)
         return
-    import engine.bench as measuring
+    from engine.bench import whole
 
-    report = measuring.run(Settings.from_environ(), rounds=1 if quick else rounds, quick=quick, progress=lambda line: click.echo(line, err=True))
-    print_json(report) if as_json else measuring.print_report(report)
+    report = whole.run(Settings.from_environ(), rounds=1 if quick else rounds, quick=quick, progress=lambda line: click.echo(line, err=True))
+    print_json(report) if as_json else whole.print_report(report)
 
 
 def _bench_signals(rounds: int, *, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar, cast
 
 import click
@@ -82,8 +83,6 @@ def engine(
     **cluster: str | None,
 ) -> None:
     """Run steps until SIGTERM or Ctrl-C; several engines may share a database. Example: tasker engine --handlers myflows"""
-    from engine.scheduler import Engine, RunnerName
-
     settings = Settings.from_environ()
     log_to_stderr(settings)
     found = handler_sources(sources, settings)
@@ -93,15 +92,17 @@ def engine(
         options += [part for name, value in others.items() if value for part in (f"--{name.replace('_', '-')}", value)]
         run_reloading(["engine", *options, *_of_concurrency(concurrency)], found)
         return
+    chosen, own = parts_of(only), parts_of(labels)
+    need_labels(own)
+    where = partial(database_url, settings, upgrade=False)
+    make_runner = runner_maker(runner, Place(**cluster), url=where, sources=found, most=concurrency, grace=grace, lease=lease)
     registry = loaded_registry(found, settings)
     need_workflows(registry, found)
-    chosen, own = parts_of(only), parts_of(labels)
     need_chosen(registry, chosen)
-    need_labels(own)
-    url = database_url(settings, upgrade=False)
-    make_runner = runner_maker(runner, Place(**cluster), url=url, sources=found, most=concurrency, grace=grace, lease=lease)
+    from engine.scheduler import Engine, RunnerName
+
     companion = Engine(
-        url,
+        where(),
         registry,
         runner=cast(RunnerName, runner),
         concurrency=concurrency,

@@ -5,6 +5,7 @@ A runner holds no database connection; what it cannot find in a call it asks `lo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
@@ -18,6 +19,11 @@ RELEASED: Final = 2  # handed back uncharged: never started, or stopped by a dra
 CANCELLED: Final = 3  # stopped on request
 DECIDED: Final = 4  # completed, and payload names the children that go on, as a JSON list
 EXPANDED: Final = 5  # the worker's own: a map step is due, whose items the database makes or gathers
+
+
+def usual_concurrency() -> int:
+    """How many handlers an engine runs at once when nobody says: most of them wait for something."""
+    return max(8, 4 * (os.cpu_count() or 2))
 
 
 @dataclass(slots=True, eq=False)

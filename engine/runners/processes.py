@@ -97,12 +97,24 @@ class ProcessesRunner:
         self._paces = Paces()
         self._numbers = itertools.count(1)
         self._questions: queue.SimpleQueue[tuple[_Child, int, StepCall, list[str]] | None] = queue.SimpleQueue()
-        self._started = self._stopping = self._asleep = False
+        self._started = self._stopping = self._asleep = self._begun = False
         self._stop_at = math.inf
         self._spawn_at = self._host_at = self._next_look = self._active_at = self._moved_at = 0.0
         self._finished = threading.Event()
 
     # ------------------------------------------------------------------ the seam
+
+    def begin(self) -> None:
+        """A process of its own loads the handlers while the caller does other things; `start` waits for it."""
+        self._board = Board(4 * self.concurrency + 16)
+        self._host = HostProcess(self._sources, self._board)
+        self._begun = True
+
+    def forget(self) -> None:
+        """What `begin` began has ended, if `start` never came."""
+        if self._begun and not self._started:
+            self._host.close()
+            self._board.close()
 
     def start(self, deliver: Deliver, lookup: Lookup, hear: Hear = nobody) -> None:
         """Loads the handlers and starts the children; returns when calls can be taken.
@@ -111,9 +123,10 @@ class ProcessesRunner:
         loads or when one ends the process that loads it; then nothing is left running.
         """
         self._deliver, self._lookup, self._hear = deliver, lookup, hear
-        self._board = Board(4 * self.concurrency + 16)
+        if not self._begun:
+            self.begin()
         self._selector = selectors.DefaultSelector()
-        self._host = self._loaded_host()
+        self._await_handlers()
         self._selector.register(self._host.socket, selectors.EVENT_READ, self._hear_host)
         self._awake, self._waker = socket.socketpair()
         for end in (self._awake, self._waker):
@@ -126,19 +139,17 @@ class ProcessesRunner:
         for number in range(LOOKUP_THREADS):
             threading.Thread(target=self._answer_questions, name=f"tasker-lookup-{number}", daemon=True).start()
 
-    def _loaded_host(self) -> HostProcess:
-        host = HostProcess(self._sources, self._board)
+    def _await_handlers(self) -> None:
         try:
-            host.wait_until_loaded()
-            self.problems = host.problems
+            self._host.wait_until_loaded()
+            self.problems = self._host.problems
         except BaseException:
-            host.close()
+            self.forget()
+            self._begun = False
             self._selector.close()
-            self._board.close()
             raise
-        for problem in host.problems:
+        for problem in self.problems:
             log.error("handler processes run without %s", problem)
-        return host
 
     def submit(self, calls: list[StepCall]) -> None:
         """Take the calls; those that a free child can start now are on their way when this returns."""

@@ -1,0 +1,80 @@
+"""`tasker bench`: how fast the product is here, as ratios to what this machine's disk and PostgreSQL allow at all.
+
+Everything runs on the product's own path: registered handlers, the real engine, durable results, history on.
+The floors are taken first and last, because shared machines differ by a factor of two from one minute to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from engine.bench.floors import Floors, commit_seconds, steps_per_second
+from engine.bench.place import throwaway_database
+from engine.bench.report import print_report
+from engine.bench.sizes import FULL, QUICK, Sizes
+from engine.bench.statements import claim_latency, creation_rate, readiness
+from engine.bench.workloads import measure_runner
+from engine.settings import Settings
+
+__all__ = ["print_report", "run"]
+
+RUNNERS = ("threads", "processes")
+NOISY = 1.5
+
+
+def run(settings: Settings, *, rounds: int = 5, quick: bool = False, progress: Callable[[str], None] = print) -> dict[str, Any]:
+    """The whole report, as `--json` prints it. Rates are per second, times in milliseconds, all medians of `rounds`."""
+    sizes = QUICK if quick else FULL
+    with throwaway_database(settings) as url:
+        progress("floors")
+        before = _floors(url, sizes, rounds)
+        runners = {}
+        for name in RUNNERS:
+            progress(f"workloads with {name}")
+            runners[name] = measure_runner(url, name, sizes, rounds)
+        progress("statements")
+        creation = creation_rate(url, sizes, rounds)
+        ready = readiness(url, sizes)
+        claim = claim_latency(url, sizes)
+        progress("floors again")
+        after = _floors(url, sizes, rounds)
+    return _report(before, after, runners, creation, claim, ready)
+
+
+def _floors(url: str, sizes: Sizes, rounds: int) -> Floors:
+    return Floors(steps_per_second(url, sizes.floor_steps, rounds), commit_seconds(url, sizes.floor_commits) * 1000)
+
+
+def _report(before: Floors, after: Floors, runners: dict[str, Any], creation: dict[str, Any], claim: Any, ready: Any) -> dict[str, Any]:
+    f2, c1 = (before.f2 + after.f2) / 2, (before.c1 + after.c1) / 2
+    drift = max(before.f2, after.f2) / min(before.f2, after.f2), max(before.c1, after.c1) / min(before.c1, after.c1)
+    workloads = {
+        name: {runner: {"steps_per_s": round(rate), "ratio": round(rate / f2, 3)} for runner, rate in _by_runner(runners, name)}
+        for name in ("W1", "W2", "W3")
+    }
+    workloads["W4"] = {runner: _latencies(found, c1) for runner, found in runners.items()}
+    return {
+        "floors": {"F2": round(f2), "C1": round(c1, 4)},
+        "floors_before": {"F2": round(before.f2), "C1": round(before.c1, 4)},
+        "floors_after": {"F2": round(after.f2), "C1": round(after.c1, 4)},
+        "noisy": max(drift) > NOISY,
+        "workloads": workloads,
+        "creation": creation | {"ratio": round(creation["steps_per_s"] / f2, 3)},
+        "claim": claim,
+        "readiness": ready,
+    }
+
+
+def _by_runner(runners: dict[str, Any], workload: str) -> list[tuple[str, float]]:
+    return [(runner, found[workload]) for runner, found in runners.items()]
+
+
+def _latencies(found: dict[str, Any], c1: float) -> dict[str, float]:
+    return {
+        "hop_p50_ms": round(found["hop"][0], 3),
+        "hop_p99_ms": round(found["hop"][1], 3),
+        "hop_ratio": round(found["hop"][0] / c1, 2),
+        "submit_to_claim_p50_ms": round(found["submit"][0], 3),
+        "submit_to_claim_p99_ms": round(found["submit"][1], 3),
+    }
