@@ -80,7 +80,7 @@ def _installed_quickly(lock: str) -> bool:
     settings = _settings_of_pip()
     if settings.keys() & WAYS or not _succeeds(*_pip_command("--no-deps", "--require-hashes", "--requirement", str(ROOT / "requirements-installer.lock"))):
         return False
-    told = {PLACES[name]: value for name, value in settings.items() if name in PLACES}
+    told = {PLACES[name]: value.replace(" ", ",") if name == "find-links" else value for name, value in settings.items() if name in PLACES}
     # The hashes say which file is right, whichever place it comes from.
     told |= {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_LINK_MODE": "copy"}
     return _succeeds(str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON), "--require-hashes", "--requirement", str(ROOT / lock), **told)

@@ -139,6 +139,7 @@ def visit(url: str, caller: requests.Session, known: dict[str, list[Any]], total
         yield f"the requests did not get past the door: {statuses}"
 
 
+@pytest.mark.long
 def test_no_request_is_answered_against_the_description(url: str, caller: requests.Session, known: dict[str, list[Any]], conn: psycopg.Connection[Any]) -> None:
     wrong = list(visit(url, caller, known, EACH_TIME))
     assert not wrong, "\n".join(wrong[:5])
