@@ -263,7 +263,7 @@ def outcome(db: Database, task_id: str) -> dict[str, Any]:
     detail = task(db, task_id)
     found = results(db, task_id)
     steps = {
-        row.name: {"state": row.state, "attempts": row.attempts, "result": found.get(row.name), "error": _plain_error(row.error)}
+        row.name: {"state": row.state, "attempts": row.attempts, "result": found.get(row.name), "error": plain_error(row.error)}
         for row in detail.steps
     }
     about = detail.task
@@ -692,7 +692,8 @@ def _attempts(db: Database, step_id: int) -> list[AttemptRow]:
     return attempts
 
 
-def _plain_error(error: dict[str, Any] | None) -> dict[str, Any] | None:
+def plain_error(error: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Of an error what programs decide by; None of none."""
     return {"type": error.get("type"), "message": error.get("message"), "code": error.get("code")} if error else None
 
 
