@@ -36,8 +36,8 @@ RETRY_AFTER_SECONDS = 10
 log = logging.getLogger(__name__)
 blueprint = Blueprint("live", __name__)
 
-Changes = Callable[[Any], tuple[Any, dict[str, str]]]
-"""What changed since a cursor: the tasks with their namespaces, and the next cursor."""
+Changes = Callable[[Any], tuple[Any, dict[str, str] | None]]
+"""What changed since a cursor: the tasks with their namespaces, None for any, and the next cursor."""
 Look = Callable[[], bool]
 """Whether the reader of a stream may still follow it."""
 
@@ -169,7 +169,7 @@ class Feed:
                 cursor, changed = self._changes(cursor)
                 self._heard_at = time.monotonic()
                 self._tell(changed)
-                self._closed.wait(QUIET_SECONDS if changed else 0)
+                self._closed.wait(0 if changed == {} else QUIET_SECONDS)
         self.listening.clear()
 
     def _tell(self, changed: dict[str, str] | None) -> None:
