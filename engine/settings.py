@@ -9,6 +9,7 @@ PROJECT_FOLDER = ".tasker"
 
 VARIABLES = {
     "TASKER_DATABASE_URL": "the PostgreSQL to use; without it an embedded one is started",
+    "TASKER_READ_DATABASE_URL": "a replica of it, from which the dashboard reads what it only shows",
     "TASKER_HANDLERS": "modules, packages or folders with workflows, separated by commas",
     "TASKER_DATA_DIR": "where the embedded database and other files lie; without it a folder `.tasker` here or above, else the user's",
     "TASKER_SECRET_KEY": "signs the dashboard's sessions and forms; all processes of one installation need the same",
@@ -80,6 +81,7 @@ class Settings:
     proxy_hops: int = 0
     log_format: str | None = None
     log_level: str = "info"
+    read_database_url: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -95,6 +97,7 @@ class Settings:
             proxy_hops=_count(environ, "TASKER_PROXY_HOPS"),
             log_format=(_text(environ, "TASKER_LOG_FORMAT") or "").lower() or None,
             log_level=(_text(environ, "TASKER_LOG_LEVEL") or "info").lower(),
+            read_database_url=_text(environ, "TASKER_READ_DATABASE_URL"),
         )
 
 

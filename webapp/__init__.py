@@ -12,6 +12,7 @@ from flask import Flask
 from jinja2 import StrictUndefined
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from engine.replicas import LAG_SECONDS
 from engine.settings import Settings
 from webapp import (
     access,
@@ -43,6 +44,7 @@ from webapp import (
     previews,
     problems,
     replay,
+    replica,
     request_log,
     revelations,
     roles,
@@ -126,6 +128,7 @@ def create_app(
         part.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    replica.init_app(app)
     if settings.proxy_hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, **dict.fromkeys(("x_for", "x_proto", "x_host"), settings.proxy_hops))  # type: ignore[method-assign]
     return app
@@ -137,6 +140,8 @@ def _configure(app: Flask, settings: Settings, database_url: str | None) -> None
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config.from_mapping(
         DATABASE_URL=database_url,
+        READ_DATABASE_URL=settings.read_database_url,
+        REPLICA_LAG_SECONDS=LAG_SECONDS,
         DATA_DIR=settings.data_dir,
         TASKER_ENV=settings.env,
         PROXY_HOPS=settings.proxy_hops,

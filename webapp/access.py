@@ -25,7 +25,7 @@ from engine.errors import NotFound, TaskerError
 from engine.permissions import Namespaces, Rights
 from engine.tokens import Bearer
 from engine.visitors import Arrived
-from webapp.database import database
+from webapp.database import primary
 from webapp.routes import LOOPBACK, PUBLIC, SIGNED_IN, rule_of
 from webapp.security import csrf, from_this_machine
 from webapp.visitors import arrived, door, is_elsewhere, is_embedded, sign_in_address, visitor_of_request
@@ -69,7 +69,7 @@ def require(permission: str, namespace: str | None) -> None:
 
 def require_task(permission: str, task_id: str) -> str:
     """The namespace of the task, in which the caller has that right. Raises as `require`; a foreign task and none are answered alike."""
-    namespace, missing = queries.task_namespace(database(), task_id), queries.no_task(task_id)
+    namespace, missing = queries.task_namespace(primary(), task_id), queries.no_task(task_id)
     if namespace is None:
         known_caller()
         raise NotFound(missing)
@@ -79,7 +79,7 @@ def require_task(permission: str, task_id: str) -> str:
 
 def require_schedule(permission: str, schedule_id: int) -> str:
     """The namespace of the schedule, in which the caller has that right. Raises as `require_task`."""
-    namespace, missing = schedules.schedule_namespace(database(), schedule_id), f"there is no schedule {schedule_id}"
+    namespace, missing = schedules.schedule_namespace(primary(), schedule_id), f"there is no schedule {schedule_id}"
     if namespace is None:
         known_caller()
         raise NotFound(missing)
@@ -94,7 +94,7 @@ def allowed_namespaces(permission: str) -> Namespaces:
 
 def hide_foreign(task_id: str | None) -> str | None:
     """The id of a task that the caller may see, or None."""
-    namespace = queries.task_namespace(database(), task_id) if task_id else None
+    namespace = queries.task_namespace(primary(), task_id) if task_id else None
     return task_id if namespace and may("tasker.task:show", namespace) else None
 
 
@@ -155,7 +155,7 @@ def note(
     """What the caller did, or was denied, is on record. Views that act call this once, after the act, which stands even if this fails."""
     given: dict[str, Any] = {"namespace": namespace, "subject": subject, "reason": reason, "detail": detail, "address": request.remote_addr}
     try:
-        audit.note(database(), known_caller().name, action, outcome, **given)
+        audit.note(primary(), known_caller().name, action, outcome, **given)
     except (TaskerError, psycopg.Error) as error:
         log.error("not on record: %s %s by %s: %s", action, outcome, known_caller().name, error)
 
@@ -175,7 +175,7 @@ def _subject(arguments: dict[str, Any]) -> str:
 
 def require_power_over(name: str) -> None:
     """The account may nothing that the caller may not. Raises `NotAllowed`, `NotFound`: who could change a mightier account could become it."""
-    require_power_to_give(accounts.account_rights(database(), name))
+    require_power_to_give(accounts.account_rights(primary(), name))
 
 
 def require_power_to_give(rights: Rights) -> None:
@@ -190,7 +190,7 @@ def require_power_to_give(rights: Rights) -> None:
 
 def still_the_same() -> Callable[[], bool]:
     """Tells later, outside of this request, whether its caller is still signed in and has the same rights; true while the database cannot say."""
-    caller, opened, find = known_caller(), database(), _finder()
+    caller, opened, find = known_caller(), primary(), _finder()
 
     def look() -> bool:
         try:
@@ -221,7 +221,7 @@ def takes_tokens() -> bool:
 
 def _by_token() -> Caller | None:
     token = _token()
-    found = tokens.bearer(database(), token) if token else None
+    found = tokens.bearer(primary(), token) if token else None
     return None if found is None else Caller(found.account_id, found.name, found.rights, token=found.token_id)
 
 
@@ -235,13 +235,13 @@ def _by_session() -> Caller | None:
     if not secret:
         return None
     digest = accounts.digest(secret)
-    found = accounts.signed_in(database(), digest)
+    found = accounts.signed_in(primary(), digest)
     return None if found is None else Caller(found.account_id, found.name, found.rights, session=digest, half=found.half, zone=found.zone)
 
 
 def _by_door() -> Caller | None:
     try:
-        found = arrived(database(), visitor_of_request(), request.remote_addr)
+        found = arrived(primary(), visitor_of_request(), request.remote_addr)
     except accounts.Denied as error:
         raise NotAllowed(str(error)) from error
     return None if found is None else Caller(found.account_id, found.name, found.rights)

@@ -1,11 +1,14 @@
-"""The one door to the engine's database for a request; every page and action asks here. Opened on first use."""
+"""The one door to the engine's database for a request; every page and action asks here. Opened on first use.
+
+A view that only shows may be given a replica to read from, by `webapp.replica`; `primary` is for who must not be.
+"""
 
 from __future__ import annotations
 
 import logging
 from threading import Lock
 
-from flask import Flask, current_app
+from flask import Flask, current_app, g
 
 from engine.db import Database
 from engine.errors import DatabaseUnavailable, DefinitionConflict
@@ -27,6 +30,16 @@ def init_app(app: Flask) -> None:
 
 
 def database() -> Database:
+    """Where this request reads and writes: the primary, or for a view that only shows a replica of it. Raises `DatabaseUnavailable`."""
+    return g.get("reads_from") or primary()
+
+
+def reads_replica() -> bool:
+    """Whether this request reads from a replica."""
+    return bool(g.get("reads_from"))
+
+
+def primary() -> Database:
     """The pool of this application, opened by the first caller. Raises `DatabaseUnavailable`."""
     extensions = current_app.extensions
     with _opening:

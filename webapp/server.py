@@ -16,7 +16,7 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 from engine.errors import TaskerError
-from webapp import database, health, live, security
+from webapp import database, health, live, replica, security
 
 DEFAULT_PORT = 8080
 PORTS_TRIED = 100
@@ -116,6 +116,7 @@ class Server:
         for dispatcher in list(self._sockets.values()):
             dispatcher.close()
         health.close(self.app)
+        replica.close(self.app)
         database.close(self.app)
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import psycopg
 
-from engine import migrate, queries, standing
+from engine import migrate, queries, replicas, standing
 from engine.db import Database, described
 from engine.definition import nearest
 from engine.doctor.checks import Check, Surroundings, ok, problem, warning
@@ -27,7 +27,7 @@ FREE_BYTES = 512 << 20
 
 def health_checks(around: Surroundings) -> list[Check]:
     """Every check; those of the database as far as it can be reached."""
-    return [*_settings(around), *_folder(around), *_database(around)]
+    return [*_settings(around), *_folder(around), *_database(around), *_replica(around)]
 
 
 def _settings(around: Surroundings) -> Iterator[Check]:
@@ -69,6 +69,24 @@ def _database(around: Surroundings) -> Iterator[Check]:
         yield problem("database", str(error).splitlines()[0], "Is the server up, and are address, name and password in TASKER_DATABASE_URL right?")
     finally:
         database.close()
+
+
+def _replica(around: Surroundings) -> Iterator[Check]:
+    elsewhere = around.settings.read_database_url
+    if elsewhere is None or around.url is None:
+        return
+    primary, replica = (Database(url, max_size=1, application_name="tasker doctor") for url in (around.url, elsewhere))
+    try:
+        seen = replicas.standing(primary, replica)
+    except (TaskerError, psycopg.Error):
+        return  # of the primary it is told already
+    finally:
+        primary.close()
+        replica.close()
+    if seen.is_usable:
+        yield ok("replica", seen.said)
+    else:
+        yield warning("replica", f"{seen.said}; pages are read from the primary", "Let it follow again, or correct or remove TASKER_READ_DATABASE_URL.")
 
 
 def _server(database: Database) -> str:
