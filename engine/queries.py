@@ -251,6 +251,14 @@ def task_row(db: Database, task_id: str) -> TaskRow:
     return _task_row(found[0])
 
 
+def cursor_after(db: Database, task_id: str) -> str:
+    """The cursor of the page that begins after this task. Raises `NotFound`."""
+    found = db.value("select t.task_no from tasker_task t where t.task_id = %(id)s", {"id": known_id(task_id)})
+    if found is None:
+        raise NotFound(no_task(task_id))
+    return _write_cursor(found)
+
+
 def task_namespace(db: Database, task_id: str) -> str | None:
     """The namespace of a task; None when there is no such task."""
     query: LiteralString = "select d.namespace from tasker_task t join tasker_definition d using (definition_id) where t.task_id = %(id)s"
