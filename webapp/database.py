@@ -41,17 +41,21 @@ def reads_replica() -> bool:
 
 def primary() -> Database:
     """The pool of this application, opened by the first caller. Raises `DatabaseUnavailable`."""
-    extensions = current_app.extensions
+    return primary_of(current_app._get_current_object())  # type: ignore[attr-defined]
+
+
+def primary_of(app: Flask) -> Database:
+    """The same of any application."""
     with _opening:
-        if extensions["tasker_database"] is None:
-            extensions["tasker_database"] = _opened(database_url(current_app))
-        opened: Database = extensions["tasker_database"]
+        if app.extensions["tasker_database"] is None:
+            app.extensions["tasker_database"] = _opened(app)
+        opened: Database = app.extensions["tasker_database"]
     return opened
 
 
-def _opened(url: str) -> Database:
-    pool = Database(url, max_size=POOL_SIZE, application_name="tasker dashboard", call_seconds=CALL_SECONDS)
-    registry = current_app.extensions["tasker_registry"]
+def _opened(app: Flask) -> Database:
+    pool = Database(database_url(app), max_size=POOL_SIZE, application_name="tasker dashboard", call_seconds=CALL_SECONDS)
+    registry = app.extensions["tasker_registry"]
     for definition in registry.definitions() if registry else ():
         try:
             register_definition(pool, definition)
