@@ -31,11 +31,8 @@ class DatabaseView:
     namespaces: tuple[NamespaceRow, ...] = ()
     engine_count: int = 0
     said: str = ""
-
-    @property
-    def words(self) -> tuple[str, str]:
-        """Its state as a word, and the state of a step that has the same look."""
-        return ("Does not answer", "failed") if self.said else ("Answers", "completed")
+    words: tuple[str, str] = ("Answers", "completed")
+    """Its state as a word, and the state of a step that has the same look."""
 
     @property
     def open_count(self) -> int:
@@ -75,7 +72,8 @@ def _view(place: Place, address: str, here: Namespaces) -> DatabaseView:
         db = primary_of(place.app)
         standing = health.readiness(db)
         if not standing.is_ready:
-            return DatabaseView(place, address, said=f"it has not the schema this version needs; run: tasker --shard {place.shard.name} db upgrade")
+            said = f"it has not the schema this version needs; run: tasker --shard {place.shard.name} db upgrade"
+            return DatabaseView(place, address, said=said, words=("Not prepared", "retrying"))
         return DatabaseView(place, address, tuple(queries.namespaces(db, only=here)), standing.engine_count)
     except (TaskerError, psycopg.Error) as error:
-        return DatabaseView(place, address, said=str(error).splitlines()[0])
+        return DatabaseView(place, address, said=str(error).splitlines()[0], words=("Does not answer", "failed"))

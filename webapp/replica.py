@@ -75,7 +75,7 @@ class Replica:
         self._standing, self._looked_at = UNKNOWN, float("-inf")
         self._asked_at = time.monotonic()
         self._wanted, self._closed = threading.Event(), threading.Event()
-        self._outage = OutageLog(log, "pages are read from the primary")
+        self._outage = OutageLog(log, "the dashboard reads from the primary")
         threading.Thread(target=self._run, name="tasker-replica", daemon=True).start()
 
     def standing(self) -> Standing:

@@ -163,7 +163,7 @@ def test_the_page_of_databases_tells_all_and_one_that_is_down_while_the_others_w
     app = made(settings, database_url, "postgresql://127.0.0.1:1/gone")
     broken = app.test_client()
     page = broken.get("/databases").text
-    assert "payments does not answer" in page
+    assert "payments: does not answer" in page
     assert "annot reach PostgreSQL at 127.0.0.1:1/gone" in page
     assert both.order in broken.get("/tasks").text
     assert broken.get(f"/tasks/{both.order}").status_code == 200

@@ -86,6 +86,8 @@ def test_a_task_goes_where_its_namespace_lives_and_is_found_listed_and_acted_on_
     assert {task["task_id"] for task in listed.json()["tasks"]} == {launched[1], launched[3]}
     assert "without payments: cannot reach PostgreSQL at 127.0.0.1:1" in listed.err
     assert both.run("show", launched[1]).status == 0
+    well, ill = (each for each in both.run("doctor", "--json").json()["checks"] if each["name"].startswith("shard"))
+    assert (well["state"], ill["name"], ill["state"]) == ("ok", "shard payments", "problem")
     unknown = both.run("show", launched[0])
     assert (unknown.status, "is in no database that answers" in unknown.err) == (2, True)
     assert both.run("launch", "payments/charge").status == 2
