@@ -252,6 +252,14 @@ def task_row(db: Database, task_id: str) -> TaskRow:
     return _task_row(found[0])
 
 
+def cursor_after(db: Database, task_id: str) -> str:
+    """The cursor of the page that begins after this task. Raises `NotFound`."""
+    found = db.value("select t.task_no from tasker_task t where t.task_id = %(id)s", {"id": known_id(task_id)})
+    if found is None:
+        raise NotFound(no_task(task_id))
+    return _write_cursor(found)
+
+
 def task_namespace(db: Database, task_id: str) -> str | None:
     """The namespace of a task; None when there is no such task."""
     query: LiteralString = "select d.namespace from tasker_task t join tasker_definition d using (definition_id) where t.task_id = %(id)s"
@@ -553,7 +561,7 @@ def changed_tasks(db: Database, cursor: str | None) -> tuple[str, dict[str, str]
     many to name above 5,000, and none is looked for beyond the last 5,000 transactions. A task may be named twice.
     A new task has moved nothing yet: the latest ones are known by the number of the transaction that wrote them, of which a row keeps 32 bits.
     """
-    now: str = db.value("select pg_current_snapshot()::text")
+    now: str = db.value(_SNAPSHOT)
     if cursor is None or now == cursor:
         return now, {}
     (since_xmin, since_xmax, since_open), (xmin, xmax, still_open) = _snapshot(cursor), _snapshot(now)
@@ -578,6 +586,12 @@ def changed_tasks(db: Database, cursor: str | None) -> tuple[str, dict[str, str]
         {"low": low, "xmax": xmax, "since_xmax": since_xmax, "since_open": since_open, "still_open": still_open},
     )
     return now, None if len(found) == MOST_CHANGES else {str(task_id): namespace for task_id, namespace in found}
+
+
+# a standby does not name the transactions that are open: there only what is below all of them counts as seen
+_SNAPSHOT: LiteralString = """
+    select case when pg_is_in_recovery() then concat(pg_snapshot_xmin(s), ':', pg_snapshot_xmin(s), ':') else s::text end from pg_current_snapshot() s
+"""
 
 
 def _snapshot(text: str) -> tuple[int, int, list[int]]:

@@ -124,6 +124,7 @@ ROUTES: dict[str, Rule] = {
     "schedules.resumption": "tasker.schedule:update",
     "schedules.run": "tasker.schedule:update",
     "engines.index": "tasker.metrics:index",
+    "databases.index": "tasker.workflow:index",
     "failures.index": "tasker.step:index",
     "failures.show": "tasker.step:index",
     "failures.note": "tasker.step:update",

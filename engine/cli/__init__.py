@@ -5,6 +5,7 @@ Exit status: 0 done, 1 the task did not complete or a check failed, 2 wrong usag
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -89,8 +90,9 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version and exit.")
 @click.option("--server", metavar="URL", envvar="TASKER_SERVER", help="Act on a remote installation by its API; TASKER_TOKEN holds the token.")
+@click.option("--shard", metavar="NAME", help="The database to work on, of those in TASKER_SHARDS: by its first namespace, or main. Also TASKER_SHARD.")
 @click.pass_context
-def tasker(context: click.Context, server: str | None) -> None:
+def tasker(context: click.Context, server: str | None, shard: str | None) -> None:
     """Run workflows of dependent steps on PostgreSQL, and see what they do.
 
     \b
@@ -98,6 +100,10 @@ def tasker(context: click.Context, server: str | None) -> None:
     tasker up --handlers myflows                     everything, with yours
     tasker launch shop/process_order --context '{}'  start a task
     """
+    if shard:
+        os.environ["TASKER_SHARD"] = shard  # for handler processes as well
+        if not os.environ.get("TASKER_SHARDS", "").strip():
+            raise click.UsageError("--shard goes with TASKER_SHARDS, which says what databases there are")
     asked = context.get_parameter_source("server") is click.core.ParameterSource.COMMANDLINE
     if server and asked and context.invoked_subcommand not in WITH_SERVER:
         raise click.UsageError(f"--server goes with {', '.join(WITH_SERVER)}")

@@ -104,6 +104,7 @@ def engine(
     registry = loaded_registry(found, settings)
     need_workflows(registry, found)
     need_chosen(registry, chosen)
+    chosen = bound_to_shard(registry, chosen, settings)
     from engine.scheduler import Engine, RunnerName
 
     companion = Engine(
@@ -150,6 +151,21 @@ def need_chosen(registry: HandlerRegistry, only: Sequence[str]) -> None:
     for name in only:
         if name not in known:
             raise click.UsageError(f"--only: there are no handlers for {name!r}{nearest(name, known)}; it takes namespaces and NAMESPACE/NAME, see: tasker handlers")
+
+
+def bound_to_shard(registry: HandlerRegistry, only: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    """What an engine of this shard runs: `only` that, else every namespace of its handlers that lives there. Raises a usage error for what lives elsewhere."""
+    if settings.shards is None:
+        return tuple(only)
+    here = settings.shards.named(settings.shard) if settings.shard else settings.shards.home
+    for name in only:
+        namespace = name.partition("/")[0]
+        if settings.shards.of(namespace) != here:
+            raise click.UsageError(f"--only: {namespace} lives in the database {settings.shards.of(namespace).name}, and this engine works on {here.name}; start another with --shard")
+    chosen = tuple(only) or tuple(sorted({each.namespace for each in registry.definitions() if settings.shards.of(each.namespace) == here}))
+    if not chosen:
+        raise TaskerError(f"no handler here is of a namespace that lives in the database {here.name}; tasker --shard NAME engine chooses another")
+    return chosen
 
 
 def need_labels(labels: Sequence[str]) -> None:
