@@ -89,10 +89,11 @@ def namespaces(db: Database, *, only: Namespaces = None) -> list[NamespaceRow]:
         f"""
         with {TALLIES}
         select n.namespace, n.description, count(distinct d.name), count(d.definition_id), coalesce(sum(open.number), 0)::int, coalesce(sum(failed.number), 0)::int,
-               (select r.retention from tasker_retentions r where r.namespace = n.namespace)
+               (select r.retention from tasker_retentions r where r.namespace = n.namespace), a.place is not null, a.place is not null and a.error is not null
           from tasker_namespace n left join tasker_definition d using (namespace) left join open using (definition_id) left join failed using (definition_id)
+          join tasker_archives a on a.namespace = n.namespace
          {"" if only is None else "where n.namespace = any(%(allowed)s)"}
-         group by n.namespace, n.description order by n.namespace collate "C"
+         group by n.namespace, n.description, a.place, a.error order by n.namespace collate "C"
         """,
         allowed(only),
     )

@@ -11,7 +11,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -104,6 +104,7 @@ class Engine:
         self._traces = open_traces(self._traces_db)
         self._telling = threading.Lock()
         self._sweep = Sweep(self._db)
+        self._unwritten: Set[str] = frozenset()
         self.figures = Figures()
         self._rollup = RollUp(self._db)
         self._ways = notices.senders()
@@ -299,12 +300,20 @@ class Engine:
         try:
             dropped = self._sweep.go_on(self._stop)
             notices.drop_old(self._db)
+            self._tell_archives()
             if dropped.task_count:
                 log.info("%d tasks with %d steps were dropped after their retention", dropped.task_count, dropped.step_count)
         except DatabaseUnavailable as error:
             log.debug("retention has to wait: %s", error)
         except psycopg.Error as error:
             log.warning("retention failed and is tried again: %s", error)
+
+    def _tell_archives(self) -> None:
+        """Once when an archive cannot be written; what it is stands in `tasker archive list`."""
+        failures = dict(self._sweep.failures)
+        for namespace in failures.keys() - self._unwritten:
+            log.error("the archive of %s cannot be written, so nothing of it is dropped: %s", namespace, failures[namespace])
+        self._unwritten = failures.keys()
 
     def _roll_up(self) -> None:
         try:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import psycopg
 
-from engine import migrate, queries, standing
+from engine import archives, migrate, queries, standing
 from engine.db import Database, described
 from engine.definition import nearest
 from engine.doctor.checks import Check, Surroundings, ok, problem, warning
@@ -127,8 +127,18 @@ def _transactions(database: Database, url: str) -> Iterator[Check]:
         yield warning("transactions", said, f"End it, or dead rows pile up: select pg_terminate_backend({found.pid})")
 
 
+def _archives(database: Database, url: str) -> Iterator[Check]:
+    found = [row for row in archives.archives(database) if row.place is not None]
+    for row in found:
+        if row.error is not None and row.failed_at is not None:
+            said = f"that of {row.namespace} could not be written at {_words(row.failed_at)}, so nothing there is dropped: {row.error}"
+            yield problem("archive", said, "Make room, or make the folder writable for the engines; or choose another: `tasker archive set`.")
+    if found and not any(row.error for row in found):
+        yield ok("archive", f"{sum(row.task_count for row in found):,} tasks written before they were dropped")
+
+
 def _words(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-LOOKS: tuple[Callable[[Database, str], Iterator[Check]], ...] = (_version, _schema, _engines, _clock, _transactions)
+LOOKS: tuple[Callable[[Database, str], Iterator[Check]], ...] = (_version, _schema, _engines, _clock, _transactions, _archives)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import account_points
+import archive_points
 import notice_points
 import psycopg
 import pytest
@@ -917,6 +918,7 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     "tasker_leave_subscriptions": [delivery],
     **{statement: [broker(*calls)] for statement, calls in BROKER_CALLS.items()},
     **{statement: [setting(*point)] for statement, point in (account_points.POINTS | notice_points.POINTS).items()},
+    **{statement: [setting(*point) for point in points] for statement, points in archive_points.POINTS.items()},
 }
 POINTS = [(statement, number, moment) for statement, found in SCENARIOS.items() for number in range(len(found)) for moment in MOMENTS]
 
