@@ -11,10 +11,11 @@ from typing import Any, LiteralString
 
 from psycopg import Connection
 
-from engine import archive_files
+from engine import archive_files, json_text, objects
 from engine.archive_files import ArchiveFailed, Record
 from engine.db import Database
 from engine.errors import NotFound
+from engine.objects import ObjectMissing, StoreFailed
 from engine.redactions import Redaction, TaskRedaction, redactions_of
 from engine.rows import ArchiveRow
 
@@ -91,6 +92,7 @@ def _taken(connection: Connection[Any], definition_id: int, after: int, limit: i
 
 
 def _records(connection: Connection[Any], task_nos: list[int]) -> Iterator[Record]:
+    stored = _stored(connection, task_nos)
     with connection.cursor(name="records") as cursor:
         cursor.itersize = AT_ONCE
         cursor.execute(
@@ -101,7 +103,29 @@ def _records(connection: Connection[Any], task_nos: list[int]) -> Iterator[Recor
             [task_nos],
         )
         for day, task_id, line in cursor:
-            yield Record(day, task_id, line)
+            keys = stored.get(task_id)
+            yield Record(day, task_id, line if keys is None else _with_objects(line, keys))
+
+
+def _stored(connection: Connection[Any], task_nos: list[int]) -> dict[str, list[str]]:
+    query: LiteralString = """
+        select t.task_id::text, array_agg(distinct o.key order by o.key) from tasker_object o join tasker_task t using (task_no)
+         where o.task_no = any(%s) group by 1
+    """
+    return dict(connection.execute(query, [task_nos]).fetchall())
+
+
+def _with_objects(line: str, keys: list[str]) -> str:
+    """The line with what lies in the object store, by key, and what is not there any more. Raises `ArchiveFailed` when the store does not answer."""
+    held, missing = [], []
+    for key in keys:
+        try:
+            held.append(f"{json_text.dump(key)} : {objects.object_text(key)}")
+        except ObjectMissing as error:  # it will never be there again, and is no reason to keep the task for ever
+            missing.append(str(error))
+        except StoreFailed as error:
+            raise ArchiveFailed(str(error)) from error
+    return f'{line[:-1]}, "objects" : {{{", ".join(held)}}}, "missing_objects" : {json_text.dump(missing)}}}'
 
 
 def _forgotten(connection: Connection[Any], namespace: str, task_nos: list[int]) -> tuple[int, int]:
@@ -123,9 +147,16 @@ def shown(db: Database, record: dict[str, Any]) -> dict[str, Any]:
     redaction = redactions_of(db, [key]).get(key, Redaction())
     context = record["task"]["context"]
     of_task = redaction.of_task(context)
-    steps = [_shown_step(of_task, step) for step in record["steps"]]
+    steps = [_shown_step(of_task, step) for step in _with_results(record)]
     rest = {name: of_task.data(record[name]) for name in ("history", "log", "progress", "events", "undelivered")}
+    record = {name: value for name, value in record.items() if name != "objects"}
     return {**record, "task": {**record["task"], "context": redaction.context(context)}, "steps": steps, **rest}
+
+
+def _with_results(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The steps, with each result that lay in the object store where it belongs."""
+    held = record.get("objects", {})
+    return [{**step, "result": held.get(objects.key_of(step["result"]), step["result"])} for step in record["steps"]]
 
 
 def _shown_step(of_task: TaskRedaction, step: dict[str, Any]) -> dict[str, Any]:

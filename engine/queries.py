@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
-from engine import json_text, redactions
+from engine import json_text, large_results, redactions
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
 from engine.gates import Limit
@@ -415,7 +415,7 @@ def stored_results(db: Database, task_id: str, names: list[str] | None = None) -
         """,
         {"id": known_id(task_id), "names": names},
     )
-    return dict(found)
+    return large_results.resolved(db, known_id(task_id), dict(found))
 
 
 def activity(db: Database, task_id: str, *, limit: int = 200) -> list[ActivityRow]:

@@ -21,7 +21,19 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from psycopg import Connection
 
-from engine import batches, followers, leases, log_lines, notices, schedules, tasks, views, words
+from engine import (
+    batches,
+    followers,
+    large_results,
+    leases,
+    log_lines,
+    notices,
+    objects,
+    schedules,
+    tasks,
+    views,
+    words,
+)
 from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, OutageLog, connect, is_conflict
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, TaskerError
@@ -115,7 +127,8 @@ class Engine:
         self._listener = threading.Thread(target=self._listen, name="tasker-listener", daemon=True)
 
     def start(self) -> None:
-        """Definitions registered, claiming begun. Raises `DatabaseUnavailable`, `DefinitionConflict`, or the runner's start error."""
+        """Definitions registered, claiming begun. Raises `DatabaseUnavailable`, `DefinitionConflict`, the runner's start error, or `TaskerError` for an object store that none is."""
+        objects.keeper()
         self.worker = self._new_worker()
         self._events.subscribe()  # before anything can happen that a new subscriber should hear of
         if self._traces:
@@ -300,6 +313,7 @@ class Engine:
         try:
             dropped = self._sweep.go_on(self._stop)
             notices.drop_old(self._db)
+            large_results.delete_left(self._db)
             self._tell_archives()
             if dropped.task_count:
                 log.info("%d tasks with %d steps were dropped after their retention", dropped.task_count, dropped.step_count)

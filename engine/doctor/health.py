@@ -9,7 +9,7 @@ from datetime import datetime
 
 import psycopg
 
-from engine import archives, migrate, queries, standing
+from engine import archives, large_results, migrate, objects, queries, standing
 from engine.db import Database, described
 from engine.definition import nearest
 from engine.doctor.checks import Check, Surroundings, ok, problem, warning
@@ -23,6 +23,8 @@ OTHERS = ("TASKER_TEST_",)
 OLDEST_SERVER = 15
 SKEW_SECONDS, WRONG_SECONDS = 2.0, 30.0
 FREE_BYTES = 512 << 20
+PROBE = "doctor/00000000-0000-0000-0000-000000000000"
+"""A folder of no task: to ask for its deletion shows whether the object store answers."""
 
 
 def health_checks(around: Surroundings) -> list[Check]:
@@ -137,8 +139,21 @@ def _archives(database: Database, url: str) -> Iterator[Check]:
         yield ok("archive", f"{sum(row.task_count for row in found):,} tasks written before they were dropped")
 
 
+def _objects(database: Database, url: str) -> Iterator[Check]:
+    left = large_results.left_count(database)
+    try:
+        keeper = objects.keeper()
+        if keeper is not None:
+            keeper.delete(PROBE)
+            yield ok("objects", f"the store for large results answers; {left:,} folders of dropped tasks to be deleted")
+        elif left:
+            yield warning("objects", f"dropped tasks have left {left:,} folders in an object store, and none is set here", "Set TASKER_OBJECTS as it is for the engines.")
+    except TaskerError as error:
+        yield problem("objects", str(error), "Is the store up, and is TASKER_OBJECTS right? Until then attempts with large results fail and are tried again.")
+
+
 def _words(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-LOOKS: tuple[Callable[[Database, str], Iterator[Check]], ...] = (_version, _schema, _engines, _clock, _transactions, _archives)
+LOOKS: tuple[Callable[[Database, str], Iterator[Check]], ...] = (_version, _schema, _engines, _clock, _transactions, _archives, _objects)

@@ -1,4 +1,4 @@
--- tasker_forget_tasks: the tasks are gone, with everything about them. Only for those that tasker_take_old_tasks has just given to this transaction.
+-- tasker_forget_tasks: the tasks are gone, with everything about them; the folders of their objects are put down as left. Only for those that tasker_take_old_tasks has just given to this transaction.
 --   moves  none: they have ended
 --   locks  none: the caller holds them
 --   A claim that names an ended step is its engine's to forget, and harms nobody until then.
@@ -11,9 +11,14 @@ as $$
 declare
   v_task_ids uuid[] := (select array_agg(t.task_id) from tasker_task t where t.task_no = any(p_task_nos));
 begin
+  insert into tasker_object_left (folder, left_at)
+  select distinct split_part(o.key, '/', 1) || '/' || split_part(o.key, '/', 2), tasker_clock() from tasker_object o where o.task_no = any(p_task_nos)
+  on conflict (folder) do nothing;
+
   -- everything that is kept about a task; a new table keyed by task_no belongs here
   delete from tasker_step s where s.task_no = any(p_task_nos);
   get diagnostics step_count = row_count;
+  delete from tasker_object o where o.task_no = any(p_task_nos);
   delete from tasker_history h where h.task_no = any(p_task_nos);
   delete from tasker_log l where l.task_no = any(p_task_nos);
   delete from tasker_progress p where p.task_no = any(p_task_nos);

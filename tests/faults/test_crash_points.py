@@ -378,6 +378,15 @@ def set_retention(db: Database) -> None:
     retention.set_retention(db, "crash", timedelta(days=1), actor=ACTOR)
 
 
+def keep_objects(world: World) -> Point:
+    """The engine that was about to report a large result is gone; the step runs again, and leads to no object that it does not report."""
+    world.launch()
+    who = world.worker()
+    stored = [(*held, "key", 1) for held in world.claim(who)]
+    act = in_session(lambda connection: leases.keep_objects(connection, who, stored))
+    return Point(act, world.finish, lambda: world.count("select count(*) from tasker_step where state = 4 and result = '\"done\"'") == 2)
+
+
 def drop_tasks(world: World) -> Point:
     """The engine that was dropping is gone; the next sweep drops what is left, and never what is open."""
     world.launch()
@@ -881,6 +890,7 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
         setting(lambda db: retention.set_default(db, None, actor=ACTOR), lambda db: retention.default_retention(db) is None, set_retention)
     ],
     "tasker_drop_tasks": [drop_tasks],
+    "tasker_keep_objects": [keep_objects],
     "tasker_roll_up": [roll_up],
     "tasker_prune_rollups": [prune_rollups],
     "tasker_index_words": [index_words],

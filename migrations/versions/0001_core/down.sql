@@ -266,6 +266,8 @@ drop function if exists tasker_keep_role;
 
 drop function if exists tasker_keep_preset;
 
+drop function if exists tasker_keep_objects;
+
 drop function if exists tasker_keep_journal;
 
 drop function if exists tasker_keep_failure_note;
@@ -350,6 +352,8 @@ drop function if exists tasker_disable_account;
 
 drop function if exists tasker_delivery_results;
 
+drop function if exists tasker_result_text;
+
 drop function if exists tasker_declare_limits;
 
 drop function if exists tasker_decide_steps;
@@ -367,6 +371,8 @@ drop function if exists tasker_complete_few;
 drop function if exists tasker_complete_batch;
 
 drop function if exists tasker_complete_and_claim;
+
+drop function if exists tasker_clear_objects;
 
 drop function if exists tasker_claim_steps;
 
@@ -464,6 +470,9 @@ drop table if exists tasker_schedule;
 drop table if exists tasker_custom_event;
 drop table if exists tasker_undelivered;
 drop table if exists tasker_subscription;
+
+drop table if exists tasker_object_left;
+drop table if exists tasker_object;
 
 drop table if exists tasker_history;
 

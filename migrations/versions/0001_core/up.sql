@@ -271,6 +271,24 @@ create table tasker_history (
 create index tasker_history_task on tasker_history (task_no);
 create index tasker_history_xid on tasker_history using brin (xid) with (pages_per_range = 16, autosummarize = on);
 
+-- source: schema/55_objects.sql be0d62c0cf4c
+-- Results that lie in an object store, because they are large. The step's own result then only tells people where; what it looks like decides nothing:
+-- it stands for an object exactly if the step has a row here that names the same key.
+
+create table tasker_object (
+  task_no     bigint not null,
+  step_no     int not null,
+  key         text not null,                -- namespace/task/sha-256 of the content
+  byte_count  bigint not null,
+  primary key (task_no, step_no)
+);
+
+-- folders of the store, one per task, whose tasks are gone; each stands here until it is gone too
+create table tasker_object_left (
+  folder   text primary key,
+  left_at  timestamptz not null
+);
+
 -- source: schema/60_events.sql 63434c3c8b7c
 -- Who listens: the history is the event log, and each subscriber has a durable place in it.
 -- An event's id is twice its history row's number, and one more for step.retried, which shares the row of its step.failed.
@@ -1456,6 +1474,15 @@ begin
 end
 $$;
 
+-- source: functions/tasker_clear_objects.sql a0a382e431d4
+-- tasker_clear_objects: the folders are gone from the store.
+create or replace function tasker_clear_objects (p_folders text[])
+  returns void
+  language sql
+as $$
+  delete from tasker_object_left f where f.folder = any(p_folders)
+$$;
+
 -- source: functions/tasker_complete_and_claim.sql e85924db7e79
 -- tasker_complete_and_claim: the engine's one round trip: report what ended well, take on more.
 --   p_claim_no     the engine's own running number of this call; p_closed_claims: earlier ones of which every step has ended
@@ -1990,13 +2017,24 @@ as $$
         per_period = case when l.changed_at is null then excluded.per_period else l.per_period end
 $$;
 
--- source: functions/tasker_delivery_results.sql 350f0fbee863
+-- source: functions/tasker_result_text.sql 138419ca4fe3
+-- tasker_result_text: what a handler gets of an earlier step's result: its JSON, or @ and the key of the object that it lies in. No JSON begins so.
+create or replace function tasker_result_text (p_task_no bigint, p_step_no int, p_result jsonb)
+  returns text
+  language sql stable
+as $$
+  select coalesce((select '@' || o.key from tasker_object o where o.task_no = p_task_no and o.step_no = p_step_no and o.key = p_result #>> '{$object,key}'), p_result::text)
+$$;
+
+-- source: functions/tasker_delivery_results.sql 3d59f679bbd3
 -- tasker_delivery_results: results of earlier steps, by name, for the handler of a delivery; a skipped step's is null.
+-- needs: tasker_result_text
+--   a result that lies in the object store comes as tasker_result_text has it
 create or replace function tasker_delivery_results (p_token uuid, p_names text[])
   returns table (step_name text, result text)
   language sql stable
 as $$
-  select p.name, coalesce(r.result::text, 'null')
+  select p.name, case when r.result ? '$object' then tasker_result_text(r.task_no, r.step_no, r.result) else coalesce(r.result::text, 'null') end
     from tasker_delivery d
     join tasker_task t on t.task_no = d.task_no
     join tasker_template p on p.definition_id = t.definition_id and p.name = any(p_names)
@@ -2601,8 +2639,8 @@ begin
 end
 $$;
 
--- source: functions/tasker_forget_tasks.sql d931eef230cf
--- tasker_forget_tasks: the tasks are gone, with everything about them. Only for those that tasker_take_old_tasks has just given to this transaction.
+-- source: functions/tasker_forget_tasks.sql 8c2e49d41453
+-- tasker_forget_tasks: the tasks are gone, with everything about them; the folders of their objects are put down as left. Only for those that tasker_take_old_tasks has just given to this transaction.
 --   moves  none: they have ended
 --   locks  none: the caller holds them
 --   A claim that names an ended step is its engine's to forget, and harms nobody until then.
@@ -2615,9 +2653,14 @@ as $$
 declare
   v_task_ids uuid[] := (select array_agg(t.task_id) from tasker_task t where t.task_no = any(p_task_nos));
 begin
+  insert into tasker_object_left (folder, left_at)
+  select distinct split_part(o.key, '/', 1) || '/' || split_part(o.key, '/', 2), tasker_clock() from tasker_object o where o.task_no = any(p_task_nos)
+  on conflict (folder) do nothing;
+
   -- everything that is kept about a task; a new table keyed by task_no belongs here
   delete from tasker_step s where s.task_no = any(p_task_nos);
   get diagnostics step_count = row_count;
+  delete from tasker_object o where o.task_no = any(p_task_nos);
   delete from tasker_history h where h.task_no = any(p_task_nos);
   delete from tasker_log l where l.task_no = any(p_task_nos);
   delete from tasker_progress p where p.task_no = any(p_task_nos);
@@ -3087,6 +3130,33 @@ begin
     set xid = excluded.xid, attempt = excluded.attempt, at = excluded.at, done = excluded.done, total = excluded.total, note = excluded.note;
   return true;
 end
+$$;
+
+-- source: functions/tasker_keep_objects.sql 08e2b329982a
+-- tasker_keep_objects: where the results lie that a worker is about to report for steps it holds. Each is in the store already.
+--   moves  none     locks  the steps, until the transaction ends     fence  state, worker and attempt: what is late changes nothing
+create or replace function tasker_keep_objects (
+  p_worker int, p_task_nos bigint[], p_step_nos int[], p_attempts smallint[], p_keys text[], p_byte_counts bigint[]
+)
+  returns void
+  language sql
+  set enable_seqscan = off   -- plans must not depend on statistics: these few steps are a small part of the table
+as $$
+  with given as (
+    select g.task_no, g.step_no, g.attempt, g.key, g.byte_count
+      from unnest(p_task_nos, p_step_nos, p_attempts, p_keys, p_byte_counts) as g (task_no, step_no, attempt, key, byte_count)
+  ),
+  held as (
+    select s.task_no, s.step_no, g.key, g.byte_count
+      from given g
+     cross join lateral (select k.task_no, k.step_no from tasker_step k
+                          where k.task_no = g.task_no and k.step_no = g.step_no and k.state = 2 and k.worker_id = p_worker and k.attempts = g.attempt
+                            for update offset 0) s
+     order by s.task_no, s.step_no
+  )
+  insert into tasker_object (task_no, step_no, key, byte_count)
+  select h.task_no, h.step_no, h.key, h.byte_count from held h
+  on conflict (task_no, step_no) do update set key = excluded.key, byte_count = excluded.byte_count
 $$;
 
 -- source: functions/tasker_keep_preset.sql e2d5bb6711cb
@@ -4225,13 +4295,15 @@ as $$
                         where k.task_no = wanted.task_no and k.step_no = wanted.step_no offset 0) s
 $$;
 
--- source: functions/tasker_read_results.sql 9f2aa161403e
+-- source: functions/tasker_read_results.sql c1fb935c2634
 -- tasker_read_results: results of steps that have one; a skipped step's is null.
+-- needs: tasker_result_text
+--   a result that lies in the object store comes as tasker_result_text has it
 create or replace function tasker_read_results (p_task_nos bigint[], p_step_nos int[])
   returns table (task_no bigint, step_no int, result text)
   language sql stable
 as $$
-  select s.task_no, s.step_no, coalesce(s.result::text, 'null')
+  select s.task_no, s.step_no, case when s.result ? '$object' then tasker_result_text(s.task_no, s.step_no, s.result) else coalesce(s.result::text, 'null') end
     from unnest(p_task_nos, p_step_nos) as wanted (task_no, step_no)
    cross join lateral (select k.task_no, k.step_no, k.result from tasker_step k
                         where k.task_no = wanted.task_no and k.step_no = wanted.step_no and k.state in (4, 7, 8) offset 0) s
