@@ -16,13 +16,18 @@ from engine.errors import TaskerError
 log = logging.getLogger("tasker.engine")
 AT_ONCE = 100
 """So many folders are deleted in a round."""
+MOST_BYTES = 32 << 20
+"""So much is fetched for one answer; of further results it holds what stands for them."""
 
 
 def resolved(db: Database, task_id: str, results: Mapping[str, Any]) -> dict[str, Any]:
-    """The results of one task by step name, those in the store fetched. Of one that cannot be, what stands for it, with the reason as `error`."""
+    """The results of one task by step name, those in the store fetched. Of one that is not, what stands for it, with the reason as `error`."""
     likely = {name: key for name, result in results.items() if (key := objects.key_of(result)) is not None}
-    known = _known(db, task_id, likely) if likely else set()
-    return {name: _content(likely[name], result) if name in known else result for name, result in results.items()}
+    found, left = dict(results), MOST_BYTES
+    for name, key, size in _known(db, task_id, likely) if likely else []:
+        left -= size
+        found[name] = _content(key, size) if left >= 0 else _unread(key, size, "not fetched, as there is much else here; ask for this step alone")
+    return found
 
 
 def resolved_one(db: Database, task_id: str, step_name: str | None, result: Any) -> Any:
@@ -59,21 +64,26 @@ def _deleted(keeper: objects.Keeper, folders: Sequence[str]) -> list[str]:
     return gone
 
 
-def _known(db: Database, task_id: str, likely: Mapping[str, str]) -> set[str]:
+def _known(db: Database, task_id: str, likely: Mapping[str, str]) -> list[tuple[str, str, int]]:
+    """Name, key and bytes of those that do stand for an object, in the order of the steps."""
     found = db.rows(
         """
-        select k.name, o.key from tasker_task t
+        select k.name, o.key, o.byte_count from tasker_task t
           join tasker_object o using (task_no)
          cross join lateral (select s.name from tasker_steps s where s.task_no = t.task_no and s.step_no = o.step_no offset 0) k
-         where t.task_id = %(task)s and k.name = any(%(names)s)
+         where t.task_id = %(task)s and k.name = any(%(names)s) order by o.step_no
         """,
         {"task": task_id, "names": list(likely)},
     )
-    return {name for name, key in found if likely[name] == key}
+    return [(name, key, size) for name, key, size in found if likely[name] == key]
 
 
-def _content(key: str, result: Any) -> Any:
+def _content(key: str, size: int) -> Any:
     try:
         return json_text.load(objects.object_text(key))
     except TaskerError as error:
-        return {objects.NAME: {**result[objects.NAME], "error": str(error)}}
+        return _unread(key, size, str(error))
+
+
+def _unread(key: str, size: int, reason: str) -> Any:
+    return {objects.NAME: {"key": key, "bytes": size, "error": reason}}

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import click
 
-from engine import archives
+from engine import archives, large_results
 from engine import retention as keeping
 from engine.cli.output import print_json, print_table, short_time
 from engine.cli.setting import actor, json_option, note, open_database
@@ -102,6 +102,8 @@ def run(namespace: str | None, dry_run: bool, as_json: bool) -> None:
 def _drop(db: Database, row: RetentionRow, failures: dict[str, str]) -> dict[str, int]:
     sweep = Sweep(db, namespace=row.namespace)
     dropped: Dropped = sweep.finish()
+    while large_results.delete_left(db):
+        pass
     failures.update(sweep.failures)
     return {"task_count": dropped.task_count, "step_count": dropped.step_count}
 

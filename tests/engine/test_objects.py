@@ -136,7 +136,7 @@ def test_a_large_result_lies_in_the_store_and_is_read_like_any_other(
 
 
 def test_while_the_store_is_down_an_attempt_fails_and_is_tried_again(
-    db: Database, database_url: str, registry: HandlerRegistry, folder: Path, eventually: Callable[..., bool]
+    db: Database, database_url: str, registry: HandlerRegistry, folder: Path, eventually: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flow = Workflow("large", namespace="tests", version="1.0.0")
 
@@ -162,6 +162,10 @@ def test_while_the_store_is_down_an_attempt_fails_and_is_tried_again(
         assert eventually(lambda: state(db, task) in ("completed", "failed"))
         assert queries.stored_results(db, task)["use"] == len(LARGE)
         assert [check.state for check in _objects(db, db.url)] == ["ok"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(large_results, "MOST_BYTES", len(LARGE) // 2)
+        assert "ask for this step alone" in queries.results(db, task)["make"]["$object"]["error"]
 
     # an object that is gone is an error where it is read, and nothing more
     [file] = files(folder)

@@ -59,7 +59,7 @@ def test_a_namespace_says_how_long_it_keeps_its_tasks(client: FlaskClient, db: D
     assert "tasks kept for 90 d, then archived" in client.get("/workflows/shop").text
     db.value("select tasker_note_archive('shop', 0, 'no room')")
     page = client.get("/workflows").text
-    assert "Nothing is dropped: the archive cannot be written" in page
+    assert "Archive fails: nothing is dropped" in page
     assert "then archived" not in page
 
 
