@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
-from engine import json_text, redactions
+from engine import json_text, large_results, redactions
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
 from engine.gates import Limit
@@ -90,10 +90,11 @@ def namespaces(db: Database, *, only: Namespaces = None) -> list[NamespaceRow]:
         f"""
         with {TALLIES}
         select n.namespace, n.description, count(distinct d.name), count(d.definition_id), coalesce(sum(open.number), 0)::int, coalesce(sum(failed.number), 0)::int,
-               (select r.retention from tasker_retentions r where r.namespace = n.namespace)
+               (select r.retention from tasker_retentions r where r.namespace = n.namespace), a.place is not null, a.place is not null and a.error is not null
           from tasker_namespace n left join tasker_definition d using (namespace) left join open using (definition_id) left join failed using (definition_id)
+          join tasker_archives a on a.namespace = n.namespace
          {"" if only is None else "where n.namespace = any(%(allowed)s)"}
-         group by n.namespace, n.description order by n.namespace collate "C"
+         group by n.namespace, n.description, a.place, a.error order by n.namespace collate "C"
         """,
         allowed(only),
     )
@@ -423,7 +424,7 @@ def stored_results(db: Database, task_id: str, names: list[str] | None = None) -
         """,
         {"id": known_id(task_id), "names": names},
     )
-    return dict(found)
+    return large_results.resolved(db, known_id(task_id), dict(found))
 
 
 def activity(db: Database, task_id: str, *, limit: int = 200) -> list[ActivityRow]:

@@ -20,6 +20,8 @@ class NamespaceRow:
     open_task_count: int
     failed_task_count: int
     retention: timedelta | None = None
+    is_archived: bool = False
+    archive_fails: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,21 @@ class RetentionRow:
     by_default: bool
     set_by: str | None
     set_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveRow:
+    """Where a namespace's tasks are written before they are dropped, None nowhere; how many were, and why the last batch could not be, None when it was."""
+
+    namespace: str
+    place: str | None
+    by_default: bool
+    set_by: str | None
+    set_at: datetime | None
+    task_count: int
+    written_at: datetime | None
+    error: str | None
+    failed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
