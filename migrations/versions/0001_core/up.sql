@@ -520,7 +520,7 @@ create table tasker_line (
 );
 create index tasker_line_due on tasker_line (due_at);
 
--- source: schema/88_words.sql d094bd706493
+-- source: schema/88_words.sql fe07958dabb7
 -- What can be found by its words: of tasks, and of steps that failed. tasker_index_words fills it, off the fast path. Words are those of the configuration simple.
 
 create table tasker_task_words (
@@ -545,6 +545,7 @@ create table tasker_words_place (
   tasks_to   bigint not null default 0,     -- every task up to this number is there
   known_to   bigint not null default 0,     -- the newest number at the last look: its turn comes when every transaction below known_xid has ended
   known_xid  bigint not null default 0,
+  names      text[] not null default '{}',  -- how names of secrets ended when they were written down
   moves_to   bigint not null default 0      -- every failure up to this number of the history is there
 );
 
@@ -2525,10 +2526,11 @@ begin
 end
 $$;
 
--- source: functions/tasker_find_tasks.sql 24ceebb2c0a3
+-- source: functions/tasker_find_tasks.sql f0c565fab089
 -- tasker_find_tasks: the newest tasks with all these words, below p_before, of these definitions; null: of all.
 --   Where a word is common, the newest tasks are enough; where it is not, the index has few. Tasks that are not there yet are looked through, 500 at most.
-create or replace function tasker_find_tasks (p_query tsquery, p_definitions int[], p_before bigint, p_limit int)
+--   p_names  how names of secrets end. If some of them were not yet known to whoever wrote the words down, those count for nothing.
+create or replace function tasker_find_tasks (p_query tsquery, p_definitions int[], p_before bigint, p_limit int, p_names text[])
   returns table (task_no bigint)
   language plpgsql stable
   set enable_seqscan = off   -- plans must not depend on statistics: what is asked for is a small part of the tables
@@ -2536,24 +2538,25 @@ create or replace function tasker_find_tasks (p_query tsquery, p_definitions int
 as $$
 #variable_conflict use_column
 declare
-  v_tasks_to bigint := coalesce((select p.tasks_to from tasker_words_place p), 0);
+  v_tasks_to bigint := coalesce((select p.tasks_to from tasker_words_place p where p_names <@ p.names), 0);
+  v_names text[] := array(select unnest(p_names) union select unnest(p.names) from tasker_words_place p);
   v_found bigint[];
 begin
   select array_agg(n.task_no) into v_found
     from (select t.task_no
             from (select k.* from tasker_task k where k.task_no > v_tasks_to and k.task_no < p_before order by k.task_no desc limit 500) t
-           where tasker_words(tasker_searchable(t.context, t.definition_id), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id]) @@ p_query
+           where tasker_words(tasker_searchable(t.context, t.definition_id, v_names), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id]) @@ p_query
              and (p_definitions is null or t.definition_id = any(p_definitions))
           union all
           select w.task_no
-            from (select k.* from tasker_task_words k where k.task_no < p_before order by k.task_no desc limit 5000 offset 0) w
+            from (select k.* from tasker_task_words k where k.task_no < least(p_before, v_tasks_to + 1) order by k.task_no desc limit 5000 offset 0) w
            where w.words @@ p_query and (p_definitions is null or w.definition_id = any(p_definitions))) n;
   if coalesce(cardinality(v_found), 0) < p_limit then
     select array_agg(n.task_no) into v_found
       from (select unnest(v_found) as task_no
             union
             select w.task_no from tasker_task_words w
-             where w.words @@ p_query and case when w.task_no < p_before then p_definitions is null or w.definition_id = any(p_definitions) end) n;
+             where w.words @@ p_query and case when w.task_no < least(p_before, v_tasks_to + 1) then p_definitions is null or w.definition_id = any(p_definitions) end) n;
   end if;
   return query select n.task_no from unnest(v_found) as n (task_no) order by n.task_no desc limit p_limit;
 end
@@ -2872,13 +2875,14 @@ begin
 end
 $$;
 
--- source: functions/tasker_index_words.sql 1bd3b1c942b2
+-- source: functions/tasker_index_words.sql 483c10b03f6b
 -- tasker_index_words: the next tasks and failures can be found by their words, up to p_limit of each.
 --   moves  none     locks  the one row of tasker_words_place, for which nobody waits: whoever finds it held leaves the work to its holder
 --   Tasks go by their number, once nothing below can still appear: a creation takes its transaction number first, as this call does last. Failures follow the
 --   roll-ups, which have decided that. Call it in a transaction of its own.     events none
+--   p_names  how names of secrets end; with one that was not known before, all tasks are written down anew, and are found only by then. None is forgotten.
 --   returns whether more can be done at once
-create or replace function tasker_index_words (p_limit int default 2000)
+create or replace function tasker_index_words (p_limit int, p_names text[])
   returns boolean
   language plpgsql
   set enable_seqscan = off   -- plans must not depend on statistics: these few rows are a small part of the tables
@@ -2895,10 +2899,10 @@ declare
 begin
   select p.* into v_place from tasker_words_place p;
   if not found then
-    insert into tasker_words_place default values on conflict do nothing;
+    insert into tasker_words_place (names) values (p_names) on conflict do nothing;
     return true;
   end if;
-  if v_place.tasks_to >= v_last and v_place.moves_to >= v_moves_to then
+  if v_place.tasks_to >= v_last and v_place.moves_to >= v_moves_to and p_names <@ v_place.names then
     return false;
   end if;
   v_xid := pg_current_xact_id()::text::bigint;
@@ -2907,6 +2911,10 @@ begin
   if not found then
     return false;
   end if;
+  if not p_names <@ v_place.names then
+    update tasker_words_place p set tasks_to = 0, names = array(select unnest(p.names) union select unnest(p_names) order by 1);
+    return true;
+  end if;
 
   v_tasks_to := v_place.tasks_to;
   if v_low_xid >= v_place.known_xid and v_place.known_to > v_place.tasks_to then
@@ -2914,9 +2922,9 @@ begin
       from (select k.task_no from tasker_task k where k.task_no > v_place.tasks_to and k.task_no <= v_place.known_to order by k.task_no limit p_limit) t;
     v_tasks_to := case when v_tasks = p_limit then v_tasks_to else v_place.known_to end;
     insert into tasker_task_words (task_no, definition_id, words)
-    select t.task_no, t.definition_id, tasker_words(tasker_searchable(t.context, t.definition_id), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
+    select t.task_no, t.definition_id, tasker_words(tasker_searchable(t.context, t.definition_id, v_place.names), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
       from tasker_task t where t.task_no > v_place.tasks_to and t.task_no <= v_tasks_to
-    on conflict (task_no) do nothing;
+    on conflict (task_no) do update set words = excluded.words;
   end if;
 
   select max(h.event_id), count(*) into v_moves_to, v_moves
@@ -2930,7 +2938,7 @@ begin
    cross join lateral (select k.definition_id from tasker_step k where k.task_no = f.task_no and k.step_no = f.step_no offset 0) s
   on conflict (task_no, step_no) do update set words = excluded.words;
   -- a retry may have changed the context
-  update tasker_task_words w set words = tasker_words(tasker_searchable(t.context, t.definition_id), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
+  update tasker_task_words w set words = tasker_words(tasker_searchable(t.context, t.definition_id, v_place.names), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
     from tasker_history h, tasker_task t
    where h.event_id > v_place.moves_to and h.event_id <= v_moves_to and h.step_no is null and h.detail ? 'context_before'
      and t.task_no = h.task_no and w.task_no = h.task_no;
@@ -5132,10 +5140,10 @@ as $$
    order by said.place
 $$;
 
--- source: functions/tasker_searchable.sql 56bf6a70163e
+-- source: functions/tasker_searchable.sql 58d04347bd09
 -- tasker_searchable: what of a task's context may be found by its words: nothing where the schema marks a secret, else all but what goes by the name of one.
---   changes nothing
-create or replace function tasker_searchable (p_context jsonb, p_definition_id int)
+--   p_names  how those names end     changes nothing
+create or replace function tasker_searchable (p_context jsonb, p_definition_id int, p_names text[])
   returns jsonb
   language plpgsql
   stable parallel safe
@@ -5144,7 +5152,7 @@ begin
   if (select d.schema::text from tasker_definition d where d.definition_id = p_definition_id) ~ '"(writeOnly|x-sensitive)"\s*:\s*true|"format"\s*:\s*"password"' then
     return '{}';
   end if;
-  return coalesce(tasker_without_secrets(p_context), '{}');
+  return coalesce(tasker_without_secrets(p_context, p_names), '{}');
 end
 $$;
 
@@ -6156,24 +6164,24 @@ as $$
   delete from tasker_delivery d where d.sender = p_sender and d.number = any(p_numbers) and d.place is null returning d.number
 $$;
 
--- source: functions/tasker_without_secrets.sql 33d5b62d35a4
+-- source: functions/tasker_without_secrets.sql 1c151424ec31
 -- tasker_without_secrets: a JSON value without what stands under names of secrets, at any depth.
---   changes nothing
-create or replace function tasker_without_secrets (p_value jsonb)
+--   p_names  how such names end, each a regular expression: engine.masking has them     changes nothing
+create or replace function tasker_without_secrets (p_value jsonb, p_names text[])
   returns jsonb
   language plpgsql
   immutable parallel safe
 as $$
 begin
-  if p_value::text !~* '(password|passwd|secret|token|api[_-]?key|authorization)":' then
+  if p_value::text !~* ('(' || array_to_string(p_names, '|') || ')":') then
     return p_value;
   end if;
   return case jsonb_typeof(p_value)
     when 'object' then
-      (select jsonb_object_agg(e.key, tasker_without_secrets(e.value)) from jsonb_each(p_value) e
-        where e.key !~* '(password|passwd|secret|token|api[_-]?key|authorization)$')
+      (select jsonb_object_agg(e.key, tasker_without_secrets(e.value, p_names)) from jsonb_each(p_value) e
+        where e.key !~* ('(' || array_to_string(p_names, '|') || ')$'))
     when 'array' then
-      (select jsonb_agg(tasker_without_secrets(e.value)) from jsonb_array_elements(p_value) e)
+      (select jsonb_agg(tasker_without_secrets(e.value, p_names)) from jsonb_array_elements(p_value) e)
     else p_value
   end;
 end
