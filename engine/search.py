@@ -167,7 +167,7 @@ def _steps(db: Database, text: str, before: tuple[int, int], limit: int, definit
          where q.query is not null
          order by f.task_no desc, f.step_no desc
     """
-    return [FoundStep(*row[:6], clean(row[6]), row[7]) for row in db.rows(query, {"text": text, "definitions": definitions, "task_no": before[0], "step_no": before[1], "limit": limit})]
+    return [FoundStep(*(*row[:6], clean(row[6]), row[7])) for row in db.rows(query, {"text": text, "definitions": definitions, "task_no": before[0], "step_no": before[1], "limit": limit})]
 
 
 def _workflows(db: Database, text: str, limit: int, namespaces: Namespaces) -> tuple[FoundWorkflow, ...]:
