@@ -16,6 +16,7 @@ from webapp.api import (
     engines,
     errors,
     events,
+    flow_limits,
     limits,
     reference,
     revelations,
@@ -25,7 +26,7 @@ from webapp.api import (
     workflows,
 )
 
-GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, analytics.endpoints, revelations.endpoints, accounts.endpoints, audit.endpoints, search.endpoints)
+GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, flow_limits.endpoints, analytics.endpoints, revelations.endpoints, accounts.endpoints, audit.endpoints, search.endpoints)
 
 
 def init_app(app: Flask) -> None:

@@ -456,7 +456,7 @@ create table tasker_failure_note (
   changed_at  timestamptz not null
 );
 
--- source: schema/87_gates.sql 09ee7422e1cf
+-- source: schema/87_gates.sql d5bfe2d72062
 -- What a ready step may have to wait for beside an engine: one with certain labels, a free place, its turn. Such steps are "gated": they are
 -- never handed straight to a worker, but parked, and tasker_admit_steps lets them into the queue. Systems that use nothing of this have no rows here.
 
@@ -482,6 +482,7 @@ create table tasker_limit (
   declared    jsonb not null,               -- what the definition says; an operator may have changed it since
   changed_by  text,
   changed_at  timestamptz,                  -- null: as declared
+  change_reason  text,
   unique (namespace, name, step_name)
 );
 
@@ -4597,7 +4598,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_reset_limit.sql afd045dd818a
+-- source: functions/tasker_reset_limit.sql dc792a2b03bf
 -- tasker_reset_limit: a limit is again as the definition declares it.
 --   moves  none     locks  the limit, then its lines in order     raises WF001 when the workflow declares no such limit     events none
 create or replace function tasker_reset_limit (p_namespace text, p_name text, p_step_name text, p_actor text)
@@ -4609,7 +4610,7 @@ declare
 begin
   select l.declared into v_declared from tasker_limit l where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
   perform tasker_set_limit(p_namespace, p_name, p_step_name, (v_declared ->> 'at_once')::int, (v_declared ->> 'per_period')::int, p_actor);
-  update tasker_limit l set changed_by = null, changed_at = null where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
+  update tasker_limit l set changed_by = null, changed_at = null, change_reason = null where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
 end
 $$;
 
@@ -5182,19 +5183,19 @@ as $$
   on conflict (only_row) do update set retention = excluded.retention, set_by = excluded.set_by, set_at = excluded.set_at
 $$;
 
--- source: functions/tasker_set_limit.sql 758c814da2d4
+-- source: functions/tasker_set_limit.sql c0c7731cf749
 -- tasker_set_limit: an operator changes how much may go on at once or begin within the period; it holds, whatever versions come, until tasker_reset_limit.
 --   p_step_name  empty for the limit on the workflow's tasks     p_at_once, p_per_period  null: any number; 0: nothing begins
 --   moves  none; what has its place keeps it     locks  the limit, then its lines in order
 --   raises WF001 when the workflow declares no such limit     events none
-create or replace function tasker_set_limit (p_namespace text, p_name text, p_step_name text, p_at_once int, p_per_period int, p_actor text)
+create or replace function tasker_set_limit (p_namespace text, p_name text, p_step_name text, p_at_once int, p_per_period int, p_actor text, p_reason text default null)
   returns void
   language plpgsql
 as $$
 declare
   v_limit_id int;
 begin
-  update tasker_limit l set at_once = p_at_once, per_period = p_per_period, changed_by = p_actor, changed_at = tasker_clock()
+  update tasker_limit l set at_once = p_at_once, per_period = p_per_period, changed_by = p_actor, changed_at = tasker_clock(), change_reason = p_reason
    where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name
   returning l.limit_id into v_limit_id;
   if not found then

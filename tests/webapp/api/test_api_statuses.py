@@ -96,6 +96,16 @@ def ask_about_accounts(asker: Asker, api: Caller, task_id: str) -> None:
         asker.send("get", path, {}, asker.client, "?at_from=yesterday")
 
 
+def ask_about_limits(asker: Asker, conn: Any) -> None:
+    """A limit of a step that there is not, so that it holds nothing up: it is seen, changed and reset, also as it was not looked at."""
+    conn.execute("insert into tasker_limit (namespace, name, step_name, key_path, at_once, declared) values ('shop', 'process_order', 'none', '{}', 1, '{}')")
+    place, path = {"namespace": "shop", "name": "process_order"}, "/api/v1/limits/{namespace}/{name}"
+    asker.send("get", path, place, asker.client, "?step=none")
+    for noun in ("change", "reset"):
+        for body in ({"seen": "other"}, {"reason": "to see"}):
+            asker.send("post", f"{path}/{noun}", place, asker.client, "?step=none", json=body)
+
+
 def ask_in_every_standing(asker: Asker, known: dict[str, Any], tasks: dict[str, str]) -> None:
     """404, 409 and 412: nothing is there, it cannot be done, or it is not what the caller looked at."""
     asker.all(MISSING)
@@ -143,10 +153,11 @@ def away(*_: object, **__: object) -> None:
 
 
 def test_every_status_that_is_described_is_answered(
-    api: Caller, asker: Asker, tasks: dict[str, str], from_elsewhere: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    api: Caller, asker: Asker, conn: Any, tasks: dict[str, str], from_elsewhere: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {"step_name": "charge", "namespace": "shop", "name": "process_order", "version": "1.0.0", "task_id": tasks["failed"], "role": "admin", "token_id": "nope", **new_schedule(api)}
     ask_about_accounts(asker, api, tasks["failed"])
+    ask_about_limits(asker, conn)
     ask_what_can_be_done(asker, known, tasks, new_schedule(api))
     ask_in_every_standing(asker, known, tasks)
     ask_what_is_unsound(asker, lambda: known | new_schedule(api))
