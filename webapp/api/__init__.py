@@ -13,6 +13,7 @@ from webapp.api import (
     actions,
     analytics,
     audit,
+    batches,
     engines,
     errors,
     events,
@@ -26,7 +27,7 @@ from webapp.api import (
     workflows,
 )
 
-GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, flow_limits.endpoints, analytics.endpoints, revelations.endpoints, accounts.endpoints, audit.endpoints, search.endpoints)
+GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, flow_limits.endpoints, batches.endpoints, analytics.endpoints, revelations.endpoints, accounts.endpoints, audit.endpoints, search.endpoints)
 
 
 def init_app(app: Flask) -> None:
