@@ -24,10 +24,11 @@ from webapp.api import (
     schedules,
     search,
     tasks,
+    views,
     workflows,
 )
 
-GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, flow_limits.endpoints, batches.endpoints, analytics.endpoints, revelations.endpoints, accounts.endpoints, audit.endpoints, search.endpoints)
+GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, flow_limits.endpoints, batches.endpoints, views.endpoints, analytics.endpoints, revelations.endpoints, accounts.endpoints, audit.endpoints, search.endpoints)
 
 
 def init_app(app: Flask) -> None:

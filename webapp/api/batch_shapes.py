@@ -10,18 +10,12 @@ from marshmallow.validate import Length, OneOf, Range
 from engine.batches import LISTED, MOST_ITEMS, Batch, BatchAction, BatchItem
 from engine.requests import MAX_KEY
 from webapp.api import shapes
-from webapp.api.bodies import ReasonSchema, StrictSchema, TasksQuery
+from webapp.api.bodies import ReasonSchema
+from webapp.api.chosen import ChosenTasksSchema
 from webapp.api.fields import Number, maybe_text, maybe_time, names, said, text
 
 BATCH = ("batch_id", "action", "about", "namespaces", "actor", "reason", "item_count", "done_count", "refused_count", "left_count", "created_at", "finished_at", "stopped_by")
 ITEM = ("item_no", "task_id", "step_name", "outcome", "message")
-
-
-class ChosenTasksSchema(TasksQuery, StrictSchema):
-    """The filters of the list of tasks."""
-
-    class Meta(StrictSchema.Meta):
-        exclude = ("limit", "cursor")
 
 
 class BatchRequestSchema(ReasonSchema):
@@ -37,7 +31,7 @@ class ItemsQuery(Schema):
     cursor = Number(load_default=0, validate=Range(0, MOST_ITEMS), metadata=said("next_cursor of the page before"))
 
 
-class BatchSchema(Schema):
+class ActionBatchSchema(Schema):
     batch_id = fields.Integer(required=True)
     action = fields.String(required=True, validate=OneOf(get_args(BatchAction)))
     about = fields.String(required=True)
@@ -61,13 +55,13 @@ class BatchItemSchema(Schema):
     message = maybe_text()
 
 
-class BatchDetailSchema(BatchSchema):
+class ActionBatchDetailSchema(ActionBatchSchema):
     items = fields.List(fields.Nested(BatchItemSchema), required=True)
     next_cursor = maybe_text()
 
 
 class BatchesSchema(Schema):
-    batches = fields.List(fields.Nested(BatchSchema), required=True)
+    batches = fields.List(fields.Nested(ActionBatchSchema), required=True)
 
 
 class WouldBeItemSchema(Schema):

@@ -11,10 +11,10 @@ from engine import batches
 from engine.errors import ChangedSince, Problem, RequestError
 from webapp.api import access, shapes
 from webapp.api.batch_shapes import (
-    BatchDetailSchema,
+    ActionBatchDetailSchema,
+    ActionBatchSchema,
     BatchesSchema,
     BatchRequestSchema,
-    BatchSchema,
     ItemsQuery,
     WouldBeSchema,
     batch,
@@ -22,9 +22,9 @@ from webapp.api.batch_shapes import (
 )
 from webapp.api.blueprint import PREFIX, Endpoints
 from webapp.api.bodies import DryRunQuery, ReasonSchema
+from webapp.api.chosen import parameters_of
 from webapp.batches import EXAMPLES, VERBS, Chosen, choose, require_stopping
 from webapp.database import database
-from webapp.task_filter import read_filter
 
 READ = "tasker.task:index"
 
@@ -41,7 +41,7 @@ def index() -> Response:
 
 @endpoints.route("/batches/<int:batch_id>")
 @endpoints.arguments(ItemsQuery, location="query")
-@endpoints.response(200, BatchDetailSchema)
+@endpoints.response(200, ActionBatchDetailSchema)
 @endpoints.may_answer(404, 422)
 def show(asked: dict[str, Any], batch_id: int) -> Response:
     """Show how far a batch is, with its items, those that were refused first"""
@@ -54,7 +54,7 @@ def show(asked: dict[str, Any], batch_id: int) -> Response:
 @endpoints.route("/batches/new/<noun>", methods=["POST"])
 @endpoints.arguments(DryRunQuery, location="query")
 @endpoints.arguments(BatchRequestSchema)
-@endpoints.response(201, BatchSchema, description="The engines are at it")
+@endpoints.response(201, ActionBatchSchema, description="The engines are at it")
 @endpoints.alt_response(200, schema=WouldBeSchema, description="Of a dry run, what would be done", success=True)
 @endpoints.may_answer(400, 404, 412, 413, 415, 422)
 def make(asked: dict[str, Any], given: dict[str, Any], noun: str) -> Response:
@@ -85,7 +85,7 @@ def make(asked: dict[str, Any], given: dict[str, Any], noun: str) -> Response:
 
 @endpoints.route("/batches/<int:batch_id>/stop", methods=["POST"])
 @endpoints.arguments(ReasonSchema, required=False)
-@endpoints.response(200, BatchSchema)
+@endpoints.response(200, ActionBatchSchema)
 @endpoints.may_answer(400, 404, 409, 413, 415, 422)
 def stop(given: dict[str, Any], batch_id: int) -> Response:
     """Leave undone what is not done yet"""
@@ -104,8 +104,4 @@ def _chosen(noun: str, given: dict[str, Any]) -> Chosen:
         raise RequestError([Problem("filter", "ambiguous", "give either filter or failure")])
     if given["failure"] is None and VERBS[noun].on_steps:
         raise RequestError([Problem("failure", "missing", "is required: it is done to the steps of a group of failures")])
-    parameters = {"failure": given["failure"]} if given["failure"] else {name: str(value) for name, value in given["filter"].items()}
-    # a part of a filter that says nothing would leave the list wider than it was meant
-    if problems := {} if given["failure"] else read_filter(parameters).problems:
-        raise RequestError([Problem(f"filter.{name}", "invalid", words) for name, words in problems.items()])
-    return choose(noun, parameters)
+    return choose(noun, {"failure": given["failure"]} if given["failure"] else parameters_of(given["filter"]))
