@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 blueprint = Blueprint("live", __name__)
 
 Changes = Callable[[Any], tuple[Any, dict[str, str] | None]]
-"""What changed since a cursor: the tasks with their namespaces, or None for anything, and the next cursor."""
+"""What changed since a cursor: the tasks with their namespaces, None for any, and the next cursor."""
 Look = Callable[[], bool]
 """Whether the reader of a stream may still follow it."""
 
@@ -171,7 +171,7 @@ class Feed:
                 cursor, changed = self._changes(cursor)
                 self._heard_at = time.monotonic()
                 self._tell(changed)
-                self._closed.wait(QUIET_SECONDS if changed else 0)
+                self._closed.wait(0 if changed == {} else QUIET_SECONDS)
         self.listening.clear()
 
     def _tell(self, changed: dict[str, str] | None) -> None:
@@ -220,10 +220,10 @@ def _make_feed(app: Flask) -> Feed:
 def _changes_of(follower: Replica, opened: Database) -> Changes:
     """What changed where pages are read: told earlier, they would show what was before, and be told no more."""
 
-    def changes(cursor: tuple[Database, int] | None) -> tuple[tuple[Database, int], dict[str, str] | None]:
+    def changes(cursor: tuple[Database, str] | None) -> tuple[tuple[Database, str], dict[str, str] | None]:
         source = follower.db if follower.standing().is_usable else opened
-        before, number = cursor or (source, None)
-        newest, changed = queries.changed_tasks(source, number if before is source else None)
+        before, seen = cursor or (source, None)
+        newest, changed = queries.changed_tasks(source, seen if before is source else None)
         return (source, newest), changed if before is source else None
 
     return changes

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import token_for, token_of
 
-from engine import embedded, migrate, tasks
+from engine import embedded, migrate, queries, tasks
+from engine.borrowed import Borrowed
 from engine.cli import tasker as commands
 from engine.db import Database
 from engine.definition import TaskDefinition
@@ -194,6 +196,20 @@ def test_live_pages_are_told_when_the_replica_has_the_change(app: Flask, followe
     assert feed.times_told == told
     pair.copy.tell("select pg_wal_replay_resume()")
     until(lambda: feed.times_told > told)
+
+
+def test_what_is_committed_late_is_told_on_a_standby_too(app: Flask, follower: Replica, pair: Pair, task_id: str, caught_up: Callable[[], None], db: Database) -> None:
+    """Forbids: a standby does not say which transactions are open, and what one of them wrote is passed over."""
+    caught_up()
+    cursor, _ = queries.changed_tasks(follower.db, None)
+    with psycopg.connect(pair.url) as late:
+        slow = tasks.submit(Borrowed(late), TaskRequest("process_order", "shop", context={"order_id": 10}))
+        quick = tasks.submit(db, TaskRequest("process_order", "shop", context={"order_id": 11}))
+        caught_up()
+        cursor, first = queries.changed_tasks(follower.db, cursor)
+    caught_up()
+    _, second = queries.changed_tasks(follower.db, cursor)
+    assert {slow, quick} <= {*(first or {}), *(second or {})}
 
 
 def test_a_replica_that_lags_lies_or_is_gone_is_not_read_and_that_is_said(
