@@ -17,7 +17,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import token_for, token_of
 
-from engine import embedded, migrate, queries, tasks
+from engine import embedded, migrate, queries, replicas, tasks
 from engine.borrowed import Borrowed
 from engine.cli import tasker as commands
 from engine.db import Database
@@ -243,6 +243,13 @@ def test_a_replica_that_lags_lies_or_is_gone_is_not_read_and_that_is_said(
         checked = client.get("/health/ready").json["checks"]["replica"]  # type: ignore[index]
         assert checked["status"] == state
         closed(app)
+    version = db.value("select version_num from tasker_schema_version")
+    db.rows("update tasker_schema_version set version_num = '9999_next' returning version_num")
+    behind = Database(pair.replica_url, max_size=1)
+    seen = replicas.standing(db, behind, most_seconds=3600)
+    behind.close()
+    db.rows("update tasker_schema_version set version_num = %(version)s returning version_num", {"version": version})
+    assert (seen.state, "has the schema" in seen.said) == ("behind", True)
     pair.copy.tell("select pg_wal_replay_resume()")
     pair.copy.wait_until_followed()
     for url, (_, words) in {gone: expected[gone], pair.replica_url: ("ok", "s behind")}.items():
