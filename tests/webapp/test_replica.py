@@ -229,13 +229,18 @@ def test_a_replica_that_lags_lies_or_is_gone_is_not_read_and_that_is_said(
         "postgresql://[nonsense": ("unreachable", "does not answer"),
     }
     for url, (state, words) in expected.items():
+        elsewhere = Database(url, max_size=1)
+        seen = replicas.standing(db, elsewhere, most_seconds=0)
+        elsewhere.close()
+        assert (seen.state, words in seen.said) == (state, True), seen
+    for url in (pair.replica_url, gone):
         app = made(pair.url, url, REPLICA_LAG_SECONDS=0.0)
         client = app.test_client()
         with app.app_context():
             follower = replica.replica_of(app)
         assert follower
-        seen = follower.look()
-        assert (seen.state, words in seen.said) == (state, True), seen
+        state, words = expected[url]
+        assert follower.look().state == state
         assert task_id in client.get("/tasks").text
         page = client.get("/engines").text
         assert "Pages are read from the primary" in page
