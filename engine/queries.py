@@ -563,6 +563,7 @@ def changed_tasks(db: Database, cursor: str | None) -> tuple[str, dict[str, str]
     A new task has moved nothing yet: the latest ones are known by the number of the transaction that wrote them, of which a row keeps 32 bits.
     """
     now: str = db.value(_SNAPSHOT)
+    now: str = db.value(_NOW)
     if cursor is None or now == cursor:
         return now, {}
     (since_xmin, since_xmax, since_open), (xmin, xmax, still_open) = _snapshot(cursor), _snapshot(now)
@@ -592,6 +593,9 @@ def changed_tasks(db: Database, cursor: str | None) -> tuple[str, dict[str, str]
 # a standby does not name the transactions that are open: there only what is below all of them counts as seen
 _SNAPSHOT: LiteralString = """
     select case when pg_is_in_recovery() then concat(pg_snapshot_xmin(s), ':', pg_snapshot_xmin(s), ':') else s::text end from pg_current_snapshot() s
+# A standby does not tell which transactions are open: there only what comes before the oldest of them is seen.
+_NOW: LiteralString = """
+    select case when pg_is_in_recovery() then concat(pg_snapshot_xmin(s.now), ':', pg_snapshot_xmin(s.now), ':') else s.now::text end from pg_current_snapshot() as s (now)
 """
 
 

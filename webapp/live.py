@@ -222,8 +222,8 @@ def _changes_of(follower: Replica, opened: Database) -> Changes:
 
     def changes(cursor: tuple[Database, str] | None) -> tuple[tuple[Database, str], dict[str, str] | None]:
         source = follower.db if follower.standing().is_usable else opened
-        before, number = cursor or (source, None)
-        newest, changed = queries.changed_tasks(source, number if before is source else None)
+        before, seen = cursor or (source, None)
+        newest, changed = queries.changed_tasks(source, seen if before is source else None)
         return (source, newest), changed if before is source else None
 
     return changes

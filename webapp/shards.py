@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 import psycopg
 from flask import Flask, current_app, request
@@ -179,8 +180,9 @@ def go(place: Place) -> RequestRedirect:
 
 
 def _elsewhere(place: Place) -> Elsewhere:
-    path = request.full_path if request.query_string else request.path
-    return Elsewhere(address_of(place, path))
+    # quoted anew, as what stands in a path decoded may be a question mark or the end of a line
+    query = f"?{request.query_string.decode('latin-1')}" if request.query_string else ""
+    return Elsewhere(address_of(place, quote(request.path) + query))
 
 
 def _place_of(front: Front, namespace: str) -> Place:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import LiteralString
 
 from psycopg import conninfo
 
@@ -53,10 +54,10 @@ class StreamingCopy:
         port = conninfo.conninfo_to_dict(of_primary)["port"]
         return of_primary.replace(f":{port}/", f":{self.port}/")
 
-    def tell(self, statement: str) -> object:
+    def tell(self, statement: LiteralString, *values: object) -> object:
         """Run one statement here as the superuser; gives the first value."""
         with connect(self.admin_url) as conn:
-            row = conn.execute(statement.encode()).fetchone()
+            row = conn.execute(statement, values).fetchone()
         return row[0] if row else None
 
     def wait_until_followed(self) -> None:
@@ -79,7 +80,7 @@ class StreamingCopy:
 
     def _has(self, position: str) -> bool:
         with suppress(Exception):
-            return bool(self.tell(f"select pg_last_wal_replay_lsn() >= '{position}'::pg_lsn"))
+            return bool(self.tell("select pg_last_wal_replay_lsn() >= %s::pg_lsn", position))
         return False
 
     def promote(self) -> None:

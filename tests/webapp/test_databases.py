@@ -96,6 +96,8 @@ def test_each_database_has_its_pages_below_its_own_address_and_a_task_is_found_f
         f"{AWAY}/tasks/{both.order}": f"/tasks/{both.order}",
         "/workflows/payments/flow?x=1": f"{AWAY}/workflows/payments/flow?x=1",
         "/tasks?namespace=payments": f"{AWAY}/tasks?namespace=payments",
+        "/tasks?namespace=payments&tag=%0D%0Aa": f"{AWAY}/tasks?namespace=payments&tag=%0D%0Aa",
+        f"/tasks/{both.payment}/steps/work?next=//evil.example": f"{AWAY}/tasks/{both.payment}/steps/work?next=//evil.example",
         f"{AWAY}/settings": "/settings",
         f"{AWAY}/views": "/views",
     }
@@ -103,6 +105,10 @@ def test_each_database_has_its_pages_below_its_own_address_and_a_task_is_found_f
         answer = client.get(asked)
         assert (answer.status_code, answer.location) == (307, answered), asked
         assert client.get(answered).status_code == 200
+    strange = f"/tasks/{both.payment}/steps/a%3Fb%0D%0AX"
+    assert client.get(strange).location == AWAY + strange
+    assert client.get(f"{AWAY}/workflows/x%0D%0Ay").location == "/workflows/x%0D%0Ay"
+    assert not (client.get("/db/payments//evil.example/%2e%2e").location or "").startswith("//")
     assert client.get(f"{AWAY}/tasks/00000000-0000-0000-0000-000000000000").status_code == 404
 
 

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import token_for, token_of
 
-from engine import embedded, migrate, tasks
+from engine import embedded, migrate, queries, replicas, tasks
+from engine.borrowed import Borrowed
 from engine.cli import tasker as commands
 from engine.db import Database
 from engine.definition import TaskDefinition
@@ -196,6 +198,20 @@ def test_live_pages_are_told_when_the_replica_has_the_change(app: Flask, followe
     until(lambda: feed.times_told > told)
 
 
+def test_what_is_committed_late_is_told_on_a_standby_too(app: Flask, follower: Replica, pair: Pair, task_id: str, caught_up: Callable[[], None], db: Database) -> None:
+    """Forbids: a standby does not say which transactions are open, and what one of them wrote is passed over."""
+    caught_up()
+    cursor, _ = queries.changed_tasks(follower.db, None)
+    with psycopg.connect(pair.url) as late:
+        tasks.note_task(Borrowed(late), task_id, actor="tests", note="late")
+        quick = tasks.submit(db, TaskRequest("process_order", "shop", context={"order_id": 11}))
+        caught_up()
+        cursor, first = queries.changed_tasks(follower.db, cursor)
+    caught_up()
+    _, second = queries.changed_tasks(follower.db, cursor)
+    assert {task_id, quick} <= {*(first or {}), *(second or {})}
+
+
 def test_a_replica_that_lags_lies_or_is_gone_is_not_read_and_that_is_said(
     pair: Pair, task_id: str, db: Database, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,13 +229,18 @@ def test_a_replica_that_lags_lies_or_is_gone_is_not_read_and_that_is_said(
         "postgresql://[nonsense": ("unreachable", "does not answer"),
     }
     for url, (state, words) in expected.items():
+        elsewhere = Database(url, max_size=1)
+        seen = replicas.standing(db, elsewhere, most_seconds=0)
+        elsewhere.close()
+        assert (seen.state, words in seen.said) == (state, True), seen
+    for url in (pair.replica_url, gone):
         app = made(pair.url, url, REPLICA_LAG_SECONDS=0.0)
         client = app.test_client()
         with app.app_context():
             follower = replica.replica_of(app)
         assert follower
-        seen = follower.look()
-        assert (seen.state, words in seen.said) == (state, True), seen
+        state, words = expected[url]
+        assert follower.look().state == state
         assert task_id in client.get("/tasks").text
         page = client.get("/engines").text
         assert "Pages are read from the primary" in page
@@ -227,6 +248,13 @@ def test_a_replica_that_lags_lies_or_is_gone_is_not_read_and_that_is_said(
         checked = client.get("/health/ready").json["checks"]["replica"]  # type: ignore[index]
         assert checked["status"] == state
         closed(app)
+    version = db.value("select version_num from tasker_schema_version")
+    db.rows("update tasker_schema_version set version_num = '9999_next' returning version_num")
+    behind = Database(pair.replica_url, max_size=1)
+    seen = replicas.standing(db, behind, most_seconds=3600)
+    behind.close()
+    db.rows("update tasker_schema_version set version_num = %(version)s returning version_num", {"version": version})
+    assert (seen.state, "has the schema" in seen.said) == ("behind", True)
     pair.copy.tell("select pg_wal_replay_resume()")
     pair.copy.wait_until_followed()
     for url, (_, words) in {gone: expected[gone], pair.replica_url: ("ok", "s behind")}.items():
