@@ -44,6 +44,7 @@ from webapp.forms import launch_form
 from webapp.htmx import Notice
 from webapp.listing import TaskList
 from webapp.overview import Stuck, StuckTask, Tab
+from webapp.pattern_limits import limit_specimens
 from webapp.problems import ADVICE, TITLES
 from webapp.schedules import schedule_view
 from webapp.step_logs import LogView
@@ -138,10 +139,12 @@ def _lists() -> Iterator[Specimen]:
     yield "Lists", "Overview of an empty installation", "overview/_now.html", {"overview": OverviewRow({}, 0, 0, 0, None, 0, (), (), ()), "stuck": Stuck({}, ()), "stuck_words": STUCK_WORDS, "paces": {}, "tab": Tab("completed", "Overview"), "held": None}
     yield "Lists", "Engines and queues", "engines/_list.html", engines()
     yield "Lists", "Engines, none", "engines/_list.html", {"engines": [], "queues": [], "unserved": [], "replica": Standing("behind", "the replica at db2:5432/shop is 34 s behind, more than the 10 s up to which it is read")}
+    yield "Lists", "Engines, none", "engines/_list.html", {"engines": [], "queues": [], "unserved": [], "held_count": 3}
+    yield from limit_specimens()
     for queue in QUEUES.values():
         step = next(each for each in standing_steps() if each.state == {"delayed": "retrying"}.get(queue.key, queue.key))
-        yield "Lists", queue.title, "waiting/_steps.html", {"queue": queue, "steps": [step], "urls": {(step.task_id, step.step_name): "#"}, "total": 2_000}
-        yield "Lists", f"{queue.title}, none", "waiting/_steps.html", {"queue": queue, "steps": [], "urls": {}, "total": 0}
+        yield "Lists", queue.title, "waiting/_steps.html", {"queue": queue, "steps": [step], "urls": {(step.task_id, step.step_name): "#"}, "total": 2_000, "held_count": 0}
+        yield "Lists", f"{queue.title}, none", "waiting/_steps.html", {"queue": queue, "steps": [], "urls": {}, "total": 0, "held_count": 12 if queue.key == "ready" else 0}
     yield "Lists", "Schedules", "schedules/_list.html", {"found": [schedule_view(schedule()), schedule_view(replace(schedule(), schedule_id=2, paused=True, changed_by="ana", last_error="$.order_id: is required"))]}
     yield "Lists", "Schedules, none", "schedules/_list.html", {"found": []}
 
@@ -293,6 +296,7 @@ def engines() -> dict[str, Any]:
     queues = (QueueRow("shop", "process_order", "2.0.0", 12, _ago(70), 0, 0, 0), QueueRow("shop", "process_order", "1.0.0", 108, _ago(9), 8, 14, 1))
     views = [EngineView(each, ((standing_steps()[0], "#"),) if no == 0 else (), 3 if no == 0 else 0) for no, each in enumerate(rows)]
     return {"engines": views, "queues": [NamespaceQueue("shop", queues)], "unserved": queues[:1], "replica": None}
+    return {"engines": views, "queues": [NamespaceQueue("shop", queues)], "unserved": queues[:1], "held_count": 0}
 
 
 def schedule() -> ScheduleRow:
