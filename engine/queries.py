@@ -213,6 +213,11 @@ def tasks(
     return TaskPage(tuple(_task_row(row) for row in found[:limit]), more)
 
 
+def workflow_keys(db: Database) -> list[str]:
+    """Every `namespace/name` that the database knows."""
+    return [f"{namespace}/{name}" for namespace, name in db.rows("select distinct d.namespace, d.name from tasker_definition d order by 1, 2")]
+
+
 def task(db: Database, task_id: str, *, items: int | None = None, item: str | None = None) -> TaskDetail:
     """A task with all its steps and what each waits for, secrets of its context masked. Raises `NotFound`, also for text that is no id.
 
@@ -420,7 +425,10 @@ def stored_results(db: Database, task_id: str, names: list[str] | None = None) -
         """
         select s.name, s.result from tasker_steps s
          where s.task_id = %(id)s and s.state in ('completed', 'skipped', 'resolved')
-           and (%(names)s::text[] is null or s.name = any(%(names)s)) order by s.step_no
+           and (%(names)s::text[] is null or s.name = any(%(names)s))
+           and (s.map_no is null or exists (select from tasker_step m where m.task_no = s.task_no and m.step_no = s.map_no
+                                               and s.step_no between m.first_item and m.first_item + m.item_count - 1))
+         order by s.step_no
         """,
         {"id": known_id(task_id), "names": names},
     )
@@ -654,6 +662,8 @@ def _steps(
 ) -> tuple[StepRow, ...]:
     """The steps in their order, items behind their map step: of each the `items` that need somebody most, and the named item.
 
+    Items that a map step made before it was run again are on record, and no longer among the steps.
+
     `names` are the definition's. With `of` only the items of that map step, `items` of them from the place `first` on.
     """
     found = db.rows(
@@ -680,7 +690,9 @@ def _steps(
             join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
             left join lateral (select k.done, k.total, k.note, k.at from tasker_progress k
                                 where k.task_no = s.task_no and k.step_no = s.step_no and k.attempt = s.attempts and k.at >= s.started_at offset 0) g on true
-            left join tasker_worker w on w.worker_id = s.worker_id) x
+            left join tasker_worker w on w.worker_id = s.worker_id
+           where s.map_no is null or exists (select from tasker_step m where m.task_no = s.task_no and m.step_no = s.map_no
+                                                and s.step_no between m.first_item and m.first_item + m.item_count - 1)) x
          where case when %(of)s::text is not null then x.item_of = %(of)s and x.item_no >= %(first)s and x.item_no < %(first)s + %(items)s
                     else x.place is null or %(items)s::int is null or x.place <= %(items)s or x.step_name = %(item)s end
          order by coalesce(x.map_no, x.step_no), x.item_no nulls first
