@@ -76,6 +76,7 @@ COMPILE = uv pip compile -q pyproject.toml --group build --universal --generate-
 lock:
 	$(COMPILE) -o requirements.lock
 	$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
+	uv pip compile -q --group pyproject.toml:installer --universal --generate-hashes --no-annotate --no-header -o requirements-installer.lock
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -80,7 +80,7 @@ class Client:
         self.url = url.rstrip("/")
         headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         try:
-            self._http = httpx.Client(base_url=self.url + PREFIX, headers=headers, timeout=timeout, transport=transport)
+            self._http = httpx.Client(base_url=self.url + PREFIX, headers=headers, timeout=timeout, transport=transport, follow_redirects=True)
         except (httpx.InvalidURL, ValueError) as error:
             raise RequestError([Problem("server", "bad_url", f"{url!r} is no address of a server: {error}")]) from None
 

@@ -143,8 +143,27 @@ def connect(
 
 def keeps_session(connection: Connection[Any]) -> bool:
     """Whether two statements in a row meet the same server process: not so behind a transaction pooler."""
-    backends = [connection.execute("select pg_backend_pid()", prepare=False).fetchone() for _ in range(3)]
-    return all(backend == (connection.info.backend_pid,) for backend in backends)
+    backends = {_backend(connection) for _ in range(3)}
+    if len(backends) > 1:
+        return False
+    # a pooler names a process of its own invention, also in session mode; what tells is whether it lends ours to others meanwhile
+    return backends == {connection.info.backend_pid} or not _is_lent(connection, backends.pop())
+
+
+def _backend(connection: Connection[Any]) -> int:
+    row = connection.execute("select pg_backend_pid()", prepare=False).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _is_lent(connection: Connection[Any], backend: int) -> bool:
+    """Whether a transaction of somebody else gets this server process, or drives us to another one; where that cannot be tried, it is taken to be so."""
+    info = connection.info
+    try:
+        with TimedConnection.connect(info.dsn, password=info.password, connect_timeout=CONNECT_TIMEOUT_SECONDS) as other:
+            return _backend(other) == backend or _backend(connection) != backend
+    except psycopg.OperationalError:
+        return True
 
 
 def prepare_nothing(connection: Connection[Any]) -> None:

@@ -41,6 +41,7 @@ from engine.rows import (
 from engine.states import TaskState
 
 MAX_PAGE = 200
+MOST_CHANGES = 5_000
 COUNT_CAP = 10_001
 USUAL_RUNS = 500
 MOVES_SHOWN = 20_000
@@ -252,6 +253,14 @@ def task_row(db: Database, task_id: str) -> TaskRow:
     return _task_row(found[0])
 
 
+def cursor_after(db: Database, task_id: str) -> str:
+    """The cursor of the page that begins after this task. Raises `NotFound`."""
+    found = db.value("select t.task_no from tasker_task t where t.task_id = %(id)s", {"id": known_id(task_id)})
+    if found is None:
+        raise NotFound(no_task(task_id))
+    return _write_cursor(found)
+
+
 def task_namespace(db: Database, task_id: str) -> str | None:
     """The namespace of a task; None when there is no such task."""
     query: LiteralString = "select d.namespace from tasker_task t join tasker_definition d using (definition_id) where t.task_id = %(id)s"
@@ -264,7 +273,7 @@ def outcome(db: Database, task_id: str) -> dict[str, Any]:
     detail = task(db, task_id)
     found = results(db, task_id)
     steps = {
-        row.name: {"state": row.state, "attempts": row.attempts, "result": found.get(row.name), "error": _plain_error(row.error)}
+        row.name: {"state": row.state, "attempts": row.attempts, "result": found.get(row.name), "error": plain_error(row.error)}
         for row in detail.steps
     }
     about = detail.task
@@ -546,38 +555,50 @@ def overview(db: Database, *, namespaces: Namespaces = None) -> OverviewRow:
     return OverviewRow(*(counts, *queues, running, failed, latest, is_large))
 
 
-def changes(db: Database, cursor: int | None) -> tuple[int, set[str]]:
-    """Ids of the tasks that changed since `cursor`, and the next cursor; see `changed_tasks`."""
-    newest, found = changed_tasks(db, cursor)
-    return newest, set(found)
+def changed_tasks(db: Database, cursor: str | None) -> tuple[str, dict[str, str] | None]:
+    """The tasks that changed since `cursor`, each id with its namespace, and the next cursor; None starts now. No tasks but None: any may have changed.
 
-
-def changed_tasks(db: Database, cursor: int | None) -> tuple[int, dict[str, str]]:
-    """The tasks that changed since `cursor`, each id with its namespace, and the next cursor; None starts now.
-
-    The cursor is a transaction number below which everything is decided, so a late commit is never missed; a task may be named twice.
+    The cursor is a snapshot: what is seen now and was not then is named, a late commit too, and nobody waits for other transactions to end. They are too
+    many to name above 5,000, and none is looked for beyond the last 5,000 transactions. A task may be named twice.
     A new task has moved nothing yet: the latest ones are known by the number of the transaction that wrote them, of which a row keeps 32 bits.
     """
-    newest: int = db.value("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-    if cursor is None or newest <= cursor:
-        return newest, {}
+    now: str = db.value(_SNAPSHOT)
+    if cursor is None or now == cursor:
+        return now, {}
+    (since_xmin, since_xmax, since_open), (xmin, xmax, still_open) = _snapshot(cursor), _snapshot(now)
+    low = max(since_xmin, since_xmax - MOST_CHANGES)
+    if since_xmin < low and xmin > since_xmin:
+        return now, None
+    seen_now: LiteralString = "xid >= %(low)s and xid < %(xmax)s and (xid >= %(since_xmax)s or xid = any(%(since_open)s::bigint[])) and xid <> all(%(still_open)s::bigint[])"
     found = db.rows(
-        """
+        f"""
         select distinct t.task_id, d.namespace
-          from (select h.task_no from tasker_history h where h.xid >= %(cursor)s and h.xid < %(newest)s
+          from (select task_no from tasker_history where {seen_now}
                 union all
-                select l.task_no from tasker_log l where l.xid >= %(cursor)s and l.xid < %(newest)s
+                select task_no from tasker_log where {seen_now}
                 union all
-                select p.task_no from tasker_progress p where p.xid >= %(cursor)s and p.xid < %(newest)s
+                select task_no from tasker_progress where {seen_now}
                 union all
-                select n.task_no from (select t.task_no, t.xmin::text::bigint - %(newest)s %% 4294967296 as since from tasker_task t order by t.task_no desc limit 1000) n
-                 where n.since - 4294967296 * round(n.since / 4294967296.0) >= %(cursor)s - %(newest)s::bigint
+                select n.task_no from (select t.task_no, t.xmin::text::bigint - %(xmax)s %% 4294967296 as since from tasker_task t order by t.task_no desc limit 1000) n
+                 where n.since - 4294967296 * round(n.since / 4294967296.0) >= %(low)s - %(xmax)s::bigint
                    and n.since - 4294967296 * round(n.since / 4294967296.0) < 0) h
-          join tasker_task t using (task_no) join tasker_definition d using (definition_id) limit 5000
+          join tasker_task t using (task_no) join tasker_definition d using (definition_id) limit {MOST_CHANGES}
         """,
-        {"cursor": cursor, "newest": newest},
+        {"low": low, "xmax": xmax, "since_xmax": since_xmax, "since_open": since_open, "still_open": still_open},
     )
-    return newest, {str(task_id): namespace for task_id, namespace in found}
+    return now, None if len(found) == MOST_CHANGES else {str(task_id): namespace for task_id, namespace in found}
+
+
+# a standby does not name the transactions that are open: there only what is below all of them counts as seen
+_SNAPSHOT: LiteralString = """
+    select case when pg_is_in_recovery() then concat(pg_snapshot_xmin(s), ':', pg_snapshot_xmin(s), ':') else s::text end from pg_current_snapshot() s
+"""
+
+
+def _snapshot(text: str) -> tuple[int, int, list[int]]:
+    """Its first transaction that was open, the first one to come, and all that were open."""
+    xmin, xmax, still_open = text.split(":")
+    return int(xmin), int(xmax), [int(number) for number in still_open.split(",") if number]
 
 
 def _no_definition(db: Database, namespace: str, name: str, version: str | None) -> str:
@@ -693,7 +714,8 @@ def _attempts(db: Database, step_id: int) -> list[AttemptRow]:
     return attempts
 
 
-def _plain_error(error: dict[str, Any] | None) -> dict[str, Any] | None:
+def plain_error(error: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Of an error what programs decide by; None of none."""
     return {"type": error.get("type"), "message": error.get("message"), "code": error.get("code")} if error else None
 
 

@@ -5,10 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.shards import Shards, read_shards
+
 PROJECT_FOLDER = ".tasker"
 
 VARIABLES = {
     "TASKER_DATABASE_URL": "the PostgreSQL to use; without it an embedded one is started",
+    "TASKER_READ_DATABASE_URL": "a replica of it, from which the dashboard reads what it only shows",
+    "TASKER_SHARDS": "which namespaces live in which of several databases: `payments,refunds=postgresql://…;*=postgresql://…`, or `@` and a file with one a line; instead of TASKER_DATABASE_URL",
+    "TASKER_SHARD": "the one of them that an engine or a command works on, by its first namespace, or `main` for that of `*`",
     "TASKER_HANDLERS": "modules, packages or folders with workflows, separated by commas",
     "TASKER_DATA_DIR": "where the embedded database and other files lie; without it a folder `.tasker` here or above, else the user's",
     "TASKER_SECRET_KEY": "signs the dashboard's sessions and forms; all processes of one installation need the same",
@@ -69,7 +74,7 @@ class Settings:
 
     `data_dir` holds the embedded database and other files of this machine; it need not exist yet. It is TASKER_DATA_DIR,
     else the folder `.tasker` of the project we stand in, else the user's. `proxy_hops` is the number of proxies in front of the dashboard
-    whose forwarded headers are believed.
+    whose forwarded headers are believed. Where there are `shards`, `database_url` is that of the chosen one, `shard`, else of the home.
     """
 
     database_url: str | None = field(default=None, repr=False)
@@ -82,14 +87,20 @@ class Settings:
     proxy_hops: int = 0
     log_format: str | None = None
     log_level: str = "info"
+    read_database_url: str | None = field(default=None, repr=False)
+    shards: Shards | None = None
+    shard: str | None = None
     objects: str | None = field(default=None, repr=False)
     object_bytes: str | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """The settings of `environ`; a variable that is set but blank counts as not set."""
+        """The settings of `environ`; a variable that is set but blank counts as not set. Raises `BadShards`, `NotFound` for a shard that there is not."""
+        shards, shard = _shards(environ), _text(environ, "TASKER_SHARD")
         return cls(
-            database_url=_text(environ, "TASKER_DATABASE_URL"),
+            database_url=(shards.named(shard) if shard else shards.home).url if shards else _text(environ, "TASKER_DATABASE_URL"),
+            shards=shards,
+            shard=shard if shards else None,
             handlers=_names(environ.get("TASKER_HANDLERS", "")),
             secret_key=_text(environ, "TASKER_SECRET_KEY"),
             data_dir=_data_dir(environ),
@@ -99,6 +110,7 @@ class Settings:
             proxy_hops=_count(environ, "TASKER_PROXY_HOPS"),
             log_format=(_text(environ, "TASKER_LOG_FORMAT") or "").lower() or None,
             log_level=(_text(environ, "TASKER_LOG_LEVEL") or "info").lower(),
+            read_database_url=_text(environ, "TASKER_READ_DATABASE_URL"),
             objects=_text(environ, "TASKER_OBJECTS"),
             object_bytes=_text(environ, "TASKER_OBJECT_BYTES"),
         )
@@ -106,6 +118,11 @@ class Settings:
 
 def _text(environ: Mapping[str, str], name: str) -> str | None:
     return environ.get(name, "").strip() or None
+
+
+def _shards(environ: Mapping[str, str]) -> Shards | None:
+    text = _text(environ, "TASKER_SHARDS")
+    return read_shards(text) if text else None
 
 
 def _count(environ: Mapping[str, str], name: str) -> int:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from engine import trace_ids
-from engine.errors import NotFound
+from engine.errors import NotFound, Problem, RequestError
 from engine.handlers import ATTEMPT
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from engine.borrowed import Transaction
     from engine.db import Database
     from engine.handlers import Task
+    from engine.shards import Shards
 
 _databases: dict[tuple[int, str], Database] = {}
 _opening = threading.Lock()
@@ -27,6 +28,7 @@ def submit(request: TaskRequest, *, detached: bool = False, connection: Transact
     """Create the task in the default database; returns its id, or the first task's for a repeated idempotency key.
 
     In a handler it is a child of the handler's task and step, and carries the correlation id on: the task's, else the task's own id.
+    Where TASKER_SHARDS names several databases it is made in that of its namespace, and is nobody's child if its task lives in another.
     With `detached` it is nobody's child and carries on nothing that the request does not say.
     A handler may run twice, so it should give an idempotency key, such as `f"{task.task_id}:refund"`.
     With `connection`, of psycopg or SQLAlchemy to a database that Tasker lives in, the task is part of the transaction there: it exists once that
@@ -36,11 +38,14 @@ def submit(request: TaskRequest, *, detached: bool = False, connection: Transact
 
 
 def submit_many(requests: Iterable[TaskRequest], *, detached: bool = False, connection: Transaction | None = None) -> list[str]:
-    """Create all tasks in one transaction, or none; returns their ids in order. In a handler, or with `connection`, as `submit`."""
+    """Create all tasks in one transaction, or none; returns their ids in order. In a handler, or with `connection`, as `submit`.
+
+    Raises RequestError when their namespaces live in different databases.
+    """
     from engine import tasks
 
     wanted = list(requests) if detached else [_as_child(request) for request in requests]
-    database = default_database() if connection is None else _borrowed(connection)
+    database = _database_of(wanted) if connection is None else _borrowed(connection)
     try:
         return tasks.submit_many(database, wanted)
     except NotFound:
@@ -70,7 +75,10 @@ def default_database() -> Database:
 
     Raises DatabaseUnavailable when there is neither.
     """
-    url = _default_url()
+    return _opened(_default_url())
+
+
+def _opened(url: str) -> Database:
     from engine.db import Database
 
     # By process: a connection that a fork inherited belongs to the parent.
@@ -79,6 +87,24 @@ def default_database() -> Database:
         if key not in _databases:
             _databases[key] = Database(url)
         return _databases[key]
+
+
+def _database_of(requests: list[TaskRequest]) -> Database:
+    """The one database in which all of them are to be made: by their namespaces, where TASKER_SHARDS says so."""
+    shards = _shards()
+    if shards is None or not requests:
+        return default_database()
+    found = {shards.of(request.namespace) for request in requests}
+    if len(found) > 1:
+        names = ", ".join(sorted({request.namespace for request in requests}))
+        raise RequestError([Problem("namespace", "two_databases", f"the namespaces {names} live in different databases, and one transaction cannot be in both: submit them apart")])
+    return _opened(found.pop().url)
+
+
+def _shards() -> Shards | None:
+    from engine.settings import Settings
+
+    return Settings.from_environ().shards
 
 
 def _default_url() -> str:
@@ -102,7 +128,15 @@ def _as_child(request: TaskRequest) -> TaskRequest:
     task, step = attempt
     correlation_id = request.correlation_id or task.correlation_id or task.task_id
     traceparent = request.traceparent or (trace_ids.of_attempt(task, step) if trace_ids.IS_ON else None)
-    return replace(request, parent_task_id=task.task_id, parent_step=step.name, correlation_id=correlation_id, traceparent=traceparent)
+    carried = replace(request, correlation_id=correlation_id, traceparent=traceparent)
+    if _lives_elsewhere(task, request):
+        return carried  # a parent in another database could not be found from there
+    return replace(carried, parent_task_id=task.task_id, parent_step=step.name)
+
+
+def _lives_elsewhere(task: Task, request: TaskRequest) -> bool:
+    shards = _shards()
+    return shards is not None and shards.of(task._definition.namespace) != shards.of(request.namespace)
 
 
 def _introduce(database: Database, requests: list[TaskRequest]) -> bool:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from engine.testing.databases import Databases
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture
 def database_url(databases: "Databases", template: str) -> Iterator[str]:
     """A fresh database at the newest revision, owned by a plain role; gone after the test."""

@@ -12,6 +12,7 @@ from flask import Flask
 from jinja2 import StrictUndefined
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from engine.replicas import LAG_SECONDS
 from engine.settings import Settings
 from webapp import (
     access,
@@ -24,6 +25,7 @@ from webapp import (
     compiled,
     compression,
     database,
+    databases,
     downloads,
     engines,
     failures,
@@ -34,6 +36,7 @@ from webapp import (
     json_blocks,
     launch_sheets,
     launches,
+    limits,
     live,
     metrics,
     models,
@@ -43,12 +46,14 @@ from webapp import (
     previews,
     problems,
     replay,
+    replica,
     request_log,
     revelations,
     roles,
     schedules,
     search,
     security,
+    shards,
     signing_in,
     steps,
     tasks,
@@ -86,6 +91,7 @@ BLUEPRINTS = (
     roles.blueprint,
     schedules.blueprint,
     engines.blueprint,
+    limits.blueprint,
     failures.blueprint,
     batches.blueprint,
     views.blueprint,
@@ -101,6 +107,7 @@ BLUEPRINTS = (
     signing_in.blueprint,
     settings_pages.blueprint,
     auditing.blueprint,
+    databases.blueprint,
 )
 
 
@@ -111,7 +118,7 @@ def create_app(
     registry: HandlerRegistry | None = None,
     sign_in_methods: Sequence[SignInMethod] = (),
 ) -> Flask:
-    """A dashboard on one database; nothing is connected before the first request.
+    """A dashboard on one database, or on all that TASKER_SHARDS names; nothing is connected before the first request.
 
     `database_url` comes before the one in `settings`. With `registry` the dashboard makes its definitions known to the
     database when it first connects; without, it offers what engines have made known.
@@ -122,12 +129,15 @@ def create_app(
     _configure(app, settings, database_url or settings.database_url)
     app.extensions["tasker_registry"] = registry
     app.extensions["tasker_sign_in_methods"] = {each.key: each for each in (*configured_methods(settings), *sign_in_methods)}
-    for part in (request_log, metrics, compiled, compression, database, models, security, access, filters, json_blocks, tracebacks, why, htmx, problems, live, glance, health, downloads, api):
+    for part in (request_log, metrics, compiled, compression, database, shards, models, security, access, filters, json_blocks, tracebacks, why, htmx, problems, live, glance, health, downloads, api):
         part.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    replica.init_app(app)
     if settings.proxy_hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, **dict.fromkeys(("x_for", "x_proto", "x_host"), settings.proxy_hops))  # type: ignore[method-assign]
+    if settings.shards and settings.shard is None and app.config["DATABASE_URL"] == settings.shards.home.url:
+        shards.join(app, settings, lambda each: create_app(each, registry=registry, sign_in_methods=sign_in_methods))
     return app
 
 
@@ -137,6 +147,8 @@ def _configure(app: Flask, settings: Settings, database_url: str | None) -> None
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config.from_mapping(
         DATABASE_URL=database_url,
+        READ_DATABASE_URL=settings.read_database_url,
+        REPLICA_LAG_SECONDS=LAG_SECONDS,
         DATA_DIR=settings.data_dir,
         TASKER_ENV=settings.env,
         PROXY_HOPS=settings.proxy_hops,

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
-from flask import Flask, Response, current_app, g, make_response, redirect, request, session, url_for
+from flask import Flask, Response, g, make_response, redirect, request, session, url_for
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 
@@ -25,9 +25,10 @@ from engine.errors import NotFound, TaskerError
 from engine.permissions import Namespaces, Rights
 from engine.tokens import Bearer
 from engine.visitors import Arrived
-from webapp.database import database
+from webapp.database import primary
 from webapp.routes import LOOPBACK, PUBLIC, SIGNED_IN, rule_of
 from webapp.security import csrf, from_this_machine
+from webapp.shards import app_and_path, go, home, is_home, lead_home, lead_to_namespace, lives_elsewhere, task_elsewhere
 from webapp.visitors import arrived, door, is_elsewhere, is_embedded, sign_in_address, visitor_of_request
 
 log = logging.getLogger(__name__)
@@ -69,17 +70,27 @@ def require(permission: str, namespace: str | None) -> None:
 
 def require_task(permission: str, task_id: str) -> str:
     """The namespace of the task, in which the caller has that right. Raises as `require`; a foreign task and none are answered alike."""
-    namespace, missing = queries.task_namespace(database(), task_id), queries.no_task(task_id)
+    namespace, missing = queries.task_namespace(primary(), task_id), queries.no_task(task_id)
     if namespace is None:
         known_caller()
+        _lead_to_task(permission, task_id, missing)
         raise NotFound(missing)
     _require(permission, namespace, missing)
     return namespace
 
 
+def _lead_to_task(permission: str, task_id: str, missing: str) -> None:
+    """Raises `Elsewhere` when another database has the task and the caller may see it there."""
+    found = task_elsewhere(task_id)
+    if found is not None:
+        namespace, place = found
+        _require(permission, namespace, missing)
+        raise go(place)
+
+
 def require_schedule(permission: str, schedule_id: int) -> str:
     """The namespace of the schedule, in which the caller has that right. Raises as `require_task`."""
-    namespace, missing = schedules.schedule_namespace(database(), schedule_id), f"there is no schedule {schedule_id}"
+    namespace, missing = schedules.schedule_namespace(primary(), schedule_id), f"there is no schedule {schedule_id}"
     if namespace is None:
         known_caller()
         raise NotFound(missing)
@@ -94,7 +105,7 @@ def allowed_namespaces(permission: str) -> Namespaces:
 
 def hide_foreign(task_id: str | None) -> str | None:
     """The id of a task that the caller may see, or None."""
-    namespace = queries.task_namespace(database(), task_id) if task_id else None
+    namespace = queries.task_namespace(primary(), task_id) if task_id else None
     return task_id if namespace and may("tasker.task:show", namespace) else None
 
 
@@ -155,7 +166,7 @@ def note(
     """What the caller did, or was denied, is on record. Views that act call this once, after the act, which stands even if this fails."""
     given: dict[str, Any] = {"namespace": namespace, "subject": subject, "reason": reason, "detail": detail, "address": request.remote_addr}
     try:
-        audit.note(database(), known_caller().name, action, outcome, **given)
+        audit.note(primary(), known_caller().name, action, outcome, **given)
     except (TaskerError, psycopg.Error) as error:
         log.error("not on record: %s %s by %s: %s", action, outcome, known_caller().name, error)
 
@@ -175,7 +186,7 @@ def _subject(arguments: dict[str, Any]) -> str:
 
 def require_power_over(name: str) -> None:
     """The account may nothing that the caller may not. Raises `NotAllowed`, `NotFound`: who could change a mightier account could become it."""
-    require_power_to_give(accounts.account_rights(database(), name))
+    require_power_to_give(accounts.account_rights(home(), name))
 
 
 def require_power_to_give(rights: Rights) -> None:
@@ -190,7 +201,7 @@ def require_power_to_give(rights: Rights) -> None:
 
 def still_the_same() -> Callable[[], bool]:
     """Tells later, outside of this request, whether its caller is still signed in and has the same rights; true while the database cannot say."""
-    caller, opened, find = known_caller(), database(), _finder()
+    caller, opened, find = known_caller(), home(), _finder()
 
     def look() -> bool:
         try:
@@ -221,7 +232,7 @@ def takes_tokens() -> bool:
 
 def _by_token() -> Caller | None:
     token = _token()
-    found = tokens.bearer(database(), token) if token else None
+    found = tokens.bearer(home(), token) if token else None
     return None if found is None else Caller(found.account_id, found.name, found.rights, token=found.token_id)
 
 
@@ -235,13 +246,13 @@ def _by_session() -> Caller | None:
     if not secret:
         return None
     digest = accounts.digest(secret)
-    found = accounts.signed_in(database(), digest)
+    found = accounts.signed_in(home(), digest)
     return None if found is None else Caller(found.account_id, found.name, found.rights, session=digest, half=found.half, zone=found.zone)
 
 
 def _by_door() -> Caller | None:
     try:
-        found = arrived(database(), visitor_of_request(), request.remote_addr)
+        found = arrived(home(), visitor_of_request(), request.remote_addr)
     except accounts.Denied as error:
         raise NotAllowed(str(error)) from error
     return None if found is None else Caller(found.account_id, found.name, found.rights)
@@ -318,6 +329,7 @@ def _guard() -> Response | None:
         raise NotFound("people sign in at the application that this dashboard is a part of, and have their roles from there")
     arguments = request.view_args or {}
     rule = rule_of(request.endpoint, arguments) if request.endpoint else SIGNED_IN
+    lead_home(request.endpoint)
     if rule == PUBLIC or (rule == LOOPBACK and from_this_machine()):
         return None
     try:
@@ -341,6 +353,13 @@ def _require_of_address(permission: str, arguments: dict[str, object]) -> None:
     else:
         namespace = arguments.get("namespace")
         require(permission, None if namespace is None else str(namespace))
+        _lead_to_namespace(permission, str(namespace or request.args.get("namespace") or ""))
+
+
+def _lead_to_namespace(permission: str, namespace: str) -> None:
+    """What an address names is looked for where it lives; who has no rights there does not learn where that is."""
+    if namespace and lives_elsewhere(namespace) and known_caller().rights.has(permission, namespace):
+        lead_to_namespace(namespace)
 
 
 def _challenge() -> Response | None:
@@ -360,7 +379,7 @@ def _challenge() -> Response | None:
 
 def _wanted() -> str | None:
     wanted = request.full_path.removesuffix("?")
-    if is_embedded():
+    if is_embedded() or not is_home():
         return request.script_root + wanted
     return None if wanted == "/" else wanted
 
@@ -371,7 +390,8 @@ def own_page(wanted: str) -> str:
     if not wanted.isprintable() or "\\" in wanted or parts.scheme or parts.netloc or not parts.path.startswith("/") or parts.path.startswith("//"):
         return "/"
     try:
-        endpoint, _ = current_app.url_map.bind("").match(parts.path, method="GET")
+        app, path = app_and_path(parts.path)
+        endpoint, _ = app.url_map.bind("").match(path, method="GET")
     except HTTPException:
         return "/"
     return "/" if endpoint in ("static", "signing_in.form") else wanted

@@ -1,11 +1,14 @@
-"""The one door to the engine's database for a request; every page and action asks here. Opened on first use."""
+"""The one door to the engine's database for a request; every page and action asks here. Opened on first use.
+
+A view that only shows may be given a replica to read from, by `webapp.replica`; `primary` is for who must not be.
+"""
 
 from __future__ import annotations
 
 import logging
 from threading import Lock
 
-from flask import Flask, current_app
+from flask import Flask, current_app, g
 
 from engine.db import Database
 from engine.errors import DatabaseUnavailable, DefinitionConflict
@@ -27,18 +30,32 @@ def init_app(app: Flask) -> None:
 
 
 def database() -> Database:
+    """Where this request reads and writes: the primary, or for a view that only shows a replica of it. Raises `DatabaseUnavailable`."""
+    return g.get("reads_from") or primary()
+
+
+def reads_replica() -> bool:
+    """Whether this request reads from a replica."""
+    return bool(g.get("reads_from"))
+
+
+def primary() -> Database:
     """The pool of this application, opened by the first caller. Raises `DatabaseUnavailable`."""
-    extensions = current_app.extensions
+    return primary_of(current_app._get_current_object())  # type: ignore[attr-defined]
+
+
+def primary_of(app: Flask) -> Database:
+    """The same of any application."""
     with _opening:
-        if extensions["tasker_database"] is None:
-            extensions["tasker_database"] = _opened(database_url(current_app))
-        opened: Database = extensions["tasker_database"]
+        if app.extensions["tasker_database"] is None:
+            app.extensions["tasker_database"] = _opened(app)
+        opened: Database = app.extensions["tasker_database"]
     return opened
 
 
-def _opened(url: str) -> Database:
-    pool = Database(url, max_size=POOL_SIZE, application_name="tasker dashboard", call_seconds=CALL_SECONDS)
-    registry = current_app.extensions["tasker_registry"]
+def _opened(app: Flask) -> Database:
+    pool = Database(database_url(app), max_size=POOL_SIZE, application_name="tasker dashboard", call_seconds=CALL_SECONDS)
+    registry = app.extensions["tasker_registry"]
     for definition in registry.definitions() if registry else ():
         try:
             register_definition(pool, definition)

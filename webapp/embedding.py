@@ -118,7 +118,7 @@ def _below(prefix: str, environ: dict[str, Any]) -> dict[str, Any]:
 def _settings(app: Flask) -> Settings:
     """Those of the environment; without a key of Tasker's own, forms are signed by one that follows from the application's."""
     settings = Settings.from_environ()
-    return replace(settings, secret_key=settings.secret_key or _derived(app.secret_key), oidc=None, proxy_hops=0)
+    return replace(settings, secret_key=settings.secret_key or _derived(app.secret_key), oidc=None, proxy_hops=0, shards=None)
 
 
 def _derived(key: str | bytes | None) -> str | None:

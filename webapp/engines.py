@@ -18,6 +18,7 @@ from webapp.downloads import Row, asked_format, list_file
 from webapp.drawing import step_urls
 from webapp.glance import shared
 from webapp.htmx import asks_for_regions, page, regions
+from webapp.replica import replica_standing
 
 STEPS_SHOWN = 6
 """Of each engine, the longest running; the list of running steps has them all."""
@@ -77,7 +78,7 @@ def index() -> Response:
 @shared
 def _seen() -> dict[str, Any]:
     rows = standing.queues(database(), namespaces=_here())
-    return {"engines": _engines(), "queues": _by_namespace(rows), "unserved": [row for row in rows if row.ready_count and not row.engine_count]}
+    return {"replica": replica_standing(), "engines": _engines(), "queues": _by_namespace(rows), "unserved": [row for row in rows if row.ready_count and not row.engine_count]}
 
 
 def _engines() -> list[EngineView]:

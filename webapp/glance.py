@@ -15,7 +15,7 @@ from flask import Flask, Response, current_app, request
 
 from engine.errors import DatabaseUnavailable, TaskerError
 from webapp.access import known_caller
-from webapp.database import CALL_SECONDS
+from webapp.database import CALL_SECONDS, reads_replica
 from webapp.live import times_told
 
 SECONDS = 1.0
@@ -77,7 +77,7 @@ def shared(find: Callable[P, T]) -> Callable[P, T]:
     @wraps(find)
     def look(*args: P.args, **kwargs: P.kwargs) -> T:
         glances: dict[Hashable, Glance[Any]] = current_app.extensions["tasker_glances"]
-        question = (find.__module__, find.__name__, known_caller().rights.key, args, tuple(sorted(kwargs.items())))
+        question = (find.__module__, find.__name__, known_caller().rights.key, reads_replica(), args, tuple(sorted(kwargs.items())))
         glance: Glance[T] = glances.setdefault(question, Glance())
         age = (current_app.extensions["tasker_acts"], times_told(current_app))
         return glance.answer(lambda: find(*args, **kwargs), age, current_app.config["GLANCE_SECONDS"])

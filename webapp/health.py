@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, jsonify
@@ -15,6 +16,7 @@ from webapp.database import database_url
 from webapp.glance import Glance
 from webapp.live import Feed, feed_if_any
 from webapp.problems import RETRY_AFTER_SECONDS
+from webapp.replica import replica_standing
 from webapp.security import from_this_machine
 
 SECONDS = 1.0
@@ -57,11 +59,11 @@ def ready() -> Response:
 def _ready(seconds: float, found: health.Readiness) -> Response:
     listener = _listener()
     engine = {"status": "ok" if found.hears_engine else "silent", "heartbeat_seconds": _rounded(found.heartbeat_seconds)}
-    checks = {"database": {"status": "ok", "seconds": round(seconds, 4)}, "schema": {"status": found.schema}, "engine": engine, "listener": listener}
+    checks: dict[str, dict[str, Any]] = {"database": {"status": "ok", "seconds": round(seconds, 4)}, "schema": {"status": found.schema}, "engine": engine, "listener": listener, **_replica()}
     if not found.is_ready:
         words = "the database has not the schema this version needs; run `tasker db upgrade`"
         return _with_status(503, {"status": "unavailable", "reason": words, "checks": checks})
-    well = found.schema == "ok" and found.hears_engine and listener["status"] != "deaf"
+    well = found.schema == "ok" and found.hears_engine and listener["status"] != "deaf" and _is_read(checks.get("replica"))
     return _answer({"status": "ok" if well else "degraded", "checks": checks})
 
 
@@ -94,6 +96,17 @@ def _listener() -> dict[str, Any]:
     feed: Feed | None = feed_if_any(_app())
     age = feed.silent_seconds() if feed else None
     return {"status": "idle" if age is None else "ok" if age <= DEAF_SECONDS else "deaf", "age_seconds": _rounded(age)}
+
+
+def _is_read(replica: Mapping[str, Any] | None) -> bool:
+    """Whether pages are read where they are meant to be; before the first look nobody knows otherwise."""
+    return replica is None or replica["status"] in ("ok", "unknown")
+
+
+def _replica() -> dict[str, dict[str, Any]]:
+    """How the replica stands that pages are read from, where one is configured."""
+    standing = replica_standing()
+    return {"replica": {"status": standing.state, "lag_seconds": _rounded(standing.lag_seconds)}} if standing else {}
 
 
 def _shared(question: str, find: Any) -> Any:

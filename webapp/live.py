@@ -17,12 +17,13 @@ import psycopg
 from flask import Blueprint, Flask, Response, current_app, request
 
 from engine import queries
-from engine.db import NEWS_CHANNEL, OutageLog, connect
+from engine.db import NEWS_CHANNEL, Database, OutageLog, connect
 from engine.errors import TaskerError
 from engine.permissions import Namespaces
 from webapp.access import allowed_namespaces, require_task, still_the_same
-from webapp.database import CALL_SECONDS, database
+from webapp.database import CALL_SECONDS, primary
 from webapp.problems import problem
+from webapp.replica import Replica, replica_of
 
 STREAM_LIMIT = 200
 HEARTBEAT_SECONDS = 15.0
@@ -30,14 +31,15 @@ STREAM_SECONDS = 15 * 60.0
 QUIET_SECONDS = 0.5  # at most two messages a second reach a stream
 CALM_SECONDS = 3.0  # for a page of hundreds of steps
 LOOK_SECONDS = 2.0  # a lost notification is made good after this long
+REPLICA_LOOK_SECONDS = 0.25  # the notification comes from the primary, and the replica may not have it yet
 RECONNECT_SECONDS = 2.0
 RETRY_AFTER_SECONDS = 10
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("live", __name__)
 
-Changes = Callable[[Any], tuple[Any, dict[str, str]]]
-"""What changed since a cursor: the tasks with their namespaces, and the next cursor."""
+Changes = Callable[[Any], tuple[Any, dict[str, str] | None]]
+"""What changed since a cursor: the tasks with their namespaces, None for any, and the next cursor."""
 Look = Callable[[], bool]
 """Whether the reader of a stream may still follow it."""
 
@@ -88,8 +90,8 @@ class Stream:
 class Feed:
     """Hears the database for all streams of this process; its thread begins with the first stream and rests without any."""
 
-    def __init__(self, url: str, changes: Changes, *, limit: int = STREAM_LIMIT) -> None:
-        self._url, self._changes, self.limit = url, changes, limit
+    def __init__(self, url: str, changes: Changes, *, limit: int = STREAM_LIMIT, look_seconds: float = LOOK_SECONDS) -> None:
+        self._url, self._changes, self.limit, self._look_seconds = url, changes, limit, look_seconds
         self._streams: set[Stream] = set()
         self._wanted = Condition()
         self._thread: Thread | None = None
@@ -163,13 +165,13 @@ class Feed:
             self.listening.set()
             self._outage.over()
             while self.count() and not self._closed.is_set():
-                for _ in conn.notifies(timeout=LOOK_SECONDS, stop_after=1):
+                for _ in conn.notifies(timeout=self._look_seconds, stop_after=1):
                     pass
                 conn.execute("select 1")  # a line that went dead is silent like one on which nothing happens
                 cursor, changed = self._changes(cursor)
                 self._heard_at = time.monotonic()
                 self._tell(changed)
-                self._closed.wait(QUIET_SECONDS if changed else 0)
+                self._closed.wait(0 if changed == {} else QUIET_SECONDS)
         self.listening.clear()
 
     def _tell(self, changed: dict[str, str] | None) -> None:
@@ -209,8 +211,22 @@ def feed_if_any(app: Flask) -> Feed | None:
 
 
 def _make_feed(app: Flask) -> Feed:
-    opened = database()
-    return Feed(opened.url, lambda cursor: queries.changed_tasks(opened, cursor), limit=app.config["LIVE_STREAM_LIMIT"])
+    opened, follower, limit = primary(), replica_of(app), app.config["LIVE_STREAM_LIMIT"]
+    if follower is None:
+        return Feed(opened.url, lambda cursor: queries.changed_tasks(opened, cursor), limit=limit)
+    return Feed(opened.url, _changes_of(follower, opened), limit=limit, look_seconds=REPLICA_LOOK_SECONDS)
+
+
+def _changes_of(follower: Replica, opened: Database) -> Changes:
+    """What changed where pages are read: told earlier, they would show what was before, and be told no more."""
+
+    def changes(cursor: tuple[Database, str] | None) -> tuple[tuple[Database, str], dict[str, str] | None]:
+        source = follower.db if follower.standing().is_usable else opened
+        before, number = cursor or (source, None)
+        newest, changed = queries.changed_tasks(source, number if before is source else None)
+        return (source, newest), changed if before is source else None
+
+    return changes
 
 
 def times_told(app: Flask) -> int:

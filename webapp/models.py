@@ -9,6 +9,7 @@ from uuid import UUID
 import psycopg
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session
 from sqlalchemy import JSON, BigInteger, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import DisconnectionError
@@ -16,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from engine.db import POOL_TIMEOUT_SECONDS, TimedConnection, connect, prepare_nothing
-from webapp.database import CALL_SECONDS
+from webapp.database import CALL_SECONDS, reads_replica
 
 # Where no database is configured the application still starts and says so on its pages.
 NO_DATABASE = "postgresql://127.0.0.1:1/none"
@@ -26,7 +27,18 @@ class View(DeclarativeBase):
     """What the dashboard reads; every write goes through the engine's functions."""
 
 
-db = SQLAlchemy(model_class=View)
+REPLICA = "replica"
+
+
+class ReadSession(Session):
+    """Reads where the request does."""
+
+    def get_bind(self, *arguments: Any, **options: Any) -> Any:
+        """The primary's engine or the replica's."""
+        return db.engines[REPLICA] if reads_replica() else super().get_bind(*arguments, **options)
+
+
+db = SQLAlchemy(model_class=View, session_options={"class_": ReadSession})
 
 
 class Task(View):
@@ -110,19 +122,15 @@ class Step(View):
 
 def init_app(app: Flask) -> None:
     """Bind the read side to the application's database; its connections cannot write and never wait for long."""
-    url = app.config["DATABASE_URL"]
     app.config["SQLALCHEMY_DATABASE_URI"] = "postgresql+psycopg://"
-    app.config.setdefault(
-        "SQLALCHEMY_ENGINE_OPTIONS",
-        {
-            "creator": lambda: _opened(url or NO_DATABASE),
-            "pool_events": [(_check, "checkout")],
-            "pool_size": 4,
-            "max_overflow": 4,
-            "pool_timeout": 5,
-        },
-    )
+    app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", _engine_options(app.config["DATABASE_URL"] or NO_DATABASE))
+    if elsewhere := app.config["READ_DATABASE_URL"]:
+        app.config.setdefault("SQLALCHEMY_BINDS", {REPLICA: {"url": "postgresql+psycopg://", **_engine_options(elsewhere)}})
     db.init_app(app)
+
+
+def _engine_options(url: str) -> dict[str, Any]:
+    return {"creator": lambda: _opened(url), "pool_events": [(_check, "checkout")], "pool_size": 4, "max_overflow": 4, "pool_timeout": 5}
 
 
 def _opened(url: str) -> TimedConnection:

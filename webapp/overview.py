@@ -12,7 +12,7 @@ from engine.errors import NotFound
 from engine.rows import TaskRow
 from engine.why import why_task
 from webapp.access import allowed_namespaces, may
-from webapp.database import database
+from webapp.database import database, primary
 from webapp.filters import count
 from webapp.glance import shared
 from webapp.htmx import asks_for_regions, page, regions
@@ -67,7 +67,7 @@ def index() -> Response:
 def _seen() -> dict[str, Any]:
     overview, stuck = queries.overview(database(), namespaces=allowed_namespaces("tasker.task:index")), find_stuck()
     known = paces(overview.running, overview.failed, overview.recent, (each.task for each in stuck.shown))
-    held = standing.long_transaction(database(), seconds=standing.LONG_SECONDS) if may("tasker.metrics:index") else None
+    held = standing.long_transaction(primary(), seconds=standing.LONG_SECONDS) if may("tasker.metrics:index") else None
     return {"tab": _tab(overview.task_counts.get("failed", 0), stuck.total, overview.engines_alive), "overview": overview, "stuck": stuck, "stuck_words": STUCK_WORDS, "paces": known, "held": held}
 
 

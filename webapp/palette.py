@@ -14,6 +14,7 @@ from webapp.drawing import step_urls
 from webapp.filters import label, short
 from webapp.htmx import asks_for_regions, page
 from webapp.search import look_for
+from webapp.shards import is_home
 from webapp.task_filter import TaskFilter
 
 MOST = 5
@@ -71,7 +72,7 @@ def places() -> list[Place]:
 def _named(text: str) -> list[Place]:
     """The pages and kept views with the text in their names."""
     wanted = text.lower()
-    kept = views.views(database(), known_caller().account_id, allowed_namespaces(views.PERMISSION)) if may(views.PERMISSION) else []
+    kept = views.views(database(), known_caller().account_id, allowed_namespaces(views.PERMISSION)) if may(views.PERMISSION) and is_home() else []
     lists = [Place("View", each.name, _list_url(each.filter), each.namespace or "") for each in kept]
     return [each for each in (*places(), *lists) if wanted in each.words.lower()]
 

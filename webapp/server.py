@@ -16,7 +16,7 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 from engine.errors import TaskerError
-from webapp import database, health, live, security
+from webapp import database, health, live, replica, security, shards
 
 DEFAULT_PORT = 8080
 PORTS_TRIED = 100
@@ -74,7 +74,8 @@ class Server:
 
     def __init__(self, app: Flask, host: str, listening: socket.socket) -> None:
         self.app, self.host, self.port = app, host, int(listening.getsockname()[1])
-        security.allow_host(app, host)
+        for each in shards.apps_of(app):
+            security.allow_host(each, host)
         self._sockets: dict[int, Any] = {}
         self._stopping = threading.Event()
         self._waitress: Any = create_server(
@@ -111,12 +112,16 @@ class Server:
             self._waitress.pull_trigger()
 
     def _wind_down(self) -> None:
-        live.close(self.app)
+        apps = shards.apps_of(self.app)
+        for each in apps:
+            live.close(each)
         self._waitress.task_dispatcher.shutdown(timeout=SHUTDOWN_SECONDS)
         for dispatcher in list(self._sockets.values()):
             dispatcher.close()
-        health.close(self.app)
-        database.close(self.app)
+        for each in apps:
+            health.close(each)
+            replica.close(each)
+            database.close(each)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """How fast the dashboard answers when there is much to show and much going on: `make bench-web`, apart from `tasker bench` because it fills gigabytes.
 
-100,000 ended tasks with 1,000,000 steps lie in the database, an engine works as fast as it can beside the dashboard's own process, and simulated
+100,000 ended tasks with 1,000,000 steps lie in the database, an engine, as nice as that of `tasker up`, works as fast as it can beside the dashboard's own process, and simulated
 users look at one page after the other, each resting a second between two. Then the same with 50 pages open that follow live.
 """
 
@@ -29,10 +29,9 @@ from urllib.parse import urlsplit
 from engine import accounts, queries, tasks
 from engine.bench import flows
 from engine.bench.past import end_all
-from engine.bench.place import BULK_SECONDS, throwaway_database
+from engine.bench.place import bulk_database
 from engine.db import Database
 from engine.requests import TaskRequest
-from engine.settings import Settings
 
 TASKS, LENGTH = 100_000, 10
 USERS, STREAMS = 20, 50
@@ -51,12 +50,8 @@ Times = dict[str, list[float]]
 
 def main() -> None:
     """Prints what was measured."""
-    with throwaway_database(Settings.from_environ()) as url:
-        db = Database(url, max_size=4, call_seconds=BULK_SECONDS)
-        try:
-            _measure(db)
-        finally:
-            db.close()
+    with bulk_database() as db:
+        _measure(db)
 
 
 def _measure(db: Database) -> None:
@@ -65,7 +60,7 @@ def _measure(db: Database) -> None:
         tasks.submit_many(db, [TaskRequest("chain_of_10", flows.NAMESPACE)] * 10_000)
     end_all(db.url, definition, "(t.task_no %% 43200) * interval '1 minute'")
     print(f"{TASKS:,} ended tasks with {TASKS * LENGTH:,} steps; {USERS} users, each resting {statistics.mean(REST_SECONDS):g} s between two pages, {SECONDS:g} s")
-    with _process(db.url, "engine", "--handlers", "engine.bench.flows"), dashboard(db.url) as address:
+    with _process(db.url, "engine", "--nice", "5", "--handlers", "engine.bench.flows"), dashboard(db.url) as address:
         account = accounts.create_account(db, "bench", role="admin", actor="bench")
         SIGNED_IN["Cookie"] = f"tasker_sign_in={accounts.begin_session(db, account, method='bench')}"
         wide = tasks.submit(db, TaskRequest("fan_of_1000", flows.NAMESPACE))

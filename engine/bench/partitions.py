@@ -65,9 +65,8 @@ def cut(url: str) -> None:
         connection.execute("create index on tasker_history using brin (xid) with (pages_per_range = 16, autosummarize = on)")
         connection.execute("create table tasker_history_rest partition of tasker_history default")
         for number in range(PARTITIONS):
-            name = sql.Identifier(f"tasker_history_{number}")
-            statement = sql.SQL("create table {} partition of tasker_history for values from ({}) to ({})")
-            connection.execute(statement.format(name, sql.Literal(number * WIDTH), sql.Literal((number + 1) * WIDTH)))
+            name, begin, end = sql.Identifier(f"tasker_history_{number}"), sql.Literal(number * WIDTH), sql.Literal((number + 1) * WIDTH)
+            connection.execute(sql.SQL("create table {} partition of tasker_history for values from ({}) to ({})").format(name, begin, end))
 
 
 def _compare_inserts(urls: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ Exit status: 0 done, 1 the task did not complete or a check failed, 2 wrong usag
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -54,10 +55,11 @@ COMMANDS = {
     "user": ("accounts", "Make, list and disable accounts."),
     "token": ("accounts", "Make, list and revoke API tokens."),
     "retention": ("retention", "Say how long tasks are kept after their end."),
-    "archive": ("archive", "Say where tasks are written before they are dropped, and read them back."),
+    "archive": ("archive", "Say where tasks are written before retention drops them, and read them back."),
     "limit": ("limits", "Say how many steps or tasks may go on at once, or begin within a period."),
     "events": ("events", "List the events there are, or follow them."),
     "doctor": ("doctor", "Check settings, database, engines and clocks, or with --security what keeps others out; exit 1 when something is wrong."),
+    "view": ("views", "Keep lists of tasks under a name, alone or for the team; alerts are set on a view's page."),
     "completion": ("completion", "Print what a shell needs to complete commands and options."),
     "bench": ("measure", "Measure throughput, latency and readiness against the floors of this machine."),
 }
@@ -90,8 +92,9 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version and exit.")
 @click.option("--server", metavar="URL", envvar="TASKER_SERVER", help="Act on a remote installation by its API; TASKER_TOKEN holds the token.")
+@click.option("--shard", metavar="NAME", help="The database to work on, of those in TASKER_SHARDS: by its first namespace, or main. Also TASKER_SHARD.")
 @click.pass_context
-def tasker(context: click.Context, server: str | None) -> None:
+def tasker(context: click.Context, server: str | None, shard: str | None) -> None:
     """Run workflows of dependent steps on PostgreSQL, and see what they do.
 
     \b
@@ -99,6 +102,10 @@ def tasker(context: click.Context, server: str | None) -> None:
     tasker up --handlers myflows                     everything, with yours
     tasker launch shop/process_order --context '{}'  start a task
     """
+    if shard:
+        os.environ["TASKER_SHARD"] = shard  # for handler processes as well
+        if not os.environ.get("TASKER_SHARDS", "").strip():
+            raise click.UsageError("--shard goes with TASKER_SHARDS, which says what databases there are")
     asked = context.get_parameter_source("server") is click.core.ParameterSource.COMMANDLINE
     if server and asked and context.invoked_subcommand not in WITH_SERVER:
         raise click.UsageError(f"--server goes with {', '.join(WITH_SERVER)}")

@@ -19,10 +19,10 @@ def db() -> None:
 @db.command()
 @click.argument("revision", default="head")
 def upgrade(revision: str) -> None:
-    """Bring the schema to REVISION (default: the newest). Example: tasker db upgrade"""
-    url = _url()
-    migrate.upgrade(url, revision)
-    click.echo(f"{described(url)} is at {migrate.status(url).current}")
+    """Bring the schema to REVISION (default: the newest); of TASKER_SHARDS each, or the one of --shard. Example: tasker db upgrade"""
+    for url in _urls():
+        migrate.upgrade(url, revision)
+        click.echo(f"{described(url)} is at {migrate.status(url).current}")
 
 
 @db.command()
@@ -92,3 +92,8 @@ def stop() -> None:
 def _url() -> str:
     settings = Settings.from_environ()
     return settings.database_url or embedded.ensure_server(settings.data_dir).url
+
+
+def _urls() -> list[str]:
+    settings = Settings.from_environ()
+    return [each.url for each in settings.shards.all] if settings.shards and settings.shard is None else [_url()]

@@ -37,6 +37,8 @@ from engine.settings import Settings
 
 LINK = "TASKER_SIGN_IN_LINK"
 """By which `up` tells its dashboard the link to print; what it is worth is in the database."""
+GIVES_WAY = 5
+"""How nice the engine beside a dashboard is: people who wait for a page come first."""
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 T = TypeVar("T")
 RUNNERS = click.Choice(["processes", "threads"])
@@ -68,6 +70,7 @@ def up(port: int | None, host: str, concurrency: int | None, runner: str, source
 @click.option("--lease", type=click.FloatRange(1, 3600), default=30.0, hidden=True, help="Seconds after which others take over from an engine that is not heard of.")
 @click.option("--only", metavar="NAMES", help="Namespaces and workflows to run, the others stay for other engines: payments,orders/refund")
 @click.option("--labels", metavar="NAMES", help="What this engine has for steps that need it: gpu,eu")
+@click.option("--nice", type=click.IntRange(0, 19), default=0, show_default=True, help="How far it gives way to other programs of this machine.")
 @cluster_options
 @handlers_option
 @reload_option
@@ -78,11 +81,13 @@ def engine(
     lease: float,
     only: str | None,
     labels: str | None,
+    nice: int,
     sources: str | None,
     reload: bool,
     **cluster: str | None,
 ) -> None:
     """Run steps until SIGTERM or Ctrl-C; several engines may share a database. Example: tasker engine --handlers myflows"""
+    os.nice(nice)
     settings = Settings.from_environ()
     log_to_stderr(settings)
     found = handler_sources(sources, settings)
@@ -99,6 +104,7 @@ def engine(
     registry = loaded_registry(found, settings)
     need_workflows(registry, found)
     need_chosen(registry, chosen)
+    chosen = bound_to_shard(registry, chosen, settings)
     from engine.scheduler import Engine, RunnerName
 
     companion = Engine(
@@ -145,6 +151,21 @@ def need_chosen(registry: HandlerRegistry, only: Sequence[str]) -> None:
     for name in only:
         if name not in known:
             raise click.UsageError(f"--only: there are no handlers for {name!r}{nearest(name, known)}; it takes namespaces and NAMESPACE/NAME, see: tasker handlers")
+
+
+def bound_to_shard(registry: HandlerRegistry, only: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    """What an engine of this shard runs: `only` that, else every namespace of its handlers that lives there. Raises a usage error for what lives elsewhere."""
+    if settings.shards is None:
+        return tuple(only)
+    here = settings.shards.named(settings.shard) if settings.shard else settings.shards.home
+    for name in only:
+        namespace = name.partition("/")[0]
+        if settings.shards.of(namespace) != here:
+            raise click.UsageError(f"--only: {namespace} lives in the database {settings.shards.of(namespace).name}, and this engine works on {here.name}; start another with --shard")
+    chosen = tuple(only) or tuple(sorted({each.namespace for each in registry.definitions() if settings.shards.of(each.namespace) == here}))
+    if not chosen:
+        raise TaskerError(f"no handler here is of a namespace that lives in the database {here.name}; tasker --shard NAME engine chooses another")
+    return chosen
 
 
 def need_labels(labels: Sequence[str]) -> None:
@@ -223,6 +244,8 @@ def running(
     server: embedded.EmbeddedServer | None = None
     processes: list[subprocess.Popen[bytes]] = []
     arguments = ["engine", "--runner", runner, "--handlers", ",".join(sources), *_of_concurrency(concurrency), *(["--reload"] if reload else [])]
+    if web:
+        arguments += ["--nice", str(GIVES_WAY)]
     try:
         if not settings.database_url:
             server = embedded.ensure_server(settings.data_dir)

@@ -19,6 +19,7 @@ from engine.errors import DatabaseUnavailable, Problem, RequestError, TaskerErro
 from engine.json_text import read_input
 from engine.registry import HandlerRegistry
 from engine.settings import Settings
+from engine.shards import Shards
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -104,6 +105,17 @@ def open_database(settings: Settings | None = None) -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+@contextmanager
+def open_shards(shards: Shards) -> Iterator[dict[str, Database]]:
+    """Every database of the installation by its name, for one command; none is asked before it is needed."""
+    opened = {each.name: Database(each.url, max_size=2, application_name="tasker cli") for each in shards.all}
+    try:
+        yield opened
+    finally:
+        for database in opened.values():
+            database.close()
 
 
 def register_all(database: Database, registry: HandlerRegistry) -> None:

@@ -15,7 +15,7 @@ from engine import queries
 from engine import tasks as task_actions
 from engine.cli.operate import ITEMS_SHOWN, print_task, step_standing
 from engine.cli.output import print_json, print_table
-from engine.cli.place import Local, Place, open_place, server
+from engine.cli.place import Local, Place, Spread, open_place, server
 from engine.cli.setting import (
     actor,
     handler_sources,
@@ -179,14 +179,15 @@ def _submit(place: Place, request: TaskRequest, sources: tuple[str, ...], settin
     try:
         return place.submit(request)
     except NotFound as unknown:
-        if not isinstance(place, Local):
+        local = place.of_namespace(request.namespace) if isinstance(place, Spread) else place
+        if not isinstance(local, Local):
             raise
         if not sources:
             raise NotFound(f"{unknown}; an engine makes known what it loads when it starts, so start it anew, or name the handlers here: --handlers FOLDER") from None
     definition = loaded_registry(sources, settings).get(request.name, request.namespace, request.version).definition
     checked_context(request, definition.schema)
-    task_actions.register_definition(place.db, definition)
-    return place.submit(request)
+    task_actions.register_definition(local.db, definition)
+    return local.submit(request)
 
 
 def _follow_and_print(place: Place, task_id: str, timeout: float | None, as_json: bool) -> None:

@@ -9,13 +9,14 @@ from datetime import datetime
 
 import psycopg
 
-from engine import archives, large_results, migrate, objects, queries, standing
+from engine import archives, large_results, migrate, objects, queries, replicas, standing
 from engine.db import Database, described
 from engine.definition import nearest
 from engine.doctor.checks import Check, Surroundings, ok, problem, warning
 from engine.errors import TaskerError
 from engine.journal import LEVELS
 from engine.settings import VARIABLES
+from engine.shards import Shard, Shards
 
 KNOWN = (*VARIABLES, "TASKER_EXAMPLES_URL", "TASKER_SIGN_IN_LINK", "TASKER_PARENT", "TASKER_FAULTS", "TASKER_ENGINE_NAME")
 OTHERS = ("TASKER_TEST_",)
@@ -29,7 +30,7 @@ PROBE = "doctor/00000000-0000-0000-0000-000000000000"
 
 def health_checks(around: Surroundings) -> list[Check]:
     """Every check; those of the database as far as it can be reached."""
-    return [*_settings(around), *_folder(around), *_database(around)]
+    return [*_settings(around), *_folder(around), *_database(around), *_replica(around), *_shards(around)]
 
 
 def _settings(around: Surroundings) -> Iterator[Check]:
@@ -71,6 +72,53 @@ def _database(around: Surroundings) -> Iterator[Check]:
         yield problem("database", str(error).splitlines()[0], "Is the server up, and are address, name and password in TASKER_DATABASE_URL right?")
     finally:
         database.close()
+
+
+def _replica(around: Surroundings) -> Iterator[Check]:
+    elsewhere = around.settings.read_database_url
+    if elsewhere is None or around.url is None:
+        return
+    primary, replica = (Database(url, max_size=1, application_name="tasker doctor") for url in (around.url, elsewhere))
+    try:
+        seen = replicas.standing(primary, replica)
+    except (TaskerError, psycopg.Error):
+        return  # of the primary it is told already
+    finally:
+        primary.close()
+        replica.close()
+    if seen.is_usable:
+        yield ok("replica", seen.said)
+    else:
+        yield warning("replica", f"{seen.said}; pages are read from the primary", "Let it follow again, or correct or remove TASKER_READ_DATABASE_URL.")
+
+
+def _shards(around: Surroundings) -> Iterator[Check]:
+    shards = around.settings.shards
+    if shards is None:
+        return
+    for shard in shards.all:
+        database = Database(shard.url, max_size=1, application_name="tasker doctor")
+        try:
+            yield from _shard(database, shards, shard)
+        except (TaskerError, psycopg.Error) as error:
+            yield problem(f"shard {shard.name}", str(error).splitlines()[0], "The other databases work on. Is the server up, and is its address in TASKER_SHARDS right?")
+        finally:
+            database.close()
+    if around.environ.get("TASKER_DATABASE_URL", "").strip():
+        yield warning("settings", "TASKER_DATABASE_URL is set beside TASKER_SHARDS, and not used", "Remove it; TASKER_SHARD or --shard chooses one of the databases.")
+
+
+def _shard(database: Database, shards: Shards, shard: Shard) -> Iterator[Check]:
+    name, found = f"shard {shard.name}", migrate.status(shard.url)
+    if found.pending:
+        yield problem(name, f"its schema is at {found.current or 'nothing'}; {len(found.pending)} to come", f"Run `tasker --shard {shard.name} db upgrade`.")
+        return
+    strange = [each for each in queries.namespace_names(database) if shards.of(each) != shard]
+    if strange:
+        said = f"it also has tasks or workflows of {', '.join(strange)}, which live elsewhere"
+        yield warning(name, said, "What is there goes on there; new tasks go where TASKER_SHARDS says. Let no engine of another database make its workflows known here.")
+    else:
+        yield ok(name, f"{described(shard.url)} answers, for {', '.join(shard.namespaces) or 'all other namespaces'}")
 
 
 def _server(database: Database) -> str:

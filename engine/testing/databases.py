@@ -58,9 +58,14 @@ class Databases:
     def __init__(self, server: embedded.EmbeddedServer, admin: Connection[tuple[object, ...]]) -> None:
         self._server, self._admin = server, admin
         self._unused: dict[str, list[_Copy]] = {}
+        self._template = ""
 
     def template(self) -> str:
         """The name of a database at the newest revision, migrated by whichever process comes first."""
+        self._template = self._template or self._found_template()
+        return self._template
+
+    def _found_template(self) -> str:
         name = f"template_{_migrations_digest()}"
         with gate():
             if not self._admin.execute("select 1 from pg_database where datname = %s", [name]).fetchone():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from engine.discovery import LoadReport
+    from engine.registry import HandlerRegistry
     from engine.testing.databases import Databases
     from engine.testing.workbench import Workbench
 
@@ -30,14 +33,24 @@ def tasker_databases() -> Iterator[Databases]:
         databases.close()
 
 
+@pytest.fixture(scope="session")
+def tasker_loading(pytestconfig: pytest.Config) -> Callable[[HandlerRegistry], LoadReport]:
+    """Loads the workflows that the settings name into a registry, once."""
+
+    def load(registry: HandlerRegistry) -> LoadReport:
+        return registry.load(pytestconfig.getini("tasker_handlers"))
+
+    return lru_cache(maxsize=1)(load)
+
+
 @pytest.fixture
-def tasker(tasker_databases: Databases, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workbench]:
+def tasker(tasker_databases: Databases, tasker_loading: Callable[[HandlerRegistry], LoadReport], monkeypatch: pytest.MonkeyPatch) -> Iterator[Workbench]:
     """A `Workbench`: a database of this test's own, an engine in its thread, stubs, and a clock that only it moves."""
     from engine.registry import HandlerRegistry
     from engine.testing.workbench import Workbench
 
     registry = HandlerRegistry.instance()
-    report = registry.load(pytestconfig.getini("tasker_handlers"))
+    report = tasker_loading(registry)
     if report.failures:
         pytest.fail("\n".join(map(str, report.failures)), pytrace=False)
     with tasker_databases.fresh(tasker_databases.template()) as url:

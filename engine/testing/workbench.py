@@ -125,13 +125,14 @@ class Workbench:
 
     def task(self, task_id: str) -> FinishedTask:
         """How the task stands."""
-        found, results = queries.outcome(self.db, task_id), queries.stored_results(self.db, task_id)
-        said, progress = self._lines(task_id), {step.name: _progress(step) for step in queries.task(self.db, task_id).steps}
+        found, results, said = queries.task(self.db, task_id), queries.stored_results(self.db, task_id), self._lines(task_id)
         steps = {
-            name: FinishedStep(name, one["state"], one["attempts"], results.get(name), one["error"], tuple(said.get(name, ())), progress[name])
-            for name, one in found["steps"].items()
+            row.name: FinishedStep(
+                row.name, row.state, row.attempts, results.get(row.name), queries.plain_error(row.error), tuple(said.get(row.name, ())), _progress(row)
+            )
+            for row in found.steps
         }
-        return FinishedTask(task_id, found["state"], queries.stored_context(self.db, task_id), steps)
+        return FinishedTask(task_id, found.task.state, queries.stored_context(self.db, task_id), steps)
 
     # ---- what a person would do
 

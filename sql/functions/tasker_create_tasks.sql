@@ -16,43 +16,51 @@ declare
   v_id uuid;
   v_earlier_ids jsonb := '{}';
   v_ids jsonb := '{}';
-  v_later boolean := false;
+  v_is_keyed boolean;
+  v_is_unknown boolean;
+  v_is_new boolean;
 begin
   perform pg_current_xact_id();   -- before the tasks take their numbers: see tasker_index_words
-  for v_keyed in
-    select request.place, request.value ->> 'idempotency_key' as key, request.value ->> 'fingerprint' as fingerprint, d.namespace, d.name
-      from jsonb_array_elements(p_requests) with ordinality as request (value, place)
-      join tasker_definition d on d.definition_id = (request.value ->> 'definition_id')::int
-     where request.value ->> 'idempotency_key' is not null
-     order by d.namespace, d.name, request.value ->> 'idempotency_key', request.place
-  loop
-    v_id := gen_random_uuid();
-    insert into tasker_request_key (namespace, name, key, task_id, fingerprint)
-    values (v_keyed.namespace, v_keyed.name, v_keyed.key, v_id, v_keyed.fingerprint)
-    on conflict (namespace, name, key) do nothing;
-    if found then
-      v_ids := v_ids || jsonb_build_object(v_keyed.place, v_id);
-      continue;
-    end if;
-    select k.task_id, k.fingerprint into v_earlier from tasker_request_key k
-     where k.namespace = v_keyed.namespace and k.name = v_keyed.name and k.key = v_keyed.key;
-    if v_earlier.fingerprint is distinct from v_keyed.fingerprint then
-      raise exception 'the idempotency key "%" was used for another request', v_keyed.key using errcode = 'WF005';
-    end if;
-    v_earlier_ids := v_earlier_ids || jsonb_build_object(v_keyed.place, v_earlier.task_id);
-  end loop;
-
-  if exists (select from jsonb_array_elements(p_requests) as request (value)
-              where not exists (select from tasker_definition d where d.definition_id = (request.value ->> 'definition_id')::int)) then
+  select bool_or(request.value ->> 'idempotency_key' is not null), bool_or(d.definition_id is null), bool_or(not d.used)
+    into v_is_keyed, v_is_unknown, v_is_new
+    from jsonb_array_elements(p_requests) as request (value) left join tasker_definition d on d.definition_id = (request.value ->> 'definition_id')::int;
+  if v_is_unknown then
     raise exception 'a request names a definition that is not known' using errcode = 'WF001';
   end if;
-  for v_keyed in
-    select d.definition_id from tasker_definition d
-     where not d.used and d.definition_id in (select (request.value ->> 'definition_id')::int from jsonb_array_elements(p_requests) as request (value))
-     order by d.definition_id
-  loop
-    update tasker_definition d set used = true where d.definition_id = v_keyed.definition_id;
-  end loop;
+
+  if v_is_keyed then
+    for v_keyed in
+      select request.place, request.value ->> 'idempotency_key' as key, request.value ->> 'fingerprint' as fingerprint, d.namespace, d.name
+        from jsonb_array_elements(p_requests) with ordinality as request (value, place)
+        join tasker_definition d on d.definition_id = (request.value ->> 'definition_id')::int
+       where request.value ->> 'idempotency_key' is not null
+       order by d.namespace, d.name, request.value ->> 'idempotency_key', request.place
+    loop
+      v_id := gen_random_uuid();
+      insert into tasker_request_key (namespace, name, key, task_id, fingerprint)
+      values (v_keyed.namespace, v_keyed.name, v_keyed.key, v_id, v_keyed.fingerprint)
+      on conflict (namespace, name, key) do nothing;
+      if found then
+        v_ids := v_ids || jsonb_build_object(v_keyed.place, v_id);
+        continue;
+      end if;
+      select k.task_id, k.fingerprint into v_earlier from tasker_request_key k
+       where k.namespace = v_keyed.namespace and k.name = v_keyed.name and k.key = v_keyed.key;
+      if v_earlier.fingerprint is distinct from v_keyed.fingerprint then
+        raise exception 'the idempotency key "%" was used for another request', v_keyed.key using errcode = 'WF005';
+      end if;
+      v_earlier_ids := v_earlier_ids || jsonb_build_object(v_keyed.place, v_earlier.task_id);
+    end loop;
+  end if;
+  if v_is_new then
+    for v_keyed in
+      select d.definition_id from tasker_definition d
+       where not d.used and d.definition_id in (select (request.value ->> 'definition_id')::int from jsonb_array_elements(p_requests) as request (value))
+       order by d.definition_id
+    loop
+      update tasker_definition d set used = true where d.definition_id = v_keyed.definition_id;
+    end loop;
+  end if;
 
   return query
   with request as materialized (

@@ -105,6 +105,7 @@ def violations(page: Any, impacts: tuple[str, ...] = ("moderate", "serious", "cr
     ]
 
 
+@pytest.mark.long
 def test_no_page_has_a_violation_in_light_or_dark_or_scrolls_sideways(page: Any, paths: list[str]) -> None:
     assert not problems_of(page, paths)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 import psycopg
@@ -107,36 +106,64 @@ def test_lines_and_progress_are_news(tasker: Workbench) -> None:
     """A live page of the task is told of them, as of a move."""
     task_id = tasker.submit(talking)
     tasker.run_ready()
-    cursor = _settled(tasker.db)
+    cursor = _now(tasker.db)
     with psycopg.connect(tasker.url, autocommit=True) as own:
-        for change in ("insert into tasker_log (task_no, step_no, attempt, at, level, message) values (%s, 0, 1, now(), 20, 'x')",
-                       "update tasker_progress set done = 3, xid = pg_current_xact_id()::text::bigint where task_no = %s"):
-            [number] = own.execute("select tasker_task_no(%s)", [task_id]).fetchone() or [None]
-            own.execute(change.encode(), [number])
-            cursor, found = _until_changed(tasker.db, cursor)
-            assert found == {task_id}
+        for change in (_LINE, "update tasker_progress set done = 3, xid = pg_current_xact_id()::text::bigint where task_no = tasker_task_no(%s)"):
+            own.execute(change.encode(), [task_id])
+            cursor, found = queries.changed_tasks(tasker.db, cursor)
+            assert found == {task_id: "tests_lines"}
 
 
-def test_a_task_that_nobody_has_begun_is_news(tasker: Workbench) -> None:
-    cursor = _settled(tasker.db)
+def test_a_task_that_nobody_has_begun_is_news_once(tasker: Workbench) -> None:
+    cursor = _now(tasker.db)
     task_id = tasker.submit(talking)
-    _, found = _until_changed(tasker.db, cursor)
-    assert found == {task_id}
-    assert queries.changes(tasker.db, _settled(tasker.db))[1] == set()
+    cursor, found = queries.changed_tasks(tasker.db, cursor)
+    assert found == {task_id: "tests_lines"}
+    assert queries.changed_tasks(tasker.db, cursor)[1] == {}
 
 
-def _settled(db: Database) -> int:
-    return queries.changes(db, None)[0]
+def test_news_wait_for_no_other_transaction_and_a_late_one_is_news_when_it_ends(tasker: Workbench) -> None:
+    late, other = tasker.submit(talking), tasker.submit(talking)
+    tasker.run_ready()
+    with psycopg.connect(tasker.url) as slow, psycopg.connect(tasker.url, autocommit=True) as quick:
+        slow.execute(_LINE.encode(), [late])
+        cursor = _now(tasker.db)
+        quick.execute(_LINE.encode(), [other])
+        cursor, found = queries.changed_tasks(tasker.db, cursor)
+        assert found == {other: "tests_lines"}
+        slow.commit()
+        cursor, found = queries.changed_tasks(tasker.db, cursor)
+        assert found == {late: "tests_lines"}
+        assert queries.changed_tasks(tasker.db, cursor)[1] == {}
 
 
-def _until_changed(db: Database, cursor: int) -> tuple[int, set[str]]:
-    # others on this server may hold the oldest transaction for a moment
-    deadline = time.monotonic() + 10
-    while True:
-        cursor, found = queries.changes(db, cursor)
-        if found or time.monotonic() > deadline:
-            return cursor, found
-        time.sleep(0.01)
+def test_when_a_transaction_ends_that_was_open_for_very_long_anything_may_have_changed(tasker: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "MOST_CHANGES", 3)
+    late = tasker.submit(talking)
+    tasker.run_ready()
+    with psycopg.connect(tasker.url) as slow, psycopg.connect(tasker.url, autocommit=True) as quick:
+        slow.execute(_LINE.encode(), [late])
+        for _ in range(5):
+            quick.execute("select pg_current_xact_id()")
+        cursor, found = queries.changed_tasks(tasker.db, _now(tasker.db))
+        assert found == {}
+        slow.commit()
+        assert queries.changed_tasks(tasker.db, cursor)[1] is None
+
+
+def test_where_more_tasks_have_changed_than_are_named_any_may_have(tasker: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "MOST_CHANGES", 3)
+    cursor = _now(tasker.db)
+    for _ in range(3):
+        tasker.submit(talking)
+    assert queries.changed_tasks(tasker.db, cursor)[1] is None
+
+
+_LINE = "insert into tasker_log (task_no, step_no, attempt, at, level, message) values (tasker_task_no(%s), 0, 1, now(), 20, 'x')"
+
+
+def _now(db: Database) -> str:
+    return queries.changed_tasks(db, None)[0]
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ def launched(arena: Arena) -> int:
     return int(row[0])
 
 
+@pytest.mark.long
 def test_a_launch_whose_dashboard_is_killed_can_be_sent_again_and_makes_one_task(arena: Arena) -> None:
     """Killed at ever later moments: before the request is read, in the middle of it, after its answer."""
     before = launched(arena)

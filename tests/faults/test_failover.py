@@ -9,13 +9,14 @@ from pathlib import Path
 import faults
 import psycopg
 import pytest
-from arena import Arena, until
+from arena import Arena, Where, until
 from checker import Evidence, broken_histories, lost_tasks, summary, terminal_events
 from standby import READ_ONLY, Standby
 
+from engine.db import Database
 from engine.embedded import ensure_server
 
-pytestmark = [pytest.mark.release, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 MOVE_SECONDS = 15.0
 READ_ONLY_SECONDS = 3.0
@@ -59,6 +60,7 @@ def claims_since(arena: Arena, wall: float) -> bool:
         return conn.execute("select count(*) > 0 from tasker_history where to_state = 2 and step_no is not null and at > to_timestamp(%s)", [wall]).fetchone() == (True,)
 
 
+@pytest.mark.release
 def test_a_synchronous_standby_takes_over_with_everything(arena: Arena) -> None:
     standby = Standby(arena, synchronous=True)
     try:
@@ -71,6 +73,7 @@ def test_a_synchronous_standby_takes_over_with_everything(arena: Arena) -> None:
         standby.end()
 
 
+@pytest.mark.release
 def test_what_an_asynchronous_standby_did_not_have_is_lost_and_listed_and_the_rest_is_sound(arena: Arena) -> None:
     standby = Standby(arena, synchronous=False)
     try:
@@ -82,6 +85,37 @@ def test_what_an_asynchronous_standby_did_not_have_is_lost_and_listed_and_the_re
         violations = [violation for rule in (lost_tasks, terminal_events, broken_histories) for violation in rule(without(evidence, lost))]
         assert not violations, summary(violations)
         assert 0 < len(lost) < len(evidence.accepted)
+    finally:
+        standby.end()
+
+
+@pytest.mark.nightly
+def test_who_names_both_hosts_finds_the_new_primary_by_itself_and_no_accepted_task_is_lost(arena: Arena) -> None:
+    """Nothing stands between: addresses of both servers in the URL, and libpq takes the one that can write."""
+    standby = Standby(arena, synchronous=True)
+    parts = psycopg.conninfo.conninfo_to_dict(arena.server.url)
+    both = f"postgresql://{parts['user']}:{parts['password']}@127.0.0.1:{parts['port']},127.0.0.1:{standby.port}/{parts['dbname']}?target_session_attrs=read-write"
+    arena.client.close()
+    arena.client = Database(both, max_size=2, application_name="faults client", call_seconds=5)
+    for _ in range(2):
+        arena.start_engine(Where(environment={"TASKER_DATABASE_URL": both}))
+
+    def failed_over(arena: Arena) -> None:
+        with arena.fault("failover by name"), arena.outage():
+            faults.crash_server(arena)
+            standby.promote()
+            # the wish for an answer from a standby would outlive the old server
+            with arena.direct() as conn:
+                conn.execute("alter system set synchronous_standby_names = ''")
+                conn.execute("select pg_reload_conf()")
+            began = time.time()
+            until(lambda: claims_since(arena, began), "the first claim on the new server")
+
+    try:
+        until(lambda: all(engine.workers() for engine in arena.engines), "the engines to come up")
+        arena.run_load([failed_over], trees=40)
+        arena.assert_kept()
+        assert arena.faults[-1].hit(arena.ledger.all())
     finally:
         standby.end()
 

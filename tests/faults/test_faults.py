@@ -69,6 +69,7 @@ def test_nothing_is_lost_or_doubled_by(arena: Arena, fault: faults.Fault) -> Non
     pytest.fail("the fault met nothing that was running, so it proves nothing")
 
 
+@pytest.mark.long
 def test_each_of_a_thousand_joins_runs_once(arena: Arena) -> None:
     """Ladders of 200 diamonds, among three engines."""
     arena.start_engines(3)

@@ -608,6 +608,7 @@ class Histories(RuleBasedStateMachine):
         return [(model.task.name_of(row[0]), row[1]) for row in rows]
 
 
+@pytest.mark.long
 # one failing history takes minutes to shrink
 @pytest.mark.timeout(7200)
 def test_random_histories_go_as_the_model_says(conn: psycopg.Connection[Any]) -> None:

@@ -388,6 +388,7 @@ def _contents(conn: Conn) -> dict[str, Any]:
     return dict(conn.execute(query.encode()).fetchall())
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_what_is_shown_is_what_happens(conn: Conn) -> None:
     counts: Counter[str] = Counter()

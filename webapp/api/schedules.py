@@ -15,6 +15,7 @@ from webapp.api.blueprint import PREFIX, Endpoints
 from webapp.api.bodies import NamespaceQuery, ReasonSchema, ScheduleRequestSchema
 from webapp.api.reading import from_root
 from webapp.database import database
+from webapp.shards import lead_to_namespaces
 
 READ, CREATE = "tasker.schedule:index", "tasker.schedule:create"
 
@@ -44,6 +45,7 @@ def create(given: dict[str, Any]) -> Response:
     timing = _timing(given.pop("cron"), given.pop("every"), given.pop("time_zone"))
     with access.hidden_as_missing(f"there is no workflow {given['namespace']}/{given['name']}"):
         access.require(CREATE, given["namespace"])
+    lead_to_namespaces({given["namespace"]})
     definition = queries.definition(database(), given["namespace"], given["name"], given["version"])
     access.require(CREATE, definition.namespace)
     try:

@@ -29,6 +29,7 @@ from webapp.api.reading import from_root
 from webapp.database import database
 from webapp.listing import list_tasks
 from webapp.request_log import correlation_id
+from webapp.shards import lead_to_namespaces
 from webapp.task_filter import read_filter
 
 ITEMS_SHOWN = 200
@@ -55,6 +56,7 @@ def create(given: dict[str, Any]) -> Response:
     first task with 200, however often and by however many clients it is sent.
     """
     wanted = _wanted(given, request.headers.get("Idempotency-Key"))
+    lead_to_namespaces({wanted.namespace})
     definition = _definition(wanted)
     limits.refuse_when_buried(database())
     try:
@@ -79,6 +81,7 @@ def create_batch(given: dict[str, Any]) -> Response:
     All of them in one transaction, or none; every error names the task it is in, such as `tasks[3].context.order_id`.
     """
     wanted = _all_wanted(given)
+    lead_to_namespaces({each.namespace for each in wanted})
     definitions = _all_definitions(wanted)
     limits.refuse_when_buried(database())
     try:

@@ -474,7 +474,7 @@ create table tasker_failure_note (
   changed_at  timestamptz not null
 );
 
--- source: schema/87_gates.sql 09ee7422e1cf
+-- source: schema/87_gates.sql d5bfe2d72062
 -- What a ready step may have to wait for beside an engine: one with certain labels, a free place, its turn. Such steps are "gated": they are
 -- never handed straight to a worker, but parked, and tasker_admit_steps lets them into the queue. Systems that use nothing of this have no rows here.
 
@@ -500,6 +500,7 @@ create table tasker_limit (
   declared    jsonb not null,               -- what the definition says; an operator may have changed it since
   changed_by  text,
   changed_at  timestamptz,                  -- null: as declared
+  change_reason  text,
   unique (namespace, name, step_name)
 );
 
@@ -558,7 +559,7 @@ create table tasker_archive_state (
   check ((error is null) = (failed_at is null))
 );
 
--- source: schema/88_words.sql d094bd706493
+-- source: schema/88_words.sql fe07958dabb7
 -- What can be found by its words: of tasks, and of steps that failed. tasker_index_words fills it, off the fast path. Words are those of the configuration simple.
 
 create table tasker_task_words (
@@ -583,6 +584,7 @@ create table tasker_words_place (
   tasks_to   bigint not null default 0,     -- every task up to this number is there
   known_to   bigint not null default 0,     -- the newest number at the last look: its turn comes when every transaction below known_xid has ended
   known_xid  bigint not null default 0,
+  names      text[] not null default '{}',  -- how names of secrets ended when they were written down
   moves_to   bigint not null default 0      -- every failure up to this number of the history is there
 );
 
@@ -1844,7 +1846,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_create_tasks.sql 904be50ff0ad
+-- source: functions/tasker_create_tasks.sql 8124a7aa7091
 -- tasker_create_tasks: makes tasks with all their steps, in one statement per table whatever their number.
 --   p_requests  [{"definition_id", "context", "initiator", "source_system", "reason", "tags", "priority", "bypass_steps": [step names],
 --                 "correlation_id", "traceparent", "parent_task_id", "parent_step", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
@@ -1863,43 +1865,51 @@ declare
   v_id uuid;
   v_earlier_ids jsonb := '{}';
   v_ids jsonb := '{}';
-  v_later boolean := false;
+  v_is_keyed boolean;
+  v_is_unknown boolean;
+  v_is_new boolean;
 begin
   perform pg_current_xact_id();   -- before the tasks take their numbers: see tasker_index_words
-  for v_keyed in
-    select request.place, request.value ->> 'idempotency_key' as key, request.value ->> 'fingerprint' as fingerprint, d.namespace, d.name
-      from jsonb_array_elements(p_requests) with ordinality as request (value, place)
-      join tasker_definition d on d.definition_id = (request.value ->> 'definition_id')::int
-     where request.value ->> 'idempotency_key' is not null
-     order by d.namespace, d.name, request.value ->> 'idempotency_key', request.place
-  loop
-    v_id := gen_random_uuid();
-    insert into tasker_request_key (namespace, name, key, task_id, fingerprint)
-    values (v_keyed.namespace, v_keyed.name, v_keyed.key, v_id, v_keyed.fingerprint)
-    on conflict (namespace, name, key) do nothing;
-    if found then
-      v_ids := v_ids || jsonb_build_object(v_keyed.place, v_id);
-      continue;
-    end if;
-    select k.task_id, k.fingerprint into v_earlier from tasker_request_key k
-     where k.namespace = v_keyed.namespace and k.name = v_keyed.name and k.key = v_keyed.key;
-    if v_earlier.fingerprint is distinct from v_keyed.fingerprint then
-      raise exception 'the idempotency key "%" was used for another request', v_keyed.key using errcode = 'WF005';
-    end if;
-    v_earlier_ids := v_earlier_ids || jsonb_build_object(v_keyed.place, v_earlier.task_id);
-  end loop;
-
-  if exists (select from jsonb_array_elements(p_requests) as request (value)
-              where not exists (select from tasker_definition d where d.definition_id = (request.value ->> 'definition_id')::int)) then
+  select bool_or(request.value ->> 'idempotency_key' is not null), bool_or(d.definition_id is null), bool_or(not d.used)
+    into v_is_keyed, v_is_unknown, v_is_new
+    from jsonb_array_elements(p_requests) as request (value) left join tasker_definition d on d.definition_id = (request.value ->> 'definition_id')::int;
+  if v_is_unknown then
     raise exception 'a request names a definition that is not known' using errcode = 'WF001';
   end if;
-  for v_keyed in
-    select d.definition_id from tasker_definition d
-     where not d.used and d.definition_id in (select (request.value ->> 'definition_id')::int from jsonb_array_elements(p_requests) as request (value))
-     order by d.definition_id
-  loop
-    update tasker_definition d set used = true where d.definition_id = v_keyed.definition_id;
-  end loop;
+
+  if v_is_keyed then
+    for v_keyed in
+      select request.place, request.value ->> 'idempotency_key' as key, request.value ->> 'fingerprint' as fingerprint, d.namespace, d.name
+        from jsonb_array_elements(p_requests) with ordinality as request (value, place)
+        join tasker_definition d on d.definition_id = (request.value ->> 'definition_id')::int
+       where request.value ->> 'idempotency_key' is not null
+       order by d.namespace, d.name, request.value ->> 'idempotency_key', request.place
+    loop
+      v_id := gen_random_uuid();
+      insert into tasker_request_key (namespace, name, key, task_id, fingerprint)
+      values (v_keyed.namespace, v_keyed.name, v_keyed.key, v_id, v_keyed.fingerprint)
+      on conflict (namespace, name, key) do nothing;
+      if found then
+        v_ids := v_ids || jsonb_build_object(v_keyed.place, v_id);
+        continue;
+      end if;
+      select k.task_id, k.fingerprint into v_earlier from tasker_request_key k
+       where k.namespace = v_keyed.namespace and k.name = v_keyed.name and k.key = v_keyed.key;
+      if v_earlier.fingerprint is distinct from v_keyed.fingerprint then
+        raise exception 'the idempotency key "%" was used for another request', v_keyed.key using errcode = 'WF005';
+      end if;
+      v_earlier_ids := v_earlier_ids || jsonb_build_object(v_keyed.place, v_earlier.task_id);
+    end loop;
+  end if;
+  if v_is_new then
+    for v_keyed in
+      select d.definition_id from tasker_definition d
+       where not d.used and d.definition_id in (select (request.value ->> 'definition_id')::int from jsonb_array_elements(p_requests) as request (value))
+       order by d.definition_id
+    loop
+      update tasker_definition d set used = true where d.definition_id = v_keyed.definition_id;
+    end loop;
+  end if;
 
   return query
   with request as materialized (
@@ -2554,10 +2564,11 @@ begin
 end
 $$;
 
--- source: functions/tasker_find_tasks.sql 24ceebb2c0a3
+-- source: functions/tasker_find_tasks.sql f0c565fab089
 -- tasker_find_tasks: the newest tasks with all these words, below p_before, of these definitions; null: of all.
 --   Where a word is common, the newest tasks are enough; where it is not, the index has few. Tasks that are not there yet are looked through, 500 at most.
-create or replace function tasker_find_tasks (p_query tsquery, p_definitions int[], p_before bigint, p_limit int)
+--   p_names  how names of secrets end. If some of them were not yet known to whoever wrote the words down, those count for nothing.
+create or replace function tasker_find_tasks (p_query tsquery, p_definitions int[], p_before bigint, p_limit int, p_names text[])
   returns table (task_no bigint)
   language plpgsql stable
   set enable_seqscan = off   -- plans must not depend on statistics: what is asked for is a small part of the tables
@@ -2565,24 +2576,25 @@ create or replace function tasker_find_tasks (p_query tsquery, p_definitions int
 as $$
 #variable_conflict use_column
 declare
-  v_tasks_to bigint := coalesce((select p.tasks_to from tasker_words_place p), 0);
+  v_tasks_to bigint := coalesce((select p.tasks_to from tasker_words_place p where p_names <@ p.names), 0);
+  v_names text[] := array(select unnest(p_names) union select unnest(p.names) from tasker_words_place p);
   v_found bigint[];
 begin
   select array_agg(n.task_no) into v_found
     from (select t.task_no
             from (select k.* from tasker_task k where k.task_no > v_tasks_to and k.task_no < p_before order by k.task_no desc limit 500) t
-           where tasker_words(tasker_searchable(t.context, t.definition_id), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id]) @@ p_query
+           where tasker_words(tasker_searchable(t.context, t.definition_id, v_names), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id]) @@ p_query
              and (p_definitions is null or t.definition_id = any(p_definitions))
           union all
           select w.task_no
-            from (select k.* from tasker_task_words k where k.task_no < p_before order by k.task_no desc limit 5000 offset 0) w
+            from (select k.* from tasker_task_words k where k.task_no < least(p_before, v_tasks_to + 1) order by k.task_no desc limit 5000 offset 0) w
            where w.words @@ p_query and (p_definitions is null or w.definition_id = any(p_definitions))) n;
   if coalesce(cardinality(v_found), 0) < p_limit then
     select array_agg(n.task_no) into v_found
       from (select unnest(v_found) as task_no
             union
             select w.task_no from tasker_task_words w
-             where w.words @@ p_query and case when w.task_no < p_before then p_definitions is null or w.definition_id = any(p_definitions) end) n;
+             where w.words @@ p_query and case when w.task_no < least(p_before, v_tasks_to + 1) then p_definitions is null or w.definition_id = any(p_definitions) end) n;
   end if;
   return query select n.task_no from unnest(v_found) as n (task_no) order by n.task_no desc limit p_limit;
 end
@@ -2955,13 +2967,14 @@ begin
 end
 $$;
 
--- source: functions/tasker_index_words.sql 1bd3b1c942b2
+-- source: functions/tasker_index_words.sql 483c10b03f6b
 -- tasker_index_words: the next tasks and failures can be found by their words, up to p_limit of each.
 --   moves  none     locks  the one row of tasker_words_place, for which nobody waits: whoever finds it held leaves the work to its holder
 --   Tasks go by their number, once nothing below can still appear: a creation takes its transaction number first, as this call does last. Failures follow the
 --   roll-ups, which have decided that. Call it in a transaction of its own.     events none
+--   p_names  how names of secrets end; with one that was not known before, all tasks are written down anew, and are found only by then. None is forgotten.
 --   returns whether more can be done at once
-create or replace function tasker_index_words (p_limit int default 2000)
+create or replace function tasker_index_words (p_limit int, p_names text[])
   returns boolean
   language plpgsql
   set enable_seqscan = off   -- plans must not depend on statistics: these few rows are a small part of the tables
@@ -2978,10 +2991,10 @@ declare
 begin
   select p.* into v_place from tasker_words_place p;
   if not found then
-    insert into tasker_words_place default values on conflict do nothing;
+    insert into tasker_words_place (names) values (p_names) on conflict do nothing;
     return true;
   end if;
-  if v_place.tasks_to >= v_last and v_place.moves_to >= v_moves_to then
+  if v_place.tasks_to >= v_last and v_place.moves_to >= v_moves_to and p_names <@ v_place.names then
     return false;
   end if;
   v_xid := pg_current_xact_id()::text::bigint;
@@ -2990,6 +3003,10 @@ begin
   if not found then
     return false;
   end if;
+  if not p_names <@ v_place.names then
+    update tasker_words_place p set tasks_to = 0, names = array(select unnest(p.names) union select unnest(p_names) order by 1);
+    return true;
+  end if;
 
   v_tasks_to := v_place.tasks_to;
   if v_low_xid >= v_place.known_xid and v_place.known_to > v_place.tasks_to then
@@ -2997,9 +3014,9 @@ begin
       from (select k.task_no from tasker_task k where k.task_no > v_place.tasks_to and k.task_no <= v_place.known_to order by k.task_no limit p_limit) t;
     v_tasks_to := case when v_tasks = p_limit then v_tasks_to else v_place.known_to end;
     insert into tasker_task_words (task_no, definition_id, words)
-    select t.task_no, t.definition_id, tasker_words(tasker_searchable(t.context, t.definition_id), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
+    select t.task_no, t.definition_id, tasker_words(tasker_searchable(t.context, t.definition_id, v_place.names), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
       from tasker_task t where t.task_no > v_place.tasks_to and t.task_no <= v_tasks_to
-    on conflict (task_no) do nothing;
+    on conflict (task_no) do update set words = excluded.words;
   end if;
 
   select max(h.event_id), count(*) into v_moves_to, v_moves
@@ -3013,7 +3030,7 @@ begin
    cross join lateral (select k.definition_id from tasker_step k where k.task_no = f.task_no and k.step_no = f.step_no offset 0) s
   on conflict (task_no, step_no) do update set words = excluded.words;
   -- a retry may have changed the context
-  update tasker_task_words w set words = tasker_words(tasker_searchable(t.context, t.definition_id), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
+  update tasker_task_words w set words = tasker_words(tasker_searchable(t.context, t.definition_id, v_place.names), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
     from tasker_history h, tasker_task t
    where h.event_id > v_place.moves_to and h.event_id <= v_moves_to and h.step_no is null and h.detail ? 'context_before'
      and t.task_no = h.task_no and w.task_no = h.task_no;
@@ -4718,7 +4735,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_reset_limit.sql afd045dd818a
+-- source: functions/tasker_reset_limit.sql dc792a2b03bf
 -- tasker_reset_limit: a limit is again as the definition declares it.
 --   moves  none     locks  the limit, then its lines in order     raises WF001 when the workflow declares no such limit     events none
 create or replace function tasker_reset_limit (p_namespace text, p_name text, p_step_name text, p_actor text)
@@ -4730,7 +4747,7 @@ declare
 begin
   select l.declared into v_declared from tasker_limit l where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
   perform tasker_set_limit(p_namespace, p_name, p_step_name, (v_declared ->> 'at_once')::int, (v_declared ->> 'per_period')::int, p_actor);
-  update tasker_limit l set changed_by = null, changed_at = null where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
+  update tasker_limit l set changed_by = null, changed_at = null, change_reason = null where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
 end
 $$;
 
@@ -5261,10 +5278,10 @@ as $$
    order by said.place
 $$;
 
--- source: functions/tasker_searchable.sql 56bf6a70163e
+-- source: functions/tasker_searchable.sql 58d04347bd09
 -- tasker_searchable: what of a task's context may be found by its words: nothing where the schema marks a secret, else all but what goes by the name of one.
---   changes nothing
-create or replace function tasker_searchable (p_context jsonb, p_definition_id int)
+--   p_names  how those names end     changes nothing
+create or replace function tasker_searchable (p_context jsonb, p_definition_id int, p_names text[])
   returns jsonb
   language plpgsql
   stable parallel safe
@@ -5273,7 +5290,7 @@ begin
   if (select d.schema::text from tasker_definition d where d.definition_id = p_definition_id) ~ '"(writeOnly|x-sensitive)"\s*:\s*true|"format"\s*:\s*"password"' then
     return '{}';
   end if;
-  return coalesce(tasker_without_secrets(p_context), '{}');
+  return coalesce(tasker_without_secrets(p_context, p_names), '{}');
 end
 $$;
 
@@ -5321,19 +5338,19 @@ as $$
   on conflict (only_row) do update set retention = excluded.retention, set_by = excluded.set_by, set_at = excluded.set_at
 $$;
 
--- source: functions/tasker_set_limit.sql 758c814da2d4
+-- source: functions/tasker_set_limit.sql c0c7731cf749
 -- tasker_set_limit: an operator changes how much may go on at once or begin within the period; it holds, whatever versions come, until tasker_reset_limit.
 --   p_step_name  empty for the limit on the workflow's tasks     p_at_once, p_per_period  null: any number; 0: nothing begins
 --   moves  none; what has its place keeps it     locks  the limit, then its lines in order
 --   raises WF001 when the workflow declares no such limit     events none
-create or replace function tasker_set_limit (p_namespace text, p_name text, p_step_name text, p_at_once int, p_per_period int, p_actor text)
+create or replace function tasker_set_limit (p_namespace text, p_name text, p_step_name text, p_at_once int, p_per_period int, p_actor text, p_reason text default null)
   returns void
   language plpgsql
 as $$
 declare
   v_limit_id int;
 begin
-  update tasker_limit l set at_once = p_at_once, per_period = p_per_period, changed_by = p_actor, changed_at = tasker_clock()
+  update tasker_limit l set at_once = p_at_once, per_period = p_per_period, changed_by = p_actor, changed_at = tasker_clock(), change_reason = p_reason
    where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name
   returning l.limit_id into v_limit_id;
   if not found then
@@ -6367,24 +6384,24 @@ as $$
   delete from tasker_delivery d where d.sender = p_sender and d.number = any(p_numbers) and d.place is null returning d.number
 $$;
 
--- source: functions/tasker_without_secrets.sql 33d5b62d35a4
+-- source: functions/tasker_without_secrets.sql 1c151424ec31
 -- tasker_without_secrets: a JSON value without what stands under names of secrets, at any depth.
---   changes nothing
-create or replace function tasker_without_secrets (p_value jsonb)
+--   p_names  how such names end, each a regular expression: engine.masking has them     changes nothing
+create or replace function tasker_without_secrets (p_value jsonb, p_names text[])
   returns jsonb
   language plpgsql
   immutable parallel safe
 as $$
 begin
-  if p_value::text !~* '(password|passwd|secret|token|api[_-]?key|authorization)":' then
+  if p_value::text !~* ('(' || array_to_string(p_names, '|') || ')":') then
     return p_value;
   end if;
   return case jsonb_typeof(p_value)
     when 'object' then
-      (select jsonb_object_agg(e.key, tasker_without_secrets(e.value)) from jsonb_each(p_value) e
-        where e.key !~* '(password|passwd|secret|token|api[_-]?key|authorization)$')
+      (select jsonb_object_agg(e.key, tasker_without_secrets(e.value, p_names)) from jsonb_each(p_value) e
+        where e.key !~* ('(' || array_to_string(p_names, '|') || ')$'))
     when 'array' then
-      (select jsonb_agg(tasker_without_secrets(e.value)) from jsonb_array_elements(p_value) e)
+      (select jsonb_agg(tasker_without_secrets(e.value, p_names)) from jsonb_array_elements(p_value) e)
     else p_value
   end;
 end

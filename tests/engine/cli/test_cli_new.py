@@ -29,6 +29,7 @@ def passes(folder: Path, *command: str) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+@pytest.mark.long
 def test_everything_it_writes_passes_its_tests_ruff_and_mypy(desk: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     assert desk.run("new", "project", "corner-shop").status == 0
     project = Path("corner-shop").absolute()

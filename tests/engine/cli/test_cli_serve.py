@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -145,13 +146,13 @@ def test_the_embedded_database_is_found_by_every_command_and_stopped(home: Termi
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_up_runs_everything_and_a_signal_ends_everything(home: Terminal, number: signal.Signals) -> None:
-    folder = home.write("from engine import Workflow\nw = Workflow('w')\n@w.step()\ndef one():\n    return 1\n")
+    folder = home.write("import os\nfrom engine import Workflow\nw = Workflow('w')\n@w.step()\ndef one():\n    return os.getpriority(os.PRIO_PROCESS, 0)\n")
     up = home.start("up", "--handlers", folder)
     url = line_with(up, r"Dashboard: (http://127\.0\.0\.1:\d+)")[1]
     with urllib.request.urlopen(f"{url}/health/live", timeout=5) as answer:
         assert answer.status == 200
     ended = home.run("launch", "w", "--handlers", folder, "--wait", "--timeout", 10, "--json")
-    assert ended.json()["steps"]["one"]["result"] == 1
+    assert ended.json()["steps"]["one"]["result"] == os.getpriority(os.PRIO_PROCESS, 0) + 5  # people who wait for a page come first
     up.send_signal(number)
     assert home.finish(up).status == 0
     until(lambda: not mentioning(str(home.folder)), "every process of it to be gone", 3)

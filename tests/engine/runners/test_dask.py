@@ -49,6 +49,7 @@ def start(inbox: Any, eventually: Any) -> Iterator[Start]:
         runner.stop(0)
 
 
+@pytest.mark.long
 def test_a_cluster_runs_steps_and_what_is_lost_is_decided_when_it_can_run_no_more(
     cluster: Cluster, start: Start, calls: Any, inbox: Any, eventually: Any, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def test_every_call_gets_its_own_outcome(start: Start, calls: Any, inbox: Any) -
 def test_handlers_with_models_receive_and_return_objects_in_their_processes_too(start: Start, inbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(TYPED))
     definition = importlib.import_module("flows").orders.definition
+    del sys.modules["flows"]  # other tests have modules of that name
     runner = start(sources=[str(TYPED)])
     task = TaskInfo(1, str(uuid.uuid4()), definition.namespace, definition.name, definition.version, definition, '{"order_id": 7}')
     paid = StepCall(task, definition.numbers["charge"], 1, 3, {})
