@@ -570,7 +570,6 @@ def changed_tasks(db: Database, cursor: str | None) -> tuple[str, dict[str, str]
     many to name above 5,000, and none is looked for beyond the last 5,000 transactions. A task may be named twice.
     A new task has moved nothing yet: the latest ones are known by the number of the transaction that wrote them, of which a row keeps 32 bits.
     """
-    now: str = db.value(_SNAPSHOT)
     now: str = db.value(_NOW)
     if cursor is None or now == cursor:
         return now, {}
@@ -598,9 +597,6 @@ def changed_tasks(db: Database, cursor: str | None) -> tuple[str, dict[str, str]
     return now, None if len(found) == MOST_CHANGES else {str(task_id): namespace for task_id, namespace in found}
 
 
-# a standby does not name the transactions that are open: there only what is below all of them counts as seen
-_SNAPSHOT: LiteralString = """
-    select case when pg_is_in_recovery() then concat(pg_snapshot_xmin(s), ':', pg_snapshot_xmin(s), ':') else s::text end from pg_current_snapshot() s
 # A standby does not tell which transactions are open: there only what comes before the oldest of them is seen.
 _NOW: LiteralString = """
     select case when pg_is_in_recovery() then concat(pg_snapshot_xmin(s.now), ':', pg_snapshot_xmin(s.now), ':') else s.now::text end from pg_current_snapshot() as s (now)

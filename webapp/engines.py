@@ -78,8 +78,7 @@ def index() -> Response:
 @shared
 def _seen() -> dict[str, Any]:
     rows = standing.queues(database(), namespaces=_here())
-    return {"replica": replica_standing(), "engines": _engines(), "queues": _by_namespace(rows), "unserved": [row for row in rows if row.ready_count and not row.engine_count]}
-    return {"engines": _engines(), "queues": _by_namespace(rows), "unserved": [row for row in rows if row.ready_count and not row.engine_count], "held_count": limits.waiting_count(database(), namespaces=_here())}
+    return {"replica": replica_standing(), "engines": _engines(), "queues": _by_namespace(rows), "unserved": [row for row in rows if row.ready_count and not row.engine_count], "held_count": limits.waiting_count(database(), namespaces=_here())}
 
 
 def _engines() -> list[EngineView]:

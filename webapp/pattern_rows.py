@@ -138,8 +138,8 @@ def _lists() -> Iterator[Specimen]:
     yield "Lists", "Overview", "overview/_now.html", {"overview": overview(rows), "stuck": stuck(rows[1]), "stuck_words": STUCK_WORDS, "paces": known, "tab": Tab("failed", "2 failed · Overview"), "held": LongTransaction(4711, "report of the month", 754.0)}
     yield "Lists", "Overview of an empty installation", "overview/_now.html", {"overview": OverviewRow({}, 0, 0, 0, None, 0, (), (), ()), "stuck": Stuck({}, ()), "stuck_words": STUCK_WORDS, "paces": {}, "tab": Tab("completed", "Overview"), "held": None}
     yield "Lists", "Engines and queues", "engines/_list.html", engines()
-    yield "Lists", "Engines, none", "engines/_list.html", {"engines": [], "queues": [], "unserved": [], "replica": Standing("behind", "the replica at db2:5432/shop is 34 s behind, more than the 10 s up to which it is read")}
-    yield "Lists", "Engines, none", "engines/_list.html", {"engines": [], "queues": [], "unserved": [], "held_count": 3}
+    yield "Lists", "Engines, none, and a replica that is behind", "engines/_list.html", {"engines": [], "queues": [], "unserved": [], "held_count": 0, "replica": Standing("behind", "the replica at db2:5432/shop is 34 s behind, more than the 10 s up to which it is read")}
+    yield "Lists", "Engines, none", "engines/_list.html", {"engines": [], "queues": [], "unserved": [], "held_count": 3, "replica": None}
     yield from limit_specimens()
     for queue in QUEUES.values():
         step = next(each for each in standing_steps() if each.state == {"delayed": "retrying"}.get(queue.key, queue.key))
@@ -295,8 +295,7 @@ def engines() -> dict[str, Any]:
     rows = [replace(row, worker_id=no, name=f"host.{4710 + no}", alive=no < 3, draining=no == 2) for no in (1, 2, 3)]
     queues = (QueueRow("shop", "process_order", "2.0.0", 12, _ago(70), 0, 0, 0), QueueRow("shop", "process_order", "1.0.0", 108, _ago(9), 8, 14, 1))
     views = [EngineView(each, ((standing_steps()[0], "#"),) if no == 0 else (), 3 if no == 0 else 0) for no, each in enumerate(rows)]
-    return {"engines": views, "queues": [NamespaceQueue("shop", queues)], "unserved": queues[:1], "replica": None}
-    return {"engines": views, "queues": [NamespaceQueue("shop", queues)], "unserved": queues[:1], "held_count": 0}
+    return {"engines": views, "queues": [NamespaceQueue("shop", queues)], "unserved": queues[:1], "held_count": 0, "replica": None}
 
 
 def schedule() -> ScheduleRow:

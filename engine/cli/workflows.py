@@ -183,7 +183,7 @@ def _submit(place: Place, request: TaskRequest, sources: tuple[str, ...], settin
         if not isinstance(local, Local):
             raise
         if not sources:
-            near = "" if request.version else nearest_workflow(f"{request.namespace}/{request.name}", queries.workflow_keys(place.db))
+            near = "" if request.version else nearest_workflow(f"{request.namespace}/{request.name}", queries.workflow_keys(local.db))
             if near:
                 raise NotFound(f"{unknown}{near}") from None
             raise NotFound(f"{unknown}; an engine makes known what it loads when it starts, so start it anew, or name the handlers here: --handlers FOLDER") from None
