@@ -267,6 +267,14 @@ class TaskDefinition:
         """The numbers of the map steps."""
         return frozenset(no for no, step in enumerate(self.steps) if step.for_each is not None)
 
+    def feeds_map(self, name: str) -> bool:
+        """Whether a map step makes its items out of that step's result."""
+        return name in self._list_sources
+
+    @cached_property
+    def _list_sources(self) -> frozenset[str]:
+        return frozenset(self.steps[source[0]].name for no in self.maps if (source := self.source(no)))
+
     @cached_property
     def _parents(self) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(sorted(self.numbers[parent] for parent in step.depends_on)) for step in self.steps)

@@ -19,7 +19,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from engine import json_text
+from engine import json_text, large_results
 from engine.binding import finished
 from engine.db import Database
 from engine.definition import handler_path, nearest
@@ -173,7 +173,8 @@ def _shown(db: Database, found: list[Event]) -> list[Event]:
     for event in found:
         of = known[_definition(event)]
         shown = of.of_task(event["context"])
-        event["result"] = shown.result(event["step_name"] or "", event["result"])
+        result = large_results.resolved_one(db, event["task_id"], event["step_name"], event["result"])
+        event["result"] = shown.result(event["step_name"] or "", result)
         event |= {"context": of.context(event["context"]), "error": shown.error(event["error"]), "data": shown.data(event["data"])}
     return found
 

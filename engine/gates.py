@@ -39,11 +39,15 @@ class Limit:
         given = {"at_once": self.at_once, "per_period": self.per_period, "period": None if self.per_period is None else self.period}
         return {name: value for name, value in given.items() if value is not None} | ({"key": self.key.split(".")} if self.key else {})
 
+    @property
+    def period_name(self) -> str:
+        """`minute`, or `90 s` for one that has no name."""
+        return next((name.removeprefix("per_") for name, seconds in PERIODS.items() if seconds == self.period), f"{self.period} s")
+
     def __str__(self) -> str:
         """`2 at once, 60 per minute, for each customer.id`"""
-        unit = next((name.removeprefix("per_") for name, seconds in PERIODS.items() if seconds == self.period), f"{self.period} s")
         parts = [f"{self.at_once} at once"] if self.at_once is not None else []
-        parts += [f"{self.per_period} per {unit}"] if self.per_period is not None else []
+        parts += [f"{self.per_period} per {self.period_name}"] if self.per_period is not None else []
         return ", ".join(parts + ([f"for each {self.key}"] if self.key else []))
 
 

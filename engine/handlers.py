@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, overload
 
-from engine import json_text, models
+from engine import json_text, models, objects
 from engine.definition import DEFAULT_VERSION, StepTemplate, TaskDefinition, assemble, head_problems, nearest, shown
 from engine.errors import DefinitionError, NotFound, Problem
 from engine.journal import NOWHERE, Journal
@@ -510,12 +510,13 @@ class Sequence:
             self._values = {}
         if name not in self._values:
             text = self._inputs.get(name)
-            self._values[name] = json_text.load(self._fetch(name) if text is None else text)
+            self._values[name] = json_text.load(objects.text_of(self._fetch(name) if text is None else text))
         return self._values[name]
 
     def secrets(self) -> frozenset[str]:
         """The engine's own: what of the parents' results, and of those that were asked for, must not be told."""
-        values = {name: json_text.load(text) for name, text in self._inputs.items()} | (self._values or {})
+        known = {name: text for name, text in self._inputs.items() if not text.startswith(objects.MARK)}  # one that was not asked for cannot be told
+        values = {name: json_text.load(text) for name, text in known.items()} | (self._values or {})
         schemas = self.schemas()
         return frozenset().union(*(secret_texts(value, schemas.get(name)) for name, value in values.items()))
 

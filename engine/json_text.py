@@ -219,21 +219,21 @@ def _size_problem(value: Any, path: str) -> list[Problem]:
 # Results: clean what can be cleaned, refuse the rest.
 
 
-def write_result(value: Any) -> str:
-    """The JSON text of a step's result; raises ResultRejected when it is no JSON, too deep or too large."""
+def write_result(value: Any, most: int = MAX_BYTES) -> str:
+    """The JSON text of a step's result; raises ResultRejected when it is no JSON, too deep or larger than `most` bytes."""
     if value is None:
         return "null"
-    _check_shape(value)
+    _check_shape(value, most)
     try:
         text = _encode(value)
     except (TypeError, ValueError, RecursionError, OverflowError):
         plain = _dumped(value)
         if plain is value:
             raise _not_json(value) from None
-        return write_result(plain)
+        return write_result(plain, most)
     size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-    if size > MAX_BYTES:
-        raise _too_large(f"{size:,}", text)
+    if size > most:
+        raise _too_large(f"{size:,}", text, most)
     return text if _storable(text) else _cleaned(value)
 
 
@@ -253,7 +253,15 @@ def _dumped(value: Any) -> Any:
     return value
 
 
-def _check_shape(value: Any) -> None:
+def need_small(text: str) -> str:
+    """The result, if it may be kept in the database. Raises `ResultRejected`."""
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > MAX_BYTES:
+        raise _too_large(f"{size:,}", text)
+    return text
+
+
+def _check_shape(value: Any, most: int) -> None:
     # The C encoder would turn keys into strings silently and follow shared references for ever: look before it does.
     budget = _WALK_BUDGET
     level: list[Any] = [value]
@@ -271,11 +279,11 @@ def _check_shape(value: Any) -> None:
                 deeper.extend(node.values())
             elif isinstance(node, (list, tuple)):
                 deeper.extend(node)
-            if len(deeper) > MAX_BYTES:
-                raise _too_large(f"more than {MAX_BYTES:,}", "")
+            if len(deeper) > most:
+                raise _too_large(f"more than {most:,}", "", most)
         budget -= len(deeper)
         if budget < 0:
-            raise _too_large(f"more than {_WALK_BUDGET:,}", "")
+            raise _too_large(f"more than {_WALK_BUDGET:,}", "", most)
         level = deeper
         depth += 1
         if depth > MAX_DEPTH + 1 or (depth > MAX_DEPTH and any(isinstance(node, (dict, list, tuple)) for node in level)):
@@ -339,9 +347,9 @@ def _unencodable(node: Any) -> str | None:
     return None if node is None or isinstance(node, (bool, str, list, tuple)) else f"{_type_name(node)} is not JSON"
 
 
-def _too_large(size: str, text: str) -> ResultRejected:
+def _too_large(size: str, text: str, most: int = MAX_BYTES) -> ResultRejected:
     preview = f"; it begins {clean_text(text[:1000])}" if text else ""
-    return ResultRejected("result_too_large", f"the result is {size} bytes; the limit is {MAX_BYTES:,}{preview}")
+    return ResultRejected("result_too_large", f"the result is {size} bytes; the limit is {most:,}{preview}")
 
 
 def _type_name(value: object) -> str:

@@ -129,6 +129,13 @@ def decide_steps(connection: Connection[Any], who: WorkerIdentity, decided: Sequ
     connection.execute(query, parameters, prepare=True)
 
 
+def keep_objects(connection: Connection[Any], who: WorkerIdentity, stored: Sequence[tuple[int, int, int, str, int]]) -> None:
+    """The results of these (task_no, step_no, attempt, key, bytes), which are about to be reported, lie in the object store."""
+    tasks, steps, attempts, keys, sizes = map(list, zip(*stored, strict=True))
+    query: LiteralString = "select tasker_keep_objects(%s, %s::bigint[], %s::int[], %s::smallint[], %s::text[], %s::bigint[])"
+    connection.execute(query, (who.worker_id, tasks, steps, attempts, keys, sizes))
+
+
 def expand_step(connection: Connection[Any], who: WorkerIdentity, held: Held) -> None:
     """A map step makes its items, or ends with their results; the database knows which of the two is due."""
     query: LiteralString = "select tasker_expand_step(%s, %s, %s, %s::smallint)"
@@ -157,7 +164,7 @@ def read_tasks(connection: Connection[Any], task_nos: Sequence[int]) -> Rows:
 
 
 def read_results(connection: Connection[Any], wanted: Sequence[tuple[int, int]]) -> Rows:
-    """(task_no, step_no, result JSON) of those of the wanted (task_no, step_no) that are satisfied."""
+    """(task_no, step_no, result JSON, or the mark of its object) of those of the wanted (task_no, step_no) that are satisfied."""
     tasks, steps = zip(*wanted, strict=True)
     query: LiteralString = "select task_no, step_no, result from tasker_read_results(%s::bigint[], %s::int[])"
     return connection.execute(query, (literal(tasks), literal(steps)), prepare=True).fetchall()

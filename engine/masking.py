@@ -16,7 +16,9 @@ _CONTROLS = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _WORDS = ("password", "passwd", "secret", "token", "api[_-]?key", *(re.escape(word.strip()) for word in os.environ.get("TASKER_SECRET_NAMES", "").split(",") if word.strip()))
 """How names of secrets end. Read once and from the surroundings, so that the processes of handlers, which inherit those, mask as the engine does."""
 _SECRET = re.compile(rf"""(?i)\b([\w-]*(?:{"|".join(_WORDS)})["']?\s*[=:]\s*["']?)(?:bearer\s+)?[^\s"',;&)}}\]]+""")
-_SECRET_NAME = re.compile(rf"(?i)(?:{'|'.join(_WORDS)}|authorization)\Z")
+SECRET_NAMES = (*_WORDS, "authorization")
+"""How names of secrets end, as regular expressions that the database understands too."""
+_SECRET_NAME = re.compile(rf"(?i)(?:{'|'.join(SECRET_NAMES)})\Z")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
 _USERINFO = re.compile(r"(://[^\s:/@]*:)[^\s/@]+@")
 

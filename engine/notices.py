@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 from engine import json_text, mail, outgoing
 from engine.db import Database
@@ -87,6 +87,15 @@ def deliveries(db: Database, view_id: int, limit: int = 20) -> list[Delivery]:
         {"view": view_id, "limit": limit},
     )
     return [Delivery(*row) for row in found]
+
+
+def task_deliveries(db: Database, task_id: str, limit: int = 20) -> list[Delivery]:
+    """What was told, or is to be, of the task's end, the newest first."""
+    query: LiteralString = """
+        select n.facts ->> 'type', n.channel, n.target, null::int, n.created_at, n.attempts, n.due_at, n.delivered_at, n.given_up_at, n.error
+          from tasker_notice n join tasker_task t using (task_no) where t.task_id = %(task)s order by n.notice_id desc limit %(limit)s
+    """
+    return [Delivery(*row) for row in db.rows(query, {"task": task_id, "limit": limit})]
 
 
 def target_problem(channel: str, target: str) -> str | None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
-from engine import json_text, redactions
+from engine import json_text, large_results, redactions
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
 from engine.gates import Limit
@@ -90,10 +90,11 @@ def namespaces(db: Database, *, only: Namespaces = None) -> list[NamespaceRow]:
         f"""
         with {TALLIES}
         select n.namespace, n.description, count(distinct d.name), count(d.definition_id), coalesce(sum(open.number), 0)::int, coalesce(sum(failed.number), 0)::int,
-               (select r.retention from tasker_retentions r where r.namespace = n.namespace)
+               (select r.retention from tasker_retentions r where r.namespace = n.namespace), a.place is not null, a.place is not null and a.error is not null
           from tasker_namespace n left join tasker_definition d using (namespace) left join open using (definition_id) left join failed using (definition_id)
+          join tasker_archives a on a.namespace = n.namespace
          {"" if only is None else "where n.namespace = any(%(allowed)s)"}
-         group by n.namespace, n.description order by n.namespace collate "C"
+         group by n.namespace, n.description, a.place, a.error order by n.namespace collate "C"
         """,
         allowed(only),
     )
@@ -423,7 +424,7 @@ def stored_results(db: Database, task_id: str, names: list[str] | None = None) -
         """,
         {"id": known_id(task_id), "names": names},
     )
-    return dict(found)
+    return large_results.resolved(db, known_id(task_id), dict(found))
 
 
 def activity(db: Database, task_id: str, *, limit: int = 200) -> list[ActivityRow]:
@@ -561,7 +562,7 @@ def changed_tasks(db: Database, cursor: str | None) -> tuple[str, dict[str, str]
     many to name above 5,000, and none is looked for beyond the last 5,000 transactions. A task may be named twice.
     A new task has moved nothing yet: the latest ones are known by the number of the transaction that wrote them, of which a row keeps 32 bits.
     """
-    now: str = db.value(_NOW)
+    now: str = db.value(_SNAPSHOT)
     if cursor is None or now == cursor:
         return now, {}
     (since_xmin, since_xmax, since_open), (xmin, xmax, still_open) = _snapshot(cursor), _snapshot(now)
@@ -588,9 +589,9 @@ def changed_tasks(db: Database, cursor: str | None) -> tuple[str, dict[str, str]
     return now, None if len(found) == MOST_CHANGES else {str(task_id): namespace for task_id, namespace in found}
 
 
-# A standby does not tell which transactions are open: there only what comes before the oldest of them is seen.
-_NOW: LiteralString = """
-    select case when pg_is_in_recovery() then concat(pg_snapshot_xmin(s.now), ':', pg_snapshot_xmin(s.now), ':') else s.now::text end from pg_current_snapshot() as s (now)
+# a standby does not name the transactions that are open: there only what is below all of them counts as seen
+_SNAPSHOT: LiteralString = """
+    select case when pg_is_in_recovery() then concat(pg_snapshot_xmin(s), ':', pg_snapshot_xmin(s), ':') else s::text end from pg_current_snapshot() s
 """
 
 

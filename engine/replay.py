@@ -116,6 +116,9 @@ _QUERY: LiteralString = """
         from moves m cross join chosen c where m.place <= c.place order by m.step_no, m.place desc),
     future as (
       select distinct on (m.step_no) coalesce(m.step_no, -1) as step_no, m.from_state from moves m cross join chosen c where m.place > c.place order by m.step_no, m.place),
+    move as materialized (   -- one row: the moves are not to be looked through for every step
+      select m.at, m.step_no, m.from_state, m.to_state, m.attempt, coalesce(w.name, 'engine ' || nullif(m.worker_id, 0)) as engine, m.actor, m.reason
+        from moves m cross join chosen c left join tasker_worker w on w.worker_id = m.worker_id where m.place = c.place),
     now as (
       select -1 as step_no, own.state, '{}'::int[] as parents from own
       union all
@@ -124,11 +127,10 @@ _QUERY: LiteralString = """
          where k.task_no = own.task_no and k.step_no between 0 and own.step_count - 1 offset 0) s)
     select now.step_no, tasker_state_name(past.from_state), tasker_state_name(past.to_state), past.at, past.due_at, tasker_state_name(future.from_state),
            tasker_state_name(now.state), now.parents, own.run_at, coalesce(m.at, own.created_at), chosen.place, chosen.number,
-           m.at, m.step_no, tasker_state_name(m.from_state), tasker_state_name(m.to_state), m.attempt, coalesce(w.name, 'engine ' || nullif(m.worker_id, 0)), m.actor, m.reason
+           m.at, m.step_no, tasker_state_name(m.from_state), tasker_state_name(m.to_state), m.attempt, m.engine, m.actor, m.reason
       from now cross join own cross join chosen
       left join past on past.step_no = now.step_no   -- -1, the task itself: an equality, for two thousand steps are not to be compared with each other
       left join future on future.step_no = now.step_no
-      left join moves m on m.place = chosen.place
-      left join tasker_worker w on w.worker_id = m.worker_id
+      left join move m on true
      order by now.step_no
 """

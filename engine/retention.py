@@ -9,10 +9,12 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import LiteralString
 
+from engine import archives
+from engine.archive_files import ArchiveFailed
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
 from engine.rollups import catch_up
@@ -104,9 +106,11 @@ class Old:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """How far a sweep has come in one definition; `limit` tasks hold about STEPS_PER_BATCH steps."""
+    """How far a sweep has come in one definition; `limit` tasks hold about STEPS_PER_BATCH steps, or as many as go to a file of its archive."""
 
     definition_id: int
+    namespace: str
+    archive: str | None
     limit: int
     after: int = 0
 
@@ -121,6 +125,8 @@ class Sweep:
         self._db, self._namespace, self._hold = db, namespace, hold
         self._places: deque[_Place] = deque()
         self._batches_to = 0
+        self.failures: dict[str, str] = {}
+        """Of the namespaces of which nothing was dropped since the last beginning, because their archive cannot be written: why."""
 
     def go_on(self, stopping: threading.Event, *, batches: int = BATCHES_PER_ROUND) -> Dropped:
         """One round of at most so many batches, which rests between them as long as they take; raises psycopg errors."""
@@ -154,24 +160,37 @@ class Sweep:
         """From the oldest task of every definition whose namespace does not keep for ever."""
         found = self._db.rows(
             """
-            select d.definition_id, greatest(%(steps)s / d.step_count, 1)
-              from tasker_definition d join tasker_retentions r using (namespace)
+            select d.definition_id, d.namespace, a.place, greatest(case when a.place is null then %(steps)s else %(archived)s end / d.step_count, 1)
+              from tasker_definition d join tasker_retentions r using (namespace) join tasker_archives a using (namespace)
              where r.retention is not null and d.used and (%(namespace)s::text is null or d.namespace = %(namespace)s)
              order by d.definition_id
             """,
-            {"steps": STEPS_PER_BATCH, "namespace": self._namespace},
+            {"steps": STEPS_PER_BATCH, "archived": archives.STEPS_PER_FILE, "namespace": self._namespace},
         )
         self._places = deque(_Place(*row) for row in found)
+        self.failures = {}
 
     def drop_batch(self) -> Dropped:
         """The next few old tasks of the definition whose turn it is are gone, as far as nothing keeps them."""
         place = self._places.popleft()
+        try:
+            looked_to, task_count, step_count = self._drop(place)
+        except ArchiveFailed as error:
+            self.failures[place.namespace] = str(error)
+            return Dropped()
+        if looked_to is not None:
+            self._places.append(replace(place, after=looked_to))
+        return Dropped(task_count, step_count)
+
+    def _drop(self, place: _Place) -> tuple[int | None, int, int]:
+        if place.archive is not None:
+            return archives.write_and_drop(
+                self._db, place.namespace, place.archive, definition_id=place.definition_id, after=place.after, limit=place.limit, hold=self._hold
+            )
         query: LiteralString = "select looked_to, task_count, step_count from tasker_drop_tasks(%(definition)s, %(after)s, %(limit)s, %(hold)s)"
         parameters = {"definition": place.definition_id, "after": place.after, "limit": place.limit, "hold": self._hold}
         looked_to, task_count, step_count = self._db.rows(query, parameters)[0]
-        if looked_to is not None:
-            self._places.append(_Place(place.definition_id, place.limit, looked_to))
-        return Dropped(task_count, step_count)
+        return looked_to, task_count, step_count
 
 
 def old_tasks(db: Database, *, namespace: str, hold: timedelta = HOLD) -> Old:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,6 +21,8 @@ class NamespaceRow:
     open_task_count: int
     failed_task_count: int
     retention: timedelta | None = None
+    is_archived: bool = False
+    archive_fails: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,21 @@ class RetentionRow:
     by_default: bool
     set_by: str | None
     set_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveRow:
+    """Where a namespace's tasks are written before they are dropped, None nowhere; how many were, and why the last batch could not be, None when it was."""
+
+    namespace: str
+    place: str | None
+    by_default: bool
+    set_by: str | None
+    set_at: datetime | None
+    task_count: int
+    written_at: datetime | None
+    error: str | None
+    failed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,5 +511,22 @@ class LimitRow:
     declared: Limit
     changed_by: str | None
     changed_at: datetime | None
+    change_reason: str | None
     taken_count: int
     waiting_count: int
+
+    @property
+    def seen(self) -> str:
+        """Another one as soon as somebody has changed the limit."""
+        return hashlib.sha256(repr((self.limit, self.changed_at)).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitedRow:
+    """A task, or a step of it, that holds a place or waits for one, since when; `key` is whose places those are, empty where all share them."""
+
+    key: str
+    task_id: str
+    step_name: str | None
+    state: str
+    since: datetime | None

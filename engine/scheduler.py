@@ -11,7 +11,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -21,7 +21,19 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from psycopg import Connection
 
-from engine import batches, followers, leases, log_lines, notices, schedules, tasks, views, words
+from engine import (
+    batches,
+    followers,
+    large_results,
+    leases,
+    log_lines,
+    notices,
+    objects,
+    schedules,
+    tasks,
+    views,
+    words,
+)
 from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, OutageLog, connect, is_conflict
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, TaskerError
@@ -104,6 +116,7 @@ class Engine:
         self._traces = open_traces(self._traces_db)
         self._telling = threading.Lock()
         self._sweep = Sweep(self._db)
+        self._unwritten: Set[str] = frozenset()
         self.figures = Figures()
         self._rollup = RollUp(self._db)
         self._ways = notices.senders()
@@ -114,7 +127,8 @@ class Engine:
         self._listener = threading.Thread(target=self._listen, name="tasker-listener", daemon=True)
 
     def start(self) -> None:
-        """Definitions registered, claiming begun. Raises `DatabaseUnavailable`, `DefinitionConflict`, or the runner's start error."""
+        """Definitions registered, claiming begun. Raises `DatabaseUnavailable`, `DefinitionConflict`, the runner's start error, or `TaskerError` for an object store that none is."""
+        objects.keeper()
         self.worker = self._new_worker()
         self._events.subscribe()  # before anything can happen that a new subscriber should hear of
         if self._traces:
@@ -299,12 +313,21 @@ class Engine:
         try:
             dropped = self._sweep.go_on(self._stop)
             notices.drop_old(self._db)
+            large_results.delete_left(self._db)
+            self._tell_archives()
             if dropped.task_count:
                 log.info("%d tasks with %d steps were dropped after their retention", dropped.task_count, dropped.step_count)
         except DatabaseUnavailable as error:
             log.debug("retention has to wait: %s", error)
         except psycopg.Error as error:
             log.warning("retention failed and is tried again: %s", error)
+
+    def _tell_archives(self) -> None:
+        """Once when an archive cannot be written; what it is stands in `tasker archive list`."""
+        failures = dict(self._sweep.failures)
+        for namespace in failures.keys() - self._unwritten:
+            log.error("the archive of %s cannot be written, so nothing of it is dropped: %s", namespace, failures[namespace])
+        self._unwritten = failures.keys()
 
     def _roll_up(self) -> None:
         try:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from engine.db import Database
 from engine.errors import Problem, RequestError
+from engine.masking import SECRET_NAMES, clean
 from engine.permissions import Namespaces
 
 MAX_TEXT = 200
@@ -122,7 +123,7 @@ def _definitions(db: Database, namespaces: Namespaces) -> list[int] | None:
 
 def _tasks(db: Database, text: str, before: int, limit: int, definitions: list[int] | None) -> list[int]:
     """Their numbers, the highest first."""
-    known: dict[str, Any] = {"text": text, "before": before, "limit": limit, "definitions": definitions, "hits": HITS}
+    known: dict[str, Any] = {"text": text, "before": before, "limit": limit, "definitions": definitions, "hits": HITS, "names": list(SECRET_NAMES)}
     named = "select t.task_no from tasker_task t where t.correlation_id = %(text)s and (%(definitions)s::int[] is null or t.definition_id = any(%(definitions)s)) limit %(hits)s"
     found = {row[0] for row in db.rows(named, known)}
     if (ids := ids_from(text)) is not None:
@@ -132,7 +133,7 @@ def _tasks(db: Database, text: str, before: int, limit: int, definitions: list[i
         found |= {row[0] for row in db.rows(by_id, {**known, "low": ids[0], "high": ids[1]})}
     worded: LiteralString = """
         select f.task_no from (select tasker_words_query(%(text)s) as query offset 0) q
-         cross join lateral tasker_find_tasks(q.query, %(definitions)s, %(before)s, %(limit)s) f where q.query is not null
+         cross join lateral tasker_find_tasks(q.query, %(definitions)s, %(before)s, %(limit)s, %(names)s) f where q.query is not null
     """
     return sorted({number for number in found if number < before} | {row[0] for row in db.rows(worded, known)}, reverse=True)[:limit]
 
@@ -166,7 +167,7 @@ def _steps(db: Database, text: str, before: tuple[int, int], limit: int, definit
          where q.query is not null
          order by f.task_no desc, f.step_no desc
     """
-    return [FoundStep(*row) for row in db.rows(query, {"text": text, "definitions": definitions, "task_no": before[0], "step_no": before[1], "limit": limit})]
+    return [FoundStep(*(*row[:6], clean(row[6]), row[7])) for row in db.rows(query, {"text": text, "definitions": definitions, "task_no": before[0], "step_no": before[1], "limit": limit})]
 
 
 def _workflows(db: Database, text: str, limit: int, namespaces: Namespaces) -> tuple[FoundWorkflow, ...]:

@@ -23,6 +23,8 @@ VARIABLES = {
     "TASKER_LOG_FORMAT": "how the processes log: `json`, or `text` for reading; without it JSON in production and text elsewhere",
     "TASKER_LOG_LEVEL": "from which level on the processes log: `info` without it",
     "TASKER_TRACES": "`on` tells an OpenTelemetry collector of tasks and attempts; needs the extra `traces` and the usual OTEL variables",
+    "TASKER_OBJECTS": "the object store for large results: `file:///srv/objects`, or an address that fsspec opens; engines, handlers and dashboard need the same",
+    "TASKER_OBJECT_BYTES": "results of more bytes than this lie there; 65536 without it",
     "TASKER_PROXY_HOPS": "how many proxies before the dashboard are believed about address, scheme and host; none without it",
     "TASKER_ALLOWED_HOSTS": "host names beside this machine's own for which the dashboard answers, separated by commas",
     "TASKER_SMTP_URL": "the mail server by which engines send alerts: `smtp://user:password@host:587`, `smtps://host`, or `smtp://host:25?tls=no` without TLS",
@@ -88,6 +90,8 @@ class Settings:
     read_database_url: str | None = field(default=None, repr=False)
     shards: Shards | None = None
     shard: str | None = None
+    objects: str | None = field(default=None, repr=False)
+    object_bytes: str | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -107,6 +111,8 @@ class Settings:
             log_format=(_text(environ, "TASKER_LOG_FORMAT") or "").lower() or None,
             log_level=(_text(environ, "TASKER_LOG_LEVEL") or "info").lower(),
             read_database_url=_text(environ, "TASKER_READ_DATABASE_URL"),
+            objects=_text(environ, "TASKER_OBJECTS"),
+            object_bytes=_text(environ, "TASKER_OBJECT_BYTES"),
         )
 
 

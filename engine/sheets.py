@@ -1,13 +1,17 @@
-"""A table of contexts for one workflow, a row for each task: read from CSV and held to the schema, before anything is made of it. Needs no database."""
+"""A table of contexts for one workflow, a row for each task: read from CSV and held to the schema, before anything is made of it. Needs no database.
+
+Columns of OF_TASK are no fields of the context: they say what the task itself is to have.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any
@@ -21,6 +25,8 @@ MAX_COLUMNS = 200
 MOST_PROBLEMS = 100
 CHECK_SECONDS = 8.0
 DELIMITERS = ",;\t"
+PREFIX = "task:"
+OF_TASK = ("task:idempotency_key", "task:tags", "task:priority")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +40,11 @@ class SheetProblem:
 
 @dataclass(frozen=True, slots=True)
 class SheetRow:
-    """The context that a row stands for, which begins in that line."""
+    """The context that a row stands for, which begins in that line, and what else its task is to have, by the names of `TaskRequest`."""
 
     line: int
     context: dict[str, Any]
+    fields: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ class Sheet:
 def read_sheet(text: str, about: TaskRequest, schema: Mapping[str, Any] | None) -> Sheet:
     """The rows of a CSV text with names of fields in its first line, such as `order_id` or `customer.name`; each is checked as a context of what `about` asks for.
 
-    An empty cell leaves its field out. Numbers, `true` and `false` are read as the schema has them, lists and objects as JSON.
+    `task:idempotency_key`, `task:tags` with commas between them and `task:priority` are of the task. An empty cell leaves its field out. Numbers, `true` and `false` are read as the schema has them, lists and objects as JSON.
     """
     try:
         lines = _lines(text)
@@ -90,6 +97,8 @@ def _header_problems(columns: tuple[str, ...]) -> Iterator[SheetProblem]:
     for number, name in enumerate(columns, 1):
         if not all(name.split(".")):
             yield SheetProblem(1, f"{number}", "the column has no name")
+        elif name.startswith(PREFIX) and name not in OF_TASK:
+            yield SheetProblem(1, name, f"there is no such column; of the task there are {', '.join(OF_TASK)}")
         elif name in columns[: number - 1]:
             yield SheetProblem(1, name, "the column is there twice")
         elif clash := next((other for other in columns if other.startswith(f"{name}.")), None):
@@ -104,10 +113,12 @@ def _checked(columns: tuple[str, ...], lines: list[tuple[int, list[str]]], about
     kinds = {column: kinds_at(schema, column) for column in columns}
     rows: list[SheetRow] = []
     problems: list[SheetProblem] = []
+    keys: dict[str, int] = {}
     ends_at = time.monotonic() + CHECK_SECONDS
     for line, cells in lines:
-        row = SheetRow(line, _context(columns, cells, kinds))
+        row = SheetRow(line, _context(columns, cells, kinds), _fields(columns, cells))
         rows.append(row)
+        problems += _key_problems(row, keys)
         problems += _row_problems(row, columns, cells, about, schema)
         if len(problems) >= MOST_PROBLEMS:
             break
@@ -120,13 +131,30 @@ def _checked(columns: tuple[str, ...], lines: list[tuple[int, list[str]]], about
 def _context(columns: tuple[str, ...], cells: list[str], kinds: Mapping[str, frozenset[str]]) -> dict[str, Any]:
     context: dict[str, Any] = {}
     for column, cell in zip(columns, cells, strict=False):
-        if cell.strip():
+        if cell.strip() and column not in OF_TASK:
             *way, name = column.split(".")
             place = context
             for part in way:
                 place = place.setdefault(part, {})
             place[name] = read_cell(cell, kinds[column])
     return context
+
+
+def _fields(columns: tuple[str, ...], cells: list[str]) -> dict[str, Any]:
+    """What the row says of its task; a priority that is no number stays text, for the request to object to."""
+    given = {column.removeprefix(PREFIX): cell.strip() for column, cell in zip(columns, cells, strict=False) if column in OF_TASK and cell.strip()}
+    read: dict[str, Any] = dict(given)
+    if "tags" in given:
+        read["tags"] = [tag.strip() for tag in given["tags"].split(",") if tag.strip()]
+    if re.fullmatch(r"-?[0-9]{1,6}", given.get("priority", "")):
+        read["priority"] = int(given["priority"])
+    return read
+
+
+def _key_problems(row: SheetRow, keys: dict[str, int]) -> Iterator[SheetProblem]:
+    key = row.fields.get("idempotency_key")
+    if key is not None and (earlier := keys.setdefault(key, row.line)) != row.line:
+        yield SheetProblem(row.line, "task:idempotency_key", f"line {earlier} has this key already")
 
 
 def read_cell(cell: str, kinds: frozenset[str]) -> Any:
@@ -183,7 +211,7 @@ def _row_problems(row: SheetRow, columns: tuple[str, ...], cells: list[str], abo
         yield SheetProblem(row.line, None, f"there are {len(cells)} cells, and {len(columns)} columns have a name")
         return
     try:
-        request = TaskRequest.of({"name": about.name, "namespace": about.namespace, "version": about.version, "context": row.context})
+        request = TaskRequest.of({"name": about.name, "namespace": about.namespace, "version": about.version, "context": row.context, **row.fields})
         checked_context(request, schema)
     except RequestError as error:
         for problem in error.problems:
@@ -192,6 +220,8 @@ def _row_problems(row: SheetRow, columns: tuple[str, ...], cells: list[str], abo
 
 def _column(path: str, columns: tuple[str, ...]) -> str | None:
     """The column that a problem's place is in, or the field that has none; None for the whole row."""
+    if f"{PREFIX}{path.partition('[')[0]}" in columns:
+        return f"{PREFIX}{path.partition('[')[0]}"
     place = path.removeprefix("context").removeprefix("$").removeprefix(".")
     inside = [name for name in columns if place == name or place.startswith((f"{name}.", f"{name}["))]
     return max(inside, key=len) if inside else place or None
@@ -201,6 +231,6 @@ def _unknown(columns: tuple[str, ...], schema: Mapping[str, Any] | None) -> Iter
     properties = (schema or {}).get("properties") or {}
     for column in columns:
         first = column.partition(".")[0]
-        if properties and first not in properties:
+        if column not in OF_TASK and properties and first not in properties:
             found = get_close_matches(first, list(properties), n=1, cutoff=0.6)
             yield f"{column} (is it {found[0]}?)" if found else column

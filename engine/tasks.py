@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
 
 from engine import actions, json_text, queries
 from engine.db import Database
@@ -102,6 +102,12 @@ def note_task(db: Database, task_id: str, *, actor: str, note: str) -> None:
         raise RequestError([Problem("note", "missing", "a note needs some words")])
     known = {"task": queries.known_id(task_id), "actor": actor, "note": note.strip()}
     db.value("select tasker_note_task(%(task)s, %(actor)s, %(note)s)", known)
+
+
+def known_keys(db: Database, namespace: str, name: str, keys: Sequence[str]) -> frozenset[str]:
+    """Those of the idempotency keys by which a task of the workflow was made before."""
+    query: LiteralString = "select k.key from tasker_request_key k where k.namespace = %(namespace)s and k.name = %(name)s and k.key = any(%(keys)s)"
+    return frozenset(row[0] for row in db.rows(query, {"namespace": namespace, "name": name, "keys": list(keys)}))
 
 
 def register_definition(db: Database, definition: TaskDefinition) -> int:

@@ -9,6 +9,7 @@ import threading
 import time
 
 from engine.db import Database
+from engine.masking import SECRET_NAMES
 
 ROWS_PER_BATCH = 1_000
 BATCHES_PER_ROUND = 100
@@ -17,7 +18,7 @@ RESTS = 4
 
 def index_words(db: Database, *, limit: int = ROWS_PER_BATCH) -> bool:
     """The next tasks and failures can be found, unless another is at it now. Returns whether more can be done at once."""
-    return bool(db.value("select tasker_index_words(%(limit)s)", {"limit": limit}))
+    return bool(db.value("select tasker_index_words(%(limit)s, %(names)s)", {"limit": limit, "names": list(SECRET_NAMES)}))
 
 
 def go_on(db: Database, stopping: threading.Event, *, batches: int = BATCHES_PER_ROUND) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from engine import json_text, leases
+from engine import json_text, leases, objects
 from engine.backlog import Backlog
 from engine.db import (
     Database,
@@ -42,6 +42,7 @@ from engine.runners import (
     EXPANDED,
     FAILED,
     RELEASED,
+    STORED,
     Item,
     Outcome,
     Runner,
@@ -483,6 +484,10 @@ class Worker:
         failed = [_held(call) + (payload if kind == FAILED else _CANCELLED_ERROR,) for call, kind, payload in outcomes if kind in (FAILED, CANCELLED)]
         # a release uncharges the attempt, so its number comes again: one that is made twice must not hit the step's next life
         released = [_held(call) for call, kind, _ in outcomes if kind == RELEASED and self._running.get(_held(call)[:2]) is call]
+        stored = [outcome for outcome in outcomes if outcome[1] == STORED]
+        if stored:
+            leases.keep_objects(connection, self.who, sorted(_held(call) + objects.place_of(payload) for call, _, payload in stored))
+            completed += stored
         decided = [_held(call) + (payload,) for call, kind, payload in outcomes if kind == DECIDED]
         if decided:
             leases.decide_steps(connection, self.who, sorted(decided))
@@ -497,7 +502,7 @@ class Worker:
         if released:
             leases.release_steps(connection, self.who, sorted(released))
         self._keep_results([outcome for outcome in outcomes if outcome[1] == DECIDED])
-        self._end([outcome for outcome in outcomes if outcome[1] != COMPLETED])
+        self._end([outcome for outcome in outcomes if outcome[1] not in (COMPLETED, STORED)])
         outcomes[:] = completed
         self.news = True
         return completed
@@ -511,8 +516,10 @@ class Worker:
             return self._claim_no, closed
 
     def _keep_results(self, completed: Sequence[Outcome]) -> None:
-        for call, _, payload in completed:
+        for call, kind, payload in completed:
             results = call.task.results
+            if kind == STORED:
+                payload = objects.MARK + objects.place_of(payload)[0]
             if len(payload) <= KEPT_RESULT_BYTES and len(results) < KEPT_RESULTS and call.item is None:
                 results[call.step_no] = payload
 

@@ -70,8 +70,9 @@ def test_every_locked_version_has_hashes_and_no_address(name: str) -> None:
 def test_the_locks_hold_what_pyproject_asks_for() -> None:
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     runtime = {normalised(requirement) for requirement in pyproject["project"]["dependencies"]}
-    groups = {normalised(requirement) for group in pyproject["dependency-groups"].values() for requirement in group}
+    groups = {normalised(requirement) for name, group in pyproject["dependency-groups"].items() for requirement in group if name != "installer"}
     assert runtime <= locked("requirements.lock").keys()
+    assert locked("requirements-installer.lock").keys() == {normalised(requirement) for requirement in pyproject["dependency-groups"]["installer"]}
     assert runtime | groups <= locked("requirements-dev.lock").keys()
 
 

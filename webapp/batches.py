@@ -107,15 +107,20 @@ def show(batch_id: int) -> Response:
 @blueprint.post("/batches/<int:batch_id>/stop")
 def stop(batch_id: int) -> Response:
     """Leave undone what is not done yet."""
-    found = batches.batch(database(), batch_id, namespaces=allowed_namespaces("tasker.task:index"))
-    for namespace in found.namespaces:
-        require("tasker.task:update", namespace)
+    require_stopping(batch_id)
     try:
         batches.stop_batch(database(), batch_id, actor=actor())
     except WrongState as error:
         return _show(batch_id, 409, Notice("refused", sentence(error)))
     note_act("done", given_reason())
     return done("The rest is left as it is.", url_for("batches.show", batch_id=batch_id))
+
+
+def require_stopping(batch_id: int) -> None:
+    """The caller may see the batch, and change tasks wherever it does. Raises as `require`."""
+    found = batches.batch(database(), batch_id, namespaces=allowed_namespaces("tasker.task:index"))
+    for namespace in found.namespaces:
+        require("tasker.task:update", namespace)
 
 
 def _show(batch_id: int, status: int = 200, notice: Notice | None = None) -> Response:
@@ -140,9 +145,14 @@ def _preview(noun: str, status: int, notice: Notice | None) -> Response:
 
 
 def _chosen(noun: str) -> Chosen:
+    return choose(noun, request.values)
+
+
+def choose(noun: str, parameters: Mapping[str, str]) -> Chosen:
+    """What the caller may do this to: the group that `failure` names, or what the filter of the parameters holds."""
     here = allowed_namespaces(str(rule_of("batches.make", {"noun": noun})))
-    key = request.values.get("failure", "").replace("\x00", "")
-    return _of_group(VERBS[noun], key, here) if key else _of_filter(noun, here)
+    key = parameters.get("failure", "").replace("\x00", "")
+    return _of_group(VERBS[noun], key, here) if key else _of_filter(noun, parameters, here)
 
 
 def _of_group(verb: Verb, key: str, here: Namespaces) -> Chosen:
@@ -154,8 +164,8 @@ def _of_group(verb: Verb, key: str, here: Namespaces) -> Chosen:
     return Chosen(items, about, {"failure": key}, url_for("failures.show", key=key))
 
 
-def _of_filter(noun: str, here: Namespaces) -> Chosen:
-    chosen = read_filter(request.values).chosen
+def _of_filter(noun: str, given: Mapping[str, str], here: Namespaces) -> Chosen:
+    chosen = read_filter(given).chosen
     numbers = [] if VERBS[noun].on_steps else matching(chosen, MOST_ITEMS + 1, here)
     parameters = chosen.parameters()
     about = ", ".join(f"{name} {value}" for name, value in parameters.items()) or "all tasks"

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,13 +37,14 @@ blueprint = Blueprint("launch_sheets", __name__)
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """The page in one state: what was sent, and what was read of it; `sheet` is None before anything was sent."""
+    """The page in one state: what was sent, and what was read of it; `sheet` is None before anything was sent; by the `known` keys tasks were made before."""
 
     definition: DefinitionRow
     text: str = ""
     reason: str = ""
     token: str = ""
     sheet: Sheet | None = None
+    known: frozenset[str] = frozenset()
 
     @property
     def tag(self) -> str:
@@ -57,10 +57,15 @@ class Upload:
         return self.sheet is not None and not self.sheet.problems
 
     @property
-    def examples(self) -> list[tuple[int, str]]:
-        """The first rows as contexts, without their secrets."""
-        rows: Sequence[SheetRow] = self.sheet.rows[:SHOWN] if self.sheet else ()
-        return [(row.line, json.dumps(masked(row.context, self.definition.schema), ensure_ascii=False)) for row in rows]
+    def examples(self) -> list[tuple[int, str, str]]:
+        """The first rows as contexts, without their secrets, and what else their tasks are to have, in words."""
+        rows = self.rows[:SHOWN]
+        return [(row.line, json.dumps(masked(row.context, self.definition.schema), ensure_ascii=False), _words(row)) for row in rows]
+
+    @property
+    def rows(self) -> list[SheetRow]:
+        """Those that a task is made of."""
+        return [row for row in (self.sheet.rows if self.sheet else ()) if row.fields.get("idempotency_key") not in self.known]
 
 
 @blueprint.get("/workflows/<namespace>/<name>/<version>/launch/rows")
@@ -82,7 +87,8 @@ def launch(namespace: str, name: str, version: str) -> Response:
     if not upload.text.strip():
         return _page(upload, 422, Notice("refused", "Choose a CSV file, or paste its rows."))
     schema = queries.definition(database(), namespace, name, version).schema
-    upload = replace(upload, sheet=read_sheet(upload.text, _about(definition), schema))
+    sheet = read_sheet(upload.text, _about(definition), schema)
+    upload = replace(upload, sheet=sheet, known=tasks.known_keys(database(), namespace, name, [row.fields["idempotency_key"] for row in sheet.rows if "idempotency_key" in row.fields]))
     if not upload.is_ready:
         return _page(upload, 422)
     return _made(upload) if "_launch" in request.form else _page(upload)
@@ -114,7 +120,7 @@ def _about(definition: DefinitionRow) -> TaskRequest:
 
 
 def _made(upload: Upload) -> Response:
-    definition, rows = upload.definition, upload.sheet.rows if upload.sheet else ()
+    definition, rows = upload.definition, upload.rows
     new = 0
     try:
         # in pieces, each a transaction: what a lost connection leaves undone is made when the form is sent again
@@ -127,10 +133,17 @@ def _made(upload: Upload) -> Response:
     except RequestError as error:
         return _page(upload, 422, Notice("refused", sentence(error)))
     where = url_for("launch_sheets.progress", namespace=definition.namespace, name=definition.name, version=definition.version, tag=upload.tag)
+    if not rows and not count_by_state(database(), upload.tag, namespace=definition.namespace, name=definition.name, namespaces=allowed_namespaces("tasker.task:index")):
+        return _page(upload, 409, Notice("refused", "Every row has a key that was used before. Nothing was launched."))
     if not new:
         return done("This form was sent before: these are the tasks it made. Nothing new was launched.", where)
     note("done", "tasker.task:create", definition.namespace, f"{new} tasks {upload.tag}", upload.reason or None, {"act": "launch rows"})
     return done(f"{plural(new, 'task')} launched.", where)
+
+
+def _words(row: SheetRow) -> str:
+    names = {"idempotency_key": "key", "tags": "tags", "priority": "priority"}
+    return ", ".join(f"{names[name]} {' '.join(value) if name == 'tags' else value}" for name, value in row.fields.items())
 
 
 def _request(upload: Upload, row: SheetRow) -> TaskRequest:
@@ -144,9 +157,10 @@ def _request(upload: Upload, row: SheetRow) -> TaskRequest:
             "initiator": actor(),
             "source_system": "dashboard",
             "reason": upload.reason or None,
-            "tags": (upload.tag,),
+            "tags": (*row.fields.get("tags", ()), upload.tag),
+            "priority": row.fields.get("priority", 0),
             "correlation_id": correlation_id(),
-            "idempotency_key": f"rows:{upload.token}:{row.line}",
+            "idempotency_key": row.fields.get("idempotency_key", f"rows:{upload.token}:{row.line}"),
         }
     )
 

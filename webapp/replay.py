@@ -10,6 +10,7 @@ from uuid import UUID
 from flask import Blueprint, Response, request, url_for
 
 from engine import queries
+from engine.drawn_steps import drawn_steps
 from engine.replay import Replay, StateThen
 from engine.replay import replay as replayed
 from engine.rows import StepRow, TaskRow
@@ -79,20 +80,20 @@ def _asked(typed: str) -> dict[str, int | datetime] | None:
 
 
 def _view(task_id: UUID, asked: Mapping[str, int | datetime]) -> ReplayView:
-    detail = queries.task(database(), str(task_id), items=0)
+    task = queries.task_row(database(), str(task_id))
     found = replayed(database(), str(task_id), **asked)  # type: ignore[arg-type]
-    steps = [_then(step, found.steps[step.step_no]) for step in detail.steps if step.item_of is None and step.step_no in found.steps]
+    steps = [_then(step, found.steps[step.step_no]) for step in drawn_steps(database(), str(task_id)) if step.step_no in found.steps]
     names = {step.step_no: step.name for step in steps}
     busy = [(step, found.steps[step.step_no]) for step in steps if step.state in AT_WORK]
     return ReplayView(
-        task=detail.task,
+        task=task,
         found=found,
-        graph=task_graph(detail.task, steps) if len(steps) <= TABLE_ONLY_ABOVE else None,
+        graph=task_graph(task, steps) if len(steps) <= TABLE_ONLY_ABOVE else None,
         tally=tally(step.state for step in steps),
         moved=names.get(found.move.step_no) if found.move and found.move.step_no is not None else None,
         busy=tuple(sorted(busy, key=lambda each: AT_WORK.index(each[0].state))[:ROWS_SHOWN]),
         busy_count=len(busy),
-        urls=step_urls(detail.task.task_id, _named(busy, names, found)),
+        urls=step_urls(task.task_id, _named(busy, names, found)),
     )
 
 

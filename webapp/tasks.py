@@ -10,12 +10,12 @@ from uuid import UUID
 
 from flask import Blueprint, Response, make_response, request, url_for
 
-from engine import followers, queries, tasks
+from engine import followers, notices, queries, tasks
 from engine import report as reports
 from engine.errors import RequestError, WrongState
 from engine.states import TaskState
 from engine.usual import usual_steps
-from webapp.access import allowed_namespaces, hide_foreign, known_caller, note_act
+from webapp.access import allowed_namespaces, hide_foreign, known_caller, may, note_act
 from webapp.contexts import ITEMS_SHOWN, task_view, timeline_view
 from webapp.database import database
 from webapp.downloads import asked_format, list_file
@@ -182,7 +182,8 @@ def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None, no
     if asks_for_regions():
         return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view)
     told = followers.followers(database(), str(task_id), known_caller().account_id)
-    return page("tasks/show.html", status=status, notice=notice, view=view, note=note, followers=told)
+    deliveries = notices.task_deliveries(database(), str(task_id)) if may("tasker.task:update", detail.task.namespace) else []
+    return page("tasks/show.html", status=status, notice=notice, view=view, note=note, followers=told, deliveries=deliveries)
 
 
 def _act(asked: Asked, command: Callable[..., object], said: str) -> Response:

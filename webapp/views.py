@@ -66,7 +66,7 @@ class Strip:
 def index() -> Response:
     """All that the reader sees."""
     require(SEE, None)
-    return page("views/index.html", found=counted(_all()))
+    return page("views/index.html", found=counted(seen_views()))
 
 
 @blueprint.post("/views")
@@ -77,7 +77,7 @@ def keep() -> Response:
     shared = request.form.get("shared", "").replace("\x00", "") or None
     parameters = view_filter(chosen.parameters(), shared).parameters()
     try:
-        _require_sharing(shared)
+        require_sharing(shared)
         view_id = views.keep_view(database(), _text("title"), parameters, namespace=shared, owner_id=known_caller().account_id)
     except (RequestError, WrongState) as error:
         return page("views/new.html", status=422, notice=Notice("refused", sentence(error)), parameters=parameters, typed=_typed(), sharable=sharable(chosen.namespace))
@@ -96,16 +96,16 @@ def new() -> Response:
 @blueprint.get("/views/<int:view_id>")
 def show(view_id: int) -> Response:
     """One view: what it holds, whom it tells, and what came of that."""
-    return _show(_view(view_id))
+    return _show(seen_view(view_id))
 
 
 @blueprint.post("/views/<int:view_id>")
 def change(view_id: int) -> Response:
     """Keep it under another name, or with another alert; from now on it counts with the rights of who did this."""
-    found = _changeable(view_id)
+    found = changeable(view_id)
     shared = request.form.get("shared", "").replace("\x00", "") or None
     try:
-        _require_sharing(shared)
+        require_sharing(shared)
         alert = views.read_alert(request.form)
         _require_telling(alert, shared)
         views.keep_view(
@@ -121,7 +121,7 @@ def change(view_id: int) -> Response:
 @blueprint.post("/views/<int:view_id>/removal")
 def removal(view_id: int) -> Response:
     """Keep it no longer."""
-    found = _changeable(view_id)
+    found = changeable(view_id)
     views.remove_view(database(), view_id)
     _note("remove", found.namespace, view_id)
     return done(f"The view {found.name} is removed.", url_for("views.index"))
@@ -129,7 +129,7 @@ def removal(view_id: int) -> Response:
 
 def strip() -> Strip:
     """What stands beside the list of tasks."""
-    found = _all()
+    found = seen_views()
     return Strip(counted(found[:IN_STRIP]), len(found))
 
 
@@ -154,23 +154,27 @@ def _count(view: View) -> int | None:
     return glance.answer(find, current_app.extensions["tasker_acts"], KEPT_FOR * current_app.config["GLANCE_SECONDS"])
 
 
-def _all() -> list[View]:
+def seen_views() -> list[View]:
+    """The caller's own, and those that are shared where the caller sees tasks."""
     return views.views(database(), known_caller().account_id, allowed_namespaces(SEE))
 
 
-def _view(view_id: int) -> View:
+def seen_view(view_id: int) -> View:
+    """One of them. Raises `NotFound`."""
     require(SEE, None)
     return views.view(database(), view_id, known_caller().account_id, allowed_namespaces(SEE))
 
 
-def _changeable(view_id: int) -> View:
-    found = _view(view_id)
+def changeable(view_id: int) -> View:
+    """One of them that the caller may change. Raises `NotFound`, `NotAllowed`."""
+    found = seen_view(view_id)
     if found.namespace is not None:
         require(SHARE, found.namespace)
     return found
 
 
-def _require_sharing(namespace: str | None) -> None:
+def require_sharing(namespace: str | None) -> None:
+    """The caller may show views to all who see the namespace. Raises as `require`."""
     if namespace is not None:
         require(SHARE, namespace)
 

@@ -16,11 +16,10 @@ from pathlib import Path
 
 from engine import analytics, spans, tasks
 from engine.bench import flows
-from engine.bench.place import BULK_SECONDS, throwaway_database
+from engine.bench.place import bulk_database
 from engine.db import Database
 from engine.definition import StepTemplate, TaskDefinition
 from engine.figures import Scope
-from engine.settings import Settings
 
 STEPS = 10_000_000
 DAYS = 90
@@ -60,13 +59,9 @@ FILL = """
 
 def main() -> None:
     """Prints what was measured."""
-    with throwaway_database(Settings.from_environ()) as url:
-        db = Database(url, max_size=1, call_seconds=BULK_SECONDS)
-        try:
-            _fill(db)
-            _measure(db, analytics.now(db))
-        finally:
-            db.close()
+    with bulk_database() as db:
+        _fill(db)
+        _measure(db, analytics.now(db))
 
 
 def _fill(db: Database) -> None:

@@ -21,11 +21,10 @@ from engine import accounts, queries, tasks, tokens
 from engine.bench import flows
 from engine.bench.pages import Times, dashboard, quantiles
 from engine.bench.past import end_all
-from engine.bench.place import BULK_SECONDS, throwaway_database
+from engine.bench.place import bulk_database
 from engine.client import PREFIX
 from engine.db import Database
 from engine.requests import TaskRequest
-from engine.settings import Settings
 
 TASKS = int(os.environ.get("BENCH_TASKS", "100000"))
 CLIENTS = 20
@@ -40,12 +39,8 @@ NEW = {"namespace": flows.NAMESPACE, "name": "single", "context": {}}
 def main() -> None:
     """Prints what was measured."""
     os.environ |= {"TASKER_API_RATE": "0", "TASKER_API_BACKLOG": "0"}
-    with throwaway_database(Settings.from_environ()) as url:
-        db = Database(url, max_size=2, call_seconds=BULK_SECONDS)
-        try:
-            _measure(db)
-        finally:
-            db.close()
+    with bulk_database() as db:
+        _measure(db)
 
 
 def _measure(db: Database) -> None:

@@ -19,10 +19,9 @@ from typing import LiteralString
 
 from engine import tasks
 from engine.bench import flows
-from engine.bench.place import BULK_SECONDS, throwaway_database
+from engine.bench.place import bulk_database
 from engine.db import Database
 from engine.requests import TaskRequest
-from engine.settings import Settings
 
 LENGTH = 5
 DEMO_STEPS_PER_SECOND = 28.0
@@ -54,12 +53,8 @@ def main() -> None:
     """Prints what was measured."""
     if not Path("/proc/self/stat").exists():
         sys.exit("engine.bench.cost reads processor times from /proc, which only Linux has")
-    with throwaway_database(Settings.from_environ()) as url:
-        db = Database(url, max_size=2, call_seconds=BULK_SECONDS)
-        try:
-            _measure(db)
-        finally:
-            db.close()
+    with bulk_database() as db:
+        _measure(db)
 
 
 def _measure(db: Database) -> None:

@@ -17,11 +17,10 @@ from psycopg import Connection
 from engine import leases, retention, tasks
 from engine.bench import flows
 from engine.bench.past import end_all
-from engine.bench.place import BULK_SECONDS, throwaway_database
+from engine.bench.place import bulk_database
 from engine.db import Database, connect
 from engine.requests import TaskRequest
 from engine.retention import BATCHES_PER_ROUND, STEPS_PER_BATCH, Dropped, Sweep
-from engine.settings import Settings
 
 TASKS = 200_000
 LENGTH = 5
@@ -31,17 +30,13 @@ ALONE_SECONDS = 5.0
 
 def main() -> None:
     """Prints what was measured."""
-    with throwaway_database(Settings.from_environ()) as url:
-        db = Database(url, max_size=2, call_seconds=BULK_SECONDS)
-        try:
-            _measure(db, url)
-        finally:
-            db.close()
+    with bulk_database() as db:
+        _measure(db)
 
 
-def _measure(db: Database, url: str) -> None:
+def _measure(db: Database) -> None:
     print(f"{TASKS * LENGTH:,} ended steps in {TASKS:,} tasks, {_fill(db):,} rows of history, {READY:,} steps ready", flush=True)
-    with connect(url, options=leases.SESSION) as connection:
+    with connect(db.url, options=leases.SESSION) as connection:
         claims = _Claims(connection, tasks.register_definition(db, flows.single.definition))
         sweep, never = Sweep(db), threading.Event()
         _compare(claims, "an engine's rounds", lambda: sweep.go_on(never), rounds=TASKS * LENGTH // 2 // (BATCHES_PER_ROUND * STEPS_PER_BATCH))

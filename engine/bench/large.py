@@ -7,7 +7,7 @@ import time
 
 from engine import StepHandler, TaskDefinition, Workflow, tasks
 from engine.bench import flows
-from engine.bench.place import BULK_SECONDS, throwaway_database
+from engine.bench.place import bulk_database
 from engine.bench.workloads import until_done
 from engine.db import Database
 from engine.errors import TaskerError
@@ -15,7 +15,6 @@ from engine.handlers import Sequence, Step, Task
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest
 from engine.scheduler import Engine
-from engine.settings import Settings
 
 ITEMS, STEPS, PARENTS, ROUNDS = 10_000, 5_000, 3, 5
 SOURCE = "engine.bench.large"
@@ -51,13 +50,9 @@ wide.define("sum", handler_class=AddUp, depends_on_step="double")
 
 def main() -> None:
     """Prints what was measured: medians of five."""
-    with throwaway_database(Settings.from_environ()) as url:
-        db = Database(url, max_size=2, call_seconds=BULK_SECONDS)
-        try:
-            _print_definitions(db)
-            _print_maps(db)
-        finally:
-            db.close()
+    with bulk_database() as db:
+        _print_definitions(db)
+        _print_maps(db)
 
 
 def _print_definitions(db: Database) -> None:

@@ -16,12 +16,11 @@ from contextlib import contextmanager
 
 from engine import tasks
 from engine.bench import flows
-from engine.bench.place import BULK_SECONDS, throwaway_database
+from engine.bench.place import bulk_database
 from engine.db import Database
 from engine.errors import TaskerError
 from engine.handlers import Workflow
 from engine.requests import TaskRequest
-from engine.settings import Settings
 
 CHAINS = 3_000
 ROUNDS = 3
@@ -38,13 +37,9 @@ small.define("only", handler_class=flows.NoOp)
 def main() -> None:
     """Prints what was measured; FLOOD=20000 in the environment makes it a first look."""
     flood = int(os.environ.get("FLOOD", FLOOD))
-    with throwaway_database(Settings.from_environ()) as url:
-        db = Database(url, max_size=2, call_seconds=BULK_SECONDS)
-        try:
-            _engines(db)
-            _flood(db, flood)
-        finally:
-            db.close()
+    with bulk_database() as db:
+        _engines(db)
+        _flood(db, flood)
 
 
 def _engines(db: Database) -> None:

@@ -29,10 +29,9 @@ from urllib.parse import urlsplit
 from engine import accounts, queries, tasks
 from engine.bench import flows
 from engine.bench.past import end_all
-from engine.bench.place import BULK_SECONDS, throwaway_database
+from engine.bench.place import bulk_database
 from engine.db import Database
 from engine.requests import TaskRequest
-from engine.settings import Settings
 
 TASKS, LENGTH = 100_000, 10
 USERS, STREAMS = 20, 50
@@ -51,12 +50,8 @@ Times = dict[str, list[float]]
 
 def main() -> None:
     """Prints what was measured."""
-    with throwaway_database(Settings.from_environ()) as url:
-        db = Database(url, max_size=4, call_seconds=BULK_SECONDS)
-        try:
-            _measure(db)
-        finally:
-            db.close()
+    with bulk_database() as db:
+        _measure(db)
 
 
 def _measure(db: Database) -> None:

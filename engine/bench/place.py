@@ -12,7 +12,7 @@ import psycopg
 from psycopg import conninfo, sql
 
 from engine import embedded, migrate
-from engine.db import connect, described, plain_url
+from engine.db import Database, connect, described, plain_url
 from engine.errors import DatabaseUnavailable
 from engine.settings import Settings
 
@@ -30,6 +30,17 @@ def throwaway_database(settings: Settings) -> Iterator[str]:
             yield from _embedded(Path(folder))
     else:
         yield from _created(settings.database_url)
+
+
+@contextmanager
+def bulk_database() -> Iterator[Database]:
+    """The same, where the environment says, open for statements that may take minutes."""
+    with throwaway_database(Settings.from_environ()) as url:
+        db = Database(url, max_size=4, call_seconds=BULK_SECONDS)
+        try:
+            yield db
+        finally:
+            db.close()
 
 
 def _embedded(folder: Path) -> Iterator[str]:

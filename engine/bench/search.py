@@ -10,10 +10,9 @@ from functools import partial
 from engine import rollups, search, tasks, words
 from engine.bench import flows
 from engine.bench.past import end_all
-from engine.bench.place import BULK_SECONDS, throwaway_database
+from engine.bench.place import bulk_database
 from engine.db import Database
 from engine.requests import TaskRequest
-from engine.settings import Settings
 
 TASKS = 100_000
 LENGTH = 10
@@ -25,13 +24,9 @@ CITIES = ("Oslo", "Porto", "Graz", "Lyon", "Gdynia", "Cork", "Turku")
 
 def main() -> None:
     """Prints what was measured."""
-    with throwaway_database(Settings.from_environ()) as url:
-        db = Database(url, max_size=2, call_seconds=BULK_SECONDS)
-        try:
-            _fill(db)
-            _measure(db)
-        finally:
-            db.close()
+    with bulk_database() as db:
+        _fill(db)
+        _measure(db)
 
 
 def _fill(db: Database) -> None:

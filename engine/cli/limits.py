@@ -7,8 +7,6 @@ import click
 from engine import limits as keeping
 from engine.cli.output import print_json, print_table, short_time
 from engine.cli.setting import actor, json_option, note, open_database
-from engine.errors import NotFound
-from engine.gates import PERIODS
 from engine.rows import LimitRow
 
 _Place = tuple[str, str, str | None]
@@ -45,16 +43,17 @@ def set_limit(workflow: str, step: str | None, at_once: int | None, per_period: 
         raise click.UsageError("say how many: --at-once N, or --per-period N; a number that is left out stays as it is")
     place = _place(workflow, step)
     with open_database() as db:
-        before = _found(keeping.limits(db), place).limit
+        before = keeping.limit_of(db, *place).limit
         keeping.set_limit(
             db,
             *place,
             at_once=before.at_once if at_once is None else at_once,
             per_period=before.per_period if per_period is None else per_period,
             actor=actor(),
+            reason=reason,
         )
-        row = _found(keeping.limits(db), place)
-        note(db, "tasker.workflow:update", f"limit of {_words(place)}", namespace=place[0], act=f"set {row.limit}" + (f": {reason}" if reason else ""))
+        row = keeping.limit_of(db, *place)
+        note(db, "tasker.workflow:update", f"limit of {keeping.words(*place)}", namespace=place[0], act=f"set {row.limit}" + (f": {reason}" if reason else ""))
     _print(row, as_json)
 
 
@@ -67,10 +66,10 @@ def reset_limit(workflow: str, step: str | None, reason: str | None, as_json: bo
     """A limit is again as its definition declares it. Example: tasker limit reset payments/charge --step call_bank"""
     place = _place(workflow, step)
     with open_database() as db:
-        _found(keeping.limits(db), place)
+        keeping.limit_of(db, *place)
         keeping.reset_limit(db, *place, actor=actor())
-        row = _found(keeping.limits(db), place)
-        note(db, "tasker.workflow:update", f"limit of {_words(place)}", namespace=place[0], act="reset" + (f": {reason}" if reason else ""))
+        row = keeping.limit_of(db, *place)
+        note(db, "tasker.workflow:update", f"limit of {keeping.words(*place)}", namespace=place[0], act="reset" + (f": {reason}" if reason else ""))
     _print(row, as_json)
 
 
@@ -81,35 +80,23 @@ def _place(workflow: str, step: str | None) -> _Place:
     return namespace, name, step
 
 
-def _found(rows: list[LimitRow], place: _Place) -> LimitRow:
-    for row in rows:
-        if (row.namespace, row.name, row.step_name) == place:
-            return row
-    others = ", ".join(_words((row.namespace, row.name, row.step_name)) for row in rows if row.namespace == place[0])
-    raise NotFound(f"{_words(place)} declares no limit; give it the option limit" + (f". There is {others}" if others else ""))
-
-
-def _words(place: _Place) -> str:
-    return f"{place[0]}/{place[1]}" + (f", step {place[2]}" if place[2] else "")
-
-
 def _print(row: LimitRow, as_json: bool) -> None:
-    print_json(_facts(row)) if as_json else click.echo(f"{_words((row.namespace, row.name, row.step_name))}: {row.limit or 'any number'}")
+    print_json(_facts(row)) if as_json else click.echo(f"{keeping.words(row.namespace, row.name, row.step_name)}: {row.limit or 'any number'}")
 
 
 def _facts(row: LimitRow) -> dict[str, object]:
-    period = next((name.removeprefix("per_") for name, seconds in PERIODS.items() if seconds == row.limit.period), None)
     return {
         "namespace": row.namespace,
         "name": row.name,
         "step": row.step_name,
         "at_once": row.limit.at_once,
         "per_period": row.limit.per_period,
-        "period": period,
+        "period": row.limit.period_name,
         "key": row.limit.key,
         "declared": str(row.declared),
         "changed_by": row.changed_by,
         "changed_at": row.changed_at,
+        "change_reason": row.change_reason,
         "taken_count": row.taken_count,
         "waiting_count": row.waiting_count,
     }

@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import click
 
+from engine import archives, large_results
 from engine import retention as keeping
 from engine.cli.output import print_json, print_table, short_time
 from engine.cli.setting import actor, json_option, note, open_database
 from engine.db import Database
 from engine.retention import Dropped, Old, Sweep
-from engine.rows import RetentionRow
+from engine.rows import ArchiveRow, RetentionRow
 from engine.timing import interval_text
 
 OFF = click.option("--off", is_flag=True, help="Keep tasks for ever.")
@@ -28,11 +29,12 @@ def list_retentions(as_json: bool) -> None:
     """List what each namespace keeps. Example: tasker retention list --json"""
     with open_database() as db:
         default, found = keeping.default_retention(db), keeping.retentions(db)
+        written = {row.namespace: row for row in archives.archives(db)}
     if as_json:
-        print_json({"default": _text(default), "namespaces": [_facts(row) for row in found]})
+        print_json({"default": _text(default), "namespaces": [_facts(row) | _archive_facts(written[row.namespace]) for row in found]})
         return
     click.echo(f"default: {_words(default)}")
-    print_table(("namespace", "keeps tasks", "set by", "set at"), [_line(row) for row in found])
+    print_table(("namespace", "keeps tasks", "set by", "set at", "archive"), [(*_line(row), _archive_words(written[row.namespace])) for row in found])
 
 
 @retention.command("set")
@@ -80,7 +82,9 @@ def run(namespace: str | None, dry_run: bool, as_json: bool) -> None:
     with open_database() as db:
         names = [namespace] if namespace else [row.namespace for row in keeping.retentions(db)]
         rows = [keeping.retention_of(db, name) for name in names]
-        found = {row.namespace: _count(db, row) if dry_run else _drop(db, row) for row in rows if row.retention is not None or namespace}
+        wanted = [row for row in rows if row.retention is not None or namespace]
+        failures: dict[str, str] = {}
+        found = {row.namespace: _count(db, row) if dry_run else _drop(db, row, failures) for row in wanted}
         for name in [] if dry_run else found:
             note(db, "tasker.task:update", f"old tasks of {name}", namespace=name, act="drop")
     if as_json:
@@ -89,10 +93,18 @@ def run(namespace: str | None, dry_run: bool, as_json: bool) -> None:
         print_table(("namespace", "would be dropped", "not ended", "not read by a subscriber"), [(name, *facts.values()) for name, facts in found.items()])
     else:
         print_table(("namespace", "tasks dropped", "steps"), [(name, *facts.values()) for name, facts in found.items()])
+    for name, reason in failures.items():
+        click.echo(f"tasker: nothing more of {name} was dropped, its archive cannot be written: {reason}", err=True)
+    if failures:
+        raise click.exceptions.Exit(1)
 
 
-def _drop(db: Database, row: RetentionRow) -> dict[str, int]:
-    dropped: Dropped = Sweep(db, namespace=row.namespace).finish()
+def _drop(db: Database, row: RetentionRow, failures: dict[str, str]) -> dict[str, int]:
+    sweep = Sweep(db, namespace=row.namespace)
+    dropped: Dropped = sweep.finish()
+    while large_results.delete_left(db):
+        pass
+    failures.update(sweep.failures)
     return {"task_count": dropped.task_count, "step_count": dropped.step_count}
 
 
@@ -111,6 +123,14 @@ def _text(kept: timedelta | None) -> str | None:
 
 def _facts(row: RetentionRow) -> dict[str, object]:
     return {"namespace": row.namespace, "retention": _text(row.retention), "by_default": row.by_default, "set_by": row.set_by, "set_at": row.set_at}
+
+
+def _archive_facts(row: ArchiveRow) -> dict[str, object]:
+    return {"archive": row.place, "archive_error": row.error if row.place else None}
+
+
+def _archive_words(row: ArchiveRow) -> str:
+    return f"cannot be written, nothing is dropped: {row.error}" if row.place and row.error else row.place or ""
 
 
 def _line(row: RetentionRow) -> tuple[str, ...]:

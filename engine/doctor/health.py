@@ -9,7 +9,7 @@ from datetime import datetime
 
 import psycopg
 
-from engine import migrate, queries, replicas, standing
+from engine import archives, large_results, migrate, objects, queries, replicas, standing
 from engine.db import Database, described
 from engine.definition import nearest
 from engine.doctor.checks import Check, Surroundings, ok, problem, warning
@@ -24,6 +24,8 @@ OTHERS = ("TASKER_TEST_",)
 OLDEST_SERVER = 15
 SKEW_SECONDS, WRONG_SECONDS = 2.0, 30.0
 FREE_BYTES = 512 << 20
+PROBE = "doctor/00000000-0000-0000-0000-000000000000"
+"""A folder of no task: to ask for its deletion shows whether the object store answers."""
 
 
 def health_checks(around: Surroundings) -> list[Check]:
@@ -175,8 +177,31 @@ def _transactions(database: Database, url: str) -> Iterator[Check]:
         yield warning("transactions", said, f"End it, or dead rows pile up: select pg_terminate_backend({found.pid})")
 
 
+def _archives(database: Database, url: str) -> Iterator[Check]:
+    found = [row for row in archives.archives(database) if row.place is not None]
+    for row in found:
+        if row.error is not None and row.failed_at is not None:
+            said = f"that of {row.namespace} could not be written at {_words(row.failed_at)}, so nothing there is dropped: {row.error}"
+            yield problem("archive", said, "Make room, or make the folder writable for the engines; or choose another: `tasker archive set`.")
+    if found and not any(row.error for row in found):
+        yield ok("archive", f"{sum(row.task_count for row in found):,} tasks written before they were dropped")
+
+
+def _objects(database: Database, url: str) -> Iterator[Check]:
+    left = large_results.left_count(database)
+    try:
+        keeper = objects.keeper()
+        if keeper is not None:
+            keeper.delete(PROBE)
+            yield ok("objects", f"the store for large results answers; {left:,} folders of dropped tasks to be deleted")
+        elif left:
+            yield warning("objects", f"dropped tasks have left {left:,} folders in an object store, and none is set here", "Set TASKER_OBJECTS as it is for the engines.")
+    except TaskerError as error:
+        yield problem("objects", str(error), "Is the store up, and is TASKER_OBJECTS right? Until then attempts with large results fail and are tried again.")
+
+
 def _words(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-LOOKS: tuple[Callable[[Database, str], Iterator[Check]], ...] = (_version, _schema, _engines, _clock, _transactions)
+LOOKS: tuple[Callable[[Database, str], Iterator[Check]], ...] = (_version, _schema, _engines, _clock, _transactions, _archives, _objects)

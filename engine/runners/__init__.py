@@ -18,6 +18,7 @@ FAILED: Final = 1  # payload: {"type", "message", "code", "retryable", "delay", 
 RELEASED: Final = 2  # handed back uncharged: never started, or stopped by a drain
 CANCELLED: Final = 3  # stopped on request
 DECIDED: Final = 4  # completed, and payload names the children that go on, as a JSON list
+STORED: Final = 6  # completed, and payload is what stands for the object that holds the result
 EXPANDED: Final = 5  # the worker's own: a map step is due, whose items the database makes or gathers
 
 
@@ -54,7 +55,7 @@ class Item(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class StepCall:
-    """One attempt to execute; `inputs` maps a parent's name to its result as JSON text; `claim` is the worker's own."""
+    """One attempt to execute; `inputs` maps a parent's name to its result as JSON text, or as `engine.objects` marks it; `claim` is the worker's own."""
 
     task: TaskInfo
     step_no: int

@@ -11,21 +11,21 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FrameType, TracebackType
 from typing import Any
 
-from engine import json_text, redaction, trace_ids
+from engine import json_text, objects, redaction, trace_ids
 from engine.binding import Binding, bindings
 from engine.definition import StepTemplate, TaskDefinition, chosen
 from engine.errors import DefinitionError, PermanentError, RetryableError
 from engine.handlers import ATTEMPT, Contact, Sequence, Step, Task
 from engine.journal import NOWHERE
 from engine.masking import clean, clean_message, cut
-from engine.runners import COMPLETED, DECIDED, FAILED, Item
+from engine.runners import COMPLETED, DECIDED, FAILED, STORED, Item
 
 MAX_TRACEBACK = 16 << 10
 MAX_FRAMES = 40
 MAX_CAUSES = 4
 
 _RUNNERS = os.path.dirname(os.path.abspath(__file__))
-_ENGINE_FILES = [os.path.join(os.path.dirname(_RUNNERS), f"{name}.py") for name in ("binding", "handlers", "http", "json_text")]
+_ENGINE_FILES = [os.path.join(os.path.dirname(_RUNNERS), f"{name}.py") for name in ("binding", "handlers", "http", "json_text", "objects")]
 _NOT_THE_AUTHORS = (_RUNNERS, *_ENGINE_FILES, os.path.join(os.path.dirname(os.__file__), "asyncio", ""))
 
 
@@ -43,7 +43,7 @@ def invoke(
     item: Item | None = None,
     traceparent: str | None = None,
 ) -> tuple[int, str]:
-    """Run the step's handler once: (COMPLETED or DECIDED, result as JSON) or (FAILED, error as JSON). Raises nothing.
+    """Run the step's handler once: (COMPLETED or DECIDED, result as JSON), (STORED, what stands for it) or (FAILED, error as JSON). Raises nothing.
 
     `inputs` are the parents' results as JSON text by name; `lookup` fetches those of farther ancestors.
     `contact` tells the handler whether it was asked to stop, and takes what it says while it runs.
@@ -75,6 +75,8 @@ def invoke(
             return _decide(definition, binding, template_no, result)
         if result is None and binding.output is None:
             return COMPLETED, "null"
+        if (keeper := objects.keeper()) is not None and item is None:
+            return _accept_large(keeper, definition, binding, template.name, task_public_id, result)
         return _accept(binding, json_text.write_result(result))
     except json_text.ResultRejected as error:
         return FAILED, failure(error.kind, _discreet(str(error), _secrets(step)))
@@ -111,6 +113,15 @@ def _accept(binding: Binding, text: str) -> tuple[int, str]:
         return COMPLETED, text
     listed = "\n".join(str(problem) for problem in problems[:20])
     return FAILED, failure("output_schema", f"the result does not match the step's output_schema:\n{listed}")
+
+
+def _accept_large(keeper: objects.Keeper, definition: TaskDefinition, binding: Binding, name: str, task_id: str, result: Any) -> tuple[int, str]:
+    kind, text = _accept(binding, json_text.write_result(result, objects.MAX_BYTES))
+    if kind == FAILED or len(text) <= keeper.threshold:
+        return kind, text
+    if definition.feeds_map(name):  # whose items the database makes out of the result
+        return COMPLETED, json_text.need_small(text)
+    return STORED, keeper.put(definition.namespace, task_id, text)
 
 
 def _secrets(step: Step | None) -> frozenset[str]:

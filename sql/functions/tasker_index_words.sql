@@ -2,8 +2,9 @@
 --   moves  none     locks  the one row of tasker_words_place, for which nobody waits: whoever finds it held leaves the work to its holder
 --   Tasks go by their number, once nothing below can still appear: a creation takes its transaction number first, as this call does last. Failures follow the
 --   roll-ups, which have decided that. Call it in a transaction of its own.     events none
+--   p_names  how names of secrets end; with one that was not known before, all tasks are written down anew, and are found only by then. None is forgotten.
 --   returns whether more can be done at once
-create or replace function tasker_index_words (p_limit int default 2000)
+create or replace function tasker_index_words (p_limit int, p_names text[])
   returns boolean
   language plpgsql
   set enable_seqscan = off   -- plans must not depend on statistics: these few rows are a small part of the tables
@@ -20,10 +21,10 @@ declare
 begin
   select p.* into v_place from tasker_words_place p;
   if not found then
-    insert into tasker_words_place default values on conflict do nothing;
+    insert into tasker_words_place (names) values (p_names) on conflict do nothing;
     return true;
   end if;
-  if v_place.tasks_to >= v_last and v_place.moves_to >= v_moves_to then
+  if v_place.tasks_to >= v_last and v_place.moves_to >= v_moves_to and p_names <@ v_place.names then
     return false;
   end if;
   v_xid := pg_current_xact_id()::text::bigint;
@@ -32,6 +33,10 @@ begin
   if not found then
     return false;
   end if;
+  if not p_names <@ v_place.names then
+    update tasker_words_place p set tasks_to = 0, names = array(select unnest(p.names) union select unnest(p_names) order by 1);
+    return true;
+  end if;
 
   v_tasks_to := v_place.tasks_to;
   if v_low_xid >= v_place.known_xid and v_place.known_to > v_place.tasks_to then
@@ -39,9 +44,9 @@ begin
       from (select k.task_no from tasker_task k where k.task_no > v_place.tasks_to and k.task_no <= v_place.known_to order by k.task_no limit p_limit) t;
     v_tasks_to := case when v_tasks = p_limit then v_tasks_to else v_place.known_to end;
     insert into tasker_task_words (task_no, definition_id, words)
-    select t.task_no, t.definition_id, tasker_words(tasker_searchable(t.context, t.definition_id), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
+    select t.task_no, t.definition_id, tasker_words(tasker_searchable(t.context, t.definition_id, v_place.names), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
       from tasker_task t where t.task_no > v_place.tasks_to and t.task_no <= v_tasks_to
-    on conflict (task_no) do nothing;
+    on conflict (task_no) do update set words = excluded.words;
   end if;
 
   select max(h.event_id), count(*) into v_moves_to, v_moves
@@ -55,7 +60,7 @@ begin
    cross join lateral (select k.definition_id from tasker_step k where k.task_no = f.task_no and k.step_no = f.step_no offset 0) s
   on conflict (task_no, step_no) do update set words = excluded.words;
   -- a retry may have changed the context
-  update tasker_task_words w set words = tasker_words(tasker_searchable(t.context, t.definition_id), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
+  update tasker_task_words w set words = tasker_words(tasker_searchable(t.context, t.definition_id, v_place.names), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
     from tasker_history h, tasker_task t
    where h.event_id > v_place.moves_to and h.event_id <= v_moves_to and h.step_no is null and h.detail ? 'context_before'
      and t.task_no = h.task_no and w.task_no = h.task_no;

@@ -9,6 +9,6 @@ declare
 begin
   select l.declared into v_declared from tasker_limit l where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
   perform tasker_set_limit(p_namespace, p_name, p_step_name, (v_declared ->> 'at_once')::int, (v_declared ->> 'per_period')::int, p_actor);
-  update tasker_limit l set changed_by = null, changed_at = null where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
+  update tasker_limit l set changed_by = null, changed_at = null, change_reason = null where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
 end
 $$;

@@ -2,14 +2,14 @@
 --   p_step_name  empty for the limit on the workflow's tasks     p_at_once, p_per_period  null: any number; 0: nothing begins
 --   moves  none; what has its place keeps it     locks  the limit, then its lines in order
 --   raises WF001 when the workflow declares no such limit     events none
-create or replace function tasker_set_limit (p_namespace text, p_name text, p_step_name text, p_at_once int, p_per_period int, p_actor text)
+create or replace function tasker_set_limit (p_namespace text, p_name text, p_step_name text, p_at_once int, p_per_period int, p_actor text, p_reason text default null)
   returns void
   language plpgsql
 as $$
 declare
   v_limit_id int;
 begin
-  update tasker_limit l set at_once = p_at_once, per_period = p_per_period, changed_by = p_actor, changed_at = tasker_clock()
+  update tasker_limit l set at_once = p_at_once, per_period = p_per_period, changed_by = p_actor, changed_at = tasker_clock(), change_reason = p_reason
    where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name
   returning l.limit_id into v_limit_id;
   if not found then

@@ -23,6 +23,7 @@ create table tasker_limit (
   declared    jsonb not null,               -- what the definition says; an operator may have changed it since
   changed_by  text,
   changed_at  timestamptz,                  -- null: as declared
+  change_reason  text,
   unique (namespace, name, step_name)
 );
 

@@ -22,5 +22,6 @@ create table tasker_words_place (
   tasks_to   bigint not null default 0,     -- every task up to this number is there
   known_to   bigint not null default 0,     -- the newest number at the last look: its turn comes when every transaction below known_xid has ended
   known_xid  bigint not null default 0,
+  names      text[] not null default '{}',  -- how names of secrets ended when they were written down
   moves_to   bigint not null default 0      -- every failure up to this number of the history is there
 );

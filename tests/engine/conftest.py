@@ -1,9 +1,13 @@
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
+from engine.db import Database
 from engine.registry import HandlerRegistry
 
 
@@ -28,3 +32,18 @@ def eventually() -> Callable[..., bool]:
         return True
 
     return wait
+
+
+@pytest.fixture
+def later(database_url: str, admin: psycopg.Connection[Any]) -> Iterator[Callable[..., Database]]:
+    """A way to the database in which it is so much later, for every session that begins from now on."""
+    with ExitStack() as stack:
+
+        def move(**ahead: float) -> Database:
+            name = database_url.rpartition("/")[2]
+            admin.execute(f"alter database {name} set tasker.clock_offset = '{timedelta(**ahead).total_seconds()} seconds'".encode())
+            database = Database(database_url)
+            stack.callback(database.close)
+            return database
+
+        yield move

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -36,21 +35,6 @@ def ended(db: Database, conn: Conn, count: int, name: str = "one", *, namespace:
     conn.execute("update tasker_step set state = 7, finished_at = tasker_clock() where state = 1")
     conn.execute("update tasker_task set state = 4, remaining = 0, finished_at = tasker_clock() where finished_at is null")
     return ids
-
-
-@pytest.fixture
-def later(database_url: str, admin: Conn) -> Iterator[Callable[..., Database]]:
-    """A way to the database in which it is so much later, for every session that begins from now on."""
-    with ExitStack() as stack:
-
-        def move(**ahead: float) -> Database:
-            name = database_url.rpartition("/")[2]
-            admin.execute(f"alter database {name} set tasker.clock_offset = '{timedelta(**ahead).total_seconds()} seconds'".encode())
-            database = Database(database_url)
-            stack.callback(database.close)
-            return database
-
-        yield move
 
 
 def count(conn: Conn) -> int:

@@ -49,6 +49,15 @@ def test_what_is_no_table_is_refused_in_words(text: str, words: str) -> None:
     assert not sheet.rows or sheet.problems
 
 
+def test_columns_of_the_task_are_no_fields_of_its_context() -> None:
+    sheet = read_sheet('id,task:idempotency_key,task:tags,task:priority\n1,inv-1,"eu, vip",-5\n2,,,\n', ABOUT, SCHEMA)
+    assert (sheet.problems, sheet.unknown) == ((), ())
+    assert [(row.context, row.fields) for row in sheet.rows] == [({"id": 1}, {"idempotency_key": "inv-1", "tags": ["eu", "vip"], "priority": -5}), ({"id": 2}, {})]
+    faulty = read_sheet("id,task:idempotency_key,task:tags,task:priority\n1,same,,high\n2,same,,5000\n3,other," + "x" * 101 + ",\n", ABOUT, SCHEMA)
+    assert [(each.line, each.column) for each in faulty.problems] == [(2, "task:priority"), (3, "task:idempotency_key"), (3, "task:priority"), (4, "task:tags")]
+    assert "of the task there are task:idempotency_key" in read_sheet("id,task:colour\n1,red\n", ABOUT, SCHEMA).problems[0].message
+
+
 def test_a_workflow_without_a_schema_takes_any_table() -> None:
     sheet = read_sheet("\ufeffa\tb.c\n1\ttrue\n".removeprefix("\ufeff"), ABOUT, None)
     assert (sheet.problems, sheet.rows[0].context) == ((), {"a": 1, "b": {"c": True}})

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import account_points
+import archive_points
 import notice_points
 import psycopg
 import pytest
@@ -375,6 +376,15 @@ def keep_preset(db: Database) -> None:
 
 def set_retention(db: Database) -> None:
     retention.set_retention(db, "crash", timedelta(days=1), actor=ACTOR)
+
+
+def keep_objects(world: World) -> Point:
+    """The engine that was about to report a large result is gone; the step runs again, and leads to no object that it does not report."""
+    world.launch()
+    who = world.worker()
+    stored = [(*held, "key", 1) for held in world.claim(who)]
+    act = in_session(lambda connection: leases.keep_objects(connection, who, stored))
+    return Point(act, world.finish, lambda: world.count("select count(*) from tasker_step where state = 4 and result = '\"done\"'") == 2)
 
 
 def drop_tasks(world: World) -> Point:
@@ -880,6 +890,7 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
         setting(lambda db: retention.set_default(db, None, actor=ACTOR), lambda db: retention.default_retention(db) is None, set_retention)
     ],
     "tasker_drop_tasks": [drop_tasks],
+    "tasker_keep_objects": [keep_objects],
     "tasker_roll_up": [roll_up],
     "tasker_prune_rollups": [prune_rollups],
     "tasker_index_words": [index_words],
@@ -917,6 +928,7 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     "tasker_leave_subscriptions": [delivery],
     **{statement: [broker(*calls)] for statement, calls in BROKER_CALLS.items()},
     **{statement: [setting(*point)] for statement, point in (account_points.POINTS | notice_points.POINTS).items()},
+    **{statement: [setting(*point) for point in points] for statement, points in archive_points.POINTS.items()},
 }
 POINTS = [(statement, number, moment) for statement, found in SCENARIOS.items() for number in range(len(found)) for moment in MOMENTS]
 

@@ -53,6 +53,8 @@ class Twins:
             fields: dict[str, Any] = {"tags": (f"{word}-tag",), "initiator": f"{word}-person", "correlation_id": f"{word}-correlation"}
             request = TaskRequest(f"{word}_flow", namespace, context={"note": f"{word}-context"}, reason=f"{word}-reason", **fields)
             self._fail(db, definition, tasks.submit(db, request), word)
+            # of a step that there is not: it holds nothing up
+            db.value("insert into tasker_limit (namespace, name, step_name, key_path, at_once, declared, changed_by) values (%(namespace)s, %(name)s, 'none', '{}', 1, '{}', %(by)s) returning 1", {"namespace": namespace, "name": f"{word}_flow", "by": f"{word}-person"})
             self.failures[namespace] = failures.failure_groups(db, namespace=namespace)[0].key
             self.task_ids[namespace] = tasks.submit(db, request)
             self.batch_ids[namespace] = batches.make_batch(db, "retry", [(self.task_ids[namespace], None)], about=f"{word}-about", actor=f"{word}-person")

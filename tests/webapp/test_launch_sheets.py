@@ -62,6 +62,23 @@ def test_a_file_is_checked_shown_and_launched_and_its_tasks_are_followed(client:
     assert "<html" not in region
 
 
+def test_rows_have_keys_tags_and_priorities_of_their_own_and_a_known_key_makes_no_second_task(post: Post, db: Database, definition_id: int) -> None:
+    rows = 'order_id,task:idempotency_key,task:tags,task:priority\n1,inv-1,"eu, vip",7\n2,,,\n'
+    assert "key inv-1, tags eu vip, priority 7" in post(WHERE, rows=rows).text
+    assert post(WHERE, rows=rows, _launch="1").status_code == 303
+    known = [(tags[:-1], priority) for tags, priority in db.rows("select tags, priority from tasker_task order by task_no")]
+    assert known == [(["eu", "vip"], 7), ([], 0)]
+    assert db.value("select count(*) from tasker_request_key where key = 'inv-1'") == 1
+    more = rows.replace("2,,,", "3,inv-3,,")
+    look = post(WHERE, rows=more).text
+    assert "1 row has a key that was used before, such as inv-1" in look
+    assert "Launch 1 task<" in look
+    assert post(WHERE, rows=more, _launch="1").status_code == 303
+    nothing = post(WHERE, rows=more, _launch="1")
+    assert (nothing.status_code, "Every row has a key" in nothing.text) == (409, True)
+    assert made(db) == 3
+
+
 def test_a_file_that_is_no_text_or_none_at_all_is_refused_kindly(client: FlaskClient, post: Post, db: Database, definition_id: int) -> None:
     assert "not text in UTF-8" in uploaded(client, b"order_id\n\xff\xfe").text
     assert "Choose a CSV file" in post(WHERE).text

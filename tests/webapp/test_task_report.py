@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from flask.testing import FlaskClient
 
-from engine import retention
+from engine import archives, retention
 from engine.db import Database
 from engine.retention import Sweep
 
@@ -55,6 +55,12 @@ def test_a_namespace_says_how_long_it_keeps_its_tasks(client: FlaskClient, db: D
     retention.set_retention(db, "shop", timedelta(days=90), actor="ann")
     assert "tasks kept for 90 d" in client.get("/workflows/shop").text
     assert "tasks kept for 90 d" in client.get("/workflows").text
+    archives.set_archive(db, "shop", "/srv/archive", actor="ann")
+    assert "tasks kept for 90 d, then archived" in client.get("/workflows/shop").text
+    db.value("select tasker_note_archive('shop', 0, 'no room')")
+    page = client.get("/workflows").text
+    assert "Archive fails: nothing is dropped" in page
+    assert "then archived" not in page
 
 
 def test_pages_go_on_without_a_task_that_was_dropped(client: FlaskClient, db: Database, launch: Callable[..., str], failed_task: str) -> None:

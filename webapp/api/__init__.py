@@ -13,19 +13,22 @@ from webapp.api import (
     actions,
     analytics,
     audit,
+    batches,
     engines,
     errors,
     events,
+    flow_limits,
     limits,
     reference,
     revelations,
     schedules,
     search,
     tasks,
+    views,
     workflows,
 )
 
-GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, analytics.endpoints, revelations.endpoints, accounts.endpoints, audit.endpoints, search.endpoints)
+GROUPS = (tasks.endpoints, actions.endpoints, workflows.endpoints, schedules.endpoints, events.endpoints, engines.endpoints, flow_limits.endpoints, batches.endpoints, views.endpoints, analytics.endpoints, revelations.endpoints, accounts.endpoints, audit.endpoints, search.endpoints)
 
 
 def init_app(app: Flask) -> None:

@@ -4,6 +4,8 @@ drop view if exists tasker_steps;
 
 drop view if exists tasker_logs;
 
+drop view if exists tasker_archives;
+
 drop function if exists tasker_worker_steps;
 
 drop function if exists tasker_words_query;
@@ -32,6 +34,8 @@ drop function if exists tasker_unlock_children;
 
 drop function if exists tasker_tell_follower;
 
+drop function if exists tasker_task_record;
+
 drop function if exists tasker_task_no_at;
 
 drop function if exists tasker_task_no;
@@ -47,6 +51,8 @@ drop function if exists tasker_take_subscription;
 drop function if exists tasker_take_step;
 
 drop function if exists tasker_take_place;
+
+drop function if exists tasker_take_old_tasks;
 
 drop function if exists tasker_take_notices;
 
@@ -99,6 +105,8 @@ drop function if exists tasker_set_password;
 drop function if exists tasker_set_limit;
 
 drop function if exists tasker_set_default_retention;
+
+drop function if exists tasker_set_archive;
 
 drop function if exists tasker_seen;
 
@@ -208,6 +216,8 @@ drop function if exists tasker_note_schedule_run;
 
 drop function if exists tasker_note_count;
 
+drop function if exists tasker_note_archive;
+
 drop function if exists tasker_need_admin;
 
 drop function if exists tasker_move_exists;
@@ -256,6 +266,8 @@ drop function if exists tasker_keep_role;
 
 drop function if exists tasker_keep_preset;
 
+drop function if exists tasker_keep_objects;
+
 drop function if exists tasker_keep_journal;
 
 drop function if exists tasker_keep_failure_note;
@@ -290,9 +302,13 @@ drop function if exists tasker_free_places;
 
 drop function if exists tasker_free_count;
 
+drop function if exists tasker_forget_tasks;
+
 drop function if exists tasker_follow_task;
 
 drop function if exists tasker_follow_retention;
+
+drop function if exists tasker_follow_archive;
 
 drop function if exists tasker_find_tasks;
 
@@ -336,6 +352,8 @@ drop function if exists tasker_disable_account;
 
 drop function if exists tasker_delivery_results;
 
+drop function if exists tasker_result_text;
+
 drop function if exists tasker_declare_limits;
 
 drop function if exists tasker_decide_steps;
@@ -353,6 +371,8 @@ drop function if exists tasker_complete_few;
 drop function if exists tasker_complete_batch;
 
 drop function if exists tasker_complete_and_claim;
+
+drop function if exists tasker_clear_objects;
 
 drop function if exists tasker_claim_steps;
 
@@ -424,6 +444,9 @@ drop table if exists tasker_words_place;
 drop table if exists tasker_step_words;
 drop table if exists tasker_task_words;
 
+drop table if exists tasker_archive_state;
+drop table if exists tasker_archive;
+
 drop table if exists tasker_line;
 drop table if exists tasker_place;
 drop table if exists tasker_waiting;
@@ -447,6 +470,9 @@ drop table if exists tasker_schedule;
 drop table if exists tasker_custom_event;
 drop table if exists tasker_undelivered;
 drop table if exists tasker_subscription;
+
+drop table if exists tasker_object_left;
+drop table if exists tasker_object;
 
 drop table if exists tasker_history;
 

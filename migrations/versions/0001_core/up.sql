@@ -271,6 +271,24 @@ create table tasker_history (
 create index tasker_history_task on tasker_history (task_no);
 create index tasker_history_xid on tasker_history using brin (xid) with (pages_per_range = 16, autosummarize = on);
 
+-- source: schema/55_objects.sql be0d62c0cf4c
+-- Results that lie in an object store, because they are large. The step's own result then only tells people where; what it looks like decides nothing:
+-- it stands for an object exactly if the step has a row here that names the same key.
+
+create table tasker_object (
+  task_no     bigint not null,
+  step_no     int not null,
+  key         text not null,                -- namespace/task/sha-256 of the content
+  byte_count  bigint not null,
+  primary key (task_no, step_no)
+);
+
+-- folders of the store, one per task, whose tasks are gone; each stands here until it is gone too
+create table tasker_object_left (
+  folder   text primary key,
+  left_at  timestamptz not null
+);
+
 -- source: schema/60_events.sql 63434c3c8b7c
 -- Who listens: the history is the event log, and each subscriber has a durable place in it.
 -- An event's id is twice its history row's number, and one more for step.retried, which shares the row of its step.failed.
@@ -456,7 +474,7 @@ create table tasker_failure_note (
   changed_at  timestamptz not null
 );
 
--- source: schema/87_gates.sql 09ee7422e1cf
+-- source: schema/87_gates.sql d5bfe2d72062
 -- What a ready step may have to wait for beside an engine: one with certain labels, a free place, its turn. Such steps are "gated": they are
 -- never handed straight to a worker, but parked, and tasker_admit_steps lets them into the queue. Systems that use nothing of this have no rows here.
 
@@ -482,6 +500,7 @@ create table tasker_limit (
   declared    jsonb not null,               -- what the definition says; an operator may have changed it since
   changed_by  text,
   changed_at  timestamptz,                  -- null: as declared
+  change_reason  text,
   unique (namespace, name, step_name)
 );
 
@@ -520,7 +539,27 @@ create table tasker_line (
 );
 create index tasker_line_due on tasker_line (due_at);
 
--- source: schema/88_words.sql d094bd706493
+-- source: schema/88_archives.sql 473d98c17b04
+-- Where tasks are written to files before retention drops them: a folder of the engines' machines, with a folder per namespace and day in it.
+
+create table tasker_archive (
+  namespace  text unique nulls not distinct references tasker_namespace,   -- null: what namespaces follow that have no row of their own
+  place      text check (place <> ''),      -- null: what is dropped is not written anywhere
+  set_by     text,
+  set_at     timestamptz not null
+);
+
+-- how the writing goes; a row per namespace of which anything was to be written
+create table tasker_archive_state (
+  namespace   text primary key,
+  task_count  bigint not null default 0,    -- written and dropped so far
+  written_at  timestamptz,
+  error       text,                         -- why the last batch could not be written; null: it was
+  failed_at   timestamptz,
+  check ((error is null) = (failed_at is null))
+);
+
+-- source: schema/88_words.sql fe07958dabb7
 -- What can be found by its words: of tasks, and of steps that failed. tasker_index_words fills it, off the fast path. Words are those of the configuration simple.
 
 create table tasker_task_words (
@@ -545,6 +584,7 @@ create table tasker_words_place (
   tasks_to   bigint not null default 0,     -- every task up to this number is there
   known_to   bigint not null default 0,     -- the newest number at the last look: its turn comes when every transaction below known_xid has ended
   known_xid  bigint not null default 0,
+  names      text[] not null default '{}',  -- how names of secrets ended when they were written down
   moves_to   bigint not null default 0      -- every failure up to this number of the history is there
 );
 
@@ -1436,6 +1476,15 @@ begin
 end
 $$;
 
+-- source: functions/tasker_clear_objects.sql a0a382e431d4
+-- tasker_clear_objects: the folders are gone from the store.
+create or replace function tasker_clear_objects (p_folders text[])
+  returns void
+  language sql
+as $$
+  delete from tasker_object_left f where f.folder = any(p_folders)
+$$;
+
 -- source: functions/tasker_complete_and_claim.sql e85924db7e79
 -- tasker_complete_and_claim: the engine's one round trip: report what ended well, take on more.
 --   p_claim_no     the engine's own running number of this call; p_closed_claims: earlier ones of which every step has ended
@@ -1978,13 +2027,24 @@ as $$
         per_period = case when l.changed_at is null then excluded.per_period else l.per_period end
 $$;
 
--- source: functions/tasker_delivery_results.sql 350f0fbee863
+-- source: functions/tasker_result_text.sql 138419ca4fe3
+-- tasker_result_text: what a handler gets of an earlier step's result: its JSON, or @ and the key of the object that it lies in. No JSON begins so.
+create or replace function tasker_result_text (p_task_no bigint, p_step_no int, p_result jsonb)
+  returns text
+  language sql stable
+as $$
+  select coalesce((select '@' || o.key from tasker_object o where o.task_no = p_task_no and o.step_no = p_step_no and o.key = p_result #>> '{$object,key}'), p_result::text)
+$$;
+
+-- source: functions/tasker_delivery_results.sql 3d59f679bbd3
 -- tasker_delivery_results: results of earlier steps, by name, for the handler of a delivery; a skipped step's is null.
+-- needs: tasker_result_text
+--   a result that lies in the object store comes as tasker_result_text has it
 create or replace function tasker_delivery_results (p_token uuid, p_names text[])
   returns table (step_name text, result text)
   language sql stable
 as $$
-  select p.name, coalesce(r.result::text, 'null')
+  select p.name, case when r.result ? '$object' then tasker_result_text(r.task_no, r.step_no, r.result) else coalesce(r.result::text, 'null') end
     from tasker_delivery d
     join tasker_task t on t.task_no = d.task_no
     join tasker_template p on p.definition_id = t.definition_id and p.name = any(p_names)
@@ -2108,56 +2168,27 @@ begin
 end
 $$;
 
--- source: functions/tasker_drop_tasks.sql b999f964c834
+-- source: functions/tasker_drop_tasks.sql ef436b16b7d7
 -- tasker_drop_tasks: a batch of a definition's tasks that are older than their namespace keeps them is gone, with everything about them.
 --   p_after, p_limit, p_hold  as tasker_old_tasks has them
---   moves  none: what has not ended, and what a subscriber or the roll-ups have still to read, is left
---   locks  the tasks, then those of their steps that could still move. Nobody is waited for: what another engine is dropping and what an
---          operator is acting on is passed by, so the order of locks does not matter here
---   A claim that names an ended step is its engine's to forget, and harms nobody until then.
+--   moves  none: what has not ended, and what a subscriber or the roll-ups have still to read, is left; and everything, where there is an
+--          archive: who drops there writes first, between tasker_take_old_tasks and tasker_forget_tasks
+--   locks  as tasker_take_old_tasks
 --   returns looked_to  the last task that was looked at; null: there are no more. Then how many tasks and steps were dropped
 create or replace function tasker_drop_tasks (p_definition int, p_after bigint, p_limit int, p_hold interval)
   returns table (looked_to bigint, task_count int, step_count int)
   language plpgsql
-  set enable_seqscan = off   -- plans must not depend on statistics: these few tasks are a small part of the tables
 as $$
 #variable_conflict use_column
 declare
-  v_begin timestamptz := tasker_retention_begin(p_definition);
-  v_looked int;
-  v_old bigint[];
   v_task_nos bigint[];
-  v_task_ids uuid[];
-  v_in_hand bigint[];
 begin
-  select max(o.task_no), count(*), coalesce(array_agg(o.task_no) filter (where o.kept_for is null), '{}') into looked_to, v_looked, v_old
-    from tasker_old_tasks(p_definition, p_after, p_limit, p_hold) o;
-  if v_looked < p_limit then
-    looked_to := null;
+  task_count := 0;
+  step_count := 0;
+  if not exists (select from tasker_archives a join tasker_definition d using (namespace) where d.definition_id = p_definition and a.place is not null) then
+    select k.looked_to, k.task_nos into looked_to, v_task_nos from tasker_take_old_tasks(p_definition, p_after, p_limit, p_hold) k;
+    select f.task_count, f.step_count into task_count, step_count from tasker_forget_tasks(v_task_nos) f;
   end if;
-  select array_agg(k.task_no), array_agg(k.task_id) into v_task_nos, v_task_ids
-    from (select t.task_no, t.task_id from tasker_task t
-           where t.task_no = any(v_old) and case when t.finished_at < v_begin then true end order by t.task_no for update skip locked) k;
-  v_in_hand := tasker_steps_in_hand(v_task_nos);
-  select array_agg(k.task_no), array_agg(k.task_id) into v_task_nos, v_task_ids
-    from unnest(v_task_nos, v_task_ids) as k (task_no, task_id) where not (k.task_no = any(v_in_hand));
-
-  -- everything that is kept about a task; a new table keyed by task_no belongs here
-  delete from tasker_step s where s.task_no = any(v_task_nos);
-  get diagnostics step_count = row_count;
-  delete from tasker_history h where h.task_no = any(v_task_nos);
-  delete from tasker_log l where l.task_no = any(v_task_nos);
-  delete from tasker_progress p where p.task_no = any(v_task_nos);
-  delete from tasker_rollup_wait w where w.task_no = any(v_task_nos);
-  delete from tasker_task_words w where w.task_no = any(v_task_nos);
-  delete from tasker_step_words w where w.task_no = any(v_task_nos);
-  delete from tasker_follower f where f.task_no = any(v_task_nos);
-  delete from tasker_notice n where n.task_no = any(v_task_nos);
-  delete from tasker_custom_event c where c.task_no = any(v_task_nos);
-  delete from tasker_undelivered u where u.event ->> 'task_id' = any(v_task_ids::text[]);
-  delete from tasker_request_key k where k.task_id = any(v_task_ids);
-  delete from tasker_task t where t.task_no = any(v_task_nos);
-  get diagnostics task_count = row_count;
   return next;
 end
 $$;
@@ -2533,10 +2564,11 @@ begin
 end
 $$;
 
--- source: functions/tasker_find_tasks.sql 24ceebb2c0a3
+-- source: functions/tasker_find_tasks.sql f0c565fab089
 -- tasker_find_tasks: the newest tasks with all these words, below p_before, of these definitions; null: of all.
 --   Where a word is common, the newest tasks are enough; where it is not, the index has few. Tasks that are not there yet are looked through, 500 at most.
-create or replace function tasker_find_tasks (p_query tsquery, p_definitions int[], p_before bigint, p_limit int)
+--   p_names  how names of secrets end. If some of them were not yet known to whoever wrote the words down, those count for nothing.
+create or replace function tasker_find_tasks (p_query tsquery, p_definitions int[], p_before bigint, p_limit int, p_names text[])
   returns table (task_no bigint)
   language plpgsql stable
   set enable_seqscan = off   -- plans must not depend on statistics: what is asked for is a small part of the tables
@@ -2544,26 +2576,42 @@ create or replace function tasker_find_tasks (p_query tsquery, p_definitions int
 as $$
 #variable_conflict use_column
 declare
-  v_tasks_to bigint := coalesce((select p.tasks_to from tasker_words_place p), 0);
+  v_tasks_to bigint := coalesce((select p.tasks_to from tasker_words_place p where p_names <@ p.names), 0);
+  v_names text[] := array(select unnest(p_names) union select unnest(p.names) from tasker_words_place p);
   v_found bigint[];
 begin
   select array_agg(n.task_no) into v_found
     from (select t.task_no
             from (select k.* from tasker_task k where k.task_no > v_tasks_to and k.task_no < p_before order by k.task_no desc limit 500) t
-           where tasker_words(tasker_searchable(t.context, t.definition_id), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id]) @@ p_query
+           where tasker_words(tasker_searchable(t.context, t.definition_id, v_names), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id]) @@ p_query
              and (p_definitions is null or t.definition_id = any(p_definitions))
           union all
           select w.task_no
-            from (select k.* from tasker_task_words k where k.task_no < p_before order by k.task_no desc limit 5000 offset 0) w
+            from (select k.* from tasker_task_words k where k.task_no < least(p_before, v_tasks_to + 1) order by k.task_no desc limit 5000 offset 0) w
            where w.words @@ p_query and (p_definitions is null or w.definition_id = any(p_definitions))) n;
   if coalesce(cardinality(v_found), 0) < p_limit then
     select array_agg(n.task_no) into v_found
       from (select unnest(v_found) as task_no
             union
             select w.task_no from tasker_task_words w
-             where w.words @@ p_query and case when w.task_no < p_before then p_definitions is null or w.definition_id = any(p_definitions) end) n;
+             where w.words @@ p_query and case when w.task_no < least(p_before, v_tasks_to + 1) then p_definitions is null or w.definition_id = any(p_definitions) end) n;
   end if;
   return query select n.task_no from unnest(v_found) as n (task_no) order by n.task_no desc limit p_limit;
+end
+$$;
+
+-- source: functions/tasker_follow_archive.sql 86911ef93506
+-- tasker_follow_archive: a namespace has no archive of its own any more and follows the default.
+--   raises WF001 unknown namespace
+create or replace function tasker_follow_archive (p_namespace text)
+  returns void
+  language plpgsql
+as $$
+begin
+  if not exists (select from tasker_namespace n where n.namespace = p_namespace) then
+    raise exception 'there is no namespace "%"', p_namespace using errcode = 'WF001';
+  end if;
+  delete from tasker_archive a where a.namespace = p_namespace;
 end
 $$;
 
@@ -2600,6 +2648,45 @@ begin
   insert into tasker_follower (task_no, account_id, channel, target, link, since)
   values (v_task_no, p_account_id, p_channel, p_target, p_link, tasker_clock())
   on conflict (task_no, account_id, channel, target) do nothing;
+end
+$$;
+
+-- source: functions/tasker_forget_tasks.sql 8c2e49d41453
+-- tasker_forget_tasks: the tasks are gone, with everything about them; the folders of their objects are put down as left. Only for those that tasker_take_old_tasks has just given to this transaction.
+--   moves  none: they have ended
+--   locks  none: the caller holds them
+--   A claim that names an ended step is its engine's to forget, and harms nobody until then.
+create or replace function tasker_forget_tasks (p_task_nos bigint[])
+  returns table (task_count int, step_count int)
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: these few tasks are a small part of the tables
+as $$
+#variable_conflict use_column
+declare
+  v_task_ids uuid[] := (select array_agg(t.task_id) from tasker_task t where t.task_no = any(p_task_nos));
+begin
+  insert into tasker_object_left (folder, left_at)
+  select distinct split_part(o.key, '/', 1) || '/' || split_part(o.key, '/', 2), tasker_clock() from tasker_object o where o.task_no = any(p_task_nos)
+  on conflict (folder) do nothing;
+
+  -- everything that is kept about a task; a new table keyed by task_no belongs here
+  delete from tasker_step s where s.task_no = any(p_task_nos);
+  get diagnostics step_count = row_count;
+  delete from tasker_object o where o.task_no = any(p_task_nos);
+  delete from tasker_history h where h.task_no = any(p_task_nos);
+  delete from tasker_log l where l.task_no = any(p_task_nos);
+  delete from tasker_progress p where p.task_no = any(p_task_nos);
+  delete from tasker_rollup_wait w where w.task_no = any(p_task_nos);
+  delete from tasker_task_words w where w.task_no = any(p_task_nos);
+  delete from tasker_step_words w where w.task_no = any(p_task_nos);
+  delete from tasker_follower f where f.task_no = any(p_task_nos);
+  delete from tasker_notice n where n.task_no = any(p_task_nos);
+  delete from tasker_custom_event c where c.task_no = any(p_task_nos);
+  delete from tasker_undelivered u where u.event ->> 'task_id' = any(v_task_ids::text[]);
+  delete from tasker_request_key k where k.task_id = any(v_task_ids);
+  delete from tasker_task t where t.task_no = any(p_task_nos);
+  get diagnostics task_count = row_count;
+  return next;
 end
 $$;
 
@@ -2880,13 +2967,14 @@ begin
 end
 $$;
 
--- source: functions/tasker_index_words.sql 1bd3b1c942b2
+-- source: functions/tasker_index_words.sql 483c10b03f6b
 -- tasker_index_words: the next tasks and failures can be found by their words, up to p_limit of each.
 --   moves  none     locks  the one row of tasker_words_place, for which nobody waits: whoever finds it held leaves the work to its holder
 --   Tasks go by their number, once nothing below can still appear: a creation takes its transaction number first, as this call does last. Failures follow the
 --   roll-ups, which have decided that. Call it in a transaction of its own.     events none
+--   p_names  how names of secrets end; with one that was not known before, all tasks are written down anew, and are found only by then. None is forgotten.
 --   returns whether more can be done at once
-create or replace function tasker_index_words (p_limit int default 2000)
+create or replace function tasker_index_words (p_limit int, p_names text[])
   returns boolean
   language plpgsql
   set enable_seqscan = off   -- plans must not depend on statistics: these few rows are a small part of the tables
@@ -2903,10 +2991,10 @@ declare
 begin
   select p.* into v_place from tasker_words_place p;
   if not found then
-    insert into tasker_words_place default values on conflict do nothing;
+    insert into tasker_words_place (names) values (p_names) on conflict do nothing;
     return true;
   end if;
-  if v_place.tasks_to >= v_last and v_place.moves_to >= v_moves_to then
+  if v_place.tasks_to >= v_last and v_place.moves_to >= v_moves_to and p_names <@ v_place.names then
     return false;
   end if;
   v_xid := pg_current_xact_id()::text::bigint;
@@ -2915,6 +3003,10 @@ begin
   if not found then
     return false;
   end if;
+  if not p_names <@ v_place.names then
+    update tasker_words_place p set tasks_to = 0, names = array(select unnest(p.names) union select unnest(p_names) order by 1);
+    return true;
+  end if;
 
   v_tasks_to := v_place.tasks_to;
   if v_low_xid >= v_place.known_xid and v_place.known_to > v_place.tasks_to then
@@ -2922,9 +3014,9 @@ begin
       from (select k.task_no from tasker_task k where k.task_no > v_place.tasks_to and k.task_no <= v_place.known_to order by k.task_no limit p_limit) t;
     v_tasks_to := case when v_tasks = p_limit then v_tasks_to else v_place.known_to end;
     insert into tasker_task_words (task_no, definition_id, words)
-    select t.task_no, t.definition_id, tasker_words(tasker_searchable(t.context, t.definition_id), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
+    select t.task_no, t.definition_id, tasker_words(tasker_searchable(t.context, t.definition_id, v_place.names), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
       from tasker_task t where t.task_no > v_place.tasks_to and t.task_no <= v_tasks_to
-    on conflict (task_no) do nothing;
+    on conflict (task_no) do update set words = excluded.words;
   end if;
 
   select max(h.event_id), count(*) into v_moves_to, v_moves
@@ -2938,7 +3030,7 @@ begin
    cross join lateral (select k.definition_id from tasker_step k where k.task_no = f.task_no and k.step_no = f.step_no offset 0) s
   on conflict (task_no, step_no) do update set words = excluded.words;
   -- a retry may have changed the context
-  update tasker_task_words w set words = tasker_words(tasker_searchable(t.context, t.definition_id), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
+  update tasker_task_words w set words = tasker_words(tasker_searchable(t.context, t.definition_id, v_place.names), t.tags, array[t.initiator, t.source_system, t.reason, t.correlation_id])
     from tasker_history h, tasker_task t
    where h.event_id > v_place.moves_to and h.event_id <= v_moves_to and h.step_no is null and h.detail ? 'context_before'
      and t.task_no = h.task_no and w.task_no = h.task_no;
@@ -3055,6 +3147,33 @@ begin
     set xid = excluded.xid, attempt = excluded.attempt, at = excluded.at, done = excluded.done, total = excluded.total, note = excluded.note;
   return true;
 end
+$$;
+
+-- source: functions/tasker_keep_objects.sql 08e2b329982a
+-- tasker_keep_objects: where the results lie that a worker is about to report for steps it holds. Each is in the store already.
+--   moves  none     locks  the steps, until the transaction ends     fence  state, worker and attempt: what is late changes nothing
+create or replace function tasker_keep_objects (
+  p_worker int, p_task_nos bigint[], p_step_nos int[], p_attempts smallint[], p_keys text[], p_byte_counts bigint[]
+)
+  returns void
+  language sql
+  set enable_seqscan = off   -- plans must not depend on statistics: these few steps are a small part of the table
+as $$
+  with given as (
+    select g.task_no, g.step_no, g.attempt, g.key, g.byte_count
+      from unnest(p_task_nos, p_step_nos, p_attempts, p_keys, p_byte_counts) as g (task_no, step_no, attempt, key, byte_count)
+  ),
+  held as (
+    select s.task_no, s.step_no, g.key, g.byte_count
+      from given g
+     cross join lateral (select k.task_no, k.step_no from tasker_step k
+                          where k.task_no = g.task_no and k.step_no = g.step_no and k.state = 2 and k.worker_id = p_worker and k.attempts = g.attempt
+                            for update offset 0) s
+     order by s.task_no, s.step_no
+  )
+  insert into tasker_object (task_no, step_no, key, byte_count)
+  select h.task_no, h.step_no, h.key, h.byte_count from held h
+  on conflict (task_no, step_no) do update set key = excluded.key, byte_count = excluded.byte_count
 $$;
 
 -- source: functions/tasker_keep_preset.sql e2d5bb6711cb
@@ -3695,6 +3814,23 @@ begin
 end
 $$;
 
+-- source: functions/tasker_note_archive.sql 8186d065345a
+-- tasker_note_archive: how the last batch of a namespace went: so many tasks were written, or none, and why.
+-- needs: tasker_clock
+--   p_error  null: it was written, and what was wrong before is over
+create or replace function tasker_note_archive (p_namespace text, p_task_count int, p_error text)
+  returns void
+  language sql
+as $$
+  insert into tasker_archive_state (namespace, task_count, written_at, error, failed_at)
+  values (p_namespace, p_task_count, case when p_error is null then tasker_clock() end, p_error, case when p_error is not null then tasker_clock() end)
+  on conflict (namespace) do update
+     set task_count = tasker_archive_state.task_count + excluded.task_count,
+         written_at = coalesce(excluded.written_at, tasker_archive_state.written_at),
+         error = excluded.error,
+         failed_at = excluded.failed_at
+$$;
+
 -- source: functions/tasker_note_count.sql 35bfb98a8f57
 -- tasker_note_count: how many tasks a view holds now is on record, and told where that crosses its threshold: once upwards, once back.
 --   p_count  null: unknown, and nothing is told
@@ -4176,13 +4312,15 @@ as $$
                         where k.task_no = wanted.task_no and k.step_no = wanted.step_no offset 0) s
 $$;
 
--- source: functions/tasker_read_results.sql 9f2aa161403e
+-- source: functions/tasker_read_results.sql c1fb935c2634
 -- tasker_read_results: results of steps that have one; a skipped step's is null.
+-- needs: tasker_result_text
+--   a result that lies in the object store comes as tasker_result_text has it
 create or replace function tasker_read_results (p_task_nos bigint[], p_step_nos int[])
   returns table (task_no bigint, step_no int, result text)
   language sql stable
 as $$
-  select s.task_no, s.step_no, coalesce(s.result::text, 'null')
+  select s.task_no, s.step_no, case when s.result ? '$object' then tasker_result_text(s.task_no, s.step_no, s.result) else coalesce(s.result::text, 'null') end
     from unnest(p_task_nos, p_step_nos) as wanted (task_no, step_no)
    cross join lateral (select k.task_no, k.step_no, k.result from tasker_step k
                         where k.task_no = wanted.task_no and k.step_no = wanted.step_no and k.state in (4, 7, 8) offset 0) s
@@ -4597,7 +4735,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_reset_limit.sql afd045dd818a
+-- source: functions/tasker_reset_limit.sql dc792a2b03bf
 -- tasker_reset_limit: a limit is again as the definition declares it.
 --   moves  none     locks  the limit, then its lines in order     raises WF001 when the workflow declares no such limit     events none
 create or replace function tasker_reset_limit (p_namespace text, p_name text, p_step_name text, p_actor text)
@@ -4609,7 +4747,7 @@ declare
 begin
   select l.declared into v_declared from tasker_limit l where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
   perform tasker_set_limit(p_namespace, p_name, p_step_name, (v_declared ->> 'at_once')::int, (v_declared ->> 'per_period')::int, p_actor);
-  update tasker_limit l set changed_by = null, changed_at = null where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
+  update tasker_limit l set changed_by = null, changed_at = null, change_reason = null where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
 end
 $$;
 
@@ -5140,10 +5278,10 @@ as $$
    order by said.place
 $$;
 
--- source: functions/tasker_searchable.sql 56bf6a70163e
+-- source: functions/tasker_searchable.sql 58d04347bd09
 -- tasker_searchable: what of a task's context may be found by its words: nothing where the schema marks a secret, else all but what goes by the name of one.
---   changes nothing
-create or replace function tasker_searchable (p_context jsonb, p_definition_id int)
+--   p_names  how those names end     changes nothing
+create or replace function tasker_searchable (p_context jsonb, p_definition_id int, p_names text[])
   returns jsonb
   language plpgsql
   stable parallel safe
@@ -5152,7 +5290,7 @@ begin
   if (select d.schema::text from tasker_definition d where d.definition_id = p_definition_id) ~ '"(writeOnly|x-sensitive)"\s*:\s*true|"format"\s*:\s*"password"' then
     return '{}';
   end if;
-  return coalesce(tasker_without_secrets(p_context), '{}');
+  return coalesce(tasker_without_secrets(p_context, p_names), '{}');
 end
 $$;
 
@@ -5171,6 +5309,24 @@ as $$
    where e.effect <> 'kept' or e.step_no is null
 $$;
 
+-- source: functions/tasker_set_archive.sql 5bfb8833b18b
+-- tasker_set_archive: from now on the tasks of a namespace are written to the place before they are dropped; p_namespace null: of all without a row of their own.
+--   p_place  null: they are not written
+--   raises   WF001 unknown namespace
+create or replace function tasker_set_archive (p_namespace text, p_place text, p_actor text)
+  returns void
+  language plpgsql
+as $$
+begin
+  if p_namespace is not null and not exists (select from tasker_namespace n where n.namespace = p_namespace) then
+    raise exception 'there is no namespace "%"', p_namespace using errcode = 'WF001';
+  end if;
+  insert into tasker_archive (namespace, place, set_by, set_at)
+  values (p_namespace, p_place, p_actor, tasker_clock())
+  on conflict (namespace) do update set place = excluded.place, set_by = excluded.set_by, set_at = excluded.set_at;
+end
+$$;
+
 -- source: functions/tasker_set_default_retention.sql 1f3e866a1d51
 -- tasker_set_default_retention: what every namespace follows that has no retention of its own; null: tasks are kept for ever.
 create or replace function tasker_set_default_retention (p_retention interval, p_actor text)
@@ -5182,19 +5338,19 @@ as $$
   on conflict (only_row) do update set retention = excluded.retention, set_by = excluded.set_by, set_at = excluded.set_at
 $$;
 
--- source: functions/tasker_set_limit.sql 758c814da2d4
+-- source: functions/tasker_set_limit.sql c0c7731cf749
 -- tasker_set_limit: an operator changes how much may go on at once or begin within the period; it holds, whatever versions come, until tasker_reset_limit.
 --   p_step_name  empty for the limit on the workflow's tasks     p_at_once, p_per_period  null: any number; 0: nothing begins
 --   moves  none; what has its place keeps it     locks  the limit, then its lines in order
 --   raises WF001 when the workflow declares no such limit     events none
-create or replace function tasker_set_limit (p_namespace text, p_name text, p_step_name text, p_at_once int, p_per_period int, p_actor text)
+create or replace function tasker_set_limit (p_namespace text, p_name text, p_step_name text, p_at_once int, p_per_period int, p_actor text, p_reason text default null)
   returns void
   language plpgsql
 as $$
 declare
   v_limit_id int;
 begin
-  update tasker_limit l set at_once = p_at_once, per_period = p_per_period, changed_by = p_actor, changed_at = tasker_clock()
+  update tasker_limit l set at_once = p_at_once, per_period = p_per_period, changed_by = p_actor, changed_at = tasker_clock(), change_reason = p_reason
    where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name
   returning l.limit_id into v_limit_id;
   if not found then
@@ -5702,6 +5858,39 @@ begin
 end
 $$;
 
+-- source: functions/tasker_take_old_tasks.sql 45f671e7b343
+-- tasker_take_old_tasks: those of a batch of a definition's tasks that may be dropped now; nobody else can act on them until the transaction ends.
+--   p_after, p_limit, p_hold  as tasker_old_tasks has them
+--   locks  the tasks, then those of their steps that could still move. Nobody is waited for: what another engine is dropping and what an
+--          operator is acting on is passed by, so the order of locks does not matter here
+--   returns looked_to  the last task that was looked at; null: there are no more. Then the tasks that are held
+create or replace function tasker_take_old_tasks (p_definition int, p_after bigint, p_limit int, p_hold interval)
+  returns table (looked_to bigint, task_nos bigint[])
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: these few tasks are a small part of the tables
+as $$
+#variable_conflict use_column
+declare
+  v_begin timestamptz := tasker_retention_begin(p_definition);
+  v_looked int;
+  v_old bigint[];
+  v_in_hand bigint[];
+begin
+  select max(o.task_no), count(*), coalesce(array_agg(o.task_no) filter (where o.kept_for is null), '{}') into looked_to, v_looked, v_old
+    from tasker_old_tasks(p_definition, p_after, p_limit, p_hold) o;
+  if v_looked < p_limit then
+    looked_to := null;
+  end if;
+  select array_agg(k.task_no) into task_nos
+    from (select t.task_no from tasker_task t
+           where t.task_no = any(v_old) and case when t.finished_at < v_begin then true end order by t.task_no for update skip locked) k;
+  v_in_hand := tasker_steps_in_hand(task_nos);
+  select coalesce(array_agg(k.task_no), '{}') into task_nos
+    from unnest(task_nos) as k (task_no) where not (k.task_no = any(v_in_hand));
+  return next;
+end
+$$;
+
 -- source: functions/tasker_take_place.sql 2f922394520c
 -- tasker_take_place: one step passes a limit. From the limit of its workflow it goes on to its own, if it has one, else into its lane of the queue.
 --   returns how many places that took: none when its task has one already     locks  nothing: the caller holds the line and the queue row
@@ -5884,6 +6073,37 @@ begin
   end loop;
   return v_first;
 end
+$$;
+
+-- source: functions/tasker_task_record.sql b03cbf86b46e
+-- tasker_task_record: all that is kept about a task, as the JSON of one line of an archive; states in words, columns as the tables name them.
+-- needs: tasker_state_name, tasker_level_name, tasker_step_name
+--   Whole rows, so that no column that comes later is forgotten. Nothing is masked. The id comes first: by it a line is found without being read.
+create or replace function tasker_task_record (p_task_no bigint)
+  returns text
+  language sql stable
+  set enable_seqscan = off   -- plans must not depend on statistics
+as $$
+  select json_build_object(
+           'task_id', t.task_id,
+           'namespace', d.namespace, 'name', d.name, 'version', d.version, 'state', tasker_state_name(t.state), 'finished_at', t.finished_at,
+           'task', to_jsonb(t) - 'state',
+           'idempotency_key', (select k.key from tasker_request_key k where k.task_id = t.task_id),
+           'steps', (select coalesce(json_agg(to_jsonb(s) - 'state' - 'task_no' || jsonb_build_object('name', tasker_step_name(p.name, s.item_no), 'state', tasker_state_name(s.state))
+                                              order by s.step_no), '[]')
+                       from tasker_step s join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
+                      where s.task_no = t.task_no),
+           'history', (select coalesce(json_agg(to_jsonb(h) - 'task_no' || jsonb_build_object('from_state', tasker_state_name(h.from_state), 'to_state', tasker_state_name(h.to_state))
+                                                order by h.event_id), '[]')
+                         from tasker_history h where h.task_no = t.task_no),
+           'log', (select coalesce(json_agg(to_jsonb(l) - 'task_no' || jsonb_build_object('level', tasker_level_name(l.level)) order by l.line_no), '[]')
+                     from tasker_log l where l.task_no = t.task_no),
+           'progress', (select coalesce(json_agg(to_jsonb(g) - 'task_no' order by g.step_no), '[]') from tasker_progress g where g.task_no = t.task_no),
+           'events', (select coalesce(json_agg(to_jsonb(c) - 'task_no' order by c.event_no), '[]') from tasker_custom_event c where c.task_no = t.task_no),
+           'undelivered', (select coalesce(json_agg(to_jsonb(u) order by u.name, u.event_id), '[]') from tasker_undelivered u where u.event ->> 'task_id' = t.task_id::text))::text
+    from tasker_task t
+    join tasker_definition d using (definition_id)
+   where t.task_no = p_task_no
 $$;
 
 -- source: functions/tasker_tell_follower.sql bfa11cdafc17
@@ -6164,24 +6384,24 @@ as $$
   delete from tasker_delivery d where d.sender = p_sender and d.number = any(p_numbers) and d.place is null returning d.number
 $$;
 
--- source: functions/tasker_without_secrets.sql 33d5b62d35a4
+-- source: functions/tasker_without_secrets.sql 1c151424ec31
 -- tasker_without_secrets: a JSON value without what stands under names of secrets, at any depth.
---   changes nothing
-create or replace function tasker_without_secrets (p_value jsonb)
+--   p_names  how such names end, each a regular expression: engine.masking has them     changes nothing
+create or replace function tasker_without_secrets (p_value jsonb, p_names text[])
   returns jsonb
   language plpgsql
   immutable parallel safe
 as $$
 begin
-  if p_value::text !~* '(password|passwd|secret|token|api[_-]?key|authorization)":' then
+  if p_value::text !~* ('(' || array_to_string(p_names, '|') || ')":') then
     return p_value;
   end if;
   return case jsonb_typeof(p_value)
     when 'object' then
-      (select jsonb_object_agg(e.key, tasker_without_secrets(e.value)) from jsonb_each(p_value) e
-        where e.key !~* '(password|passwd|secret|token|api[_-]?key|authorization)$')
+      (select jsonb_object_agg(e.key, tasker_without_secrets(e.value, p_names)) from jsonb_each(p_value) e
+        where e.key !~* ('(' || array_to_string(p_names, '|') || ')$'))
     when 'array' then
-      (select jsonb_agg(tasker_without_secrets(e.value)) from jsonb_array_elements(p_value) e)
+      (select jsonb_agg(tasker_without_secrets(e.value, p_names)) from jsonb_array_elements(p_value) e)
     else p_value
   end;
 end
@@ -6221,6 +6441,17 @@ as $$
    where c.worker_id = p_worker
    order by s.task_no, s.step_no, c.claim_no desc
 $$;
+
+-- source: views/tasker_archives.sql 21197ade5ed3
+-- tasker_archives: where each namespace's tasks are written before they are dropped, as it was set for it, else as the default says, and how that goes.
+create or replace view tasker_archives as
+select n.namespace, case when a.set_at is null then d.place else a.place end as place, a.set_at is null as by_default,
+       coalesce(a.set_by, d.set_by) as set_by, coalesce(a.set_at, d.set_at) as set_at,
+       coalesce(s.task_count, 0) as task_count, s.written_at, s.error, s.failed_at
+  from tasker_namespace n
+  left join tasker_archive a on a.namespace = n.namespace
+  left join tasker_archive d on d.namespace is null
+  left join tasker_archive_state s on s.namespace = n.namespace;
 
 -- source: views/tasker_logs.sql f38933742cb4
 -- tasker_logs: what attempts have logged, in words. One row per line; always ask for one task, in the order of line_no.

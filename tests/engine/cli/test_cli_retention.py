@@ -26,7 +26,7 @@ def end(shop: Terminal, *, days_ago: int) -> None:
 def test_without_a_setting_tasks_are_kept_for_ever(shop: Terminal) -> None:
     assert shop.run("retention", "list", "--json").json() == {
         "default": None,
-        "namespaces": [{"namespace": "shop", "retention": None, "by_default": True, "set_by": None, "set_at": None}],
+        "namespaces": [{"namespace": "shop", "retention": None, "by_default": True, "set_by": None, "set_at": None, "archive": None, "archive_error": None}],
     }
     assert "for ever" in shop.run("retention", "list").out
 

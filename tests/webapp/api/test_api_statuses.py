@@ -10,14 +10,15 @@ import pytest
 from calls import ORDER, Caller
 from flask import abort
 from flask.testing import FlaskClient
+from signed_in import token_for
 from werkzeug.test import TestResponse
 
 from engine.errors import DatabaseUnavailable
 from engine.json_text import MAX_BYTES
 from webapp.api import errors
 
-BODIES: dict[str, Any] = {"/tasks": {**ORDER}, "/tasks/batch": {"tasks": [ORDER]}, "/schedules": {**ORDER, "every": "15m"}}
-MISSING = {"task_id": "00000000-0000-0000-0000-000000000000", "step_name": "nope", "namespace": "nope", "name": "nope", "version": "9.9.9", "schedule_id": "999", "role": "nope", "token_id": "nope"}
+BODIES: dict[str, Any] = {"/tasks": {**ORDER}, "/tasks/batch": {"tasks": [ORDER]}, "/schedules": {**ORDER, "every": "15m"}, "/batches/new/{noun}": {"filter": {}, "count": 9_999}, "/views": {"name": "kept"}}
+MISSING = {"task_id": "00000000-0000-0000-0000-000000000000", "step_name": "nope", "namespace": "nope", "name": "nope", "version": "9.9.9", "schedule_id": "999", "role": "nope", "token_id": "nope", "noun": "pause", "batch_id": "999", "view_id": "999"}
 JSON = "application/json"
 
 
@@ -69,6 +70,13 @@ def tasks(api: Caller, engine: Any, launch: Callable[..., str], failed_task: str
     return {**made, "failed": failed_task}
 
 
+@pytest.fixture
+def a_viewer(from_elsewhere: FlaskClient, database_url: str) -> FlaskClient:
+    client = FlaskClient(from_elsewhere.application)
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token_for(database_url, 'looker', 'viewer')}"
+    return client
+
+
 def new_schedule(api: Caller) -> dict[str, int]:
     return {"schedule_id": api.post("/schedules", {**ORDER, "every": "15m"}).json["schedule_id"]}
 
@@ -94,6 +102,35 @@ def ask_about_accounts(asker: Asker, api: Caller, task_id: str) -> None:
     asker.send("delete", "/api/v1/tokens/{token_id}", made[0].json, asker.client)
     for path in ("/api/v1/audit", "/api/v1/audit.csv"):
         asker.send("get", path, {}, asker.client, "?at_from=yesterday")
+
+
+def ask_about_limits(asker: Asker, conn: Any) -> None:
+    """A limit of a step that there is not, so that it holds nothing up: it is seen, changed and reset, also as it was not looked at."""
+    conn.execute("insert into tasker_limit (namespace, name, step_name, key_path, at_once, declared) values ('shop', 'process_order', 'none', '{}', 1, '{}')")
+    place, path = {"namespace": "shop", "name": "process_order"}, "/api/v1/limits/{namespace}/{name}"
+    asker.send("get", path, place, asker.client, "?step=none")
+    for noun in ("change", "reset"):
+        for body in ({"seen": "other"}, {"reason": "to see"}):
+            asker.send("post", f"{path}/{noun}", place, asker.client, "?step=none", json=body)
+
+
+def ask_about_many(asker: Asker, viewer: FlaskClient) -> None:
+    """Batches begun and stopped, and views kept and removed, also of what there is not."""
+    path = "/api/v1/batches"
+    for query, body in (("?dry_run=true", {"filter": {}}), ("", {"failure": "nope", "count": 1})):
+        asker.send("post", f"{path}/new/{{noun}}", {"noun": "pause"}, asker.client, query, json=body)
+    count = asker.client.post(f"{path}/new/pause?dry_run=true", json={"filter": {}}).json["count"]
+    made = asker.send("post", f"{path}/new/{{noun}}", {"noun": "pause"}, asker.client, json={"filter": {}, "count": count}).json
+    for _ in range(2):
+        asker.send("post", f"{path}/{{batch_id}}/stop", made, asker.client)
+    asker.send("get", f"{path}/{{batch_id}}", made, asker.client)
+    views = "/api/v1/views"
+    asker.send("post", views, {}, asker.client, json={"name": "theirs", "namespace": "nope"})
+    kept = asker.send("post", views, {}, asker.client, json={"name": "removed"}).json
+    asker.send("get", f"{views}/{{view_id}}", kept, asker.client)
+    asker.send("delete", f"{views}/{{view_id}}", kept, asker.client)
+    shared = asker.send("post", views, {}, asker.client, json={"name": "shared", "namespace": "shop"}).json
+    asker.send("delete", f"{views}/{{view_id}}", shared, viewer)
 
 
 def ask_in_every_standing(asker: Asker, known: dict[str, Any], tasks: dict[str, str]) -> None:
@@ -143,10 +180,12 @@ def away(*_: object, **__: object) -> None:
 
 
 def test_every_status_that_is_described_is_answered(
-    api: Caller, asker: Asker, tasks: dict[str, str], from_elsewhere: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    api: Caller, asker: Asker, conn: Any, tasks: dict[str, str], from_elsewhere: FlaskClient, a_viewer: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = {"step_name": "charge", "namespace": "shop", "name": "process_order", "version": "1.0.0", "task_id": tasks["failed"], "role": "admin", "token_id": "nope", **new_schedule(api)}
+    known = {"step_name": "charge", "namespace": "shop", "name": "process_order", "version": "1.0.0", "task_id": tasks["failed"], "role": "admin", "token_id": "nope", "noun": "pause", "batch_id": 1, "view_id": 1, **new_schedule(api)}
     ask_about_accounts(asker, api, tasks["failed"])
+    ask_about_limits(asker, conn)
+    ask_about_many(asker, a_viewer)
     ask_what_can_be_done(asker, known, tasks, new_schedule(api))
     ask_in_every_standing(asker, known, tasks)
     ask_what_is_unsound(asker, lambda: known | new_schedule(api))

@@ -1,0 +1,71 @@
+"""Batches over the API: the same choice, rights and guard as the page's."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from calls import Caller, codes
+from flask import Flask
+from flask.testing import FlaskClient
+from signed_in import token_for
+
+from engine import batches, failures, queries
+from engine.db import Database
+
+
+def test_all_tasks_of_a_filter_are_cancelled_as_a_dry_run_has_told(api: Caller, db: Database) -> None:
+    made = [api.create(tags=["night"]) for _ in range(3)]
+    other = api.create()
+    body: dict[str, Any] = {"filter": {"tag": "night"}, "reason": "a wrong price"}
+    dry = api.post("/batches/new/cancellation?dry_run=true", body)
+    assert (dry.status_code, dry.json["count"], {one["task_id"] for one in dry.json["items"]}) == (200, 3, set(made))
+    assert codes(api.post("/batches/new/cancellation", body)) == [("count", "missing")]
+    assert api.post("/batches/new/cancellation", body | {"count": 2}).status_code == 412
+    assert api.get("/batches").json["batches"] == []
+    begun = [api.post("/batches/new/cancellation", body | {"count": 3, "idempotency_key": "once"}) for _ in range(2)]
+    assert [one.status_code for one in begun] == [201, 201]
+    assert begun[0].json == begun[1].json
+    batches.run_due(db, threading.Event())
+    path = f"/batches/{begun[0].json['batch_id']}"
+    assert begun[0].headers["Location"].endswith(path)
+    shown = api.get(f"{path}?limit=2").json
+    assert (shown["done_count"], shown["left_count"], bool(shown["finished_at"]), len(shown["items"]), shown["next_cursor"]) == (3, 0, True, 2, "2")
+    assert [queries.task(db, task).task.state for task in (*made, other)] == ["cancelled"] * 3 + ["pending"]
+    assert api.post(f"{path}/stop").status_code == 409
+
+
+def test_all_steps_of_a_cause_are_resolved_and_a_batch_is_stopped(api: Caller, db: Database, failed_task: str) -> None:
+    key = failures.failure_groups(db)[0].key
+    begun = api.post("/batches/new/step-resolution", {"failure": key, "count": 1, "result": {"paid": True}})
+    assert (begun.status_code, begun.json["action"]) == (201, "resolve")
+    stopped = api.post(f"/batches/{begun.json['batch_id']}/stop", {"reason": "not yet"}).json
+    assert (stopped["left_count"], bool(stopped["stopped_by"])) == (1, True)
+    again = api.post("/batches/new/step-resolution", {"failure": key, "count": 1, "result": {"paid": True}}).json
+    batches.run_due(db, threading.Event())
+    assert api.get(f"/batches/{again['batch_id']}").json["items"] == [{"item_no": 1, "task_id": failed_task, "step_name": "charge", "outcome": "done", "message": None}]
+    assert queries.step(db, failed_task, "charge").result == {"paid": True}
+
+
+@pytest.mark.parametrize(("noun", "body", "path"), [
+    ("retry", {"count": 1}, "filter"),
+    ("retry", {"filter": {}, "failure": "x"}, "filter"),
+    ("step-retry", {"filter": {}}, "failure"),
+    ("retry", {"filter": {"within": "soon"}}, "filter.within"),
+    ("retry", {"filter": {"colour": "red"}}, "filter.colour"),
+    ("retry", {"filter": {}, "count": 0}, "items"),
+])  # fmt: skip
+def test_what_no_batch_can_be_is_told(api: Caller, noun: str, body: dict[str, Any], path: str) -> None:
+    assert [one[0] for one in codes(api.post(f"/batches/new/{noun}", body))] == [path]
+
+
+def test_a_batch_is_begun_only_where_its_action_is_allowed(app: Flask, api: Caller, database_url: str, definition_id: int) -> None:
+    api.create()
+    for role, status in (("viewer", 403), ("operator", 200)):
+        caller = FlaskClient(app)
+        caller.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token_for(database_url, role, role)}"
+        assert Caller(caller).post("/batches/new/pause?dry_run=true", {"filter": {}}).status_code == status
+    elsewhere = FlaskClient(app)
+    elsewhere.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token_for(database_url, 'far', 'operator', 'elsewhere')}"
+    assert Caller(elsewhere).post("/batches/new/pause?dry_run=true", {"filter": {}}).json["count"] == 0

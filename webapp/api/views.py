@@ -1,0 +1,93 @@
+"""`/views`: lists of tasks kept under a name. Alerts are set on a view's page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+from marshmallow import Schema, fields
+
+from engine import views
+from engine.errors import NotFound
+from webapp.access import known_caller
+from webapp.api import access, shapes
+from webapp.api.blueprint import PREFIX, Endpoints
+from webapp.api.bodies import MAX_NAME, StrictSchema
+from webapp.api.chosen import ChosenTasksSchema, parameters_of
+from webapp.api.fields import maybe_text, maybe_time, said, text
+from webapp.database import database
+from webapp.views import SEE, Counted, changeable, counted, require_sharing, seen_view, seen_views, sharable
+
+endpoints = Endpoints("views", "Lists of tasks kept under a name")
+
+
+class ViewRequestSchema(StrictSchema):
+    name = text(views.MAX_NAME, required=True)
+    filter = fields.Nested(ChosenTasksSchema, load_default=dict, metadata=said("As `GET /tasks` takes it; {} is every task"))
+    namespace = text(MAX_NAME, load_default=None, allow_none=True, metadata=said("Shown to all who see this namespace; left out: to the token's account alone"))
+
+
+class ViewSchema(Schema):
+    view_id = fields.Integer(required=True)
+    name = fields.String(required=True)
+    namespace = maybe_text()
+    owner = fields.String(required=True)
+    filter = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+    changed_at = fields.DateTime(required=True)
+    count = fields.Integer(required=True, allow_none=True, metadata=said("How many tasks the caller sees in it now, 1,001 for more than 1,000; null when that took too long"))
+    threshold = fields.Integer(required=True, allow_none=True, metadata=said("An alert is raised above it"))
+    over_since = maybe_time()
+
+
+class ViewsSchema(Schema):
+    views = fields.List(fields.Nested(ViewSchema), required=True)
+
+
+@endpoints.route("/views")
+@endpoints.response(200, ViewsSchema)
+@endpoints.may_answer()
+def index() -> Response:
+    """List the views of the token's account, and those that are shared with it, with their counts"""
+    return shapes.respond({"views": [_told(each) for each in counted(seen_views())]})
+
+
+@endpoints.route("/views", methods=["POST"])
+@endpoints.arguments(ViewRequestSchema)
+@endpoints.response(201, ViewSchema)
+@endpoints.may_answer(400, 404, 409, 413, 415, 422)
+def keep(given: dict[str, Any]) -> Response:
+    """Keep a filter under a name"""
+    require_sharing(given["namespace"])
+    if given["namespace"] is not None and given["namespace"] not in sharable(None):
+        raise NotFound(f'there is no namespace "{given["namespace"]}"')
+    parameters = views.view_filter(parameters_of(given["filter"]), given["namespace"]).parameters()
+    view_id = views.keep_view(database(), given["name"], parameters, namespace=given["namespace"], owner_id=known_caller().account_id)
+    access.note("done", SEE, given["namespace"], f"view {view_id}", detail={"act": "keep"})
+    [made] = counted([seen_view(view_id)])
+    return shapes.respond(_told(made), 201, location=f"{PREFIX}/views/{view_id}")
+
+
+@endpoints.route("/views/<int:view_id>")
+@endpoints.response(200, ViewSchema)
+@endpoints.may_answer(404)
+def show(view_id: int) -> Response:
+    """Show a view with its count"""
+    [found] = counted([seen_view(view_id)])
+    return shapes.respond(_told(found))
+
+
+@endpoints.route("/views/<int:view_id>", methods=["DELETE"])
+@endpoints.response(204)
+@endpoints.may_answer(404)
+def remove(view_id: int) -> Response:
+    """Keep a view no longer"""
+    found = changeable(view_id)
+    views.remove_view(database(), view_id)
+    access.note("done", SEE, found.namespace, f"view {view_id}", detail={"act": "remove"})
+    return Response(status=204)
+
+
+def _told(each: Counted) -> dict[str, Any]:
+    names = ("view_id", "name", "namespace", "owner", "changed_at", "over_since")
+    facts = {name: shapes.plain(getattr(each.view, name)) for name in names}
+    return facts | {"filter": dict(each.view.filter.parameters()), "count": each.count, "threshold": each.view.alert.threshold}
