@@ -137,6 +137,7 @@ def test_the_api_makes_a_task_where_its_namespace_lives(both: Installation, clie
     mixed = client.post("/api/v1/tasks/batch", json={"tasks": [{"name": "flow", "namespace": "payments"}, {"name": "flow", "namespace": "shop"}]}, headers=both.token)
     assert (mixed.status_code, mixed.json["errors"][0]["code"]) == (422, "two_databases")  # type: ignore[index]
     assert client.post(f"{AWAY}/api/v1/tasks", json={"name": "flow", "namespace": "shop"}, headers=both.token).location == "/api/v1/tasks"
+    assert client.get(f"{AWAY}/api/v1/views", headers=both.token).location == "/api/v1/views"
     assert db.value("select count(*) from tasker_task") == 2
 
 
