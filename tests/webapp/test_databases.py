@@ -20,7 +20,7 @@ from engine.settings import Settings
 from engine.shards import read_shards
 from engine.testing.databases import Databases
 from webapp import create_app, database, health, live
-from webapp.access import COOKIE
+from webapp.access import COOKIE, own_page
 from webapp.shards import apps_of
 
 AWAY = "/db/payments"
@@ -159,6 +159,9 @@ def test_who_is_not_signed_in_is_led_to_the_home_and_back(both: Installation) ->
     at_home = stranger.get(led.location)
     assert (at_home.status_code, at_home.location) == (307, "/login?next=/db/payments/failures")
     assert 'value="/db/payments/failures"' in stranger.get(at_home.location).text
+    with both.app.test_request_context():
+        wanted = ("/db/payments/failures", "/db/payments//evil.example", "/db/nowhere/failures", "//evil.example/db/payments/")
+        assert [own_page(each) for each in wanted] == ["/db/payments/failures", "/", "/", "/"]
 
 
 def test_the_page_of_databases_tells_all_and_one_that_is_down_while_the_others_work(both: Installation, client: FlaskClient, settings: Settings, database_url: str, payments_url: str) -> None:
