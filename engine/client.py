@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx
 
 from engine import json_text
+from engine.client_desk import DeskCalls
 from engine.errors import (
     ChangedSince,
     DatabaseUnavailable,
@@ -73,7 +74,7 @@ class RemoteStep:
     tag: str
 
 
-class Client:
+class Client(DeskCalls):
     """The API of one server. Raises what the engine's own functions raise, `NotAllowed`, and `ServerUnavailable`."""
 
     def __init__(self, url: str, token: str | None = None, *, timeout: float = TIMEOUT_SECONDS, transport: httpx.BaseTransport | None = None) -> None:

@@ -26,7 +26,7 @@ _OF_WEB = (*_ACCOUNTS, "tasker_preset", "tasker_failure_note", "tasker_view", "t
 _ACTS = (
     "tasker_act", "tasker_preview", "tasker_note_task", "tasker_create_tasks", "tasker_register_definition", "tasker_add_schedule", "tasker_pause_schedule",
     "tasker_resume_schedule", "tasker_remove_schedule", "tasker_note_schedule_run", "tasker_keep_preset", "tasker_set_retention", "tasker_follow_retention",
-    "tasker_make_batch", "tasker_stop_batch", "tasker_owner_grants", "tasker_remove_view",
+    "tasker_make_batch", "tasker_stop_batch", "tasker_owner_grants", "tasker_remove_view", "tasker_set_limit", "tasker_reset_limit",
 )  # fmt: skip
 """What the dashboard does to tasks, schedules and workflows: these run with the rights of their owner, and only for the two roles."""
 

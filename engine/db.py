@@ -179,6 +179,8 @@ def unavailable(url: str, error: Exception) -> DatabaseUnavailable:
             f"{described(url)} is a connection pooler that refuses settings of a session ({first.rpartition(':')[2].strip()}); "
             "set TASKER_DATABASE_URL to PostgreSQL itself, or to a pool in session mode with ignore_startup_parameters = options"
         )
+    if first.startswith('missing "=" after'):
+        return DatabaseUnavailable("the database URL is no address of PostgreSQL, such as postgresql://user:password@localhost:5432/name")
     return DatabaseUnavailable(f"cannot reach PostgreSQL at {described(url)}: {first}")
 
 

@@ -61,6 +61,14 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
+def nearest_workflow(key: str, keys: Iterable[str]) -> str:
+    """The same for `namespace/name`: the one of that name in another namespace comes first."""
+    known = sorted(set(keys) - {key})
+    name = key.rpartition("/")[2]
+    namesake = next((each for each in known if each.rpartition("/")[2] == name), None)
+    return f"; did you mean {namesake!r}?" if namesake else nearest(key, known)
+
+
 def handler_path(handler: Any) -> str | None:
     """The dotted path that names a handler in other processes and in the database."""
     if handler is None or isinstance(handler, str):

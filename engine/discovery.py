@@ -65,6 +65,14 @@ def load(
     return loading.report
 
 
+def is_there(target: str) -> bool:
+    """Whether a target of `load` can be found; nothing is imported."""
+    try:
+        return Path(target).exists() or importlib.util.find_spec(target.partition(".")[0]) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 class _Loading:
     def __init__(self, registry: HandlerRegistry, environment: str) -> None:
         self.registry = registry
@@ -117,7 +125,7 @@ class _Loading:
             module = importlib.import_module(name)
             _refuse_namesake(module, name, folder)
         except (Exception, SystemExit) as error:
-            self._fail(name, error)
+            self._fail(name, error if folder or not _is_missing(name, error) else ModuleNotFoundError(f"there is no folder, file or module of this name in {Path.cwd()}", name=name))
             return False
         return True
 
@@ -138,6 +146,10 @@ class _Loading:
         if name not in self._failed:
             self._failed.add(name)
             self.report.fail(name, error)
+
+
+def _is_missing(name: str, error: BaseException) -> bool:
+    return isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]
 
 
 def _configured(path: Path, environment: str) -> Registration:

@@ -253,9 +253,14 @@ def _dumped(value: Any) -> Any:
     return value
 
 
+def byte_count(text: str) -> int:
+    """How much a result takes that `write_result` wrote."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def need_small(text: str) -> str:
     """The result, if it may be kept in the database. Raises `ResultRejected`."""
-    size = len(text) if text.isascii() else len(text.encode())
+    size = byte_count(text)
     if size > MAX_BYTES:
         raise _too_large(f"{size:,}", text)
     return text

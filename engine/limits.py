@@ -24,6 +24,15 @@ def limits(db: Database, *, namespace: str | None = None, namespaces: Namespaces
     return _limits(db, {"namespace": namespace, "name": None, "step": None, "here": None if namespaces is None else sorted(namespaces)})
 
 
+def waiting_count(db: Database, *, namespaces: Namespaces = None) -> int:
+    """How many steps wait before a limit, counted up to 10,000: they are ready, and in no queue."""
+    query: LiteralString = """
+        select count(*)::int from (
+          select from tasker_limit l join tasker_waiting w using (limit_id) where %(here)s::text[] is null or l.namespace = any(%(here)s::text[]) limit 10000) x
+    """
+    return int(db.value(query, {"here": None if namespaces is None else sorted(namespaces)}))
+
+
 def limit_of(db: Database, namespace: str, name: str, step_name: str | None = None) -> LimitRow:
     """The limit on the workflow's tasks, or on that step. Raises `NotFound`, which names the limits that there are."""
     found = _limits(db, {"namespace": namespace, "name": name, "step": step_name or "", "here": None})

@@ -86,7 +86,7 @@ def _unchecked_results(definition: TaskDefinition) -> Iterator[tuple[str, str]]:
     readers: dict[str, str] = {}
     for no, step in enumerate(definition.steps):
         source = definition.source(no)
-        read = _reads(definition, step) | ({definition.steps[source[0]].name} if source else set())
+        read = reads(definition, step) | ({definition.steps[source[0]].name} if source else set())
         for name in read:
             readers.setdefault(name, step.name)
     for step in definition.steps:
@@ -94,7 +94,7 @@ def _unchecked_results(definition: TaskDefinition) -> Iterator[tuple[str, str]]:
             yield step.name, f"{readers[step.name]} reads its result, and no output_schema (or model) says what that is"
 
 
-def _reads(definition: TaskDefinition, step: StepTemplate) -> set[str]:
+def reads(definition: TaskDefinition, step: StepTemplate) -> set[str]:
     """The ancestors whose results the handler reads: by its parameters, or by name in its source."""
     handler, ancestors = _handler(step), definition.ancestors(step.name)
     if handler is None:

@@ -213,6 +213,11 @@ def tasks(
     return TaskPage(tuple(_task_row(row) for row in found[:limit]), more)
 
 
+def workflow_keys(db: Database) -> list[str]:
+    """Every `namespace/name` that the database knows."""
+    return [f"{namespace}/{name}" for namespace, name in db.rows("select distinct d.namespace, d.name from tasker_definition d order by 1, 2")]
+
+
 def task(db: Database, task_id: str, *, items: int | None = None, item: str | None = None) -> TaskDetail:
     """A task with all its steps and what each waits for, secrets of its context masked. Raises `NotFound`, also for text that is no id.
 
@@ -420,7 +425,10 @@ def stored_results(db: Database, task_id: str, names: list[str] | None = None) -
         """
         select s.name, s.result from tasker_steps s
          where s.task_id = %(id)s and s.state in ('completed', 'skipped', 'resolved')
-           and (%(names)s::text[] is null or s.name = any(%(names)s)) order by s.step_no
+           and (%(names)s::text[] is null or s.name = any(%(names)s))
+           and (s.map_no is null or exists (select from tasker_step m where m.task_no = s.task_no and m.step_no = s.map_no
+                                               and s.step_no between m.first_item and m.first_item + m.item_count - 1))
+         order by s.step_no
         """,
         {"id": known_id(task_id), "names": names},
     )
@@ -562,7 +570,7 @@ def changed_tasks(db: Database, cursor: str | None) -> tuple[str, dict[str, str]
     many to name above 5,000, and none is looked for beyond the last 5,000 transactions. A task may be named twice.
     A new task has moved nothing yet: the latest ones are known by the number of the transaction that wrote them, of which a row keeps 32 bits.
     """
-    now: str = db.value(_SNAPSHOT)
+    now: str = db.value(_NOW)
     if cursor is None or now == cursor:
         return now, {}
     (since_xmin, since_xmax, since_open), (xmin, xmax, still_open) = _snapshot(cursor), _snapshot(now)
@@ -589,9 +597,9 @@ def changed_tasks(db: Database, cursor: str | None) -> tuple[str, dict[str, str]
     return now, None if len(found) == MOST_CHANGES else {str(task_id): namespace for task_id, namespace in found}
 
 
-# a standby does not name the transactions that are open: there only what is below all of them counts as seen
-_SNAPSHOT: LiteralString = """
-    select case when pg_is_in_recovery() then concat(pg_snapshot_xmin(s), ':', pg_snapshot_xmin(s), ':') else s::text end from pg_current_snapshot() s
+# A standby does not tell which transactions are open: there only what comes before the oldest of them is seen.
+_NOW: LiteralString = """
+    select case when pg_is_in_recovery() then concat(pg_snapshot_xmin(s.now), ':', pg_snapshot_xmin(s.now), ':') else s.now::text end from pg_current_snapshot() as s (now)
 """
 
 
@@ -650,6 +658,8 @@ def _steps(
 ) -> tuple[StepRow, ...]:
     """The steps in their order, items behind their map step: of each the `items` that need somebody most, and the named item.
 
+    Items that a map step made before it was run again are on record, and no longer among the steps.
+
     `names` are the definition's. With `of` only the items of that map step, `items` of them from the place `first` on.
     """
     found = db.rows(
@@ -676,7 +686,9 @@ def _steps(
             join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
             left join lateral (select k.done, k.total, k.note, k.at from tasker_progress k
                                 where k.task_no = s.task_no and k.step_no = s.step_no and k.attempt = s.attempts and k.at >= s.started_at offset 0) g on true
-            left join tasker_worker w on w.worker_id = s.worker_id) x
+            left join tasker_worker w on w.worker_id = s.worker_id
+           where s.map_no is null or exists (select from tasker_step m where m.task_no = s.task_no and m.step_no = s.map_no
+                                                and s.step_no between m.first_item and m.first_item + m.item_count - 1)) x
          where case when %(of)s::text is not null then x.item_of = %(of)s and x.item_no >= %(first)s and x.item_no < %(first)s + %(items)s
                     else x.place is null or %(items)s::int is null or x.place <= %(items)s or x.step_name = %(item)s end
          order by coalesce(x.map_no, x.step_no), x.item_no nulls first

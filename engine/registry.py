@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from engine.definition import TaskDefinition, handler_path, is_prerelease, nearest, version_key
+from engine.definition import TaskDefinition, handler_path, is_prerelease, nearest_workflow, version_key
 from engine.errors import DefinitionConflict, DefinitionError, NotFound
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class HandlerRegistry:
         with self._lock:
             versions = self._workflows.get(key)
             if not versions:
-                raise NotFound(f"no workflow {key!r} is registered{nearest(key, self._workflows)}")
+                raise NotFound(f"no workflow {key!r} is registered{nearest_workflow(key, self._workflows)}")
             chosen = self._highest(key, versions) if version is None else version
             if chosen not in versions:
                 raise NotFound(f"{key!r} has no version {chosen!r}; there is {', '.join(sorted(versions, key=version_key))}")

@@ -205,4 +205,4 @@ def _step_differences(ours: dict[str, Any], theirs: Any) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value or None
+    return list(value) or None if isinstance(value, tuple) else value or None

@@ -140,7 +140,9 @@ def _first_waiting(steps: Sequence[StepRow]) -> StepRow | None:
 
 def _message(step: StepRow) -> str:
     error = step.error or {}
-    return str(error.get("message") or error.get("type") or "no message")
+    kind, message = str(error.get("type") or ""), str(error.get("message") or "")
+    says_little = " " not in message  # as that of a KeyError, which is the key
+    return ": ".join(filter(None, (kind, message))) or "no message" if says_little else message
 
 
 def listed(names: Iterable[str]) -> str:

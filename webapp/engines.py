@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from engine import queries, standing
+from engine import limits, queries, standing
 from engine.permissions import Namespaces
 from engine.rows import EngineRow, QueueRow, StandingStep
 from webapp.access import allowed_namespaces
@@ -78,7 +78,7 @@ def index() -> Response:
 @shared
 def _seen() -> dict[str, Any]:
     rows = standing.queues(database(), namespaces=_here())
-    return {"replica": replica_standing(), "engines": _engines(), "queues": _by_namespace(rows), "unserved": [row for row in rows if row.ready_count and not row.engine_count]}
+    return {"replica": replica_standing(), "engines": _engines(), "queues": _by_namespace(rows), "unserved": [row for row in rows if row.ready_count and not row.engine_count], "held_count": limits.waiting_count(database(), namespaces=_here())}
 
 
 def _engines() -> list[EngineView]:

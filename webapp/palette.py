@@ -28,6 +28,7 @@ PLACES = (
     ("b", "Batches", "batches.index", "tasker.task:index"),
     ("s", "Schedules", "schedules.index", "tasker.schedule:index"),
     ("e", "Engines", "engines.index", "tasker.metrics:index"),
+    ("l", "Limits", "limits.index", "tasker.workflow:index"),
     ("a", "Analytics", "analytics.index", "tasker.analytics:index"),
     ("u", "Audit", "auditing.index", "tasker.audit:index"),
     ("m", "Your account", "settings.index", None),

@@ -44,6 +44,7 @@ from webapp.forms import launch_form
 from webapp.htmx import Notice
 from webapp.listing import TaskList
 from webapp.overview import Stuck, StuckTask, Tab
+from webapp.pattern_limits import limit_specimens
 from webapp.problems import ADVICE, TITLES
 from webapp.schedules import schedule_view
 from webapp.step_logs import LogView
@@ -137,11 +138,13 @@ def _lists() -> Iterator[Specimen]:
     yield "Lists", "Overview", "overview/_now.html", {"overview": overview(rows), "stuck": stuck(rows[1]), "stuck_words": STUCK_WORDS, "paces": known, "tab": Tab("failed", "2 failed · Overview"), "held": LongTransaction(4711, "report of the month", 754.0)}
     yield "Lists", "Overview of an empty installation", "overview/_now.html", {"overview": OverviewRow({}, 0, 0, 0, None, 0, (), (), ()), "stuck": Stuck({}, ()), "stuck_words": STUCK_WORDS, "paces": {}, "tab": Tab("completed", "Overview"), "held": None}
     yield "Lists", "Engines and queues", "engines/_list.html", engines()
-    yield "Lists", "Engines, none", "engines/_list.html", {"engines": [], "queues": [], "unserved": [], "replica": Standing("behind", "the replica at db2:5432/shop is 34 s behind, more than the 10 s up to which it is read")}
+    yield "Lists", "Engines, none, and a replica that is behind", "engines/_list.html", {"engines": [], "queues": [], "unserved": [], "held_count": 0, "replica": Standing("behind", "the replica at db2:5432/shop is 34 s behind, more than the 10 s up to which it is read")}
+    yield "Lists", "Engines, none", "engines/_list.html", {"engines": [], "queues": [], "unserved": [], "held_count": 3, "replica": None}
+    yield from limit_specimens()
     for queue in QUEUES.values():
         step = next(each for each in standing_steps() if each.state == {"delayed": "retrying"}.get(queue.key, queue.key))
-        yield "Lists", queue.title, "waiting/_steps.html", {"queue": queue, "steps": [step], "urls": {(step.task_id, step.step_name): "#"}, "total": 2_000}
-        yield "Lists", f"{queue.title}, none", "waiting/_steps.html", {"queue": queue, "steps": [], "urls": {}, "total": 0}
+        yield "Lists", queue.title, "waiting/_steps.html", {"queue": queue, "steps": [step], "urls": {(step.task_id, step.step_name): "#"}, "total": 2_000, "held_count": 0}
+        yield "Lists", f"{queue.title}, none", "waiting/_steps.html", {"queue": queue, "steps": [], "urls": {}, "total": 0, "held_count": 12 if queue.key == "ready" else 0}
     yield "Lists", "Schedules", "schedules/_list.html", {"found": [schedule_view(schedule()), schedule_view(replace(schedule(), schedule_id=2, paused=True, changed_by="ana", last_error="$.order_id: is required"))]}
     yield "Lists", "Schedules, none", "schedules/_list.html", {"found": []}
 
@@ -292,7 +295,7 @@ def engines() -> dict[str, Any]:
     rows = [replace(row, worker_id=no, name=f"host.{4710 + no}", alive=no < 3, draining=no == 2) for no in (1, 2, 3)]
     queues = (QueueRow("shop", "process_order", "2.0.0", 12, _ago(70), 0, 0, 0), QueueRow("shop", "process_order", "1.0.0", 108, _ago(9), 8, 14, 1))
     views = [EngineView(each, ((standing_steps()[0], "#"),) if no == 0 else (), 3 if no == 0 else 0) for no, each in enumerate(rows)]
-    return {"engines": views, "queues": [NamespaceQueue("shop", queues)], "unserved": queues[:1], "replica": None}
+    return {"engines": views, "queues": [NamespaceQueue("shop", queues)], "unserved": queues[:1], "held_count": 0, "replica": None}
 
 
 def schedule() -> ScheduleRow:

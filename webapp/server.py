@@ -60,7 +60,7 @@ def _bind_exactly(host: str, port: int) -> socket.socket:
         return _listen(host, port)
     except (OSError, OverflowError) as error:
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        why = "another program listens there" if taken else str(getattr(error, "strerror", None) or error)
+        why = "another program listens there; name another port, or none for the next free one" if taken else str(getattr(error, "strerror", None) or error)
         raise PortUnavailable(f"cannot listen on {host} port {port}: {why}") from error
 
 

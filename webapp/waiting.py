@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from engine import queries, standing
+from engine import limits, queries, standing
 from engine.rows import StandingStep
 from webapp.access import allowed_namespaces
 from webapp.database import database
@@ -56,5 +56,5 @@ def index() -> Response:
     urls = {(step.task_id, step.step_name): step_urls(step.task_id, [step.step_name])[step.step_name] for step in steps}
     now = queries.overview(database(), namespaces=here) if len(steps) == SHOWN else None
     total = queue.count(now) if now else len(steps)
-    seen: dict[str, Any] = {"queue": queue, "queues": QUEUES.values(), "steps": steps, "urls": urls, "total": total}
+    seen: dict[str, Any] = {"queue": queue, "queues": QUEUES.values(), "steps": steps, "urls": urls, "total": total, "held_count": limits.waiting_count(database(), namespaces=here) if queue.key == "ready" else 0}
     return regions(["waiting/_steps.html"], **seen) if asks_for_regions() else page("waiting/index.html", **seen)

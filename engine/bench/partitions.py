@@ -27,10 +27,11 @@ from engine.requests import TaskRequest
 from engine.settings import Settings
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
-PARTITIONS, WIDTH = 100, 1_000
+PARTITIONS = int(os.environ.get("BENCH_PARTITIONS", "20"))
+WIDTH = 100_000 // PARTITIONS
 SIZES = replace(FULL, floor_steps=50_000, hops=1, submits=1)
 TASKS, BATCH, BATCHES = 20_000, 200, 20
-READS = 200
+READS, INSERTS = 200, 1_000
 WORKLOADS = ("W1", "W2", "W3")
 
 
@@ -39,13 +40,14 @@ def main() -> None:
     with ExitStack() as stack:
         urls = {name: stack.enter_context(throwaway_database(replace(Settings.from_environ(), database_url=None))) for name in ("as it is", "in partitions")}
         cut(urls["in partitions"])
+        _compare_inserts(urls)
         print(f"{PARTITIONS} partitions of {WIDTH:,} tasks; {ROUNDS} runs each in turns; steps/s as ratios to F2 of the same run", flush=True)
         ratios: dict[tuple[str, str], list[float]] = {(name, workload): [] for name in urls for workload in WORKLOADS}
         for _ in range(ROUNDS):
             for name, url in urls.items():
                 for workload, ratio in _ratios(url).items():
                     ratios[name, workload].append(ratio)
-        for workload in WORKLOADS:
+        for workload in WORKLOADS if ROUNDS else ():
             before, after = ratios["as it is", workload], ratios["in partitions", workload]
             print(f"{workload}: {_told(before)} as it is, {_told(after)} in partitions, {statistics.median(after) / statistics.median(before) - 1:+.1%}", flush=True)
         for name, url in urls.items():
@@ -63,9 +65,31 @@ def cut(url: str) -> None:
         connection.execute("create index on tasker_history using brin (xid) with (pages_per_range = 16, autosummarize = on)")
         connection.execute("create table tasker_history_rest partition of tasker_history default")
         for number in range(PARTITIONS):
-            name = sql.Identifier(f"tasker_history_{number}")
-            statement = sql.SQL("create table {} partition of tasker_history for values from ({}) to ({})")
-            connection.execute(statement.format(name, sql.Literal(number * WIDTH), sql.Literal((number + 1) * WIDTH)))
+            name, begin, end = sql.Identifier(f"tasker_history_{number}"), sql.Literal(number * WIDTH), sql.Literal((number + 1) * WIDTH)
+            connection.execute(sql.SQL("create table {} partition of tasker_history for values from ({}) to ({})").format(name, begin, end))
+
+
+def _compare_inserts(urls: dict[str, str]) -> None:
+    """What a report of 300 steps adds to the history, to either in turns: a busy machine changes both alike."""
+    with ExitStack() as stack:
+        connections = {name: stack.enter_context(connect(url, call_seconds=BULK_SECONDS)) for name, url in urls.items()}
+        found: dict[str, list[float]] = {name: [] for name in urls}
+        for number in range(INSERTS):
+            for name, connection in connections.items():
+                found[name].append(_median(1, lambda _, connection=connection, number=number: _insert(connection, number)))  # type: ignore[misc]
+        before, after = (statistics.median(times) for times in found.values())
+    print(f"600 moves of 300 steps: {before:.2f} ms as it is, {after:.2f} ms in partitions, {(after - before) / 300 * 1000:+.1f} us a step", flush=True)
+
+
+def _insert(connection: Connection[Any], number: int) -> None:
+    connection.execute(
+        """
+        insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id)
+        select n.task_no, m.step_no, clock_timestamp(), 2, 4, 1, 1 from generate_series(%(first)s, %(first)s + 299) n (task_no), (values (0), (1)) m (step_no)
+        """,
+        {"first": number * 30 % 90_000},
+        prepare=True,
+    )
 
 
 def _ratios(url: str) -> dict[str, float]:

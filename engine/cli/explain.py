@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ def why(task: str, step: str | None, as_json: bool) -> None:
 
 
 def _of_task(detail: TaskDetail) -> dict[str, Any]:
-    failed = next((each for each in detail.steps if each.state == StepState.FAILED and each.item_of is None), None)
+    failed = min((each for each in detail.steps if each.state == StepState.FAILED), key=lambda each: each.item_of is not None, default=None)
     head = {"task_id": detail.task.task_id, "state": detail.task.state, "why": why_task(detail)}
     return head | {"steps": _told(each for each in detail.steps if each.state not in FINAL or each is failed), "next": _next(detail, failed)}
 
@@ -58,7 +59,8 @@ def _next(detail: TaskDetail, failed: StepRow | None) -> str | None:
     """The commands that lead on from here; None where there is nothing to do but wait."""
     task_id = detail.task.task_id
     if failed is not None:
-        return f"tasker show {task_id} --log {failed.name}, then tasker retry, skip or resolve {task_id} {failed.name}"
+        name = shlex.quote(failed.name)  # an item's brackets are a pattern to a shell
+        return f"tasker show {task_id} --log {name}, then tasker retry, skip or resolve {task_id} {name}"
     return f"tasker resume {task_id}" if detail.task.paused else None
 
 

@@ -16,7 +16,7 @@ from engine.states import FINAL_TASK
 
 @click.command()
 @click.argument("task")
-@click.option("--output", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write it to a file that is not there yet.")
+@click.option("--output", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write it to a file that is not there yet; its folder is made.")
 def export(task: str, output: Path | None) -> None:
     """Write a task's run, secrets masked, as JSON for a test to replay. Example: tasker export 5d1c… --output tests/runs/order.json"""
     with open_place() as place:
@@ -27,6 +27,7 @@ def export(task: str, output: Path | None) -> None:
         print_json(recorded)
         return
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("x", encoding="utf-8") as file:
             file.write(json.dumps(recorded, ensure_ascii=False, indent=2) + "\n")
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pdb
 import traceback
@@ -12,9 +13,10 @@ from typing import Any
 import click
 
 from engine.cli.output import print_json
-from engine.cli.setting import loaded_registry, need_workflows, read_context
+from engine.cli.setting import loaded_registry, need_workflows, read_context, read_json
 from engine.definition import TaskDefinition
-from engine.errors import NotFound, TaskerError
+from engine.errors import NotFound, Problem, RequestError, TaskerError
+from engine.lints import reads
 from engine.registry import Handler, HandlerRegistry
 from engine.settings import Settings
 from engine.testing import FinishedTask, Workbench, run_step
@@ -26,8 +28,9 @@ from engine.testing import FinishedTask, Workbench, run_step
 @click.option("--context", default="{}", metavar="JSON|@FILE", help="The task's input, or @ and a file that holds it.")
 @click.option("--step", "step_name", metavar="NAME", help="Only this step, without a database.")
 @click.option("--results", default="{}", metavar="JSON|@FILE", help="With --step: the results of the steps before it, by name.")
+@click.option("--item", metavar="JSON|@FILE", help="With --step: the element that a map step's handler gets.")
 @click.option("--debug", is_flag=True, help="Open a debugger where a handler has raised; in a whole workflow its step is run once more for that.")
-def run(path: str, workflow: str | None, context: str, step_name: str | None, results: str, debug: bool) -> None:
+def run(path: str, workflow: str | None, context: str, step_name: str | None, results: str, item: str | None, debug: bool) -> None:
     """Run a workflow, or one step, here and now, on a database that is thrown away. Example: tasker run flows shop/refund_order --step pay_back --debug"""
     settings = Settings.from_environ()
     registry = loaded_registry((path,), settings)
@@ -35,7 +38,10 @@ def run(path: str, workflow: str | None, context: str, step_name: str | None, re
     handler = _chosen(registry, workflow)
     given = read_context(context)
     if step_name is not None:
-        _run_step(handler.definition, step_name, given, read_context(results), debug=debug)
+        results_given = read_context(results, "--results")
+        options = {} if item is None else {"item": read_json(item, "--item")}
+        _check_given(handler.definition, step_name, results_given, options)
+        _run_step(handler.definition, step_name, given, results_given, debug=debug, **options)
         return
     with _workbench(registry) as bench:
         done = bench.run(handler, given)
@@ -59,12 +65,25 @@ def _chosen(registry: HandlerRegistry, workflow: str | None) -> Handler:
     return registry.get(name, namespace)
 
 
-def _run_step(definition: TaskDefinition, name: str, context: Mapping[str, Any], results: Mapping[str, Any], *, debug: bool) -> None:
-    """The step's result is printed. Ends with status 1 when it raises, behind a debugger if one is wanted."""
+def _check_given(definition: TaskDefinition, name: str, results: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Raises for a step that there is not, and for what its handler takes and was not given."""
     if name not in definition.numbers:
         raise NotFound(f"{definition.key} has no step {name!r}; it has {', '.join(definition.numbers)}")
     step = definition.step(name)
-    options: dict[str, Any] = {"name": name, "retry_limit": step.retry_limit, "handler_config": step.handler_config, "output_schema": step.output_schema}
+    missing = sorted(reads(definition, step) - results.keys())
+    if missing:
+        example = json.dumps({each: {} for each in missing})
+        raise RequestError([Problem("--results", "missing", f"{name} reads the result of {' and of '.join(missing)}; give it, such as --results '{example}'")])
+    if step.for_each and not options:
+        raise RequestError([Problem("--item", "missing", f"{name} runs once for each of {step.for_each}; give one element, such as --item '{{\"sku\": \"a\"}}'")])
+    if options and not step.for_each:
+        raise RequestError([Problem("--item", "no_map_step", f"{name} is no map step, so that its handler gets no item")])
+
+
+def _run_step(definition: TaskDefinition, name: str, context: Mapping[str, Any], results: Mapping[str, Any], *, debug: bool, **options: Any) -> None:
+    """The step's result is printed. Ends with status 1 when it raises, behind a debugger if one is wanted."""
+    step = definition.step(name)
+    options |= {"name": name, "retry_limit": step.retry_limit, "handler_config": step.handler_config, "output_schema": step.output_schema}
     try:
         print_json(run_step(step.handler, context, results, **options))
     except Exception as error:

@@ -81,15 +81,23 @@ def database_url(settings: Settings, *, upgrade: bool) -> str:
 
     Raises `DatabaseUnavailable` when it cannot be reached or its schema is behind and `upgrade` is false.
     """
-    if settings.database_url is None:
-        url = embedded.ensure_server(settings.data_dir).url
-        _upgraded(url)
-        return url
-    if upgrade:
-        _upgraded(settings.database_url)
-    elif not migrate.is_current(settings.database_url) and migrate.status(settings.database_url).pending:
+    if settings.database_url is not None:
+        return _named_database(settings.database_url, upgrade=upgrade)
+    url = embedded.ensure_server(settings.data_dir).url
+    _upgraded(url)
+    return url
+
+
+def _named_database(url: str, *, upgrade: bool) -> str:
+    try:
+        is_behind = not upgrade and not migrate.is_current(url) and bool(migrate.status(url).pending)
+        if upgrade:
+            _upgraded(url)
+    except DatabaseUnavailable as error:
+        raise DatabaseUnavailable(f"{error}; start it or correct TASKER_DATABASE_URL (without it an embedded one is used), and see `tasker doctor`") from error
+    if is_behind:
         raise DatabaseUnavailable("the database has not the schema this version needs; run `tasker db upgrade`")
-    return settings.database_url
+    return url
 
 
 def _upgraded(url: str) -> None:
@@ -124,17 +132,32 @@ def register_all(database: Database, registry: HandlerRegistry) -> None:
         tasks.register_definition(database, definition)
 
 
-def read_context(text: str) -> dict[str, Any]:
-    """The object that `--context` gives, as JSON or as @ and a file. Raises RequestError."""
+def read_context(text: str, option: str = "--context") -> dict[str, Any]:
+    """The object that the option gives, as JSON or as @ and a file. Raises RequestError."""
+    value = read_json(text, option)
+    if not isinstance(value, dict):
+        raise RequestError([Problem(option, "not_object", "must be a JSON object, such as '{\"order_id\": 7}'")])
+    return value
+
+
+def read_json(text: str, option: str) -> Any:
+    """What the option gives, as JSON or as @ and a file. Raises RequestError."""
     if text.startswith("@"):
         try:
             text = Path(text[1:]).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise RequestError([Problem("--context", "unreadable", f"cannot read {text[1:]}: {error}")]) from None
-    value = read_input(text)
-    if not isinstance(value, dict):
-        raise RequestError([Problem("$", "not_object", "the context must be a JSON object")])
-    return value
+            raise RequestError([Problem(option, "unreadable", f"cannot read {text[1:]}: {error}")]) from None
+    try:
+        return read_input(text)
+    except RequestError as error:
+        raise RequestError([_of_option(problem, option) for problem in error.problems]) from None
+
+
+def _of_option(problem: Problem, option: str) -> Problem:
+    """What is no JSON at all is a fault of the option; what is wrong within keeps its path."""
+    if problem.code != "bad_json":
+        return problem
+    return Problem(option, problem.code, f"is not JSON: {problem.message}")
 
 
 def actor() -> str:

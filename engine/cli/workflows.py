@@ -26,7 +26,7 @@ from engine.cli.setting import (
     open_database,
     read_context,
 )
-from engine.definition import version_key
+from engine.definition import nearest_workflow, version_key
 from engine.errors import NotFound
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest, checked_context
@@ -183,6 +183,9 @@ def _submit(place: Place, request: TaskRequest, sources: tuple[str, ...], settin
         if not isinstance(local, Local):
             raise
         if not sources:
+            near = "" if request.version else nearest_workflow(f"{request.namespace}/{request.name}", queries.workflow_keys(local.db))
+            if near:
+                raise NotFound(f"{unknown}{near}") from None
             raise NotFound(f"{unknown}; an engine makes known what it loads when it starts, so start it anew, or name the handlers here: --handlers FOLDER") from None
     definition = loaded_registry(sources, settings).get(request.name, request.namespace, request.version).definition
     checked_context(request, definition.schema)

@@ -6,12 +6,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 
 import psycopg
 
 from engine import archives, large_results, migrate, objects, queries, replicas, standing
 from engine.db import Database, described
 from engine.definition import nearest
+from engine.discovery import is_there
 from engine.doctor.checks import Check, Surroundings, ok, problem, warning
 from engine.errors import TaskerError
 from engine.journal import LEVELS
@@ -42,7 +44,10 @@ def _settings(around: Surroundings) -> Iterator[Check]:
         yield problem("settings", f"TASKER_PROXY_HOPS is {hops!r}, which counts as 0", "Give the number of proxies before the dashboard, 0 to 9.")
     if around.settings.step_log not in (*LEVELS, "off"):
         yield warning("settings", f"TASKER_STEP_LOG is {around.settings.step_log!r}, so nothing that handlers log is kept", f"Choose one of {', '.join(LEVELS)}, or off.")
-    if not unknown:
+    lost = [source for source in around.settings.handlers if not is_there(source)]
+    for source in lost:
+        yield problem("settings", f"TASKER_HANDLERS names {source}, and there is no folder, file or module of this name in {Path.cwd()}", "Correct the name, or start Tasker in the folder that holds it.")
+    if not unknown and not lost:
         yield ok("settings", f"environment {around.settings.env}; handlers from {', '.join(around.settings.handlers) or 'nowhere (TASKER_HANDLERS is not set)'}")
 
 

@@ -117,7 +117,7 @@ def _accept(binding: Binding, text: str) -> tuple[int, str]:
 
 def _accept_large(keeper: objects.Keeper, definition: TaskDefinition, binding: Binding, name: str, task_id: str, result: Any) -> tuple[int, str]:
     kind, text = _accept(binding, json_text.write_result(result, objects.MAX_BYTES))
-    if kind == FAILED or len(text) <= keeper.threshold:
+    if kind == FAILED or json_text.byte_count(text) <= keeper.threshold:
         return kind, text
     if definition.feeds_map(name):  # whose items the database makes out of the result
         return COMPLETED, json_text.need_small(text)

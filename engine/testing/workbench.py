@@ -10,7 +10,7 @@ from typing import Any
 
 from engine import events, queries, steps, tasks
 from engine.db import Database
-from engine.definition import TaskDefinition
+from engine.definition import TaskDefinition, nearest
 from engine.errors import TaskerError
 from engine.registry import Handler, HandlerRegistry
 from engine.requests import TaskRequest
@@ -56,9 +56,9 @@ class FinishedTask:
 
     def result(self, step: str) -> Any:
         """The step's result. Raises AssertionError with the whole task when the step did not end well."""
-        state = self.steps[step].state
-        self._expect(state in ("completed", "resolved"), f"{step} is {state}")
-        return self.steps[step].result
+        found = self._step(step)
+        self._expect(found.state in ("completed", "resolved"), f"{step} is {found.state}")
+        return found.result
 
     def assert_completed(self) -> None:
         """Raises AssertionError, telling how every step ended, unless the task completed."""
@@ -66,10 +66,14 @@ class FinishedTask:
 
     def assert_failed(self, step: str, *, message: str = "") -> None:
         """Raises AssertionError unless this step failed with an error whose text has `message` in it."""
-        found = self.steps[step]
+        found = self._step(step)
         text = f"{found.error['type']}: {found.error['message']}" if found.error else ""
         self._expect(found.state == "failed", f"expected {step} to fail")
         self._expect(message in text, f"expected {step} to fail with {message!r}")
+
+    def _step(self, name: str) -> FinishedStep:
+        self._expect(name in self.steps, f"the task has no step {name!r}{nearest(name, self.steps)}")
+        return self.steps[name]
 
     def _expect(self, holds: bool, otherwise: str) -> None:
         if not holds:

@@ -80,6 +80,7 @@ def paths(failed_task: str, db: Database) -> list[str]:
         f"{LAUNCH}?mode=json",
         "/schedules",
         "/engines",
+        "/limits",
         "/analytics?period=hour",
         "/analytics/bottlenecks?namespace=shop&name=process_order",
         "/search?q=process",

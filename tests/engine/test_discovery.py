@@ -141,6 +141,7 @@ def test_a_second_module_of_a_name_is_reported_not_taken_for_the_first(registry:
 def test_what_does_not_exist_is_reported(registry: HandlerRegistry, tmp_path: Path) -> None:
     report = registry.load(["no_such_module_at_all", tmp_path / "nowhere"], entry_points=False)
     assert [type(failure.error) for failure in report.failures] == [ModuleNotFoundError, FileNotFoundError]
+    assert "there is no folder, file or module of this name in" in str(report.failures[0])
 
 
 def test_yaml_in_a_folder_that_is_a_package_may_name_its_modules_in_full(registry: HandlerRegistry, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from engine import StepHandler, TaskRequest, Workflow, queries, steps, tasks
 from engine.db import Database
-from engine.errors import ChangedSince, NotFound, RequestError, WrongState
+from engine.errors import ChangedSince, DefinitionConflict, NotFound, RequestError, WrongState
 
 PAYMENT = {"type": "object", "required": ["payment_id"], "properties": {"payment_id": {"type": "string"}}}
 
@@ -26,6 +26,15 @@ def task_id(db: Database) -> str:
 
 def state(db: Database, task_id: str, name: str) -> str:
     return queries.step(db, task_id, name).row.state
+
+
+def test_a_changed_definition_is_told_by_what_differs_alone(db: Database, task_id: str) -> None:
+    flow = Workflow("order", namespace="shop", version="1.0.0")
+    flow.define("charge", handler_class=Charge, output_schema=PAYMENT)
+    flow.define("send", handler_class=Charge, depends_on_step="charge")
+    with pytest.raises(DefinitionConflict) as refused:
+        tasks.register_definition(db, flow.definition)
+    assert str(refused.value).splitlines()[1:] == ["  step added: send", "  step removed: ship"]
 
 
 def test_a_supplied_result_must_fit_the_output_schema(db: Database, task_id: str) -> None:

@@ -49,6 +49,8 @@ def test_a_limit_shows_what_holds_its_places_and_what_waits(client: FlaskClient,
     shown = client.get(PATH + STEP).text
     assert max(shown.index(task_id[:8]) for task_id in charged[:2]) < shown.index(">Waiting</h2>") < shown.index(charged[2][:8])
     assert client.get(PATH).status_code == 404
+    for path in ("/engines", "/steps?queue=ready"):
+        assert re.search(r">1 (more )?step waits before a limit", client.get(path).text), path
 
 
 def test_a_limit_is_changed_after_a_look_and_reset(client: FlaskClient, post: Callable[..., TestResponse], db: Database, charged: list[str]) -> None:

@@ -90,6 +90,7 @@ def test_a_step_that_ended_says_how(state: str) -> None:
 
 def test_a_failed_step_tells_attempts_and_message() -> None:
     assert why_step(step("a", "failed", attempts=3, error={"message": "no"})) == "It failed after 3 attempts: No."
+    assert why_step(step("a", "failed", attempts=1, error={"type": "KeyError", "message": "'sku'"})) == "It failed after 1 attempt: KeyError: 'sku'."
 
 
 def test_a_blocked_step_says_what_would_free_it() -> None:

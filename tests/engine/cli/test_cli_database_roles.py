@@ -17,7 +17,7 @@ from engine.db import Database
 from engine.settings import Settings
 
 GIVEN = "a password for tests"
-PAGES = ("/", "/workflows", "/workflows/shop/process_order/1.1.0", "/tasks", "/failures", "/schedules", "/engines", "/audit", "/settings", "/settings/accounts", "/steps?queue=ready")
+PAGES = ("/", "/workflows", "/workflows/shop/process_order/1.1.0", "/tasks", "/failures", "/schedules", "/engines", "/limits", "/audit", "/settings", "/settings/accounts", "/steps?queue=ready")
 
 
 @pytest.fixture
@@ -70,12 +70,26 @@ def test_a_workflow_goes_through_under_two_roles_that_may_do_no_more_than_they_n
     until(lambda: client.get(place).json["state"] == "completed", "the end")
     assert client.get(f"{place}/steps/ship").json["result"] == 5
     assert client.post("/api/v1/schedules", json={"name": "process_order", "namespace": "shop", "cron": "0 4 * * *", "context": {"order_id": 1}}).status_code == 201
+    what_is_done_to_many_is_done(client, owner)
     assert [path for path in PAGES if client.get(path).status_code not in (200, 404)] == []
     assert client.get(f"/tasks/{task_id}").status_code == 200
     assert client.get("/tasks").status_code == 200
     what_is_forbidden_is_refused(urls)
     what_an_upgrade_brings_is_granted(owner, urls)
     what_was_done_is_on_record(owner)
+
+
+def what_is_done_to_many_is_done(client: Any, owner: str) -> None:
+    """Batches, views and limits, which the dashboard reaches by functions of the owner or by tables of its own."""
+    with psycopg.connect(owner, autocommit=True) as connection:
+        connection.execute("insert into tasker_limit (namespace, name, step_name, key_path, at_once, declared) values ('shop', 'process_order', 'none', '{}', 1, '{}')")
+    limit = "/api/v1/limits/shop/process_order"
+    assert client.post(f"{limit}/change?step=none", json={"at_once": 2}).json["at_once"] == 2
+    assert client.post(f"{limit}/reset?step=none").status_code == 200
+    assert client.get(f"{limit}?step=none").json["waiters"] == []
+    assert client.post("/api/v1/batches/new/pause", json={"filter": {"state": "completed"}, "count": 1}).status_code == 201
+    view = client.post("/api/v1/views", json={"name": "All"}).json["view_id"]
+    assert client.delete(f"/api/v1/views/{view}").status_code == 204
 
 
 def what_is_forbidden_is_refused(urls: dict[str, str]) -> None:

@@ -32,11 +32,12 @@ def test_what_keeps_an_installation_from_working_is_a_problem_and_what_may_be_me
     assert {tuple(states(well, name)) for name in ("settings", "database", "version", "schema", "clock")} == {("ok",)}
     assert states(well, "engines") == ["warning"]
     conn.execute("update tasker_schema_version set version_num = 'from_the_future'")
-    terminal.environment |= {"TASKER_STEP_LOGG": "info", "TASKER_PROXY_HOPS": "many"}
+    terminal.environment |= {"TASKER_STEP_LOGG": "info", "TASKER_PROXY_HOPS": "many", "TASKER_HANDLERS": "json,no_such_flows"}
     ill = terminal.run("doctor", "--json")
     assert (ill.status, ill.json()["state"]) == (1, "problem")
     assert states(ill, "schema") == ["problem"]
-    assert sorted(states(ill, "settings")) == ["problem", "warning"]
+    assert sorted(states(ill, "settings")) == ["problem", "problem", "warning"]
+    assert "TASKER_HANDLERS names no_such_flows, and there is no" in found(ill)["settings"][-1][1]
     assert "did you mean 'TASKER_STEP_LOG'?" in found(ill)["settings"][0][1]
     printed = terminal.run("doctor").out
     assert "✗ problem schema: at from_the_future" in printed

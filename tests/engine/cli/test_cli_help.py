@@ -32,7 +32,7 @@ def test_help_imports_nothing_that_takes_long() -> None:
 def test_an_unknown_command_is_refused_in_one_line() -> None:
     ended = subprocess.run([sys.executable, "-m", "engine.cli", "lanch"], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
-    assert "No such command 'lanch'" in ended.stderr
+    assert "No such command 'lanch'; did you mean 'launch'?" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

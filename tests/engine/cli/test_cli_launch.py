@@ -46,6 +46,24 @@ def test_the_same_key_gives_the_same_task(shop: Terminal) -> None:
     assert "k1" in refused(shop.run("launch", "shop/process_order", "--context", '{"order_id": 8}', "--key", "k1"))
 
 
+def test_a_mistyped_workflow_is_told_the_nearest_that_the_database_knows(shop: Terminal) -> None:
+    shop.run("launch", "shop/process_order", "--context", ORDER)
+    del shop.environment["TASKER_HANDLERS"]
+    assert "did you mean 'shop/process_order'?" in refused(shop.run("launch", "shop/proces_order"))
+    assert "did you mean 'shop/process_order'?" in refused(shop.run("launch", "process_order"))
+    assert "--handlers FOLDER" in refused(shop.run("launch", "bank/pay"))
+
+
+def test_a_database_that_is_not_there_is_told_with_what_to_do(shop: Terminal) -> None:
+    shop.environment["TASKER_DATABASE_URL"] = "postgresql://nobody:nothing@127.0.0.1:1/none"
+    told = refused(shop.run("tasks"))
+    assert "cannot reach PostgreSQL at 127.0.0.1:1/none" in told
+    assert "correct TASKER_DATABASE_URL" in told
+    assert "nothing" not in told
+    shop.environment["TASKER_DATABASE_URL"] = "mysql://localhost/orders"
+    assert "such as postgresql://user:password@localhost:5432/name" in refused(shop.run("tasks"))
+
+
 def test_a_workflow_the_database_knows_needs_no_handlers_here(shop: Terminal) -> None:
     shop.run("launch", "shop/process_order", "--context", ORDER)
     del shop.environment["TASKER_HANDLERS"]

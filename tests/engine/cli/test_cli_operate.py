@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -285,6 +286,13 @@ def test_show_names_the_task_that_submitted_it(terminal: Terminal, talked: str) 
 def refused_usage(ended: Ended) -> str:
     assert (ended.status, ended.out) == (2, "")
     return ended.err
+
+
+def test_a_run_is_exported_into_a_folder_that_is_made_and_never_over_a_file(shop: Terminal, failed: str) -> None:
+    file = shop.folder / "runs" / "order.json"
+    assert shop.run("export", failed, "--output", file).status == 0
+    assert json.loads(file.read_text())["steps"]["charge"]["state"] == "failed"
+    assert "order.json cannot be written: File exists" in refused(shop.run("export", failed, "--output", file))
 
 
 def test_why_says_in_a_sentence_what_a_task_or_a_step_waits_for_and_what_leads_on(shop: Terminal, failed: str) -> None:

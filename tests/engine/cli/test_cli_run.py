@@ -50,6 +50,29 @@ def test_a_step_runs_without_a_database(bare: Terminal) -> None:
     assert not (bare.folder / "data").exists()
 
 
+MAPPED = """
+from engine import Workflow
+parcels = Workflow("parcels", namespace="shop")
+@parcels.step
+def price(): ...
+@parcels.step(depends_on_step="price", for_each="price.lines")
+def pack(item, price):
+    return [item["sku"], price]
+"""
+
+
+def test_a_step_says_what_it_needs_to_run_alone(bare: Terminal) -> None:
+    folder = bare.write(MAPPED)
+    assert """pack reads the result of price; give it, such as --results '{"price": {}}'""" in refused(bare.run("run", folder, "--step", "pack"))
+    priced = ("run", folder, "--step", "pack", "--results", '{"price": 3}')
+    assert "runs once for each of price.lines; give one element" in refused(bare.run(*priced))
+    assert bare.run(*priced, "--item", '{"sku": "a"}').json() == ["a", 3]
+    assert "price is no map step" in refused(bare.run("run", folder, "--step", "price", "--item", "1"))
+    assert "--results: is not JSON" in refused(bare.run("run", folder, "--step", "pack", "--results", "{price: 3}"))
+    assert "--context: must be a JSON object" in refused(bare.run("run", folder, "--context", "[]"))
+    assert "did you mean 'shop/parcels'?" in refused(bare.run("run", folder, "parcels"))
+
+
 @pytest.mark.usefixtures("_same_server")
 def test_a_whole_workflow_runs_and_its_waits_take_no_time(bare: Terminal) -> None:
     ended = bare.run("run", bare.write(FLOW), "--context", '{"amount": 2}')

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine import PermanentError, RequestError, RetryableError, Workflow, queries
+from engine import PermanentError, RequestError, RetryableError, Workflow, queries, steps
 from engine.handlers import Task
 from engine.recording import recording
 from engine.testing import Diverged, Workbench, replay
@@ -54,6 +54,20 @@ def test_a_recorded_run_is_replayed_with_the_answers_that_it_recorded(tasker: Wo
     done = replay(tasker, place, stubs=["charge"], context={"api_token": "key-99999"})
     assert (done.steps["charge"].attempts, done.steps["pack[1]"].result) == (2, "b for key-")
     assert done.steps["refuse"].state == "failed"
+
+
+def test_of_a_map_step_that_was_run_again_only_the_last_items_are_recorded(tasker: Workbench) -> None:
+    tasker.stub("charge", {"parcels": ["a", "b"]}, {"parcels": ["c"]})
+    tasker.stub("pack", "first", PermanentError("lost"), "second")
+    task_id = tasker.run(orders, {"amount": 2}).task_id
+    steps.retry_downstream(tasker.db, task_id, "charge", actor="ada")
+    tasker.run_ready()
+    again = tasker.task(task_id)
+    again.assert_completed()
+    assert again.result("pack[0]") == "second"
+    assert [step.name for step in queries.task(tasker.db, task_id).steps] == ["price", "charge", "pack", "pack[0]", "refuse"]
+    recorded = recording(queries.outcome(tasker.db, task_id))["steps"]
+    assert (recorded["pack[0]"]["result"], "pack[1]" in recorded) == ("second", False)
 
 
 def test_the_first_step_that_does_otherwise_is_named(tasker: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,10 @@ def test_a_failure_tells_how_every_step_ended(tasker: Workbench) -> None:
         done.assert_failed("validate")
     with pytest.raises(AssertionError, match="charge is failed"):
         done.result("charge")
+    with pytest.raises(AssertionError, match="the task has no step 'recept'; did you mean 'receipt'"):
+        done.result("recept")
+    with pytest.raises(AssertionError, match="no step 'chrage'"):
+        done.assert_failed("chrage")
 
 
 def test_an_operator_can_help_the_task_on(tasker: Workbench) -> None:

@@ -45,6 +45,26 @@ def test_a_submitted_task_is_the_one_that_is_asked_for(remote: Client, db: Datab
     assert len(set(remote.submit_many([order(1), order(2)]))) == 2
 
 
+def test_batches_views_and_limits_are_reached(remote: Client, db: Database) -> None:
+    task_id = remote.submit(order(tags=("night",)))
+    chosen = {"tag": "night"}
+    count = remote.preview_batch("cancellation", filter=chosen)["count"]
+    with pytest.raises(ChangedSince):
+        remote.begin_batch("cancellation", filter=chosen, count=count + 1)
+    begun = remote.begin_batch("cancellation", filter=chosen, count=count, reason="a wrong price")
+    assert remote.batch(begun["batch_id"])["items"][0]["task_id"] == task_id
+    assert remote.stop_batch(begun["batch_id"])["stopped_by"]
+    assert [one["left_count"] for one in remote.batches()] == [1]
+    kept = remote.keep_view("Night", chosen, namespace="shop")
+    assert [one["count"] for one in remote.views()] == [1]
+    remote.remove_view(kept["view_id"])
+    assert remote.views() == []
+    db.value("insert into tasker_limit (namespace, name, step_name, key_path, at_once, declared) values ('shop', 'process_order', 'none', '{}', 1, '{\"at_once\": 1}') returning 1")
+    assert remote.set_limit("shop", "process_order", "none", at_once=4, dry_run=True)["dry_run"]
+    assert remote.set_limit("shop", "process_order", "none", at_once=4, reason="a look")["at_once"] == remote.limit("shop", "process_order", "none")["at_once"] == 4
+    assert [remote.reset_limit("shop", "process_order", "none")["changed_by"], len(remote.limits("shop"))] == [None, 1]
+
+
 def test_what_it_shows_is_what_the_engine_shows(remote: Client, db: Database, failed_task: str) -> None:
     here, there = queries.task(db, failed_task), remote.task(failed_task)
     assert there.task == here.task
