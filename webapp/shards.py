@@ -23,7 +23,7 @@ from engine.shards import Shard, Shards
 from webapp.database import primary_of
 
 PREFIX = "/db/"
-HOME_BLUEPRINTS = ("signing_in", "settings", "roles", "views", "api_accounts")
+HOME_BLUEPRINTS = ("signing_in", "settings", "roles", "views", "api_accounts", "api_views")
 HOME_ENDPOINTS = ("tasks.follow", "tasks.unfollow")
 
 

@@ -20,7 +20,7 @@ from engine.settings import Settings
 from engine.shards import read_shards
 from engine.testing.databases import Databases
 from webapp import create_app, database, health, live
-from webapp.access import COOKIE
+from webapp.access import COOKIE, own_page
 from webapp.shards import apps_of
 
 AWAY = "/db/payments"
@@ -137,6 +137,7 @@ def test_the_api_makes_a_task_where_its_namespace_lives(both: Installation, clie
     mixed = client.post("/api/v1/tasks/batch", json={"tasks": [{"name": "flow", "namespace": "payments"}, {"name": "flow", "namespace": "shop"}]}, headers=both.token)
     assert (mixed.status_code, mixed.json["errors"][0]["code"]) == (422, "two_databases")  # type: ignore[index]
     assert client.post(f"{AWAY}/api/v1/tasks", json={"name": "flow", "namespace": "shop"}, headers=both.token).location == "/api/v1/tasks"
+    assert client.get(f"{AWAY}/api/v1/views", headers=both.token).location == "/api/v1/views"
     assert db.value("select count(*) from tasker_task") == 2
 
 
@@ -158,6 +159,9 @@ def test_who_is_not_signed_in_is_led_to_the_home_and_back(both: Installation) ->
     at_home = stranger.get(led.location)
     assert (at_home.status_code, at_home.location) == (307, "/login?next=/db/payments/failures")
     assert 'value="/db/payments/failures"' in stranger.get(at_home.location).text
+    with both.app.test_request_context():
+        wanted = ("/db/payments/failures", "/db/payments//evil.example", "/db/nowhere/failures", "//evil.example/db/payments/")
+        assert [own_page(each) for each in wanted] == ["/db/payments/failures", "/", "/", "/"]
 
 
 def test_the_page_of_databases_tells_all_and_one_that_is_down_while_the_others_work(both: Installation, client: FlaskClient, settings: Settings, database_url: str, payments_url: str) -> None:
