@@ -200,6 +200,39 @@ def test_a_handler_that_asks_for_an_object_that_is_gone_fails_for_good(
     assert (found["type"], "is not in the store" in found["message"]) == ("ObjectMissing", True)
 
 
+PROCESSES = """
+from engine import Workflow
+
+flow = Workflow("large", namespace="tests", version="1.0.0")
+
+@flow.step
+def make():
+    return "x" * 200_000
+
+@flow.step(depends_on_step="make")
+def use(make):
+    return len(make)
+"""
+
+
+@pytest.mark.nightly
+def test_handler_processes_put_and_get_by_themselves(
+    db: Database, database_url: str, registry: HandlerRegistry, folder: Path, tmp_path: Path, eventually: Callable[..., bool]
+) -> None:
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "large_flow.py").write_text(PROCESSES)
+    registry.load([str(tmp_path / "flows")])
+    engine = Engine(database_url, registry, runner="processes", sources=[str(tmp_path / "flows")], concurrency=2, grace=1)
+    engine.start()
+    try:
+        task = tasks.submit(db, TaskRequest("large", "tests"))
+        assert eventually(lambda: state(db, task) in ("completed", "failed"))
+    finally:
+        engine.drain()
+    assert queries.stored_results(db, task) == {"make": "x" * 200_000, "use": 200_000}
+    assert len(files(folder)) == 1
+
+
 def test_only_who_holds_the_step_says_where_its_result_lies(db: Database, conn: Conn) -> None:
     # Forbids that an attempt which was taken over leads readers of the next one to its own object.
     flow = Workflow("large", namespace="tests", version="1.0.0")
