@@ -29,7 +29,7 @@ test:
 # one after the other: they judge times, and want the machine to themselves
 faults:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
-	@exec .venv/bin/python -m pytest -m nightly tests/faults tests/fuzz tests/stories tests/engine/runners tests/docs tests/engine/test_models.py tests/webapp/test_odd_requests.py tests/webapp/api/test_api_contract.py -s $(ARGS)
+	@exec .venv/bin/python -m pytest -m nightly tests/faults tests/fuzz tests/stories tests/engine/runners tests/docs tests/engine/test_models.py tests/engine/test_objects.py tests/webapp/test_odd_requests.py tests/webapp/api/test_api_contract.py -s $(ARGS)
 
 faults-release:
 	@sh .ci/python .ci/environment.py requirements-dev.lock

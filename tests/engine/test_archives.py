@@ -47,7 +47,9 @@ def names(place: Path) -> list[str]:
 # ---- from the database
 
 
-def test_a_task_is_written_whole_before_it_is_dropped(db: Database, conn: Conn, later: Callable[..., Database], place: Path) -> None:
+def test_a_task_is_written_whole_before_it_is_dropped(
+    db: Database, conn: Conn, later: Callable[..., Database], place: Path, eventually: Callable[..., bool]
+) -> None:
     known(db, steps=2)
     known(db, namespace="elsewhere")
     [one, two] = ended(db, conn, 2)
@@ -59,9 +61,10 @@ def test_a_task_is_written_whole_before_it_is_dropped(db: Database, conn: Conn, 
     events.publish_event(db, "order.priced", task=one, data={"price": 3})
     retention.set_default(db, DAY, actor="ann")
     archives.set_archive(db, "tests", str(place), actor="ann")
-    then = later(days=2)
-    assert Sweep(then).finish() == Dropped(3, 5)
-    assert count(conn) == 0
+    then, dropped = later(days=2), list[Dropped]()
+    # transactions of other databases of the server hold the roll-ups back, and these the tasks
+    assert eventually(lambda: dropped.append(Sweep(then).finish()) or count(conn) == 0)
+    assert sum(dropped, Dropped()) == Dropped(3, 5)
     [file] = archive_files.files(str(place))
     assert (file.namespace, file.task_count, stat.S_IMODE(file.path.stat().st_mode)) == ("tests", 2, 0o600)
     kept = {record["task_id"]: record for record in archive_files.read(file.path)}
