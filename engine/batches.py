@@ -102,7 +102,7 @@ def stop_batch(db: Database, batch_id: int, *, actor: str) -> None:
 
 def batch(db: Database, batch_id: int, *, namespaces: Namespaces = None) -> Batch:
     """The batch, if all its tasks are of these namespaces. Raises `NotFound`."""
-    found = _batches(db, namespaces, batch_id, 1)
+    found = _batches(db, namespaces, batch_id, 1) if batch_id < 2**63 else []
     if not found:
         raise NotFound(f"there is no batch {batch_id}")
     return found[0]

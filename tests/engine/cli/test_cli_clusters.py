@@ -12,15 +12,19 @@ import pytest
 from engine.cli.clusters import Place, runner_maker
 from engine.errors import TaskerError
 from engine.runners.dask import DaskRunner
+from engine.runners.processes import ProcessesRunner
 
 
 def maker(runner: str, **place: Any) -> Any:
-    return runner_maker(runner, Place(**place), url="postgresql:///none", sources=["flows"], most=None, grace=30, lease=30)
+    return runner_maker(runner, Place(**place), url=lambda: "postgresql:///none", sources=["flows"], most=None, grace=30, lease=30)
 
 
 def test_handlers_run_here_unless_a_cluster_is_asked_for() -> None:
-    assert maker("processes") is None
-    assert maker("processes", broker="redis://127.0.0.1") is None  # TASKER_BROKER_URL may be set for others
+    assert maker("threads") is None
+    with click.Context(click.Command("engine")):
+        made = maker("processes", broker="redis://127.0.0.1")  # TASKER_BROKER_URL may be set for others
+        assert isinstance(made(), ProcessesRunner)
+        assert made() is not made()
     assert isinstance(maker("dask", scheduler="tcp://127.0.0.1:8786")(), DaskRunner)
 
 

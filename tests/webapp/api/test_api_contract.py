@@ -32,7 +32,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from engine import accounts, tokens
+from engine import accounts, batches, tokens, views
 from engine.db import Database
 from webapp.server import Server, bind
 
@@ -77,7 +77,10 @@ def known(failed_task: str, launch: Callable[..., str], db: Database) -> dict[st
     for _ in range(5):
         token_for(db.url, "process_order", role="viewer")
     others = [token.token_id for token in tokens.tokens(db) if token.account == "process_order"]
-    return {"task_id": tasks, "role": ["packer"], "token_id": others, "step_name": KNOWN_STEPS, "namespace": ["shop"], "name": ["process_order"], "version": ["1.0.0"], "schedule_id": [1, 2]}
+    made = [batches.make_batch(db, "pause", [(tasks[-1], None)], about="tests", actor="tests") for _ in range(3)]
+    owner = accounts.account(db, "dashboard").account_id
+    kept = [views.keep_view(db, f"Failed orders {number}", {"state": "failed"}, namespace="shop", owner_id=owner) for number in range(4)]
+    return {"task_id": tasks, "role": ["packer"], "token_id": others, "batch_id": made, "noun": ["pause", "resumption", "step-skip"], "view_id": kept, "step_name": KNOWN_STEPS, "namespace": ["shop"], "name": ["process_order"], "version": ["1.0.0"], "schedule_id": [1, 2]}
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_a_database_that_is_away_is_told_with_when_to_ask_again(api: Caller, mon
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(access, "database", fail)
+    monkeypatch.setattr(access, "primary", fail)
     answer = api.get("/tasks/00000000-0000-0000-0000-000000000000")
     assert (answer.status_code, codes(answer)) == (503, [("", "unavailable")])
     assert int(answer.headers["Retry-After"]) > 0
