@@ -5621,7 +5621,7 @@ as $$
   select (p_step_id + 524288) >> 20, (((p_step_id + 524288) & 1048575) - 524288)::int
 $$;
 
--- source: functions/tasker_step_readiness.sql 3e4c12dd792f
+-- source: functions/tasker_step_readiness.sql 105e61c7dd5d
 -- tasker_step_readiness: every step of a task with what it waits for, in words.
 --   returns one row per step in order, items before their map step, which they are parents of; waiting_for is empty once a step has ended     raises WF001 unknown task
 create or replace function tasker_step_readiness (p_task_id uuid)
@@ -5666,6 +5666,9 @@ begin
   item as (
     select s.map_no as step_no, count(*)::int as total, count(*) filter (where s.state in (4, 7, 8))::int as satisfied from step s where s.map_no is not null group by 1
   ),
+  gate as materialized (   -- apart, or it may be asked of every step
+    select s.step_no, tasker_gate_reason(v_task_no, s.step_no) as reason from step s where s.state = 1 and s.gated
+  ),
   served as (
     select distinct unnest(w.definitions) as definition_id from tasker_worker w where w.lease_until > tasker_clock() and not w.draining
   )
@@ -5683,7 +5686,7 @@ begin
            when s.state = 3 then 'attempt ' || s.attempts + 1 || ' of ' || s.retry_limit || ' at '
              || to_char(d.run_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
            when s.state = 1 and t.paused then 'the task to be resumed: it is paused'
-           when s.state = 1 and s.gated and gate.reason is not null then gate.reason
+           when s.state = 1 and gate.reason is not null then gate.reason
            when s.state = 1 and served.definition_id is null then 'an engine that has its handler; none is running now'
            when s.state = 1 then 'a free place in an engine'
            when s.cancel_requested then 'its handler to stop: cancellation was requested'
@@ -5696,7 +5699,7 @@ begin
     left join blocker on blocker.step_no = s.step_no
     left join tasker_delayed d on d.task_no = v_task_no and d.step_no = s.step_no
     left join served on served.definition_id = s.definition_id
-    left join lateral (select tasker_gate_reason(v_task_no, s.step_no) as reason where s.state = 1 and s.gated) gate on true
+    left join gate on gate.step_no = s.step_no
    order by s.step_no;
 end
 $$;
