@@ -573,24 +573,26 @@ def changed_tasks(db: Database, cursor: str | None) -> tuple[str, dict[str, str]
     now: str = db.value(_NOW)
     if cursor is None or now == cursor:
         return now, {}
-    (since_xmin, since_xmax, since_open), (xmin, xmax, still_open) = _snapshot(cursor), _snapshot(now)
+    (since_xmin, since_xmax, since_open), (_, xmax, still_open) = _snapshot(cursor), _snapshot(now)
     low = max(since_xmin, since_xmax - MOST_CHANGES)
-    if since_xmin < low and xmin > since_xmin:
+    if any(number < low and number not in still_open for number in since_open):
         return now, None
     seen_now: LiteralString = "xid >= %(low)s and xid < %(xmax)s and (xid >= %(since_xmax)s or xid = any(%(since_open)s::bigint[])) and xid <> all(%(still_open)s::bigint[])"
     found = db.rows(
         f"""
-        select distinct t.task_id, d.namespace
+        select t.task_id, d.namespace
           from (select task_no from tasker_history where {seen_now}
-                union all
+                union
                 select task_no from tasker_log where {seen_now}
-                union all
+                union
                 select task_no from tasker_progress where {seen_now}
-                union all
+                union
                 select n.task_no from (select t.task_no, t.xmin::text::bigint - %(xmax)s %% 4294967296 as since from tasker_task t order by t.task_no desc limit 1000) n
                  where n.since - 4294967296 * round(n.since / 4294967296.0) >= %(low)s - %(xmax)s::bigint
-                   and n.since - 4294967296 * round(n.since / 4294967296.0) < 0) h
-          join tasker_task t using (task_no) join tasker_definition d using (definition_id) limit {MOST_CHANGES}
+                   and n.since - 4294967296 * round(n.since / 4294967296.0) < 0
+                limit {MOST_CHANGES}) h
+         cross join lateral (select k.task_id, k.definition_id from tasker_task k where k.task_no = h.task_no offset 0) t   -- by key, however many tasks there are
+          join tasker_definition d using (definition_id)
         """,
         {"low": low, "xmax": xmax, "since_xmax": since_xmax, "since_open": since_open, "still_open": still_open},
     )
