@@ -36,3 +36,11 @@ def test_what_only_looks_is_told_for_debug_alone(client: FlaskClient, caplog: py
     caplog.set_level(logging.DEBUG, "tasker.web")
     client.get("/health/live")
     assert [record.getMessage() for record in caplog.records if record.name == "tasker.web"] == ["GET /health/live: 200"]
+
+
+def test_a_link_that_signs_in_is_told_without_what_it_is_worth(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "tasker.web")
+    client.get("/login/link/worth-a-session")
+    told = [record for record in caplog.records if record.name == "tasker.web"]
+    assert told[-1].getMessage().startswith("GET /login/link/…: ")
+    assert not [record for record in told if "worth-a-session" in repr(vars(record))]
