@@ -14,7 +14,7 @@ from engine.rows import StepRow
 from engine.states import StepState
 from webapp.drawing import LOUDEST_FIRST
 
-ROWS_SHOWN = 200
+ROWS_SHOWN = 100
 STATES_OFFERED_FROM = 50
 """In a table of fewer steps the eye is as quick as a filter."""
 
@@ -55,7 +55,7 @@ class StepTable:
 
     @property
     def words(self) -> str:
-        """`201 to 400 of 1,001`, where it does not show all at once."""
+        """`101 to 200 of 1,001`, where it does not show all at once."""
         return f"{self.asked.first + 1:,} to {self.asked.first + len(self.rows):,} of {self.count:,}"
 
 
