@@ -6,7 +6,7 @@ References are followed inside the one schema; what has no inputs of its own, or
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
@@ -179,9 +179,8 @@ class _Compiler:
             raise _Inexpressible
         variants: dict[str, Part] = {}
         for number, branch in enumerate(branches, 1):
-            title = branch.title or f"Variant {number}"
-            title = f"{title} ({number})" if title in variants else title
-            variants[title] = self._variant(branch, depth)
+            for title, part in _spread(branch.title or f"Variant {number}", self._variant(branch, depth)):
+                variants[f"{title} ({len(variants) + 1})" if title in variants else title] = part
         return Variants(schema=schema, variants=variants, definitions=self._definitions)
 
     def _variant(self, branch: _Branch, depth: int) -> Part:
@@ -201,6 +200,16 @@ class _Branch:
     schema: Schema
     own: Schema
     trail: tuple[str, ...]
+
+
+def _spread(title: str, part: Part) -> Iterator[tuple[str, Part]]:
+    """A variant; of one that is itself a choice, its variants: a place has one choice, and they are all its answers."""
+    if not isinstance(part, Variants):
+        yield title, part
+        return
+    yield from part.variants.items()
+    if part.nullable:
+        yield "Null", Fixed(schema=part.schema, value=None)
 
 
 def _is_shaping(branch: Any) -> bool:

@@ -16,6 +16,7 @@ from werkzeug.datastructures import MultiDict
 
 from engine import schemas
 from webapp import form_parts, forms
+from webapp.form_schema import part_of
 from webapp.forms import LaunchForm, launch_form
 
 TEMPLATES = Path(forms.__file__).parent / "templates"
@@ -699,6 +700,17 @@ PARTS = st.recursive(
 SCHEMAS = objects(PARTS)
 
 
+CHOICE_IN_CHOICE = {"oneOf": [{"oneOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}, {"type": "null"}]}, {"type": "integer"}]}
+
+
+def test_a_choice_within_a_choice_offers_all_its_answers_at_one_place() -> None:
+    schema = of(b=CHOICE_IN_CHOICE)
+    choice: Any = part_of(schema).parts["b"]  # type: ignore[attr-defined]
+    assert list(choice.variants) == ["Array", "String", "Null", "Integer"]
+    for value in (["x"], "x", 7, None):
+        assert again(schema, {"b": value}) == {"b": value}
+
+
 def again(schema: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
     """The context after it went through the form twice, as if a row's button had been pressed in between."""
     return sent(schema, sent(schema, launch_form(schema, initial=context))).context()
@@ -716,6 +728,7 @@ def test_a_context_goes_through_its_form_unchanged(pair: tuple[dict[str, Any], d
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(schema=SCHEMAS, context=st.dictionaries(NAMES_OF_MEMBERS, JSON, max_size=4))
+@example({"type": "object", "properties": {"b": {"type": "object", "properties": {"b": CHOICE_IN_CHOICE}, "required": ["b"]}}}, {})
 def test_even_a_context_that_does_not_fit_goes_through_unchanged(
     schema: dict[str, Any], context: dict[str, Any]
 ) -> None:
