@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import ipaddress
+import json
 import re
 import time
 import uuid
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from datetime import time as clock_time
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -31,6 +33,7 @@ from engine.patterns import TooCostly
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 BUDGET_SECONDS = 0.2
 MAX_SHOWN = 50
+KNOWN_SCHEMAS = 128
 
 _EMPTY: referencing.jsonschema.SchemaRegistry = referencing.Registry()
 _REFERENCES = ("$ref", "$dynamicRef")
@@ -39,8 +42,25 @@ _VALUES = ("const", "enum", "default", "examples")
 
 def schema_problems(schema: dict[str, Any], path: str) -> list[Problem]:
     """What makes the schema unfit: its dialect, its form, references outside itself or in a loop, costly patterns."""
+    try:
+        _refuse_unfit(json.dumps(schema), path)
+    except _Unfit as unfit:
+        return unfit.problems
+    return []
+
+
+class _Unfit(Exception):
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+
+
+@lru_cache(maxsize=KNOWN_SCHEMAS)  # a definition is looked at when it is built, registered and loaded: the same text each time
+def _refuse_unfit(text: str, path: str) -> None:
+    schema = json.loads(text)
     found = [*_reference_problems(schema, path), *_pattern_problems(schema, path), *_form_problems(schema, path)]
-    return found or _mixture_problems(schema, path) or _loop_problem(schema, path)
+    found = found or _mixture_problems(schema, path) or _loop_problem(schema, path)
+    if found:
+        raise _Unfit(found)
 
 
 def _mixture_problems(schema: dict[str, Any], path: str) -> list[Problem]:
