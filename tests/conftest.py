@@ -19,9 +19,23 @@ if TYPE_CHECKING:
     from engine.testing.databases import Databases
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rules-of-each-file", type=int, metavar="N", help="run the first N tests of each file, each with the first of its cases: a look across everything")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes longest begins first; where few rules of each file are asked for, these alone."""
+    if most := config.getoption("--rules-of-each-file"):
+        items[:] = _first_rules(items, most)
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def _first_rules(items: list[pytest.Item], most: int) -> list[pytest.Item]:
+    first = {item.nodeid.partition("[")[0]: item for item in reversed(items)}
+    files: dict[str, list[pytest.Item]] = {}
+    for item in reversed(first.values()):
+        files.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    return [item for rules in files.values() for item in rules[:most]]
 
 
 @pytest.fixture
