@@ -6,12 +6,9 @@ handlers and yaml_config make these values, registry keeps them, the runners and
 from __future__ import annotations
 
 import builtins
-import difflib
-import hashlib
 import heapq
 import inspect
 import math
-import pkgutil
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -57,6 +54,8 @@ def is_prerelease(version: str) -> bool:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest of the names, or nothing."""
+    import difflib  # only where something is amiss
+
     found = difflib.get_close_matches(str(name)[:100], list(names), n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
 
@@ -298,6 +297,8 @@ class TaskDefinition:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of everything that decides how a task runs; descriptions are not part of it."""
+        import hashlib  # loads OpenSSL, for which who only defines a workflow does not wait
+
         return hashlib.sha256(json_text.canonical(self._content()).encode("utf-8", "surrogatepass")).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -674,6 +675,8 @@ def _all_before(name: str, parents: Mapping[str, Sequence[str]]) -> set[str]:
 
 
 def _exception(path: str) -> Any:
+    import pkgutil  # of use only where an exception is named by its path
+
     try:
         return getattr(builtins, path, None) if "." not in path else pkgutil.resolve_name(path)
     except Exception:

@@ -68,7 +68,8 @@ def load(
 def is_there(target: str) -> bool:
     """Whether a target of `load` can be found; nothing is imported."""
     try:
-        return Path(target).exists() or importlib.util.find_spec(target.partition(".")[0]) is not None
+        with _here_at_last():
+            return Path(target).exists() or importlib.util.find_spec(target.partition(".")[0]) is not None
     except (ImportError, ValueError):
         return False
 
@@ -85,7 +86,8 @@ class _Loading:
         if os.sep in target or path.is_dir() or path.suffix in (".py", ".yaml", ".yml"):
             self._path(path.absolute(), target)
         else:
-            self._import([target], None)
+            with _here_at_last():
+                self._import([target], None)
 
     def _path(self, path: Path, target: str) -> None:
         if path.is_dir():
@@ -174,6 +176,22 @@ def importable(folder: Path) -> Iterator[None]:
         for entry in entries:
             if entry in sys.path:
                 sys.path.remove(entry)
+
+
+@contextmanager
+def _here_at_last() -> Iterator[None]:
+    """Modules of the current folder can be imported too, if nothing else goes by their name; a console script does not look there by itself."""
+    here = str(Path.cwd())
+    if here in sys.path:
+        yield
+        return
+    sys.path.append(here)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
 
 
 def _beside_package(folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, overload
 
-from engine import json_text, models, objects
+from engine import json_text, models
 from engine.definition import DEFAULT_VERSION, StepTemplate, TaskDefinition, assemble, head_problems, nearest, shown
 from engine.errors import DefinitionError, NotFound, Problem
 from engine.journal import NOWHERE, Journal
@@ -510,12 +510,12 @@ class Sequence:
             self._values = {}
         if name not in self._values:
             text = self._inputs.get(name)
-            self._values[name] = json_text.load(objects.text_of(self._fetch(name) if text is None else text))
+            self._values[name] = json_text.load(_json_of(self._fetch(name) if text is None else text))
         return self._values[name]
 
     def secrets(self) -> frozenset[str]:
         """The engine's own: what of the parents' results, and of those that were asked for, must not be told."""
-        known = {name: text for name, text in self._inputs.items() if not text.startswith(objects.MARK)}  # one that was not asked for cannot be told
+        known = {name: text for name, text in self._inputs.items() if not text.startswith(json_text.OBJECT_MARK)}  # one that was not asked for cannot be told
         values = {name: json_text.load(text) for name, text in known.items()} | (self._values or {})
         schemas = self.schemas()
         return frozenset().union(*(secret_texts(value, schemas.get(name)) for name, value in values.items()))
@@ -527,6 +527,15 @@ class Sequence:
     def _fetch(self, name: str) -> str:
         self.find_step_by_name(name)
         return self._lookup([name]).get(name, "null")
+
+
+def _json_of(text: str) -> str:
+    """The result's JSON, wherever it lies."""
+    if not text.startswith(json_text.OBJECT_MARK):
+        return text
+    from engine import objects  # slow to import, and few results lie in a store
+
+    return objects.text_of(text)
 
 
 def _run_task(definition: TaskDefinition, context: Any, fields: dict[str, Any], *, detached: bool, connection: Any) -> str:

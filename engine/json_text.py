@@ -10,7 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from engine.errors import Problem, RequestError
 
@@ -19,6 +19,8 @@ MAX_DEPTH = 64
 MAX_NODES = 10_000
 MAX_STRING_BYTES = 256 << 10
 MAX_INTEGER = 2**63 - 1
+OBJECT_MARK: Final = "@"
+"""What begins with it is no JSON but the key of the object that holds it, see engine.objects."""
 REPLACED_KEY = "_tasker_replaced"
 """In a result that is an object: the paths whose text lost a NUL or a lone surrogate to U+FFFD."""
 

@@ -24,8 +24,6 @@ from engine import json_text
 from engine.errors import PermanentError, RetryableError, TaskerError
 from engine.settings import Settings
 
-MARK: Final = "@"
-"""What begins with it is no JSON but the key of the object that holds it."""
 NAME: Final = "$object"
 USUAL_BYTES = 64 << 10
 FEWEST_BYTES = 1 << 10
@@ -187,9 +185,9 @@ def open_store(url: str) -> Store:
 
 def text_of(text: str) -> str:
     """The JSON of a result as a handler's process was given it: itself, or out of the store. Raises `StoreFailed`, or `ObjectMissing`."""
-    if not text.startswith(MARK):
+    if not text.startswith(json_text.OBJECT_MARK):
         return text
-    return object_text(text[len(MARK) :])
+    return object_text(text[len(json_text.OBJECT_MARK) :])
 
 
 def object_text(key: str) -> str:

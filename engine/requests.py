@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from engine import json_text, trace_ids
 from engine.definition import head_problems, kind, nearest, shown
@@ -180,8 +179,12 @@ def _entry_problems(path: str, item: Any, longest: int) -> list[Problem]:
 
 
 def _task_id(path: str, value: Any) -> Checked:
+    if value is None:
+        return None, []
+    from uuid import UUID  # slow to import, and few requests name a task
+
     try:
-        return (None if value is None else str(UUID(value))), []
+        return str(UUID(value)), []
     except (ValueError, AttributeError, TypeError):
         return None, [Problem(path, "bad_id", f"{shown(value)} is no id of a task")]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,21 @@ def default_database() -> Database:
     Raises DatabaseUnavailable when there is neither.
     """
     return _opened(_default_url())
+
+
+@contextmanager
+def standing_in(database: Database) -> Iterator[None]:
+    """For the length of the block, in this process, whoever opens the database of that URL gets this one."""
+    key = (os.getpid(), database.url)
+    before = _databases.get(key)
+    _databases[key] = database
+    try:
+        yield
+    finally:
+        if before is None:
+            del _databases[key]
+        else:
+            _databases[key] = before
 
 
 def _opened(url: str) -> Database:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Any, Protocol
 
 IS_ON = os.environ.get("TASKER_TRACES", "").strip().lower() == "on"
@@ -73,4 +72,6 @@ def enter(task: _Task, step: _Step) -> Callable[[], Any]:
 
 
 def _span(name: str) -> int:
+    from hashlib import blake2b  # loads OpenSSL, for which who traces nothing does not wait
+
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) or 1

@@ -519,7 +519,7 @@ class Worker:
         for call, kind, payload in completed:
             results = call.task.results
             if kind == STORED:
-                payload = objects.MARK + objects.place_of(payload)[0]
+                payload = json_text.OBJECT_MARK + objects.place_of(payload)[0]
             if len(payload) <= KEPT_RESULT_BYTES and len(results) < KEPT_RESULTS and call.item is None:
                 results[call.step_no] = payload
 

@@ -43,7 +43,7 @@ COMMANDS = {
     "why": ("explain", "Say in a sentence what a task, or one of its steps, waits for or ended with."),
     "export": ("export", "Write a task's run, secrets masked, as JSON for a test to replay."),
     "incident": ("operate", "All that is on record of a task as one HTML page that needs nothing else."),
-    "graph": ("workflows", "Print the steps of a task or workflow and what they wait for."),
+    "graph": ("drawing", "Print the steps of a task or workflow and what they wait for."),
     "retry": ("operate", "Let a failed step, or every failed step of a task, try again."),
     "cancel": ("operate", "Stop a task, or one step and what waits for it."),
     "pause": ("operate", "Start nothing more of a task; running steps may end."),

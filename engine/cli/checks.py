@@ -29,7 +29,7 @@ def check(path: str | None, ignore: tuple[str, ...], strict: bool, sources: str 
     settings = Settings.from_environ()
     targets = (path,) if path else handler_sources(sources, settings)
     definitions, problems = _checked(targets, settings)
-    problems = problems or ([] if definitions else [f"no workflows found in {', '.join(targets) or 'nothing: name a PATH'}"])
+    problems = problems or ([] if definitions else [_nothing_found(targets)])
     silenced = [*_ignored_by_project(), *ignore]
     found = [lint for definition in definitions for lint in lints(definition, silenced)]
     if as_json:
@@ -53,6 +53,12 @@ def _ignored_by_project() -> list[str]:
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise RequestError([Problem("tool.tasker.check.ignore", "not_a_list", "in pyproject.toml must be a list of lints' names")])
     return found
+
+
+def _nothing_found(targets: tuple[str, ...]) -> str:
+    if targets:
+        return f"no workflows found in {', '.join(targets)}"
+    return "nothing to check: name where the workflows are, as in `tasker check flows`, or set TASKER_HANDLERS"
 
 
 def _checked(targets: tuple[str, ...], settings: Settings) -> tuple[list[TaskDefinition], list[str]]:

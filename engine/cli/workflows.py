@@ -1,4 +1,4 @@
-"""Commands about workflows: what is registered, is it sound, start one, draw one."""
+"""Commands about workflows: what is registered, start one and follow it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from engine import queries
 from engine import tasks as task_actions
-from engine.cli.operate import ITEMS_SHOWN, print_task, step_standing
+from engine.cli.operate import ITEMS_SHOWN, print_task
 from engine.cli.output import print_json, print_table
 from engine.cli.place import Local, Place, Spread, open_place, server
 from engine.cli.setting import (
@@ -23,14 +23,13 @@ from engine.cli.setting import (
     json_option,
     loaded_registry,
     need_workflows,
-    open_database,
     read_context,
 )
 from engine.definition import nearest_workflow, version_key
 from engine.errors import NotFound
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest, checked_context
-from engine.rows import DefinitionRow, TaskRow, TemplateRow
+from engine.rows import TaskRow
 from engine.settings import Settings
 from engine.states import FINAL_TASK
 
@@ -110,24 +109,6 @@ def launch(
     print_json(facts) if as_json else click.echo(task_id)
 
 
-@click.command()
-@click.argument("subject", metavar="TASK|NAMESPACE/NAME[@VERSION]")
-@click.option("--mermaid", "form", flag_value="mermaid", help="As a Mermaid flowchart.")
-@click.option("--svg", "form", flag_value="svg", help="As an SVG picture.")
-def graph(subject: str, form: str | None) -> None:
-    """Print the steps of a task or workflow and what they wait for. Example: tasker graph ecommerce/process_order --mermaid"""
-    with open_database() as db:
-        states: dict[str, str] = {}
-        if "/" in subject:
-            definition = queries.definition(db, *parse_workflow(subject))
-        else:
-            detail = queries.task(db, subject, items=0)
-            definition = queries.definition(db, detail.task.namespace, detail.task.name, detail.task.version)
-            states = {step.name: step_standing(step) for step in detail.steps}
-    drawing = {"mermaid": _mermaid, "svg": _svg}.get(form or "", _text)
-    click.echo(drawing(definition, states))
-
-
 def parse_workflow(text: str) -> tuple[str, str, str | None]:
     """`namespace/name[@version]` in its parts; a missing namespace is `default`. Raises click's usage error."""
     path, _, version = text.partition("@")
@@ -203,37 +184,3 @@ def _follow_and_print(place: Place, task_id: str, timeout: float | None, as_json
         click.echo(f"tasker: the task is still {state}", err=True)
     sys.stdout.flush()
     raise click.exceptions.Exit(0 if state == "completed" else 1)
-
-
-def _text(definition: DefinitionRow, states: dict[str, str]) -> str:
-    names = [step.name for step in definition.steps]
-    lines = [definition.key]
-    for step in definition.steps:
-        state = f"  [{states[step.name]}]" if step.name in states else ""
-        parents = "  <- " + ", ".join(names[no] for no in step.parents) if step.parents else ""
-        lines.append(f"  {step.name}{_kind(step)}{state}{parents}")
-    return "\n".join(lines)
-
-
-def _kind(step: TemplateRow) -> str:
-    return "  (decision)" if step.decision else f"  (for each of {step.for_each})" if step.for_each else ""
-
-
-MERMAID_SHAPES = {"step": '["{}"]', "decision": '{{"{}"}}', "map": '[["{}"]]'}
-
-
-def _mermaid(definition: DefinitionRow, states: dict[str, str]) -> str:
-    lines = ["flowchart LR"]
-    for step in definition.steps:
-        parts = [step.name, f"for each of {step.for_each}" if step.for_each else "", states.get(step.name, "")]
-        lines.append(f"  s{step.step_no}{MERMAID_SHAPES[step.kind].format('<br/>'.join(filter(None, parts)))}")
-    lines += [f"  s{parent} --> s{step.step_no}" for step in definition.steps for parent in step.parents]
-    return "\n".join(lines)
-
-
-def _svg(definition: DefinitionRow, states: dict[str, str]) -> str:
-    from webapp.graph import standalone_svg
-
-    names = [step.name for step in definition.steps]
-    kinds = {step.name: step.kind for step in definition.steps}
-    return standalone_svg(names, [step.parents for step in definition.steps], states, kinds)

@@ -1,15 +1,13 @@
-"""Databases for tests: copies of a migrated one. A copy that a test has only filled is emptied and used again, in half the time of a new one."""
+"""Databases for tests: copies of a migrated one. A copy that a test has only filled is emptied and used again."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import os
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import LiteralString
 
 import psycopg
 from psycopg import Connection, sql
@@ -19,37 +17,19 @@ from engine import embedded, migrate
 from engine.db import connect
 from engine.errors import DatabaseUnavailable
 from engine.paths import migrations_folder
+from engine.testing.emptying import Pristine, end_sessions, is_emptied, pristine
+from engine.testing.lent import Lendable, Lent
 from engine.testing.server import gate
 
-ENDING_LOOKS, ENDING_SECONDS = 2_000, 0.002
-
-Name = tuple[str, str]
-Rows = dict[Name, list[tuple[object, ...]]]
-
 _numbers = itertools.count(1)
-
-# What a test may have changed beside rows: objects and their rights, functions, settings, statistics. 16384 is the first number of what is not PostgreSQL's own.
-_SCHEMA: LiteralString = """
-    select (select sum(hashtext(format('%s %s %s %s %s %s', oid, relname, relacl, relnatts, relchecks, reloptions)))
-              from pg_class where oid >= 16384 and relkind <> 't'),
-           (select sum(hashtext(format('%s %s %s', oid, xmin, proacl))) from pg_proc where oid >= 16384),
-           (select sum(hashtext(format('%s %s', oid, tgenabled))) from pg_trigger),
-           (select sum(hashtext(format('%s %s', nspname, nspacl))) from pg_namespace where nspname !~ '^pg_(temp|toast_temp)_'),
-           (select sum(hashtext(format('%s %s', setrole, setconfig))) from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase where d.datname = current_database()),
-           (select count(*) from pg_constraint), (select count(*) from pg_statistic where starelid >= 16384)
-"""
-# By their files: to ask each table for a row takes ten times as long.
-_FILLED: LiteralString = "select relnamespace::regnamespace::text, relname from pg_class where oid >= 16384 and relkind = 'r' and pg_relation_size(oid) > 0"
-_COUNTERS: LiteralString = "select schemaname, sequencename from pg_sequences where last_value is not null"
 
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """A database that is like its template: what its schema is, and the rows of the tables that have any."""
+    """A database that is like its template."""
 
     name: str
-    schema: tuple[object, ...]
-    rows: Rows
+    like: Pristine
 
 
 class Databases:
@@ -58,6 +38,7 @@ class Databases:
     def __init__(self, server: embedded.EmbeddedServer, admin: Connection[tuple[object, ...]]) -> None:
         self._server, self._admin = server, admin
         self._unused: dict[str, list[_Copy]] = {}
+        self._lendable: dict[str, list[Lendable]] = {}
         self._template = ""
 
     def template(self) -> str:
@@ -75,23 +56,41 @@ class Databases:
     @contextmanager
     def fresh(self, template: str | None = None) -> Iterator[str]:
         """The URL of a copy of `template`, or of an empty database, owned by a plain role; under this name it is gone after the block."""
-        name = f"test_{os.getpid()}_{next(_numbers)}"
+        name = _new_name()
         copy = self._taken(name, template) if template else None
         if copy is None:
             self._create(name)
         try:
-            yield self._url_of(name)
+            yield _in(self._server.url, name)
         finally:
             if template and copy and self._is_emptied(name, copy):
                 self._unused.setdefault(template, []).append(copy)
             else:
-                self._run("drop database {} with (force)", name)
+                self._drop(name)
+
+    @contextmanager
+    def lent(self, template: str) -> Iterator[Lent]:
+        """A copy of `template` with a session that was there before, which takes a tenth of a new one's time; by this URL it is out of reach after the block."""
+        waiting = self._lendable.setdefault(template, [])
+        one = waiting.pop() if waiting else self._new_lendable(template)
+        returned = False
+        try:
+            yield one.lend()
+            returned = one.is_returned()
+        finally:
+            if returned:
+                waiting.append(one)
+            else:
+                self._drop_lendable(one)
 
     def close(self) -> None:
         """No database that was kept for further use is left."""
         for copies in self._unused.values():
             while copies:
-                self._run("drop database {} with (force)", copies.pop().name)
+                self._drop(copies.pop().name)
+        for waiting in self._lendable.values():
+            while waiting:
+                self._drop_lendable(waiting.pop())
 
     def _taken(self, name: str, template: str) -> _Copy:
         """A copy of the template under that name, one used before if there is one: whoever still knows it by its old name finds nothing."""
@@ -101,7 +100,7 @@ class Databases:
             return replace(copy, name=name)
         self._create(name, template)
         with self._session(name) as session:
-            return _described(name, session)
+            return _Copy(name, pristine(session))
 
     def _create(self, name: str, template: str | None = None) -> None:
         if template:
@@ -109,20 +108,29 @@ class Databases:
         else:
             self._run("create database {} owner tasker", name)
 
+    def _drop(self, name: str) -> None:
+        self._run("drop database {} with (force)", name)
+
+    def _new_lendable(self, template: str) -> Lendable:
+        self._hash_quickly()
+        name = _new_name()
+        self._create(name, template)
+        return Lendable(name, self._server.url, self._admin, self._session(name))
+
+    def _drop_lendable(self, one: Lendable) -> None:
+        one.close()
+        self._drop(one.name)
+        with suppress(psycopg.errors.DependentObjectsStillExist):
+            self._run("drop role {}", one.name)
+
     def _is_emptied(self, name: str, copy: _Copy) -> bool:
         """Whether every row is gone, and with it every session; not where more than rows has changed."""
         try:
-            self._end_sessions(name)
+            end_sessions(self._admin, name)
             with self._session(name) as session:
-                return _schema(session) == copy.schema and _emptied(session, copy)
+                return is_emptied(session, copy.like)
         except (psycopg.Error, DatabaseUnavailable):
             return False
-
-    def _end_sessions(self, name: str) -> None:
-        for _ in range(ENDING_LOOKS):
-            if not self._admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name]).fetchall():
-                return
-            time.sleep(ENDING_SECONDS)  # PostgreSQL's own way to wait looks only every 100 ms
 
     def _session(self, name: str) -> Connection[tuple[object, ...]]:
         # As a replica, for which the triggers do not hold that refuse to forget anything.
@@ -132,58 +140,34 @@ class Databases:
         self._hash_passwords_once()
         self._run("drop database if exists {} with (force)", "template_unfinished")
         self._create("template_unfinished")
-        migrate.upgrade(self._url_of("template_unfinished"))
+        migrate.upgrade(_in(self._server.url, "template_unfinished"))
         # A template with a session in it cannot be copied.
         self._run("alter database {} with allow_connections false", "template_unfinished")
-        self._end_sessions("template_unfinished")
+        end_sessions(self._admin, "template_unfinished")
         # Last: only a whole template bears the name.
         self._run("alter database {} rename to {}", "template_unfinished", name)
 
     def _hash_passwords_once(self) -> None:
-        """Every connection repeats the hashing: 4,096 times, as is usual, protects a weak password, and costs more than the rest of it."""
-        if self._admin.info.server_version < 160_000:
-            return
-        self._admin.execute("set scram_iterations = 1")
+        self._hash_quickly()
         for url in (self._server.url, self._server.admin_url):
             parts = conninfo_to_dict(url)
             self._admin.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(str(parts["user"])), sql.Literal(parts["password"])))
 
+    def _hash_quickly(self) -> None:
+        """Every connection repeats the hashing: 4,096 times, as is usual, protects a weak password, and costs more than the rest of it."""
+        if self._admin.info.server_version >= 160_000:
+            self._admin.execute("set scram_iterations = 1")
+
     def _run(self, statement: str, *names: str) -> None:
         self._admin.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
-    def _url_of(self, database: str) -> str:
-        return _in(self._server.url, database)
+
+def _new_name() -> str:
+    return f"test_{os.getpid()}_{next(_numbers)}"
 
 
 def _in(url: str, database: str) -> str:
     return f"{url.rpartition('/')[0]}/{database}"
-
-
-def _described(name: str, session: Connection[tuple[object, ...]]) -> _Copy:
-    return _Copy(name, _schema(session), _rows(session, _named(session, _FILLED)))
-
-
-def _schema(session: Connection[tuple[object, ...]]) -> tuple[object, ...]:
-    found = session.execute(_SCHEMA).fetchone()
-    assert found is not None
-    return found
-
-
-def _named(session: Connection[tuple[object, ...]], query: LiteralString) -> list[Name]:
-    return [(str(schema), str(name)) for schema, name in session.execute(query)]
-
-
-def _rows(session: Connection[tuple[object, ...]], tables: Iterable[Name]) -> Rows:
-    return {table: session.execute(sql.SQL("select t::text from {} t order by 1").format(sql.Identifier(*table))).fetchall() for table in tables}
-
-
-def _emptied(session: Connection[tuple[object, ...]], copy: _Copy) -> bool:
-    filled = [sql.Identifier(*table) for table in _named(session, _FILLED) if table not in copy.rows]
-    statements = [sql.SQL("alter sequence {} restart").format(sql.Identifier(*counter)) for counter in _named(session, _COUNTERS)]
-    if filled:
-        statements.append(sql.SQL("truncate {} cascade").format(sql.SQL(", ").join(filled)))
-    session.execute(sql.SQL("; ").join(statements))
-    return _rows(session, copy.rows) == copy.rows
 
 
 def _migrations_digest() -> str:

@@ -66,9 +66,10 @@ class InlineRunner:
 class ForegroundWorker(Worker):
     """A worker that moves only when it is told to; `serve` adds to what it has handlers for."""
 
-    def __init__(self, url: str, stubs: Stubs) -> None:
+    def __init__(self, url: str, stubs: Stubs, session: Connection[Any] | None) -> None:
         runner = InlineRunner(stubs)
         super().__init__(url, runner, {}, name="test", runner_name="inline", concurrency=1, lease=FOR_EVER)
+        self._lent = session
 
     def start(self) -> None:
         """Registered and connected; nothing was claimed."""
@@ -98,6 +99,10 @@ class ForegroundWorker(Worker):
         return self._claim_no > before + 1  # the first call claims; another reports what came of it
 
     def close(self) -> None:
-        """Nothing of it is left open."""
-        self.connection.close()
+        """Nothing of it is left open, but for a session that it was lent."""
+        if self._lent is None:
+            self.connection.close()
         self._results.close()
+
+    def _connect(self) -> Connection[Any]:
+        return self._lent or super()._connect()

@@ -53,9 +53,9 @@ def tasker(tasker_databases: Databases, tasker_loading: Callable[[HandlerRegistr
     report = tasker_loading(registry)
     if report.failures:
         pytest.fail("\n".join(map(str, report.failures)), pytrace=False)
-    with tasker_databases.fresh(tasker_databases.template()) as url:
-        monkeypatch.setenv("TASKER_DATABASE_URL", url)
-        workbench = Workbench(url, registry)
+    with tasker_databases.lent(tasker_databases.template()) as place:
+        monkeypatch.setenv("TASKER_DATABASE_URL", place.url)
+        workbench = Workbench(place.url, registry, place.session)
         try:
             yield workbench
         finally:

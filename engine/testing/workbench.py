@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from psycopg import Connection
+
 from engine import events, queries, steps, tasks
-from engine.db import Database
 from engine.definition import TaskDefinition, nearest
 from engine.errors import TaskerError
 from engine.registry import Handler, HandlerRegistry
 from engine.requests import TaskRequest
 from engine.rows import StepRow
 from engine.states import FINAL_TASK
+from engine.submission import standing_in
 from engine.testing.foreground import ForegroundWorker
+from engine.testing.one_session import OneSession
 from engine.testing.said import SaidLine, SaidProgress
 from engine.testing.stubs import Stub, Stubs
 
@@ -84,15 +87,15 @@ class FinishedTask:
 
 
 class Workbench:
-    """One test's Tasker: a database of its own, the engine in the foreground, stubs and a clock."""
+    """One test's Tasker: a database of its own, the engine in the foreground, stubs and a clock. A `session` that it is lent stays open."""
 
-    def __init__(self, url: str, registry: HandlerRegistry) -> None:
+    def __init__(self, url: str, registry: HandlerRegistry, session: Connection[Any] | None = None) -> None:
         self.url = url
-        self.db = Database(url, max_size=2, application_name="tasker test")
         self._registry, self._stubs, self._moved = registry, Stubs(), timedelta()
         self._served: dict[str, int] = {}
-        self._worker = ForegroundWorker(url, self._stubs)
+        self._worker = ForegroundWorker(url, self._stubs, session)
         self._worker.start()
+        self.db = OneSession(url, self._worker.connection, self._moved)
 
     # ---- running tasks
 
@@ -123,9 +126,10 @@ class Workbench:
 
     def run_ready(self) -> None:
         """Everything that may run now has run, of every task; the clock stays where it is."""
-        self._serve_all()
-        while self._worker.run_ready():
+        with standing_in(self.db):  # what handlers submit takes no session of its own
             self._serve_all()
+            while self._worker.run_ready():
+                self._serve_all()
 
     def task(self, task_id: str) -> FinishedTask:
         """How the task stands."""
@@ -191,13 +195,11 @@ class Workbench:
     def move_clock(self, by: timedelta | None = None, **duration: float) -> None:
         """It is later by so much: a timedelta, or its parts, as in `move_clock(hours=1)`. What has become due runs with the next call."""
         self._moved += by if by is not None else timedelta(**duration)
-        offset = f"{self._moved.total_seconds():.6f} seconds"
         self.db.close()
-        self.db = Database(self.url, max_size=2, application_name="tasker test", options=f"-c tasker.clock_offset={offset.replace(' ', chr(92) + ' ')}")
-        self._worker.connection.execute("select set_config('tasker.clock_offset', %s, false)", (offset,))
+        self.db = OneSession(self.url, self._worker.connection, self._moved)
 
     def close(self) -> None:
-        """No connection is left open."""
+        """No connection is left open, but for a session that it was lent."""
         self._worker.close()
         self.db.close()
 

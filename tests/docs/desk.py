@@ -180,9 +180,9 @@ class Desk:
             test(**{name: offered[name](stack) for name in asked})
 
     def _own_workbench(self, stack: ExitStack) -> Workbench:
-        url = stack.enter_context(self._databases.fresh(self._databases.template()))
-        stack.enter_context(pytest.MonkeyPatch.context()).setenv("TASKER_DATABASE_URL", url)
-        workbench = Workbench(url, HandlerRegistry.instance())
+        place = stack.enter_context(self._databases.lent(self._databases.template()))
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("TASKER_DATABASE_URL", place.url)
+        workbench = Workbench(place.url, HandlerRegistry.instance(), place.session)
         stack.callback(workbench.close)
         return workbench
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine import HandlerRegistry
+from engine.discovery import is_there
 from engine.errors import DefinitionConflict, DefinitionError
 
 
@@ -136,6 +137,15 @@ def test_a_second_module_of_a_name_is_reported_not_taken_for_the_first(registry:
     report = registry.load([first, second], entry_points=False)
     assert list(registry.handlers) == ["shop/first"]
     assert "another module named 'same_name'" in str(report.failures[0])
+
+
+def test_a_module_or_package_of_the_current_folder_is_found_by_its_name(registry: HandlerRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"beside_flows.py": WORKFLOW.format(name="beside"), "beside_pack/__init__.py": "", "beside_pack/inner.py": WORKFLOW.format(name="inner")})
+    monkeypatch.chdir(tmp_path)
+    assert is_there("beside_flows")
+    assert not registry.load(["beside_flows", "beside_pack.inner"]).failures
+    assert set(registry.handlers) == {"shop/beside", "shop/inner"}
+    assert str(tmp_path) not in sys.path
 
 
 def test_what_does_not_exist_is_reported(registry: HandlerRegistry, tmp_path: Path) -> None:

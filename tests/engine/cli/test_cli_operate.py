@@ -227,6 +227,12 @@ def test_a_workflow_that_is_not_there_is_not_drawn(shop: Terminal) -> None:
     assert "shop/nothing" in refused(shop.run("graph", "shop/nothing"))
 
 
+def test_a_workflow_is_drawn_as_its_file_has_it_before_any_engine_knows_it(shop: Terminal) -> None:
+    (shop.folder / "new.yaml").write_text("name: later\nnamespace_name: shop\nversion: 1.0.0\nstep_templates:\n  - {name: first, decision: true, handler_class: builtins.dict}\n  - {name: last, depends_on_step: first}\n")
+    assert drawn(shop, "shop/later", "--handlers", "new.yaml").out.splitlines() == ["shop/later@1.0.0", "  first  (decision)", "  last  <- first"]
+    assert drawn(shop, "shop/later", "--handlers", "new.yaml", "--mermaid").out.splitlines() == ["flowchart LR", '  s0{"first"}', '  s1["last"]', "  s0 --> s1"]
+
+
 TALKING = '''
 import logging
 
