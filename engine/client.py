@@ -275,9 +275,7 @@ class Client(DeskCalls):
 
     def keep_role(self, role: str, permissions: Sequence[str]) -> dict[str, Any]:
         """There is a role that bundles these permissions."""
-        sent = {"Content-Type": "application/json"}
-        found: dict[str, Any] = json_text.load(self._send("PUT", f"/roles/{_part(role)}", headers=sent, content=json_text.dump({"permissions": list(permissions)}).encode()).text)
-        return found
+        return self._put(f"/roles/{_part(role)}", {"permissions": list(permissions)})
 
     def remove_role(self, role: str) -> None:
         """There is no such role any more."""
@@ -311,6 +309,11 @@ class Client(DeskCalls):
     def _post(self, path: str, body: Mapping[str, Any], *, query: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         sent = {"Content-Type": "application/json", **(headers or {})}
         found: dict[str, Any] = json_text.load(self._send("POST", path, query=query, headers=sent, content=json_text.dump(body).encode()).text)
+        return found
+
+    def _put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        sent = {"Content-Type": "application/json"}
+        found: dict[str, Any] = json_text.load(self._send("PUT", path, headers=sent, content=json_text.dump(body).encode()).text)
         return found
 
     def _send(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, **options: Any) -> httpx.Response:

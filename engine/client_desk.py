@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from engine import json_text
+
 
 class DeskCalls:
     """A part of the client: answers are as the API writes them. Whoever inherits this knows how to ask."""
@@ -44,6 +46,18 @@ class DeskCalls:
         """The view is kept no longer."""
         self._send("DELETE", f"/views/{view_id}")
 
+    def set_alert(
+        self, view_id: int, threshold: int, *, webhook: str | None = None, secret: str | None = None, email: str | None = None, rest: str | None = None
+    ) -> dict[str, Any]:
+        """The view tells once when it holds more tasks than `threshold`, and once when it does no more; `rest` between two alerts is such as `15m`."""
+        given = {"threshold": threshold, "webhook": webhook, "secret": secret, "email": email, "rest": rest}
+        return self._put(f"/views/{view_id}/alert", {name: value for name, value in given.items() if value is not None})
+
+    def remove_alert(self, view_id: int) -> dict[str, Any]:
+        """The view tells nothing."""
+        found: dict[str, Any] = json_text.load(self._send("DELETE", f"/views/{view_id}/alert").text)
+        return found
+
     def limits(self, namespace: str | None = None) -> list[dict[str, Any]]:
         """The limits of all namespaces, or of one."""
         found: list[dict[str, Any]] = self._get("/limits", {"namespace": namespace})["limits"]
@@ -65,6 +79,9 @@ class DeskCalls:
         raise NotImplementedError
 
     def _post(self, path: str, body: Mapping[str, Any], *, query: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
 
     def _send(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, **options: Any) -> Any:

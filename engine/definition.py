@@ -304,10 +304,10 @@ class TaskDefinition:
     def to_json(self) -> dict[str, Any]:
         """The definition as the database takes it."""
         steps = [
-            step.to_json() | {"parents": list(self._parents[no]), "children": list(self._children[no]), "for_each": self._source_json(no)}
+            self._with_secrecy(step.to_json()) | {"parents": list(self._parents[no]), "children": list(self._children[no]), "for_each": self._source_json(no)}
             for no, step in enumerate(self.steps)
         ]
-        return self._limit_json() | {
+        return self._with_secrecy(self._limit_json()) | {
             "namespace": self.namespace,
             "name": self.name,
             "version": self.version,
@@ -316,6 +316,15 @@ class TaskDefinition:
             "fingerprint": self.fingerprint,
             "steps": steps,
         }
+
+    def _with_secrecy(self, content: dict[str, Any]) -> dict[str, Any]:
+        """With the mark of a limit whose key must not be shown. It is no part of the fingerprint: which names are secret is a setting."""
+        key = tuple(content.get("limit", {}).get("key", ()))
+        if not key:
+            return content
+        from engine import redaction  # few limits have a key, and whoever imports a workflow need not wait for it
+
+        return content | {"limit": content["limit"] | {"secret": True}} if redaction.leads_to_secret(key, self.schema) else content
 
     def _limit_json(self) -> dict[str, Any]:
         return {} if self.limit is None else {"limit": self.limit.to_json()}

@@ -9,14 +9,13 @@ from dataclasses import replace
 from typing import Any, LiteralString
 
 from engine.db import Database
-from engine.errors import ChangedSince, NotFound
+from engine.errors import NotFound
 from engine.gates import Limit
 from engine.masking import MASK, is_secret_name
 from engine.permissions import Namespaces
 from engine.rows import LimitedRow, LimitRow
 
 LISTED = 50
-_Place = tuple[str, str, str | None]
 
 
 def limits(db: Database, *, namespace: str | None = None, namespaces: Namespaces = None) -> list[LimitRow]:
@@ -52,7 +51,8 @@ def _limits(db: Database, asked: dict[str, Any]) -> list[LimitRow]:
         select l.namespace, l.name, nullif(l.step_name, ''), l.at_once, l.per_period, extract(epoch from l.period)::int, array_to_string(l.key_path, '.'),
                (l.declared ->> 'at_once')::int, (l.declared ->> 'per_period')::int, l.changed_by, l.changed_at, l.change_reason,
                (select count(*)::int from (select from tasker_place h where h.limit_id = l.limit_id and not h.ended limit 10000) x),
-               (select count(*)::int from (select from tasker_waiting w where w.limit_id = l.limit_id limit 10000) x)
+               (select count(*)::int from (select from tasker_waiting w where w.limit_id = l.limit_id limit 10000) x),
+               tasker_limit_seen(l), l.key_is_secret
           from tasker_limit l
          where (%(namespace)s::text is null or l.namespace = %(namespace)s) and (%(name)s::text is null or l.name = %(name)s)
            and (%(step)s::text is null or l.step_name = %(step)s) and (%(here)s::text[] is null or l.namespace = any(%(here)s::text[]))
@@ -89,7 +89,7 @@ def waiters(db: Database, row: LimitRow, *, limit: int = LISTED) -> list[Limited
 
 def _limited(db: Database, query: LiteralString, row: LimitRow, limit: int) -> list[LimitedRow]:
     found = [LimitedRow(*each) for each in db.rows(query, {"namespace": row.namespace, "name": row.name, "step": row.step_name or "", "limit": limit})]
-    is_secret = any(is_secret_name(part) for part in (row.limit.key or "").split("."))
+    is_secret = row.key_is_secret or any(is_secret_name(part) for part in (row.limit.key or "").split("."))
     return [replace(each, key=MASK) for each in found] if is_secret else found
 
 
@@ -115,25 +115,18 @@ def set_limit(
 
     Raises `NotFound` where the workflow declares no limit, and `ChangedSince` where the limit is not as it was `seen`.
     """
-    _check(db, (namespace, name, step_name), seen)
     db.value(
-        "select tasker_set_limit(%(namespace)s, %(name)s, %(step)s, %(at_once)s, %(per_period)s, %(actor)s, %(reason)s)",
-        {"namespace": namespace, "name": name, "step": step_name or "", "at_once": at_once, "per_period": per_period, "actor": actor, "reason": reason},
+        "select tasker_set_limit(%(namespace)s, %(name)s, %(step)s, %(at_once)s, %(per_period)s, %(actor)s, %(reason)s, %(seen)s)",
+        {"namespace": namespace, "name": name, "step": step_name or "", "at_once": at_once, "per_period": per_period, "actor": actor, "reason": reason, "seen": seen},
     )
 
 
 def reset_limit(db: Database, namespace: str, name: str, step_name: str | None = None, *, actor: str, seen: str | None = None) -> None:
     """The limit is as the definition declares it. Raises as `set_limit`."""
-    _check(db, (namespace, name, step_name), seen)
     db.value(
-        "select tasker_reset_limit(%(namespace)s, %(name)s, %(step)s, %(actor)s)",
-        {"namespace": namespace, "name": name, "step": step_name or "", "actor": actor},
+        "select tasker_reset_limit(%(namespace)s, %(name)s, %(step)s, %(actor)s, %(seen)s)",
+        {"namespace": namespace, "name": name, "step": step_name or "", "actor": actor, "seen": seen},
     )
-
-
-def _check(db: Database, place: _Place, seen: str | None) -> None:
-    if seen is not None and limit_of(db, *place).seen != seen:
-        raise ChangedSince(f"the limit of {words(*place)} was changed since you looked, and nothing was done; look again")
 
 
 def _row(namespace: str, name: str, step_name: str | None, at_once: Any, per_period: Any, period: int, key: str, *rest: Any) -> LimitRow:

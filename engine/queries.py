@@ -587,16 +587,18 @@ def changed_tasks(db: Database, cursor: str | None) -> tuple[str, dict[str, str]
                 union
                 select task_no from tasker_progress where {seen_now}
                 union
-                select n.task_no from (select t.task_no, t.xmin::text::bigint - %(xmax)s %% 4294967296 as since from tasker_task t order by t.task_no desc limit 1000) n
-                 where n.since - 4294967296 * round(n.since / 4294967296.0) >= %(low)s - %(xmax)s::bigint
-                   and n.since - 4294967296 * round(n.since / 4294967296.0) < 0
+                select n.task_no
+                  from (select l.task_no, (%(xmax)s + l.since - 4294967296 * round(l.since / 4294967296.0))::bigint as xid
+                          from (select t.task_no, t.xmin::text::bigint - %(xmax)s %% 4294967296 as since from tasker_task t order by t.task_no desc limit 1000) l) n
+                 where {seen_now}
                 limit {MOST_CHANGES}) h
-         cross join lateral (select k.task_id, k.definition_id from tasker_task k where k.task_no = h.task_no offset 0) t   -- by key, however many tasks there are
-          join tasker_definition d using (definition_id)
+          left join lateral (select k.task_id, k.definition_id from tasker_task k where k.task_no = h.task_no offset 0) t on true   -- by key, however many tasks there are
+          left join tasker_definition d using (definition_id)
         """,
         {"low": low, "xmax": xmax, "since_xmax": since_xmax, "since_open": since_open, "still_open": still_open},
     )
-    return now, None if len(found) == MOST_CHANGES else {str(task_id): namespace for task_id, namespace in found}
+    # tasks that were dropped meanwhile count too: what they took of the limit, others were left out for
+    return now, None if len(found) == MOST_CHANGES else {str(task_id): namespace for task_id, namespace in found if task_id}
 
 
 # A standby does not tell which transactions are open: there only what comes before the oldest of them is seen.

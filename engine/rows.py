@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -514,11 +513,9 @@ class LimitRow:
     change_reason: str | None
     taken_count: int
     waiting_count: int
-
-    @property
-    def seen(self) -> str:
-        """Another one as soon as somebody has changed the limit."""
-        return hashlib.sha256(repr((self.limit, self.changed_at)).encode()).hexdigest()[:32]
+    seen: str
+    """Another one as soon as somebody has changed the limit."""
+    key_is_secret: bool
 
 
 @dataclass(frozen=True, slots=True)

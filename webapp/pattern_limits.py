@@ -15,7 +15,7 @@ Specimen = tuple[str, str, str, dict[str, Any]]
 
 def limit_specimens() -> Iterator[Specimen]:
     """The list with and without limits, and what one of them holds up."""
-    declared = LimitRow("shop", "process_order", "charge", Limit(3, 60, 60), Limit(3, 60, 60), None, None, None, 3, 1_200)
+    declared = LimitRow("shop", "process_order", "charge", Limit(3, 60, 60), Limit(3, 60, 60), None, None, None, 3, 1_200, "", False)
     keyed = Limit(1, key="customer.id")
     changed = replace(declared, step_name=None, limit=replace(keyed, at_once=0), declared=keyed, changed_by="ana", changed_at=_ago(700), change_reason="The bank is down.", taken_count=2)
     yield "Lists", "Limits", "limits/_list.html", {"found": [declared, changed]}

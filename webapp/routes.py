@@ -186,7 +186,7 @@ ROUTES: dict[str, Rule] = {
     "api_batches.make": _MANY,
     "api_batches.stop": "tasker.task:update",
     **dict.fromkeys(("api_views.index", "api_views.show", "api_views.keep"), "tasker.task:index"),
-    "api_views.remove": SIGNED_IN,
+    **dict.fromkeys(("api_views.remove", "api_views.set_alert", "api_views.remove_alert"), SIGNED_IN),
     "api_search.index": "tasker.task:show",
     "api_analytics.performance": "tasker.analytics:index",
     "api_analytics.bottlenecks": "tasker.analytics:index",

@@ -106,12 +106,7 @@ def change(view_id: int) -> Response:
     shared = request.form.get("shared", "").replace("\x00", "") or None
     try:
         require_sharing(shared)
-        alert = views.read_alert(request.form)
-        _require_telling(alert, shared)
-        views.keep_view(
-            database(), _text("title"), view_filter(found.filter.parameters(), shared).parameters(), namespace=shared, owner_id=known_caller().account_id, alert=alert,
-            link=url_for("views.show", view_id=view_id, _external=True), view_id=view_id,
-        )  # fmt: skip
+        keep_changed(found, _text("title"), shared, views.read_alert(request.form))
     except (RequestError, WrongState) as error:
         return _show(found, 422, Notice("refused", sentence(error)), _typed())
     _note("change", shared, view_id)
@@ -179,6 +174,20 @@ def require_sharing(namespace: str | None) -> None:
         require(SHARE, namespace)
 
 
+def keep_changed(found: View, name: str, shared: str | None, alert: Alert) -> None:
+    """The view has that name and alert, and is shown there; it counts with the caller's rights. Raises `RequestError`, `WrongState`, and as `require`."""
+    _require_telling(alert, shared)
+    views.keep_view(
+        database(), name, view_filter(found.filter.parameters(), shared).parameters(), namespace=shared, owner_id=known_caller().account_id, alert=alert,
+        link=url_for("views.show", view_id=found.view_id, _external=True), view_id=found.view_id,
+    )  # fmt: skip
+
+
+def may_change(found: View) -> bool:
+    """Whether the caller may change it."""
+    return found.namespace is None or known_caller().rights.has(SHARE, found.namespace)
+
+
 def _require_telling(alert: Alert, namespace: str | None) -> None:
     # what is sent out of the installation is for those who may act in it
     if alert.threshold is not None or alert.webhook or alert.email:
@@ -187,10 +196,10 @@ def _require_telling(alert: Alert, namespace: str | None) -> None:
 
 def _show(found: View, status: int = 200, notice: Notice | None = None, typed: dict[str, str] | None = None) -> Response:
     [seen] = counted([found])
-    may_change = found.namespace is None or known_caller().rights.has(SHARE, found.namespace)
-    seen_deliveries = notices.deliveries(database(), found.view_id) if may_change else []
+    changes = may_change(found)
+    seen_deliveries = notices.deliveries(database(), found.view_id) if changes else []
     given = typed or _fields(found)
-    return page("views/show.html", status=status, notice=notice, seen=seen, typed=given, sharable=sharable(found.filter.namespace), may_change=may_change, deliveries=seen_deliveries)
+    return page("views/show.html", status=status, notice=notice, seen=seen, typed=given, sharable=sharable(found.filter.namespace), may_change=changes, deliveries=seen_deliveries)
 
 
 def _fields(view: View) -> dict[str, str]:

@@ -43,7 +43,8 @@ def set_limit(workflow: str, step: str | None, at_once: int | None, per_period: 
         raise click.UsageError("say how many: --at-once N, or --per-period N; a number that is left out stays as it is")
     place = _place(workflow, step)
     with open_database() as db:
-        before = keeping.limit_of(db, *place).limit
+        row = keeping.limit_of(db, *place)
+        before = row.limit
         keeping.set_limit(
             db,
             *place,
@@ -51,6 +52,7 @@ def set_limit(workflow: str, step: str | None, at_once: int | None, per_period: 
             per_period=before.per_period if per_period is None else per_period,
             actor=actor(),
             reason=reason,
+            seen=row.seen,  # a number that stays must be the one that was read
         )
         row = keeping.limit_of(db, *place)
         note(db, "tasker.workflow:update", f"limit of {keeping.words(*place)}", namespace=place[0], act=f"set {row.limit}" + (f": {reason}" if reason else ""))

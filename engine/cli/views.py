@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -21,7 +22,7 @@ _owner = click.option("--owner", required=True, metavar="ACCOUNT", help="Whose v
 
 @click.group("view")
 def view() -> None:
-    """Keep lists of tasks under a name, alone or for the team; alerts are set on a view's page."""
+    """Keep lists of tasks under a name, alone or for the team, and have them tell when they hold too many."""
 
 
 @view.command("list")
@@ -53,19 +54,53 @@ def keep(name: str, parts: tuple[str, ...], namespace: str | None, owner: str, a
     print_json({"view_id": made}) if as_json else click.echo(f"view {made}: {name}")
 
 
+@view.command("alert")
+@click.argument("view_id", type=int)
+@click.option("--above", type=click.IntRange(0, views.MAX_THRESHOLD), help="Tell once when more tasks than that match, and once when no more do.")
+@click.option("--webhook", metavar="URL", help="Where to.")
+@click.option("--secret-stdin", is_flag=True, help="Read what signs the webhook's messages from standard input; without it the one there is stays.")
+@click.option("--email", metavar="ADDRESS", help="Where to, by e-mail; engines need TASKER_SMTP_URL.")
+@click.option("--rest", metavar="INTERVAL", help="At least so long between two alerts, such as 1h; 15m without it.")
+@click.option("--off", is_flag=True, help="Tell nothing any more.")
+@_owner
+@json_option
+def alert(view_id: int, above: int | None, webhook: str | None, secret_stdin: bool, email: str | None, rest: str | None, off: bool, owner: str, as_json: bool) -> None:
+    """Have a view tell when it holds too many tasks. Example: tasker view alert 7 --above 10 --email ops@shop.example --owner ada"""
+    if (above is None) != off:
+        raise click.UsageError("say above how many tasks: --above N, or --off to tell nothing any more")
+    secret = sys.stdin.readline().rstrip("\r\n") if secret_stdin else ""
+    typed = {"threshold": str(above), "rest": rest or "", "webhook": webhook or "", "secret": secret, "email": email or ""}
+    wanted = views.Alert(secret="") if off else views.read_alert(typed)
+    with open_database() as db:
+        found = _owned(db, view_id, owner)
+        views.keep_view(db, found.name, found.parameters, namespace=found.namespace, owner_id=found.owner_id, alert=wanted, view_id=view_id)
+        note(db, views.PERMISSION, f"view {view_id}", namespace=found.namespace, act="remove alert" if off else "set alert")
+        found = _owned(db, view_id, owner)
+    if as_json:
+        print_json(_facts(found, None))
+        return
+    click.echo(f"view {view_id} tells {'nothing' if off else f'when more than {above:,} tasks match'}")
+
+
 @view.command("remove")
 @click.argument("view_id", type=int)
 @_owner
 def remove(view_id: int, owner: str) -> None:
     """Keep a view no longer. Example: tasker view remove 7 --owner ada"""
     with open_database() as db:
-        account = accounts.account(db, owner)
-        found = views.view(db, view_id, account.account_id, None)
-        if found.owner_id != account.account_id:
-            raise NotFound(f"view {view_id} is {found.owner}'s, not {account.name}'s: name its owner")
+        found = _owned(db, view_id, owner)
         views.remove_view(db, view_id)
         note(db, views.PERMISSION, f"view {view_id}", namespace=found.namespace, act="remove")
     click.echo(f"view {view_id} is removed")
+
+
+def _owned(db: Database, view_id: int, owner: str) -> View:
+    """The view, if it is that account's. Raises `NotFound`."""
+    account = accounts.account(db, owner)
+    found = views.view(db, view_id, account.account_id, None)
+    if found.owner_id != account.account_id:
+        raise NotFound(f"view {view_id} is {found.owner}'s, not {account.name}'s: name its owner")
+    return found
 
 
 def _seen(db: Database, owner: str | None) -> list[View]:

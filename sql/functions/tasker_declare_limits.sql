@@ -1,5 +1,5 @@
 -- tasker_declare_limits: the limits that a definition declares are in force, unless an operator has set others.
---   p_definition  as tasker_register_definition takes it; a limit is {"at_once", "per_period", "period" in seconds, "key": [path in the context]}
+--   p_definition  as tasker_register_definition takes it; a limit is {"at_once", "per_period", "period" in seconds, "key": [path in the context], "secret" key}
 --   A limit is on the workflow of that name, whatever the version: what was registered last is what counts.     locks  the limits
 create or replace function tasker_declare_limits (p_definition jsonb)
   returns void
@@ -7,7 +7,7 @@ create or replace function tasker_declare_limits (p_definition jsonb)
 as $$
   insert into tasker_limit as l (namespace, name, step_name, key_path, at_once, per_period, period, declared)
   select p_definition ->> 'namespace', p_definition ->> 'name', x.step_name, array(select jsonb_array_elements_text(x.value -> 'key')),
-         (x.value ->> 'at_once')::int, (x.value ->> 'per_period')::int, make_interval(secs => coalesce((x.value ->> 'period')::float8, 1)), x.value
+         (x.value ->> 'at_once')::int, (x.value ->> 'per_period')::int, make_interval(secs => coalesce((x.value ->> 'period')::float8, 1)), x.value - 'secret'
     from (select '' as step_name, p_definition -> 'limit' as value
           union all
           select s.value ->> 'name', s.value -> 'limit' from jsonb_array_elements(p_definition -> 'steps') as s (value)) x
@@ -15,6 +15,7 @@ as $$
    order by x.step_name
   on conflict (namespace, name, step_name) do update
     set declared = excluded.declared, key_path = excluded.key_path, period = excluded.period,
+        key_is_secret = l.key_is_secret and l.key_path = excluded.key_path,
         at_once = case when l.changed_at is null then excluded.at_once else l.at_once end,
         per_period = case when l.changed_at is null then excluded.per_period else l.per_period end
 $$;

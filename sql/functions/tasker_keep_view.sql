@@ -1,5 +1,5 @@
 -- tasker_keep_view: a list is kept under a name, or what is kept under that number is changed.
---   p_view_id  null: a new one     p_secret  null: as it was; empty: none
+--   p_view_id  null: a new one     p_secret  null: as it was; empty: none     p_link  null: as it was
 --   moves, events  none     locks  the view     raises  WF001 unknown view, WF002 when another one there has that name
 create or replace function tasker_keep_view (
   p_view_id bigint, p_name text, p_namespace text, p_owner int, p_parameters jsonb,
@@ -20,7 +20,7 @@ begin
   -- counted anew at once; what is told of an alert that was raised is told to whom it was raised
   update tasker_view v
      set name = p_name, namespace = p_namespace, owner_id = p_owner, parameters = p_parameters, changed_at = tasker_clock(), threshold = p_threshold,
-         rest = p_rest, webhook = p_webhook, secret = case when p_secret is null then v.secret else nullif(p_secret, '') end, email = p_email, link = p_link,
+         rest = p_rest, webhook = p_webhook, secret = case when p_secret is null then v.secret else nullif(p_secret, '') end, email = p_email, link = coalesce(p_link, v.link),
          counted_at = null, over_since = case when p_threshold is not null then v.over_since end
    where v.view_id = v_view_id;
   if not found then

@@ -24,6 +24,6 @@ as $$
         || case extract(epoch from p_limit.period)::int when 1 then 'second' when 60 then 'minute' when 3600 then 'hour' when 86400 then 'day' else p_limit.period::text end
         || coalesce('; next at ' || to_char((c.first_at + p_limit.period) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC', '')
       else 'an engine to let it in: a place is free'
-    end || case when p_key = '' then '' else format(', for %s %s', array_to_string(p_limit.key_path, '.'), left(p_key, 40)) end
+    end || case when p_key = '' then '' else format(', for %s %s', array_to_string(p_limit.key_path, '.'), case when p_limit.key_is_secret then '***' else left(p_key, 40) end) end
     from counted c
 $$;

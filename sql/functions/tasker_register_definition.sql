@@ -31,6 +31,7 @@ begin
    where d.namespace = p_definition ->> 'namespace' and d.name = p_definition ->> 'name' and d.version = p_definition ->> 'version'
      for update;
   if v_fingerprint = p_definition ->> 'fingerprint' then
+    perform tasker_hide_keys(p_definition);
     return v_id;
   end if;
   if v_used then
@@ -64,6 +65,7 @@ begin
   select distinct v_id, p.labels from tasker_template p where p.definition_id = v_id and p.labels <> '{}'
   on conflict (definition_id, labels) do nothing;
   perform tasker_declare_limits(p_definition);
+  perform tasker_hide_keys(p_definition);
   return v_id;
 end
 $$;

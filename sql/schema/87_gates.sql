@@ -17,6 +17,7 @@ create table tasker_limit (
   name        text not null,
   step_name   text not null,                -- empty: the limit is on tasks of the workflow, not on steps
   key_path    text[] not null,              -- where in the context the key is; each key has places of its own. Empty: all share them
+  key_is_secret  boolean not null default false,  -- what is found there is masked wherever it would be shown
   at_once     int check (at_once >= 0),     -- null: as many as come
   per_period  int check (per_period >= 0),
   period      interval not null default '1 second' check (period > interval '0'),

@@ -203,6 +203,14 @@ def test_no_component_has_a_serious_violation_in_any_state(page: Any, theme: str
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
+@pytest.mark.parametrize(("width", "menu", "most"), [(390, "nav.views", 1.5), (1200, ".masthead", 3)])
+def test_a_menu_keeps_to_one_line_where_there_is_room(page: Any, failed_task: str, width: int, menu: str, most: float) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(f"/tasks/{failed_task}")
+    lines = page.locator(menu).evaluate("one => one.clientHeight / parseFloat(getComputedStyle(one.querySelector('a')).lineHeight)")
+    assert lines < most, "padding included"
+
+
 def test_the_keyboard_reaches_the_content_and_the_steps(page: Any, failed_task: str) -> None:
     page.goto(f"/tasks/{failed_task}")
     page.keyboard.press("Tab")

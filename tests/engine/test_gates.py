@@ -65,6 +65,13 @@ def test_a_limit_decides_how_a_task_runs_so_it_is_part_of_the_fingerprint() -> N
     assert not plain.is_limited
 
 
+def test_a_key_that_is_secret_is_marked_and_the_fingerprint_stays() -> None:
+    schema = {"type": "object", "properties": {"card": {"writeOnly": True}}}
+    plain, secret = (TaskDefinition("n", "flow", schema=schema, limit={"at_once": 2, "key": key}, steps=(StepTemplate("a"),)) for key in ("customer", "card"))
+    assert [each.to_json()["limit"].get("secret") for each in (plain, secret)] == [None, True]
+    assert not any("secret" in line for line in plain.difference(secret))
+
+
 @pytest.mark.parametrize(
     ("option", "value", "code", "words"),
     [

@@ -115,11 +115,15 @@ def test_lines_and_progress_are_news(tasker: Workbench) -> None:
 
 
 def test_a_task_that_nobody_has_begun_is_news_once(tasker: Workbench) -> None:
-    cursor = _now(tasker.db)
-    task_id = tasker.submit(talking)
-    cursor, found = queries.changed_tasks(tasker.db, cursor)
-    assert found == {task_id: "tests_lines"}
-    assert queries.changed_tasks(tasker.db, cursor)[1] == {}
+    """Whatever other transactions were open then."""
+    with psycopg.connect(tasker.url) as slow, psycopg.connect(tasker.url, autocommit=True) as quick:
+        slow.execute("select pg_current_xact_id()")
+        cursor = _now(tasker.db)
+        task_id = tasker.submit(talking)
+        cursor, found = queries.changed_tasks(tasker.db, cursor)
+        assert found == {task_id: "tests_lines"}
+        quick.execute("select pg_current_xact_id()")
+        assert queries.changed_tasks(tasker.db, cursor)[1] == {}
 
 
 def test_news_wait_for_no_other_transaction_and_a_late_one_is_news_when_it_ends(tasker: Workbench) -> None:
@@ -157,6 +161,17 @@ def test_where_more_tasks_have_changed_than_are_named_any_may_have(tasker: Workb
     for _ in range(3):
         tasker.submit(talking)
     assert queries.changed_tasks(tasker.db, cursor)[1] is None
+
+
+def test_tasks_that_were_dropped_count_among_those_that_are_too_many_to_name(tasker: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a list that was cut would pass for a whole one."""
+    monkeypatch.setattr(queries, "MOST_CHANGES", 3)
+    cursor, task_id = _now(tasker.db), tasker.submit(talking)
+    with psycopg.connect(tasker.url, autocommit=True) as own:
+        for dropped in (-1, -2):
+            assert queries.changed_tasks(tasker.db, cursor)[1] == {task_id: "tests_lines"}
+            own.execute(_LINE.replace("tasker_task_no(%s)", "%s").encode(), [dropped])
+        assert queries.changed_tasks(tasker.db, cursor)[1] is None
 
 
 _LINE = "insert into tasker_log (task_no, step_no, attempt, at, level, message) values (tasker_task_no(%s), 0, 1, now(), 20, 'x')"

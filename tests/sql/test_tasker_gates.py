@@ -5,6 +5,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import psycopg
+import pytest
 from graphs import (
     Conn,
     Held,
@@ -276,6 +278,43 @@ def test_an_operator_changes_a_limit_and_puts_it_back(conn: Conn) -> None:
     assert claim(conn, want=9) == []
     conn.execute("select tasker_reset_limit(%s, %s, %s, 'ann')", where)
     assert value(conn, "select array[at_once::text, changed_by] from tasker_limit") == ["1", None]
+
+
+def test_a_limit_that_is_not_as_it_was_seen_is_not_changed(connect: Callable[..., Conn], conn: Conn) -> None:
+    """Two who saw the same and change it at the same moment: the second waits for the first, and is told."""
+    content = definition("a", steps={"a": {"limit": {"at_once": 1}}})
+    register(conn, content)
+    where = [content["namespace"], content["name"], "a"]
+    seen = value(conn, "select tasker_limit_seen(l) from tasker_limit l")
+    refused: list[str | None] = []
+
+    def second() -> None:
+        with connect() as other, pytest.raises(psycopg.Error) as caught:
+            other.execute("select tasker_set_limit(%s, %s, %s, 9, null, 'bob', null, %s)", [*where, seen])
+        refused.append(caught.value.sqlstate)
+
+    with connect() as first, first.transaction():
+        first.execute("select tasker_set_limit(%s, %s, %s, 3, null, 'ann', null, %s)", [*where, seen])
+        late = threading.Thread(target=second)
+        late.start()
+        late.join(0.3)
+        assert late.is_alive(), "it must see what the first has made of the limit"
+    late.join(30)
+    assert (refused, value(conn, "select at_once from tasker_limit")) == (["WF006"], 3)
+    with pytest.raises(psycopg.Error, match="changed since you looked"):
+        conn.execute("select tasker_reset_limit(%s, %s, %s, 'bob', %s)", [*where, seen])
+
+
+def test_the_key_of_a_limit_that_is_secret_is_masked_in_what_its_steps_wait_for(conn: Conn) -> None:
+    """Also when it is called so only when the same version is registered again."""
+    content = definition("a", steps={"a": {"limit": {"at_once": 1, "key": "card"}}})
+    known = register(conn, content)
+    task = tasks_of(conn, (known, ["a"]), {"card": "4111"}, {"card": "4111"})[1]
+    assert len(claim(conn, want=9)) == 1
+    assert waits_for(conn, task, "a").endswith(", for card 4111")
+    content["steps"][0]["limit"]["secret"] = True
+    register(conn, content)
+    assert waits_for(conn, task, "a").endswith(", for card ***")
 
 
 def test_limits_apply_to_the_items_of_a_map_step(conn: Conn) -> None:

@@ -70,6 +70,19 @@ def test_a_limit_is_changed_after_a_look_and_reset(client: FlaskClient, post: Ca
     assert kept == [("tasker.workflow:update", "payments", "limit of payments/charge, step call_bank", reason) for reason in (None, "the bank is slow")]
 
 
+def test_the_key_of_a_limit_is_masked_as_its_field_of_the_context_is(app: Flask, client: FlaskClient, database_url: str, db: Database, conn: psycopg.Connection[Any], engine: Any) -> None:
+    flow = Workflow("charge", namespace="payments", version="1.0.0", schema={"type": "object", "properties": {"card": {"type": "string", "x-sensitive": True}}})
+    flow.define("call_bank", limit={"at_once": 1, "key": "card"})
+    hand = type(engine)(conn, [tasks.register_definition(db, flow.definition)])
+    held, waiting = (tasks.submit(db, TaskRequest("charge", "payments", context={"card": "4111-0000"})) for _ in range(2))
+    hand.claim()
+    shown = client.get(PATH + STEP).text, client.get(f"/tasks/{waiting}").text, client.get(f"/tasks/{waiting}/steps/call_bank").text
+    assert ["4111" in page for page in shown] == [False] * 3
+    assert "for card ***" in shown[1]
+    told = client.get(f"/api/v1{PATH}{STEP}", headers={"Authorization": f"Bearer {token_for(database_url)}"}).json
+    assert [(one["key"], one["task_id"]) for one in told["holders"] + told["waiters"]] == [("***", held), ("***", waiting)]
+
+
 @pytest.mark.parametrize("typed", ["-1", "many", "1.5", "100001", "9" * 40])
 def test_a_number_that_is_none_is_told_beside_its_field(client: FlaskClient, charged: list[str], typed: str) -> None:
     refused = client.get(f"{PATH}/change{STEP}&at_once={typed}")

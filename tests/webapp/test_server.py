@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -53,6 +56,23 @@ def test_without_a_wish_the_next_free_port_is_taken(taken: int, monkeypatch: pyt
 def test_an_address_that_cannot_be_had_is_one_clear_error(host: str, port: int) -> None:
     with pytest.raises(PortUnavailable, match="cannot listen on"):
         bind(host, port)
+
+
+def test_what_is_loaded_before_the_first_request_is_not_searched_for_garbage_again(app: Flask) -> None:
+    """Such a search stops every thread, and with it every request, for as long as it takes."""
+    set_aside: list[int] = []
+
+    def look_and_stop(url: str) -> None:
+        set_aside.append(gc.get_freeze_count())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert threading.current_thread() is threading.main_thread()
+    try:
+        server.serve(app, port=0, on_ready=look_and_stop)
+        assert set_aside[0] > 10_000
+        assert len(gc.get_objects()) < set_aside[0]
+    finally:
+        gc.unfreeze()
 
 
 def test_it_answers_on_its_url(serving: Server) -> None:

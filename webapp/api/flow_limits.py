@@ -79,7 +79,8 @@ def _applied(row: LimitRow, limit: Limit, asked: dict[str, Any], given: dict[str
     if given.get("seen") not in (None, row.seen):
         raise ChangedSince("the limit was changed since you looked, and nothing was done; look again")
     if not asked["dry_run"]:
-        apply(row, limit, seen=given.get("seen"), is_reset=is_reset, reason=given.get("reason"))
+        # a number that stays must be the one that was read
+        apply(row, limit, seen=given.get("seen", row.seen), is_reset=is_reset, reason=given.get("reason"))
         return shapes.respond(told(limits.limit_of(database(), row.namespace, row.name, row.step_name)))
     would = told(replace(row, limit=limit))
     return shapes.respond(would | {"seen": row.seen, "dry_run": True, "foreseen": limits.foreseen(row, limit)})

@@ -1,4 +1,4 @@
-"""`/views`: lists of tasks kept under a name. Alerts are set on a view's page."""
+"""`/views`: lists of tasks kept under a name, and whom they tell when they hold too many."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 from flask import Response
 from marshmallow import Schema, fields
+from marshmallow.validate import Range
 
 from engine import views
-from engine.errors import NotFound
+from engine.errors import NotFound, Problem, RequestError
 from webapp.access import known_caller
 from webapp.api import access, shapes
 from webapp.api.blueprint import PREFIX, Endpoints
@@ -16,7 +17,18 @@ from webapp.api.bodies import MAX_NAME, StrictSchema
 from webapp.api.chosen import ChosenTasksSchema, parameters_of
 from webapp.api.fields import maybe_text, maybe_time, said, text
 from webapp.database import database
-from webapp.views import SEE, Counted, changeable, counted, require_sharing, seen_view, seen_views, sharable
+from webapp.views import (
+    SEE,
+    Counted,
+    changeable,
+    counted,
+    keep_changed,
+    may_change,
+    require_sharing,
+    seen_view,
+    seen_views,
+    sharable,
+)
 
 endpoints = Endpoints("views", "Lists of tasks kept under a name")
 
@@ -25,6 +37,22 @@ class ViewRequestSchema(StrictSchema):
     name = text(views.MAX_NAME, required=True)
     filter = fields.Nested(ChosenTasksSchema, load_default=dict, metadata=said("As `GET /tasks` takes it; {} is every task"))
     namespace = text(MAX_NAME, load_default=None, allow_none=True, metadata=said("Shown to all who see this namespace; left out: to the token's account alone"))
+
+
+class AlertRequestSchema(StrictSchema):
+    threshold = fields.Integer(load_default=None, strict=True, validate=Range(0, views.MAX_THRESHOLD), metadata=said("Told when more tasks match, and again when no more do"))
+    rest = text(20, load_default="", metadata=said("At least so long between two alerts, such as 15m (the default), 1h or 1d"))
+    webhook = text(500, load_default="", metadata=said("An address with or without an e-mail address; one of them is needed"))
+    secret = text(views.MAX_SECRET, load_default="", metadata=said("Signs what the webhook is sent; left out: the one there is"))
+    email = text(254, load_default="")
+
+
+class AlertSchema(Schema):
+    threshold = fields.Integer(required=True)
+    rest = fields.String(required=True)
+    webhook = maybe_text()
+    has_secret = fields.Boolean(required=True)
+    email = maybe_text()
 
 
 class ViewSchema(Schema):
@@ -37,6 +65,7 @@ class ViewSchema(Schema):
     count = fields.Integer(required=True, allow_none=True, metadata=said("How many tasks the caller sees in it now, 1,001 for more than 1,000; null when that took too long"))
     threshold = fields.Integer(required=True, allow_none=True, metadata=said("An alert is raised above it"))
     over_since = maybe_time()
+    alert = fields.Nested(AlertSchema, required=True, allow_none=True, metadata=said("For who may change the view"))
 
 
 class ViewsSchema(Schema):
@@ -87,7 +116,40 @@ def remove(view_id: int) -> Response:
     return Response(status=204)
 
 
+@endpoints.route("/views/<int:view_id>/alert", methods=["PUT"])
+@endpoints.arguments(AlertRequestSchema)
+@endpoints.response(200, ViewSchema)
+@endpoints.may_answer(400, 404, 413, 415, 422)
+def set_alert(given: dict[str, Any], view_id: int) -> Response:
+    """Have a view tell when it holds too many tasks; from now on it counts with the rights of the token"""
+    found = changeable(view_id)
+    if given["threshold"] is None:
+        raise RequestError([Problem("threshold", "missing", "is required; DELETE has the view tell nothing")])
+    return _alerted(found, views.read_alert({**given, "threshold": str(given["threshold"])}), "set alert")
+
+
+@endpoints.route("/views/<int:view_id>/alert", methods=["DELETE"])
+@endpoints.response(200, ViewSchema)
+@endpoints.may_answer(404)
+def remove_alert(view_id: int) -> Response:
+    """Have a view tell nothing"""
+    return _alerted(changeable(view_id), views.Alert(secret=""), "remove alert")
+
+
+def _alerted(found: views.View, alert: views.Alert, act: str) -> Response:
+    keep_changed(found, found.name, found.namespace, alert)
+    access.note("done", SEE, found.namespace, f"view {found.view_id}", detail={"act": act})
+    return show(view_id=found.view_id)
+
+
+def _alert(found: views.View) -> dict[str, Any] | None:
+    alert = found.alert
+    if alert.threshold is None or not may_change(found):
+        return None
+    return {"threshold": alert.threshold, "rest": views.rest_text(alert.rest), "webhook": alert.webhook, "has_secret": found.has_secret, "email": alert.email}
+
+
 def _told(each: Counted) -> dict[str, Any]:
     names = ("view_id", "name", "namespace", "owner", "changed_at", "over_since")
     facts = {name: shapes.plain(getattr(each.view, name)) for name in names}
-    return facts | {"filter": dict(each.view.filter.parameters()), "count": each.count, "threshold": each.view.alert.threshold}
+    return facts | {"filter": dict(each.view.filter.parameters()), "count": each.count, "threshold": each.view.alert.threshold, "alert": _alert(each.view)}

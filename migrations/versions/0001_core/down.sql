@@ -238,6 +238,8 @@ drop function if exists tasker_line_up;
 
 drop function if exists tasker_line_due;
 
+drop function if exists tasker_limit_seen;
+
 drop function if exists tasker_limit_reason;
 
 drop function if exists tasker_limit_key;
@@ -281,6 +283,8 @@ drop function if exists tasker_hold_tasks;
 drop function if exists tasker_hold_steps;
 
 drop function if exists tasker_hold_queues;
+
+drop function if exists tasker_hide_keys;
 
 drop function if exists tasker_heartbeat;
 

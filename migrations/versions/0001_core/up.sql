@@ -474,7 +474,7 @@ create table tasker_failure_note (
   changed_at  timestamptz not null
 );
 
--- source: schema/87_gates.sql d5bfe2d72062
+-- source: schema/87_gates.sql 5659312164b9
 -- What a ready step may have to wait for beside an engine: one with certain labels, a free place, its turn. Such steps are "gated": they are
 -- never handed straight to a worker, but parked, and tasker_admit_steps lets them into the queue. Systems that use nothing of this have no rows here.
 
@@ -494,6 +494,7 @@ create table tasker_limit (
   name        text not null,
   step_name   text not null,                -- empty: the limit is on tasks of the workflow, not on steps
   key_path    text[] not null,              -- where in the context the key is; each key has places of its own. Empty: all share them
+  key_is_secret  boolean not null default false,  -- what is found there is masked wherever it would be shown
   at_once     int check (at_once >= 0),     -- null: as many as come
   per_period  int check (per_period >= 0),
   period      interval not null default '1 second' check (period > interval '0'),
@@ -2005,9 +2006,9 @@ begin
 end
 $$;
 
--- source: functions/tasker_declare_limits.sql 6e3133dac91a
+-- source: functions/tasker_declare_limits.sql bfb7c0347b03
 -- tasker_declare_limits: the limits that a definition declares are in force, unless an operator has set others.
---   p_definition  as tasker_register_definition takes it; a limit is {"at_once", "per_period", "period" in seconds, "key": [path in the context]}
+--   p_definition  as tasker_register_definition takes it; a limit is {"at_once", "per_period", "period" in seconds, "key": [path in the context], "secret" key}
 --   A limit is on the workflow of that name, whatever the version: what was registered last is what counts.     locks  the limits
 create or replace function tasker_declare_limits (p_definition jsonb)
   returns void
@@ -2015,7 +2016,7 @@ create or replace function tasker_declare_limits (p_definition jsonb)
 as $$
   insert into tasker_limit as l (namespace, name, step_name, key_path, at_once, per_period, period, declared)
   select p_definition ->> 'namespace', p_definition ->> 'name', x.step_name, array(select jsonb_array_elements_text(x.value -> 'key')),
-         (x.value ->> 'at_once')::int, (x.value ->> 'per_period')::int, make_interval(secs => coalesce((x.value ->> 'period')::float8, 1)), x.value
+         (x.value ->> 'at_once')::int, (x.value ->> 'per_period')::int, make_interval(secs => coalesce((x.value ->> 'period')::float8, 1)), x.value - 'secret'
     from (select '' as step_name, p_definition -> 'limit' as value
           union all
           select s.value ->> 'name', s.value -> 'limit' from jsonb_array_elements(p_definition -> 'steps') as s (value)) x
@@ -2023,6 +2024,7 @@ as $$
    order by x.step_name
   on conflict (namespace, name, step_name) do update
     set declared = excluded.declared, key_path = excluded.key_path, period = excluded.period,
+        key_is_secret = l.key_is_secret and l.key_path = excluded.key_path,
         at_once = case when l.changed_at is null then excluded.at_once else l.at_once end,
         per_period = case when l.changed_at is null then excluded.per_period else l.per_period end
 $$;
@@ -2914,6 +2916,21 @@ as $$
   select exists (select from renewed)
 $$;
 
+-- source: functions/tasker_hide_keys.sql d169c217b8e8
+-- tasker_hide_keys: the keys of limits that a definition calls secret are masked from now on, be they so by its schema or by a name that was added to the settings.
+--   p_definition  as tasker_declare_limits takes it     moves  none     locks  the limits that change     raises none     events none
+create or replace function tasker_hide_keys (p_definition jsonb)
+  returns void
+  language sql
+as $$
+  update tasker_limit l set key_is_secret = true
+    from (select '' as step_name, p_definition -> 'limit' as value
+          union all
+          select s.value ->> 'name', s.value -> 'limit' from jsonb_array_elements(p_definition -> 'steps') as s (value)) x
+   where (x.value ->> 'secret')::boolean and not l.key_is_secret and l.key_path = array(select jsonb_array_elements_text(x.value -> 'key'))
+     and l.namespace = p_definition ->> 'namespace' and l.name = p_definition ->> 'name' and l.step_name = x.step_name
+$$;
+
 -- source: functions/tasker_hold_queues.sql c9b4857edbf1
 -- tasker_hold_queues: nothing of these tasks is claimed or woken until the caller's transaction ends.
 --   A claim that takes a step from the queue must never wait for it: whoever goes on to lock waiting steps locks their queue rows first.
@@ -3208,9 +3225,9 @@ begin
 end
 $$;
 
--- source: functions/tasker_keep_view.sql 6f51f7d3792e
+-- source: functions/tasker_keep_view.sql aa7d9ad52d08
 -- tasker_keep_view: a list is kept under a name, or what is kept under that number is changed.
---   p_view_id  null: a new one     p_secret  null: as it was; empty: none
+--   p_view_id  null: a new one     p_secret  null: as it was; empty: none     p_link  null: as it was
 --   moves, events  none     locks  the view     raises  WF001 unknown view, WF002 when another one there has that name
 create or replace function tasker_keep_view (
   p_view_id bigint, p_name text, p_namespace text, p_owner int, p_parameters jsonb,
@@ -3231,7 +3248,7 @@ begin
   -- counted anew at once; what is told of an alert that was raised is told to whom it was raised
   update tasker_view v
      set name = p_name, namespace = p_namespace, owner_id = p_owner, parameters = p_parameters, changed_at = tasker_clock(), threshold = p_threshold,
-         rest = p_rest, webhook = p_webhook, secret = case when p_secret is null then v.secret else nullif(p_secret, '') end, email = p_email, link = p_link,
+         rest = p_rest, webhook = p_webhook, secret = case when p_secret is null then v.secret else nullif(p_secret, '') end, email = p_email, link = coalesce(p_link, v.link),
          counted_at = null, over_since = case when p_threshold is not null then v.over_since end
    where v.view_id = v_view_id;
   if not found then
@@ -3475,7 +3492,7 @@ as $$
     from (select p_context #>> p_path as value) x
 $$;
 
--- source: functions/tasker_limit_reason.sql 997e5a45c797
+-- source: functions/tasker_limit_reason.sql a3689be9066a
 -- tasker_limit_reason: what whoever stands in one line before a limit waits for, in words.
 create or replace function tasker_limit_reason (p_limit tasker_limit, p_key text)
   returns text
@@ -3502,8 +3519,19 @@ as $$
         || case extract(epoch from p_limit.period)::int when 1 then 'second' when 60 then 'minute' when 3600 then 'hour' when 86400 then 'day' else p_limit.period::text end
         || coalesce('; next at ' || to_char((c.first_at + p_limit.period) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC', '')
       else 'an engine to let it in: a place is free'
-    end || case when p_key = '' then '' else format(', for %s %s', array_to_string(p_limit.key_path, '.'), left(p_key, 40)) end
+    end || case when p_key = '' then '' else format(', for %s %s', array_to_string(p_limit.key_path, '.'), case when p_limit.key_is_secret then '***' else left(p_key, 40) end) end
     from counted c
+$$;
+
+-- source: functions/tasker_limit_seen.sql e92898168f95
+-- tasker_limit_seen: another text as soon as somebody has changed the limit, or a new version declares another.
+create or replace function tasker_limit_seen (p_limit tasker_limit)
+  returns text
+  language sql
+  stable
+as $$
+  select left(encode(sha256(convert_to(jsonb_build_array(p_limit.at_once, p_limit.per_period, extract(epoch from p_limit.period), p_limit.key_path,
+                                                         extract(epoch from p_limit.changed_at))::text, 'UTF8')), 'hex'), 32)
 $$;
 
 -- source: functions/tasker_line_due.sql 4d071f94d1af
@@ -4477,7 +4505,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_register_definition.sql ed4d3df2ca6a
+-- source: functions/tasker_register_definition.sql 7130d838bc8e
 -- tasker_register_definition: makes a task definition known; the same content again is no change.
 --   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "steps": [...]}, steps in topological order;
 --                 "schema_text" in place of "schema" keeps the order of its properties, which jsonb does not
@@ -4511,6 +4539,7 @@ begin
    where d.namespace = p_definition ->> 'namespace' and d.name = p_definition ->> 'name' and d.version = p_definition ->> 'version'
      for update;
   if v_fingerprint = p_definition ->> 'fingerprint' then
+    perform tasker_hide_keys(p_definition);
     return v_id;
   end if;
   if v_used then
@@ -4544,6 +4573,7 @@ begin
   select distinct v_id, p.labels from tasker_template p where p.definition_id = v_id and p.labels <> '{}'
   on conflict (definition_id, labels) do nothing;
   perform tasker_declare_limits(p_definition);
+  perform tasker_hide_keys(p_definition);
   return v_id;
 end
 $$;
@@ -4735,18 +4765,18 @@ begin
 end
 $$;
 
--- source: functions/tasker_reset_limit.sql dc792a2b03bf
+-- source: functions/tasker_reset_limit.sql 5b7caf4356d0
 -- tasker_reset_limit: a limit is again as the definition declares it.
---   moves  none     locks  the limit, then its lines in order     raises WF001 when the workflow declares no such limit     events none
-create or replace function tasker_reset_limit (p_namespace text, p_name text, p_step_name text, p_actor text)
+--   moves  none     locks  the limit, then its lines in order     raises WF001, WF006 as tasker_set_limit     events none
+create or replace function tasker_reset_limit (p_namespace text, p_name text, p_step_name text, p_actor text, p_seen text default null)
   returns void
   language plpgsql
 as $$
 declare
   v_declared jsonb;
 begin
-  select l.declared into v_declared from tasker_limit l where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
-  perform tasker_set_limit(p_namespace, p_name, p_step_name, (v_declared ->> 'at_once')::int, (v_declared ->> 'per_period')::int, p_actor);
+  select l.declared into v_declared from tasker_limit l where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name for update;
+  perform tasker_set_limit(p_namespace, p_name, p_step_name, (v_declared ->> 'at_once')::int, (v_declared ->> 'per_period')::int, p_actor, p_seen => p_seen);
   update tasker_limit l set changed_by = null, changed_at = null, change_reason = null where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name;
 end
 $$;
@@ -5338,26 +5368,32 @@ as $$
   on conflict (only_row) do update set retention = excluded.retention, set_by = excluded.set_by, set_at = excluded.set_at
 $$;
 
--- source: functions/tasker_set_limit.sql c0c7731cf749
+-- source: functions/tasker_set_limit.sql 028704ff0158
 -- tasker_set_limit: an operator changes how much may go on at once or begin within the period; it holds, whatever versions come, until tasker_reset_limit.
 --   p_step_name  empty for the limit on the workflow's tasks     p_at_once, p_per_period  null: any number; 0: nothing begins
+--   p_seen  what tasker_limit_seen said when it was looked at; null: whatever it is now
 --   moves  none; what has its place keeps it     locks  the limit, then its lines in order
---   raises WF001 when the workflow declares no such limit     events none
-create or replace function tasker_set_limit (p_namespace text, p_name text, p_step_name text, p_at_once int, p_per_period int, p_actor text, p_reason text default null)
+--   raises WF001 when the workflow declares no such limit, WF006 when it is not as it was seen     events none
+create or replace function tasker_set_limit (
+  p_namespace text, p_name text, p_step_name text, p_at_once int, p_per_period int, p_actor text, p_reason text default null, p_seen text default null
+)
   returns void
   language plpgsql
 as $$
 declare
-  v_limit_id int;
+  v_limit tasker_limit;
 begin
-  update tasker_limit l set at_once = p_at_once, per_period = p_per_period, changed_by = p_actor, changed_at = tasker_clock(), change_reason = p_reason
-   where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name
-  returning l.limit_id into v_limit_id;
+  select l.* into v_limit from tasker_limit l where l.namespace = p_namespace and l.name = p_name and l.step_name = p_step_name for update;
   if not found then
     raise exception '%/% declares no limit%', p_namespace, p_name, case when p_step_name = '' then ' on its tasks' else format(' on step "%s"', p_step_name) end
       using errcode = 'WF001', hint = 'give the workflow or the step the option limit; its numbers can then be changed here';
   end if;
-  perform tasker_look_again(v_limit_id);
+  if p_seen <> tasker_limit_seen(v_limit) then
+    raise exception 'the limit was changed since you looked, and nothing was done; look again' using errcode = 'WF006';
+  end if;
+  update tasker_limit l set at_once = p_at_once, per_period = p_per_period, changed_by = p_actor, changed_at = tasker_clock(), change_reason = p_reason
+   where l.limit_id = v_limit.limit_id;
+  perform tasker_look_again(v_limit.limit_id);
 end
 $$;
 

@@ -128,9 +128,12 @@ def ask_about_many(asker: Asker, viewer: FlaskClient) -> None:
     asker.send("post", views, {}, asker.client, json={"name": "theirs", "namespace": "nope"})
     kept = asker.send("post", views, {}, asker.client, json={"name": "removed"}).json
     asker.send("get", f"{views}/{{view_id}}", kept, asker.client)
+    for method, body in (("put", {"threshold": 1, "email": "ops@shop.example"}), ("delete", None)):
+        asker.send(method, f"{views}/{{view_id}}/alert", kept, asker.client, json=body)
     asker.send("delete", f"{views}/{{view_id}}", kept, asker.client)
     shared = asker.send("post", views, {}, asker.client, json={"name": "shared", "namespace": "shop"}).json
-    asker.send("delete", f"{views}/{{view_id}}", shared, viewer)
+    for method, place in (("delete", ""), ("put", "/alert"), ("delete", "/alert")):
+        asker.send(method, f"{views}/{{view_id}}{place}", shared, viewer, json={"threshold": 1, "email": "ops@shop.example"} if method == "put" else None)
 
 
 def ask_in_every_standing(asker: Asker, known: dict[str, Any], tasks: dict[str, str]) -> None:

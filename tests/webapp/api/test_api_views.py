@@ -30,6 +30,27 @@ def test_a_view_is_kept_counted_shared_and_removed(app: Flask, api: Caller, data
     assert api.get(path).status_code == 404
 
 
+def test_an_alert_of_a_view_is_set_and_removed_by_who_may_change_the_view(app: Flask, api: Caller, database_url: str) -> None:
+    shared = api.post("/views", {"name": "Night", "namespace": "shop"}).json
+    path = f"/api/v1/views/{shared['view_id']}/alert"
+    wanted = {"threshold": 3, "webhook": "https://hooks.shop.example/x", "secret": "s3cr3t-of-it", "rest": "1h"}
+    made = api.client.put(path, json=wanted)
+    assert made.json["alert"] == {"threshold": 3, "rest": "1h", "webhook": wanted["webhook"], "has_secret": True, "email": None}
+    assert "s3cr3t" not in made.text
+    kept = api.client.put(path, json={"threshold": 0, "webhook": wanted["webhook"]}).json
+    assert (kept["threshold"], kept["alert"]["has_secret"], kept["alert"]["rest"], kept["name"], kept["filter"]) == (0, True, "15m", "Night", {"namespace": "shop"})
+    for wrong, where in (({}, "threshold"), ({"threshold": 1}, "webhook"), ({"threshold": 1, "email": "no address"}, "email"), ({**wanted, "rest": "soon"}, "rest"), ({**wanted, "threshold": 1_001}, "threshold")):
+        assert [one[0] for one in codes(api.client.put(path, json=wrong))] == [where]
+    reader = FlaskClient(app)
+    reader.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token_for(database_url, 'reader', 'viewer', 'shop')}"
+    assert (reader.put(path, json=wanted).status_code, reader.delete(path).status_code) == (403, 403)
+    seen = Caller(reader).get(f"/views/{shared['view_id']}").json
+    assert (seen["threshold"], seen["alert"]) == (0, None), "whom it tells is for those who may change it"
+    own = Caller(reader).post("/views", {"name": "Mine"}).json
+    assert reader.put(f"/api/v1/views/{own['view_id']}/alert", json=wanted).status_code == 403, "who may not act may not send"
+    assert api.client.delete(path).json["alert"] is None
+
+
 def test_what_no_view_can_be_is_told(api: Caller) -> None:
     for body, path in (({}, "name"), ({"name": "x", "filter": {"colour": "red"}}, "filter.colour"), ({"name": "a\nb"}, "name"), ({"name": "x", "filter": {"within": "soon"}}, "filter.within")):
         assert [one[0] for one in codes(api.post("/views", body))] == [path]

@@ -57,6 +57,8 @@ def test_batches_views_and_limits_are_reached(remote: Client, db: Database) -> N
     assert [one["left_count"] for one in remote.batches()] == [1]
     kept = remote.keep_view("Night", chosen, namespace="shop")
     assert [one["count"] for one in remote.views()] == [1]
+    assert remote.set_alert(kept["view_id"], 5, email="ops@shop.example")["alert"]["threshold"] == 5
+    assert remote.remove_alert(kept["view_id"])["alert"] is None
     remote.remove_view(kept["view_id"])
     assert remote.views() == []
     db.value("insert into tasker_limit (namespace, name, step_name, key_path, at_once, declared) values ('shop', 'process_order', 'none', '{}', 1, '{\"at_once\": 1}') returning 1")
