@@ -32,6 +32,7 @@ POOL_TIMEOUT_SECONDS = 2
 CALL_SECONDS = 10.0
 CHECK_SECONDS = 2.0
 ASK_AGAIN_SECONDS = 1.0
+DEAD_SECONDS = 0.1
 OUTAGE_LOG_SECONDS = 10.0
 NEWS_CHANNEL = "tasker_news"
 READY_CHANNEL = "tasker_ready"
@@ -96,6 +97,15 @@ class TimedConnection(Connection[tuple[Any, ...]]):
         ConnectionPool.check_connection(self)
         self.call_seconds = limit
         self._answered_at = time.monotonic()
+
+
+def _answers(connection: TimedConnection) -> bool:
+    try:
+        connection.check()
+    except psycopg.Error:
+        connection.close()
+        return False
+    return True
 
 
 def _has_news(descriptor: int) -> bool:
@@ -276,9 +286,8 @@ class Database:
             timeout=POOL_TIMEOUT_SECONDS,
             max_lifetime=1800,
             max_idle=120,
-            check=TimedConnection.check,
             kwargs={"autocommit": True, **_session(self.url, application_name, call_seconds, options)},
-            reconnect_timeout=CONNECT_TIMEOUT_SECONDS,
+            reconnect_timeout=POOL_TIMEOUT_SECONDS,  # then whoever asks next tries at once, instead of waiting for a pause that grows
         )
         self._opening = threading.Lock()
         self._keeps_session: bool | None = None
@@ -291,7 +300,7 @@ class Database:
         """
         self._open()
         try:
-            with self._pool.connection() as connection:
+            with self._taken() as connection:
                 try:
                     yield connection
                 except psycopg.errors.ReadOnlySqlTransaction:
@@ -301,6 +310,21 @@ class Database:
             raise self._why_unavailable(error) from error
         except psycopg.Error as error:
             raise translated(error) from error
+
+    @contextmanager
+    def _taken(self) -> Iterator[TimedConnection]:
+        """One of the pool that answers; those that do not, all of them after a restart, are replaced on the way. Raises PoolTimeout."""
+        deadline, dead = time.monotonic() + POOL_TIMEOUT_SECONDS, 0
+        while not _answers(connection := self._pool.getconn(max(0.0, deadline - time.monotonic()))):
+            self._pool.putconn(connection)
+            dead += 1
+            if dead > self._pool.max_size:  # not left from before: new ones die too
+                time.sleep(DEAD_SECONDS)
+        try:
+            with connection:
+                yield connection
+        finally:
+            self._pool.putconn(connection)
 
     def rows(self, query: LiteralString, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """All rows of one query; a deadlock or serialization failure is tried again."""

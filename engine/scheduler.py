@@ -109,6 +109,7 @@ class Engine:
         self.only = tuple(only)
         self.labels = tuple(labels)
         self.worker: Worker
+        self._heir: ProcessesRunner | None = None
         self._db = Database(url, max_size=4, application_name="tasker engine duties", call_seconds=leases.call_seconds(lease))
         self._events_db = Database(url, max_size=2, application_name="tasker engine events")
         self._events = EventDelivery(self._events_db, registry)
@@ -156,6 +157,8 @@ class Engine:
         self.worker.draining = True
         self._scheduler.modify_job("heartbeat", next_run_time=datetime.now(UTC))  # so that others know at once
         self.worker.drain(self.grace)
+        if self._heir is not None:
+            self._heir.forget()
         self._scheduler.shutdown(wait=False)
         self._events.stop()
         self._events_db.close()
@@ -194,6 +197,9 @@ class Engine:
         )
 
     def _new_runner(self) -> Runner:
+        if self._heir is not None:
+            heir, self._heir = self._heir, None
+            return heir
         if self._make_runner is not None:
             return self._make_runner()
         if self.runner_name == "threads":
@@ -202,8 +208,10 @@ class Engine:
 
     def _begin_anew(self) -> None:
         """Our lease ran out, so our steps may run elsewhere: stop what we run and start over under a new id."""
+        former = self.worker.runner
+        self._heir = former.heir() if isinstance(former, ProcessesRunner) else None
         self.worker.abandon()
-        self.worker.runner.stop(0)
+        former.stop(0)
         while not self._stop.is_set():
             try:
                 worker = self._new_worker()

@@ -97,7 +97,8 @@ class ProcessesRunner:
         self._paces = Paces()
         self._numbers = itertools.count(1)
         self._questions: queue.SimpleQueue[tuple[_Child, int, StepCall, list[str]] | None] = queue.SimpleQueue()
-        self._started = self._stopping = self._asleep = self._begun = False
+        self._started = self._stopping = self._asleep = self._begun = self._has_heir = self._left_some = False
+        self._former: ProcessesRunner | None = None
         self._stop_at = math.inf
         self._spawn_at = self._host_at = self._next_look = self._active_at = self._moved_at = 0.0
         self._finished = threading.Event()
@@ -110,11 +111,19 @@ class ProcessesRunner:
         self._host = HostProcess(self._sources, self._board)
         self._begun = True
 
+    def heir(self) -> ProcessesRunner:
+        """A runner for when this one has stopped: it goes on with the process that has loaded the handlers. To be asked for before `stop`."""
+        self._has_heir = True
+        heir = ProcessesRunner(self.concurrency, sources=self._sources, grace=self.grace)
+        heir._former = self
+        return heir
+
     def forget(self) -> None:
-        """What `begin` began has ended, if `start` never came."""
+        """What `begin` began, or a former runner left, has ended, if `start` never came."""
+        if self._former is not None and not self._begun:
+            self._inherit(self._former)
         if self._begun and not self._started:
-            self._host.close()
-            self._board.close()
+            self._end_host()
 
     def start(self, deliver: Deliver, lookup: Lookup, hear: Hear = nobody) -> None:
         """Loads the handlers and starts the children; returns when calls can be taken.
@@ -123,6 +132,8 @@ class ProcessesRunner:
         loads or when one ends the process that loads it; then nothing is left running.
         """
         self._deliver, self._lookup, self._hear = deliver, lookup, hear
+        if self._former is not None and not self._begun:
+            self._inherit(self._former)
         if not self._begun:
             self.begin()
         self._selector = selectors.DefaultSelector()
@@ -138,6 +149,18 @@ class ProcessesRunner:
         self._thread.start()
         for number in range(LOOKUP_THREADS):
             threading.Thread(target=self._answer_questions, name=f"tasker-lookup-{number}", daemon=True).start()
+
+    def _inherit(self, former: ProcessesRunner) -> None:
+        """Its process and board are ours, unless that process is no more, or one of its children could not be ended and still writes there."""
+        self._former = None
+        if former._host.ended or former._left_some:
+            former._end_host()
+            return
+        self._host, self._board, self._begun = former._host, former._board, True
+
+    def _end_host(self) -> None:
+        self._host.close()
+        self._board.close()
 
     def _await_handlers(self) -> None:
         try:
@@ -221,8 +244,9 @@ class ProcessesRunner:
                 time.sleep(0.1)
         for _ in range(LOOKUP_THREADS):
             self._questions.put(None)
-        self._host.close()
-        for end in (self._selector, self._awake, self._waker, self._board):
+        if not self._has_heir:
+            self._end_host()
+        for end in (self._selector, self._awake, self._waker):
             end.close()
         self._finished.set()
 
@@ -423,6 +447,7 @@ class ProcessesRunner:
     def _look_at(self, child: _Child, now: float) -> None:
         if child.killed_since is not None:
             if now - child.killed_since > UNKILLABLE_SECONDS or self._nobody_reports(child):
+                self._left_some = True
                 self._bury(child, None)
         elif child.lost_since is not None:
             child.cut_off = not self._nobody_reports(child)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import logging
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -87,6 +88,18 @@ def test_a_pooled_connection_that_has_just_answered_is_replaced_when_it_was_clos
     for _ in range(20):
         assert database.value("select 1") == 1
         proxy.tear()
+    database.close()
+
+
+def test_the_first_call_after_a_restart_is_answered_however_many_connections_it_ended(proxy: Proxy, proxied_url: str) -> None:
+    database = Database(proxied_url, max_size=8)
+    callers = [threading.Thread(target=database.value, args=("select pg_sleep(0.3)",)) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    proxy.tear()
+    assert database.value("select 1") == 1
     database.close()
 
 

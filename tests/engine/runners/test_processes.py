@@ -433,6 +433,37 @@ def test_a_stopped_runner_leaves_no_process(start: Start, calls: Any, inbox: Any
     assert inbox.outcomes[late] == (RELEASED, None)
 
 
+@pytest.mark.parametrize("host_lives", [True, False])
+def test_an_heir_goes_on_with_the_handlers_that_are_loaded_if_their_process_lives(start: Start, calls: Any, inbox: Any, host_lives: bool) -> None:
+    before = handler_processes()
+    former = start(2)
+    host = former._host._process.pid
+    running = calls("sleep", seconds=30)
+    former.submit([running])
+    heir = former.heir()
+    former.stop(0)
+    assert inbox.wait(running)[0] == RELEASED
+    if not host_lives:
+        os.kill(host, signal.SIGKILL)
+        former._host._process.wait()
+        former._host.receive()
+    heir.start(inbox.deliver, lambda call, names: {}, inbox.hear)
+    assert (heir._host._process.pid == host) == host_lives
+    heir.submit(crowd := [calls("pid"), calls("kills_itself"), calls("pid")])
+    assert [kind for kind, _ in inbox.wait(*crowd)] == [COMPLETED, FAILED, COMPLETED]
+    heir.stop(1)
+    assert handler_processes() <= before
+
+
+def test_an_heir_that_never_starts_leaves_no_process(start: Start) -> None:
+    before = handler_processes()
+    former = start(1)
+    heir = former.heir()
+    former.stop(0)
+    heir.forget()
+    assert handler_processes() <= before
+
+
 def test_the_death_of_the_engine_ends_its_children(tmp_path: Path, eventually: Eventually) -> None:
     program = textwrap.dedent(
         """
