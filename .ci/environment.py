@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+UV = VENV / "bin" / "uv"
 STAMP = VENV / "installed.json"
 # What pip may be told of where packages are, and how uv is told the same.
 PLACES = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS", "no-index": "UV_NO_INDEX", "cert": "SSL_CERT_FILE"}
@@ -80,10 +81,18 @@ def _installed_quickly(lock: str) -> bool:
     settings = _settings_of_pip()
     if settings.keys() & WAYS or not _succeeds(*_pip_command("--no-deps", "--require-hashes", "--requirement", str(ROOT / "requirements-installer.lock"))):
         return False
+    return installed_by_uv(lock, PYTHON)
+
+
+def installed_by_uv(lock: str, python: Path) -> bool:
+    """Whether the uv of .venv, if there is one, has installed the lock file for that Python, from where pip would get it."""
+    settings = _settings_of_pip()
+    if settings.keys() & WAYS or not UV.exists():
+        return False
     told = {PLACES[name]: value.replace(" ", ",") if name == "find-links" else value for name, value in settings.items() if name in PLACES}
     # The hashes say which file is right, whichever place it comes from.
     told |= {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_LINK_MODE": "copy"}
-    return _succeeds(str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON), "--require-hashes", "--requirement", str(ROOT / lock), **told)
+    return _succeeds(str(UV), "pip", "install", "--quiet", "--python", str(python), "--require-hashes", "--requirement", str(ROOT / lock), **told)
 
 
 def _settings_of_pip() -> dict[str, str]:

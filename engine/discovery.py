@@ -11,7 +11,7 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,26 +92,34 @@ class _Loading:
     def _path(self, path: Path, target: str) -> None:
         if path.is_dir():
             with importable(path):
-                self._import(_modules_in(path), path)
+                self._import(_in_full(path, _modules_in(path)), path)
         elif path.is_file() and path.suffix == ".py":
             with importable(path.parent):
-                self._import([path.stem], path.parent)
+                self._import(_in_full(path.parent, [path.stem]), path.parent)
         elif path.is_file():
             with importable(path.parent):
                 self._yaml(path)
         else:
             self.report.fail(target, FileNotFoundError(f"there is no folder or file {target!r}"))
 
-    def _import(self, modules: Iterable[str], folder: Path | None) -> None:
+    def _import(self, modules: Sequence[str], folder: Path | None) -> None:
         # Everything is imported before anything is checked, so that files may refer to each other in any order.
         with self.registry.collecting() as gathered:
-            names = [name for module in modules for name in self._import_tree(module, folder)]
+            names = [name for module in modules for name in self._import_next(module, modules, folder)]
         for module, items in gathered.items():
             if module in sys.modules and module not in self._failed:
                 self._commit(module, items)
         self.report.loaded += [name for name in names if name not in self._failed]
         for path in _yaml_files(names, folder):
             self._yaml(path)
+
+    def _import_next(self, module: str, modules: Sequence[str], folder: Path | None) -> list[str]:
+        if folder is not None:
+            _share_names(modules, folder)  # by whatever name the ones before have imported those that are still to come
+        names = self._import_tree(module, folder)
+        if folder is not None:
+            _share_names(names, folder)
+        return names
 
     def _import_tree(self, name: str, folder: Path | None) -> list[str]:
         if not self._import_one(name, folder):
@@ -124,6 +132,8 @@ class _Loading:
 
     def _import_one(self, name: str, folder: Path | None) -> bool:
         try:
+            if folder is not None:
+                _refuse_other_package(folder)
             module = importlib.import_module(name)
             _refuse_namesake(module, name, folder)
         except (Exception, SystemExit) as error:
@@ -196,10 +206,38 @@ def _here_at_last() -> Iterator[None]:
 
 def _beside_package(folder: Path) -> list[str]:
     """The folder that holds the package which this folder is, or is part of; a console script does not look there by itself."""
-    top = folder
-    while (top / "__init__.py").is_file():
-        top = top.parent
-    return [str(top)] if top != folder else []
+    depth = _package(folder).count(".")
+    return [str(folder.parents[depth - 1])] if depth else []
+
+
+def _package(folder: Path) -> str:
+    """`flows.` for the modules of a folder that is a package; nothing for those of any other."""
+    names: list[str] = []
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        names.insert(0, f"{folder.name}.")
+        folder = folder.parent
+    return "".join(names)
+
+
+def _in_full(folder: Path, names: Iterable[str]) -> list[str]:
+    """As whoever imports them names them: a definition says where its handlers are, and must say the same everywhere."""
+    return [f"{_package(folder)}{name}" for name in names]
+
+
+def _refuse_other_package(folder: Path) -> None:
+    package = _package(folder).rstrip(".")
+    if package in sys.modules:
+        _refuse_namesake(sys.modules[package], package, folder)
+
+
+def _share_names(names: Iterable[str], folder: Path) -> None:
+    """A module of a package goes by its plain name too, for YAML and modules beside it. Were it run once for each name, its workflows would be there twice."""
+    package = _package(folder)
+    for full in names if package else ():
+        plain = full.removeprefix(package)
+        for known, other in ((full, plain), (plain, full)):
+            if known in sys.modules and _lies_in(sys.modules[known], folder):
+                sys.modules.setdefault(other, sys.modules[known])
 
 
 def _modules_in(folder: Path) -> list[str]:
@@ -219,6 +257,14 @@ def _yaml_files(modules: Iterable[str], folder: Path | None) -> list[Path]:
 
 def _refuse_namesake(module: Any, name: str, folder: Path | None) -> None:
     # sys.modules knows one module per name: without this, a second folder's `steps` would silently be the first one's.
-    origin = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
-    if folder is not None and origin is not None and not Path(origin).resolve().is_relative_to(folder.resolve()):
-        raise ImportError(f"another module named {name!r} is already loaded from {origin}; rename one of them")
+    if folder is not None and not _lies_in(module, folder):
+        raise ImportError(f"another module named {name!r} is already loaded from {_origin(module)}; rename one of them")
+
+
+def _lies_in(module: Any, folder: Path) -> bool:
+    origin = _origin(module)
+    return origin is None or Path(origin).resolve().is_relative_to(folder.resolve())
+
+
+def _origin(module: Any) -> str | None:
+    return getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)

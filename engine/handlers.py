@@ -543,9 +543,4 @@ def _run_task(definition: TaskDefinition, context: Any, fields: dict[str, Any], 
     from engine.requests import TaskRequest
 
     named = {"name": definition.name, "namespace": definition.namespace, "version": definition.version}
-    return engine.submit(TaskRequest.of({**named, "context": _given(context), **fields}), detached=detached, connection=connection)
-
-
-def _given(context: Any) -> Any:
-    """The context as a mapping; a model as its JSON values."""
-    return {} if context is None else context.model_dump(mode="json", by_alias=True) if models.is_model(type(context)) else context
+    return engine.submit(TaskRequest.of({**named, "context": models.context_of(context), **fields}), detached=detached, connection=connection)

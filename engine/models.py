@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any, Protocol, get_args, get_type_hints
 
 from engine import json_text, patterns
 from engine.errors import PermanentError
@@ -18,6 +18,19 @@ def is_model(value: Any) -> bool:
     """Whether it is a pydantic model class."""
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and isinstance(value, type) and issubclass(value, pydantic.BaseModel)
+
+
+class Dumped(Protocol):
+    """An object of a model."""
+
+    def model_dump(self, *, mode: str, by_alias: bool) -> dict[str, Any]:
+        """Its values."""
+        ...
+
+
+def context_of(given: Any) -> Any:
+    """The context as a mapping; a model as its JSON values."""
+    return {} if given is None else given.model_dump(mode="json", by_alias=True) if is_model(type(given)) else given
 
 
 def schema_of(model: Any, *, is_result: bool) -> dict[str, Any]:

@@ -52,7 +52,15 @@ def status(as_json: bool) -> None:
         "revision": schema.current if schema else None,
         "pending": list(schema.pending) if schema else [],
     }
-    print_json(facts) if as_json else print_table(("", ""), list(facts.items()))
+    print_json(facts) if as_json else print_table(("", ""), [(name, _in_words(value)) for name, value in facts.items()])
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(value) or "nothing"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
 
 
 @db.command()

@@ -10,7 +10,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from engine import events, queries, steps, tasks
+from engine import events, models, queries, steps, tasks
 from engine.definition import TaskDefinition, nearest
 from engine.errors import TaskerError
 from engine.registry import Handler, HandlerRegistry
@@ -99,21 +99,21 @@ class Workbench:
 
     # ---- running tasks
 
-    def run(self, workflow: Handler | type[Any] | str, context: Mapping[str, Any] | None = None, **request_fields: Any) -> FinishedTask:
+    def run(self, workflow: Handler | type[Any] | str, context: Mapping[str, Any] | models.Dumped | None = None, **request_fields: Any) -> FinishedTask:
         """Launch a task and run everything until it has ended, or only a person could help it on.
 
-        `workflow` is a Workflow, a TaskHandler or its class, or "namespace/name" with or without "@version"; `request_fields` are those of
-        TaskRequest. Back-offs and a later `run_at` cost no time: the clock is moved to when the next one is over.
+        `workflow` is a Workflow, a TaskHandler or its class, or "namespace/name" with or without "@version"; the context may be a pydantic model;
+        `request_fields` are those of TaskRequest. Back-offs and a later `run_at` cost no time: the clock is moved to when the next one is over.
         Raises RequestError and NotFound as `submit` does.
         """
         return self.finish(self.submit(workflow, context, **request_fields))
 
-    def submit(self, workflow: Handler | type[Any] | str, context: Mapping[str, Any] | None = None, **request_fields: Any) -> str:
+    def submit(self, workflow: Handler | type[Any] | str, context: Mapping[str, Any] | models.Dumped | None = None, **request_fields: Any) -> str:
         """A task that has not begun; returns its id."""
         definition = self._definition(workflow)
         self._stubs.check([definition, *self._known()])
         self._serve(definition)
-        request = TaskRequest(definition.name, definition.namespace, definition.version, context=context or {}, **request_fields)
+        request = TaskRequest(definition.name, definition.namespace, definition.version, context=models.context_of(context), **request_fields)
         return tasks.submit(self.db, request)
 
     def finish(self, task_id: str) -> FinishedTask:

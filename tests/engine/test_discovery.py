@@ -1,5 +1,6 @@
 """Where handlers come from: folders, packages, modules, YAML files. Modules get names of their own, as Python keeps them."""
 
+import importlib
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -137,6 +138,22 @@ def test_a_second_module_of_a_name_is_reported_not_taken_for_the_first(registry:
     report = registry.load([first, second], entry_points=False)
     assert list(registry.handlers) == ["shop/first"]
     assert "another module named 'same_name'" in str(report.failures[0])
+
+
+PLAIN = "import parts\nfrom engine import Workflow\nflow = Workflow('outer', namespace='shop')\nflow.define('one')\n"
+
+
+def test_a_module_of_a_package_is_one_by_whichever_name_it_is_imported(registry: HandlerRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = write(tmp_path / "flowers", {"__init__.py": "", "above.py": PLAIN, "parts.py": WORKFLOW.format(name="inner"), "shop_steps.py": STEPS, "order.yaml": YAML})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    early = importlib.import_module("flowers.parts")
+    assert registry.load([pack], entry_points=False).failures == []
+    assert set(registry.handlers) == {"shop/inner", "shop/outer", "shop/from_yaml"}
+    assert early is sys.modules["parts"]
+    assert importlib.import_module("flowers.above") is sys.modules["above"]
+    assert registry.get("inner", "shop").definition.steps[0].to_json()["handler"] == "flowers.parts.charge"
+    other = write(tmp_path / "other" / "flowers", {"__init__.py": "", "more.py": WORKFLOW.format(name="more")})
+    assert "another module named 'flowers'" in str(registry.load([other], entry_points=False).failures[0])
 
 
 def test_a_module_or_package_of_the_current_folder_is_found_by_its_name(registry: HandlerRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from engine.handlers import Sequence, Step, StepTemplates, Task
 from engine.requests import TaskRequest, checked_context
 from engine.runners import COMPLETED, FAILED
 from engine.runners.invoke import invoke
-from engine.testing import run_step
+from engine.testing import Workbench, run_step
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -112,6 +112,11 @@ def test_handlers_receive_and_return_objects_and_the_database_json(make: Any) ->
     assert flow.definition.step("add").output_schema["required"] == ["total", "on"]
     with pytest.raises(RequestError, match=r"\$\.on: is required"):
         checked_context(TaskRequest("models", context={"order_id": 2}), flow.definition.schema)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_test_may_give_a_whole_task_a_model(tasker: Workbench) -> None:
+    assert tasker.run(as_functions(), Order.model_validate(ORDER)).result("add") == {"total": "4.50", "on": "2026-02-03"}
 
 
 @pytest.mark.usefixtures("registry")

@@ -227,10 +227,25 @@ def test_a_workflow_that_is_not_there_is_not_drawn(shop: Terminal) -> None:
     assert "shop/nothing" in refused(shop.run("graph", "shop/nothing"))
 
 
+LATER = """
+from engine import Workflow
+
+later = Workflow("later", namespace="shop", version="1.0.0")
+
+@later.step(decision=True)
+def first():
+    return "last"
+
+later.define("last", depends_on_step="first")
+"""
+
+
 def test_a_workflow_is_drawn_as_its_file_has_it_before_any_engine_knows_it(shop: Terminal) -> None:
-    (shop.folder / "new.yaml").write_text("name: later\nnamespace_name: shop\nversion: 1.0.0\nstep_templates:\n  - {name: first, decision: true, handler_class: builtins.dict}\n  - {name: last, depends_on_step: first}\n")
-    assert drawn(shop, "shop/later", "--handlers", "new.yaml").out.splitlines() == ["shop/later@1.0.0", "  first  (decision)", "  last  <- first"]
-    assert drawn(shop, "shop/later", "--handlers", "new.yaml", "--mermaid").out.splitlines() == ["flowchart LR", '  s0{"first"}', '  s1["last"]', "  s0 --> s1"]
+    file = shop.folder / "written" / "later.py"
+    file.parent.mkdir()
+    file.write_text(LATER)
+    assert drawn(shop, "shop/later", "--handlers", str(file)).out.splitlines() == ["shop/later@1.0.0", "  first  (decision)", "  last  <- first"]
+    assert drawn(shop, "shop/later", "--handlers", str(file), "--mermaid").out.splitlines() == ["flowchart LR", '  s0{"first"}', '  s1["last"]', "  s0 --> s1"]
 
 
 TALKING = '''
