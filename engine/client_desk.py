@@ -38,9 +38,12 @@ class DeskCalls:
         found: list[dict[str, Any]] = self._get("/views")["views"]
         return found
 
-    def keep_view(self, name: str, filter: Mapping[str, Any], *, namespace: str | None = None) -> dict[str, Any]:
-        """The filter is kept under a name, for all who see the namespace or for the token's account alone."""
-        return self._post("/views", {"name": name, "filter": dict(filter), "namespace": namespace})
+    def keep_view(
+        self, name: str, filter: Mapping[str, Any] | None = None, *, failures: Mapping[str, Any] | None = None, namespace: str | None = None
+    ) -> dict[str, Any]:
+        """The filter of tasks, or of `failures`, is kept under a name, for all who see the namespace or for the token's account alone."""
+        chosen = {"filter": dict(filter or {})} if failures is None else {"failures": dict(failures)}
+        return self._post("/views", {"name": name, "namespace": namespace, **chosen})
 
     def remove_view(self, view_id: int) -> None:
         """The view is kept no longer."""

@@ -392,13 +392,29 @@ def line_counts(db: Database, task_id: str, step_name: str) -> dict[int, int]:
     return dict(db.rows(query, {"task": known_id(task_id), "step": step_name}))
 
 
+_HAS_RESULT: LiteralString = """
+    s.state in ('completed', 'skipped', 'resolved') and (%(names)s::text[] is null or s.name = any(%(names)s))
+      and (s.map_no is null or exists (select from tasker_step m where m.task_no = s.task_no and m.step_no = s.map_no
+                                          and s.step_no between m.first_item and m.first_item + m.item_count - 1))
+"""
+
+
 def results(db: Database, task_id: str, names: list[str] | None = None) -> dict[str, Any]:
     """Results by step name, of the steps that have one, secrets masked; all of them when no names are given."""
-    found = stored_results(db, task_id, names)
-    if not found:
-        return found
-    shown = redaction_of_task(db, task_id)
-    return {name: shown.result(name, result) for name, result in found.items()}
+    row = db.rows(
+        f"""
+        select t.context, e.results, {redactions.COLUMNS}
+          from tasker_task t join tasker_definition d using (definition_id)
+         cross join lateral (select jsonb_object_agg(s.name, s.result) as results from tasker_steps s where s.task_id = t.task_id and {_HAS_RESULT}) e
+         where t.task_id = %(id)s
+        """,
+        {"id": known_id(task_id), "names": names},
+    )
+    if not row or row[0][1] is None:
+        return {}
+    context, found, *columns = row[0]
+    shown = redactions.read(columns).of_task(context)
+    return {name: shown.result(name, result) for name, result in large_results.resolved(db, known_id(task_id), found).items()}
 
 
 def redaction_of_task(db: Database, task_id: str) -> TaskRedaction:
@@ -422,14 +438,7 @@ def stored_context(db: Database, task_id: str) -> dict[str, Any]:
 def stored_results(db: Database, task_id: str, names: list[str] | None = None) -> dict[str, Any]:
     """The results as they are stored, secrets and all: not to be shown."""
     found = db.rows(
-        """
-        select s.name, s.result from tasker_steps s
-         where s.task_id = %(id)s and s.state in ('completed', 'skipped', 'resolved')
-           and (%(names)s::text[] is null or s.name = any(%(names)s))
-           and (s.map_no is null or exists (select from tasker_step m where m.task_no = s.task_no and m.step_no = s.map_no
-                                               and s.step_no between m.first_item and m.first_item + m.item_count - 1))
-         order by s.step_no
-        """,
+        f"select s.name, s.result from tasker_steps s where s.task_id = %(id)s and {_HAS_RESULT} order by s.step_no",
         {"id": known_id(task_id), "names": names},
     )
     return large_results.resolved(db, known_id(task_id), dict(found))

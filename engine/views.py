@@ -1,4 +1,4 @@
-"""Lists of tasks kept under a name, private or shared in a namespace, and what is told when one holds too many: the dashboard keeps them, engines watch them."""
+"""Lists of tasks and of failures kept under a name, private or shared in a namespace, and what is told when one holds too many: the dashboard keeps them, engines watch them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, LiteralString
 from engine import json_text, notices
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
+from engine.failure_filter import FailureFilter, read_failure_filter
 from engine.permissions import Namespaces, Rights
 from engine.task_counts import count_tasks
 from engine.task_filter import TaskFilter, read_filter
@@ -26,6 +27,7 @@ COUNT_EVERY = timedelta(seconds=10)
 COUNT_MS = 2_000
 TAKEN = 5
 PERMISSION = "tasker.task:index"
+TASKS, FAILURES = KINDS = ("tasks", "failures")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,30 @@ class View:
     counted_at: datetime | None
     count: int | None
     over_since: datetime | None
+    kind: str = TASKS
+
+    @property
+    def narrowing(self) -> dict[str, str]:
+        """The query parameters of its list: a shared one is narrowed to its namespace, whatever else it says."""
+        return narrowing(self.kind, self.parameters, self.namespace)
 
     @property
     def filter(self) -> TaskFilter:
-        """What the list is narrowed to: a shared one to its namespace, whatever else it says."""
+        """That of a list of tasks."""
         return view_filter(self.parameters, self.namespace)
+
+    @property
+    def failure_filter(self) -> FailureFilter:
+        """That of a list of failures."""
+        return read_failure_filter(self.narrowing)
+
+
+def narrowing(kind: str, parameters: Mapping[str, str], namespace: str | None) -> dict[str, str]:
+    """What of the parameters narrows such a list, and the namespace that it is shared in."""
+    if kind == TASKS:
+        return view_filter(parameters, namespace).parameters()
+    chosen = read_failure_filter(parameters)
+    return replace(chosen, namespace=namespace or chosen.namespace).parameters()
 
 
 def view_filter(parameters: Mapping[str, str], namespace: str | None) -> TaskFilter:
@@ -69,7 +90,7 @@ def view_filter(parameters: Mapping[str, str], namespace: str | None) -> TaskFil
 
 
 _COLUMNS: LiteralString = """v.view_id, v.name, v.namespace, v.owner_id, a.name, v.parameters, v.changed_at, v.threshold, v.rest, v.webhook, v.email,
-           v.secret is not null, v.counted_at, v.count, v.over_since"""
+           v.secret is not null, v.counted_at, v.count, v.over_since, v.kind"""
 
 
 def views(db: Database, account_id: int, namespaces: Namespaces, *, limit: int = MOST_SHOWN) -> list[View]:
@@ -104,21 +125,21 @@ def _view(row: tuple[Any, ...]) -> View:
 
 
 def keep_view(
-    db: Database, name: str, parameters: Mapping[str, str], *, namespace: str | None, owner_id: int, alert: Alert | None = None, link: str | None = None, view_id: int | None = None
+    db: Database, name: str, parameters: Mapping[str, str], *, namespace: str | None, owner_id: int, alert: Alert | None = None, link: str | None = None, view_id: int | None = None, kind: str = TASKS
 ) -> int:
-    """The number of a view that is kept now, a new one or the one of `view_id` in its new form.
+    """The number of a view that is kept now, a new one or the one of `view_id` in its new form; its `kind` is that of its first.
 
     Raises `RequestError` for what cannot be kept, `WrongState` when there is another of that name, `NotFound` for an unknown number.
     """
     alert = alert or Alert()
-    if problems := [*_name_problems(name), *_alert_problems(alert)]:
+    if problems := [*_name_problems(name), *_alert_problems(alert), *_kind_problems(alert, kind)]:
         raise RequestError(problems)
     given = {
         "view": view_id, "name": name.strip(), "namespace": namespace, "owner": owner_id, "parameters": json_text.dump(dict(parameters)), "threshold": alert.threshold,
-        "rest": alert.rest, "webhook": alert.webhook, "secret": alert.secret, "email": alert.email, "link": link,
+        "rest": alert.rest, "webhook": alert.webhook, "secret": alert.secret, "email": alert.email, "link": link, "kind": kind,
     }  # fmt: skip
     query: LiteralString = """
-        select tasker_keep_view(%(view)s, %(name)s, %(namespace)s, %(owner)s, %(parameters)s::jsonb, %(threshold)s, %(rest)s, %(webhook)s, %(secret)s, %(email)s, %(link)s)
+        select tasker_keep_view(%(view)s, %(name)s, %(namespace)s, %(owner)s, %(parameters)s::jsonb, %(threshold)s, %(rest)s, %(webhook)s, %(secret)s, %(email)s, %(link)s, %(kind)s)
     """
     return int(db.value(query, given))
 
@@ -154,6 +175,10 @@ def _name_problems(name: str) -> list[Problem]:
     if len(name) > MAX_NAME or not name.isprintable():
         return [Problem("name", "bad_name", f"must be one line of at most {MAX_NAME} printable characters")]
     return []
+
+
+def _kind_problems(alert: Alert, kind: str) -> list[Problem]:
+    return [Problem("threshold", "not_of_failures", "a list of failures tells nothing; keep the list of failed tasks for that")] if kind != TASKS and alert.threshold is not None else []
 
 
 def _alert_problems(alert: Alert) -> list[Problem]:

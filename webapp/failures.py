@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 
-from engine import failures
+from engine import failures, queries
 from engine.errors import Problem, RequestError
+from engine.failure_filter import chosen_failures, read_failure_filter
 from engine.failures import FailureGroup, FailureNote
+from engine.views import FAILURES
 from webapp.access import allowed_namespaces, require
 from webapp.database import database
 from webapp.downloads import Row, asked_format, list_file
 from webapp.htmx import Notice, answer, asks_for_regions, page, regions
 from webapp.security import actor
+from webapp.views import strip
 
 STEPS_SHOWN = 50
 COLUMNS = ("key", "namespace", "name", "step_name", "signature", "step_count", "task_count", "open_count", "first_at", "last_at", "versions", "samples", "acknowledged")
@@ -27,12 +31,14 @@ blueprint = Blueprint("failures", __name__)
 @blueprint.get("/failures")
 def index() -> Response:
     """The groups that nobody has acknowledged, and then the others; for htmx the region of both."""
-    namespace = request.args.get("namespace", "").replace("\x00", "")[:200] or None
-    found = failures.failure_groups(database(), namespace=namespace, namespaces=allowed_namespaces("tasker.step:index"))
+    chosen = read_failure_filter(request.args)
+    found = chosen_failures(database(), chosen, namespaces=_here())
     if form := asked_format():
         return list_file("failures", (*COLUMNS, *FIELDS), [[_line(each) for each in found]], form)
-    seen: dict[str, Any] = {"open": [each for each in found if not each.acknowledged], "acknowledged": [each for each in found if each.acknowledged], "namespace": namespace}
-    return regions(["failures/_list.html"], **seen) if asks_for_regions() else page("failures/index.html", **seen)
+    seen: dict[str, Any] = {"open": [each for each in found if not each.acknowledged], "acknowledged": [each for each in found if each.acknowledged], "chosen": chosen.parameters()}
+    if asks_for_regions():
+        return regions(["failures/_list.html"], **seen)
+    return page("failures/index.html", kept=strip(FAILURES), typed={name: value or "" for name, value in asdict(chosen).items()}, namespaces=queries.namespace_names(database(), only=_here()), **seen)
 
 
 @blueprint.get("/failures/<key>")

@@ -15,7 +15,7 @@ from webapp.filters import label, short
 from webapp.htmx import asks_for_regions, page
 from webapp.search import look_for
 from webapp.shards import is_home
-from webapp.task_filter import TaskFilter
+from webapp.views import url_of
 
 MOST = 5
 
@@ -74,13 +74,8 @@ def _named(text: str) -> list[Place]:
     """The pages and kept views with the text in their names."""
     wanted = text.lower()
     kept = views.views(database(), known_caller().account_id, allowed_namespaces(views.PERMISSION)) if may(views.PERMISSION) and is_home() else []
-    lists = [Place("View", each.name, _list_url(each.filter), each.namespace or "") for each in kept]
+    lists = [Place("View", each.name, url_of(each), each.namespace or "") for each in kept]
     return [each for each in (*places(), *lists) if wanted in each.words.lower()]
-
-
-def _list_url(chosen: TaskFilter) -> str:
-    parameters: dict[str, object] = dict(chosen.parameters())
-    return url_for("tasks.index", **parameters)  # type: ignore[arg-type]
 
 
 def _found(text: str) -> list[Place]:

@@ -1,4 +1,4 @@
-"""`/views`: lists of tasks kept under a name, alone or for the team, each with its count now, and with the alert that it raises.
+"""`/views`: lists of tasks and of failures kept under a name, alone or for the team, each with its count now, and with the alert that it raises.
 
 A reader's counts are of what the reader may see; an alert counts with the rights of whoever kept the view last.
 """
@@ -6,7 +6,7 @@ A reader's counts are of what the reader may see; an alert counts with the right
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,9 +15,10 @@ from flask import Blueprint, Response, current_app, request, url_for
 
 from engine import notices, queries, views
 from engine.errors import RequestError, WrongState
+from engine.failure_filter import chosen_failures
+from engine.permissions import Namespaces
 from engine.task_counts import count_tasks
-from engine.task_filter import read_filter
-from engine.views import Alert, View, view_filter
+from engine.views import FAILURES, KINDS, TASKS, Alert, View
 from webapp.access import allowed_namespaces, known_caller, note, require
 from webapp.database import database
 from webapp.filters import sentence
@@ -30,14 +31,14 @@ KEPT_FOR = 5
 """How much longer than other shared answers a count serves."""
 IN_STRIP = 12
 FIELDS = ("title", "shared", "threshold", "rest", "webhook", "email")
-SEE, SHARE = views.PERMISSION, "tasker.task:update"
+SEE, SEE_FAILURES, SHARE = views.PERMISSION, "tasker.step:index", "tasker.task:update"
 
 blueprint = Blueprint("views", __name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A view with how many tasks the reader sees in it; None when that took too long to say."""
+    """A view with how many tasks, or groups of failures, the reader sees in it; None when that took too long to say."""
 
     view: View
     count: int | None
@@ -45,7 +46,7 @@ class Counted:
     @property
     def url(self) -> str:
         """The list itself."""
-        return url_for("tasks.index", **dict[str, Any](self.view.filter.parameters()))
+        return url_of(self.view)
 
     @property
     def is_over(self) -> bool:
@@ -56,7 +57,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """The views that stand beside the list of tasks, and how many there are in all."""
+    """The views that stand beside a list, and how many there are in all."""
 
     shown: Sequence[Counted]
     number: int
@@ -71,16 +72,17 @@ def index() -> Response:
 
 @blueprint.post("/views")
 def keep() -> Response:
-    """Keep a filter of the list of tasks under a name; it leads to the page of the new view, where an alert can be set."""
+    """Keep the filter of a list under a name; it leads to the page of the new view, where an alert can be set on one of tasks."""
     require(SEE, None)
-    chosen = read_filter(request.form).chosen
+    kind = _kind(request.form)
     shared = request.form.get("shared", "").replace("\x00", "") or None
-    parameters = view_filter(chosen.parameters(), shared).parameters()
+    parameters = views.narrowing(kind, request.form, shared)
     try:
         require_sharing(shared)
-        view_id = views.keep_view(database(), _text("title"), parameters, namespace=shared, owner_id=known_caller().account_id)
+        view_id = views.keep_view(database(), _text("title"), parameters, namespace=shared, owner_id=known_caller().account_id, kind=kind)
     except (RequestError, WrongState) as error:
-        return page("views/new.html", status=422, notice=Notice("refused", sentence(error)), parameters=parameters, typed=_typed(), sharable=sharable(chosen.namespace))
+        known = sharable(views.narrowing(kind, request.form, None).get("namespace"))
+        return page("views/new.html", status=422, notice=Notice("refused", sentence(error)), parameters=parameters, typed=_typed(), sharable=known, kind=kind)
     _note("keep", shared, view_id)
     return done("The view is kept.", url_for("views.show", view_id=view_id))
 
@@ -89,8 +91,9 @@ def keep() -> Response:
 def new() -> Response:
     """The form that keeps the filter which the query parameters make."""
     require(SEE, None)
-    chosen = read_filter(request.args).chosen
-    return page("views/new.html", parameters=view_filter(chosen.parameters(), None).parameters(), typed=dict.fromkeys(FIELDS, ""), sharable=sharable(chosen.namespace))
+    kind = _kind(request.args)
+    parameters = views.narrowing(kind, request.args, None)
+    return page("views/new.html", parameters=parameters, typed=dict.fromkeys(FIELDS, ""), sharable=sharable(parameters.get("namespace")), kind=kind)
 
 
 @blueprint.get("/views/<int:view_id>")
@@ -122,9 +125,9 @@ def removal(view_id: int) -> Response:
     return done(f"The view {found.name} is removed.", url_for("views.index"))
 
 
-def strip() -> Strip:
-    """What stands beside the list of tasks."""
-    found = seen_views()
+def strip(kind: str = TASKS) -> Strip:
+    """What stands beside a list of that kind."""
+    found = [each for each in seen_views() if each.kind == kind]
     return Strip(counted(found[:IN_STRIP]), len(found))
 
 
@@ -132,6 +135,11 @@ def counted(found: Sequence[View]) -> list[Counted]:
     """The views with their counts, as far as those are found in a moment; readers with the same rights share them for some seconds."""
     ends_at = time.monotonic() + BUDGET_SECONDS
     return [Counted(view, _count(view) if time.monotonic() < ends_at else None) for view in found]
+
+
+def url_of(view: View) -> str:
+    """The list itself."""
+    return url_for(f"{view.kind}.index", **dict[str, Any](view.narrowing))
 
 
 def sharable(namespace: str | None) -> list[str]:
@@ -145,8 +153,12 @@ def _count(view: View) -> int | None:
     rights = known_caller().rights
     glances: dict[Any, Glance[int | None]] = current_app.extensions["tasker_glances"]
     glance = glances.setdefault(("view", view.view_id, view.changed_at, rights.key), Glance())
-    find = partial(count_tasks, database(), view.filter, namespaces=rights.namespaces(SEE), within_ms=COUNT_MS)
+    find = partial(_count_failures, view, rights.namespaces(SEE_FAILURES)) if view.kind == FAILURES else partial(count_tasks, database(), view.filter, namespaces=rights.namespaces(SEE), within_ms=COUNT_MS)
     return glance.answer(find, current_app.extensions["tasker_acts"], KEPT_FOR * current_app.config["GLANCE_SECONDS"])
+
+
+def _count_failures(view: View, here: Namespaces) -> int:
+    return len(chosen_failures(database(), view.failure_filter, namespaces=here))
 
 
 def seen_views() -> list[View]:
@@ -178,7 +190,7 @@ def keep_changed(found: View, name: str, shared: str | None, alert: Alert) -> No
     """The view has that name and alert, and is shown there; it counts with the caller's rights. Raises `RequestError`, `WrongState`, and as `require`."""
     _require_telling(alert, shared)
     views.keep_view(
-        database(), name, view_filter(found.filter.parameters(), shared).parameters(), namespace=shared, owner_id=known_caller().account_id, alert=alert,
+        database(), name, views.narrowing(found.kind, found.narrowing, shared), namespace=shared, owner_id=known_caller().account_id, alert=alert, kind=found.kind,
         link=url_for("views.show", view_id=found.view_id, _external=True), view_id=found.view_id,
     )  # fmt: skip
 
@@ -199,7 +211,7 @@ def _show(found: View, status: int = 200, notice: Notice | None = None, typed: d
     changes = may_change(found)
     seen_deliveries = notices.deliveries(database(), found.view_id) if changes else []
     given = typed or _fields(found)
-    return page("views/show.html", status=status, notice=notice, seen=seen, typed=given, sharable=sharable(found.filter.namespace), may_change=changes, deliveries=seen_deliveries)
+    return page("views/show.html", status=status, notice=notice, seen=seen, typed=given, sharable=sharable(found.narrowing.get("namespace")), may_change=changes, deliveries=seen_deliveries)
 
 
 def _fields(view: View) -> dict[str, str]:
@@ -210,6 +222,11 @@ def _fields(view: View) -> dict[str, str]:
 
 def _typed() -> dict[str, str]:
     return {name: _text(name) for name in FIELDS}
+
+
+def _kind(given: Mapping[str, str]) -> str:
+    kind = given.get("kind", TASKS)
+    return kind if kind in KINDS else TASKS
 
 
 def _text(name: str) -> str:

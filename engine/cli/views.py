@@ -1,4 +1,4 @@
-"""`tasker view`: lists of tasks kept under a name, as the dashboard keeps them."""
+"""`tasker view`: lists of tasks and of failures kept under a name, as the dashboard keeps them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from engine.cli.output import print_json, print_table, short_time
 from engine.cli.setting import json_option, note, open_database
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
+from engine.failure_filter import chosen_failures
 from engine.task_counts import MOST, count_tasks
 from engine.task_filter import read_filter
-from engine.views import View, view_filter
+from engine.views import View
 
 COUNT_MS = 2_000
 _owner = click.option("--owner", required=True, metavar="ACCOUNT", help="Whose view it is.")
@@ -22,34 +23,35 @@ _owner = click.option("--owner", required=True, metavar="ACCOUNT", help="Whose v
 
 @click.group("view")
 def view() -> None:
-    """Keep lists of tasks under a name, alone or for the team, and have them tell when they hold too many."""
+    """Keep lists of tasks or failures under a name, alone or for the team, and have them tell when they hold too many."""
 
 
 @view.command("list")
 @click.option("--owner", metavar="ACCOUNT", help="With this account's own views too; without it the shared ones.")
 @json_option
 def list_views(owner: str | None, as_json: bool) -> None:
-    """List views with how many tasks are in each. Example: tasker view list --owner ada"""
+    """List views with how many tasks, or groups of failures, are in each. Example: tasker view list --owner ada"""
     with open_database() as db:
-        found = [(each, count_tasks(db, each.filter, namespaces=None, within_ms=COUNT_MS)) for each in _seen(db, owner)]
+        found = [(each, _count(db, each)) for each in _seen(db, owner)]
     if as_json:
         print_json({"views": [_facts(each, count) for each, count in found]})
         return
-    print_table(("no.", "view", "tasks", "shown to", "filter", "kept by", "kept at"), [_line(each, count) for each, count in found])
+    print_table(("no.", "view", "of", "holds", "shown to", "filter", "kept by", "kept at"), [_line(each, count) for each, count in found])
 
 
 @view.command("keep")
 @click.argument("name")
-@click.option("--filter", "parts", multiple=True, metavar="NAME=VALUE", help="A part of the filter by its name in /tasks, such as state=failed or within=24h.")
+@click.option("--filter", "parts", multiple=True, metavar="NAME=VALUE", help="A part of the filter by its name in /tasks, such as state=failed or within=24h, or in /failures, such as step=charge.")
+@click.option("--of", "kind", type=click.Choice(views.KINDS), default=views.TASKS, show_default=True, help="Of what it is a list.")
 @click.option("--namespace", metavar="NAMESPACE", help="Shown to all who see it; without it to its owner alone.")
 @_owner
 @json_option
-def keep(name: str, parts: tuple[str, ...], namespace: str | None, owner: str, as_json: bool) -> None:
+def keep(name: str, parts: tuple[str, ...], kind: str, namespace: str | None, owner: str, as_json: bool) -> None:
     """Keep a filter under a name. Example: tasker view keep "Failed today" --filter state=failed --filter within=24h --owner ada"""
-    parameters = _parameters(parts)
+    parameters = _parameters(kind, parts)
     with open_database() as db:
         account_id = accounts.account(db, owner).account_id
-        made = views.keep_view(db, name, view_filter(parameters, namespace).parameters(), namespace=namespace, owner_id=account_id)
+        made = views.keep_view(db, name, views.narrowing(kind, parameters, namespace), namespace=namespace, owner_id=account_id, kind=kind)
         note(db, views.PERMISSION, f"view {made}", namespace=namespace, act="keep")
     print_json({"view_id": made}) if as_json else click.echo(f"view {made}: {name}")
 
@@ -73,7 +75,7 @@ def alert(view_id: int, above: int | None, webhook: str | None, secret_stdin: bo
     wanted = views.Alert(secret="") if off else views.read_alert(typed)
     with open_database() as db:
         found = _owned(db, view_id, owner)
-        views.keep_view(db, found.name, found.parameters, namespace=found.namespace, owner_id=found.owner_id, alert=wanted, view_id=view_id)
+        views.keep_view(db, found.name, found.parameters, namespace=found.namespace, owner_id=found.owner_id, alert=wanted, view_id=view_id, kind=found.kind)
         note(db, views.PERMISSION, f"view {view_id}", namespace=found.namespace, act="remove alert" if off else "set alert")
         found = _owned(db, view_id, owner)
     if as_json:
@@ -107,12 +109,18 @@ def _seen(db: Database, owner: str | None) -> list[View]:
     return views.views(db, accounts.account(db, owner).account_id if owner else 0, None, limit=1_000)
 
 
-def _parameters(parts: tuple[str, ...]) -> dict[str, str]:
+def _count(db: Database, each: View) -> int | None:
+    if each.kind == views.FAILURES:
+        return len(chosen_failures(db, each.failure_filter))
+    return count_tasks(db, each.filter, namespaces=None, within_ms=COUNT_MS)
+
+
+def _parameters(kind: str, parts: tuple[str, ...]) -> dict[str, str]:
     """Raises `RequestError` for a part that narrows nothing."""
     given = dict(part.partition("=")[::2] for part in parts)
-    read = read_filter(given)
-    known = read.chosen.parameters()
-    wrong = dict.fromkeys((name for name in given if name not in known), "there is no such filter") | dict(read.problems)
+    known = views.narrowing(kind, given, None)
+    problems = read_filter(given).problems if kind == views.TASKS else {}
+    wrong = dict.fromkeys((name for name in given if name not in known), "there is no such filter") | dict(problems)
     if wrong:
         raise RequestError([Problem(f"--filter {name}", "invalid", words) for name, words in wrong.items()])
     return known
@@ -120,10 +128,10 @@ def _parameters(parts: tuple[str, ...]) -> dict[str, str]:
 
 def _line(each: View, count: int | None) -> tuple[str, ...]:
     number = "?" if count is None else f"over {MOST - 1:,}" if count >= MOST else str(count)
-    parts = ", ".join(f"{name}={value}" for name, value in each.filter.parameters().items()) or "all tasks"
-    return str(each.view_id), each.name, number, each.namespace or "its owner", parts, each.owner, short_time(each.changed_at)
+    parts = ", ".join(f"{name}={value}" for name, value in each.narrowing.items()) or f"all {each.kind}"
+    return str(each.view_id), each.name, each.kind, number, each.namespace or "its owner", parts, each.owner, short_time(each.changed_at)
 
 
 def _facts(each: View, count: int | None) -> dict[str, Any]:
-    told = {name: getattr(each, name) for name in ("view_id", "name", "namespace", "owner", "changed_at")}
-    return {**told, "filter": dict(each.filter.parameters()), "count": count, "threshold": each.alert.threshold}
+    told = {name: getattr(each, name) for name in ("view_id", "name", "kind", "namespace", "owner", "changed_at")}
+    return {**told, "filter": each.narrowing, "count": count, "threshold": each.alert.threshold}

@@ -1,9 +1,10 @@
 -- tasker_keep_view: a list is kept under a name, or what is kept under that number is changed.
 --   p_view_id  null: a new one     p_secret  null: as it was; empty: none     p_link  null: as it was
+--   p_kind  of what a new one is a list; it stays that
 --   moves, events  none     locks  the view     raises  WF001 unknown view, WF002 when another one there has that name
 create or replace function tasker_keep_view (
   p_view_id bigint, p_name text, p_namespace text, p_owner int, p_parameters jsonb,
-  p_threshold int, p_rest interval, p_webhook text, p_secret text, p_email text, p_link text
+  p_threshold int, p_rest interval, p_webhook text, p_secret text, p_email text, p_link text, p_kind text default 'tasks'
 )
   returns bigint
   language plpgsql
@@ -12,8 +13,8 @@ declare
   v_view_id bigint := p_view_id;
 begin
   if v_view_id is null then
-    insert into tasker_view (name, namespace, owner_id, parameters, changed_at, threshold, rest, webhook, secret, email, link)
-    values (p_name, p_namespace, p_owner, p_parameters, tasker_clock(), p_threshold, p_rest, p_webhook, nullif(p_secret, ''), p_email, p_link)
+    insert into tasker_view (name, namespace, owner_id, parameters, changed_at, threshold, rest, webhook, secret, email, link, kind)
+    values (p_name, p_namespace, p_owner, p_parameters, tasker_clock(), p_threshold, p_rest, p_webhook, nullif(p_secret, ''), p_email, p_link, p_kind)
     returning view_id into v_view_id;
     return v_view_id;
   end if;

@@ -1,4 +1,4 @@
--- Lists of tasks that people keep under a name, what is to be told of them and of tasks, and to whom.
+-- Lists of tasks and of failures that people keep under a name, what is to be told of them and of tasks, and to whom.
 
 create table tasker_view (
   view_id     bigint generated always as identity primary key,
@@ -16,7 +16,9 @@ create table tasker_view (
   counted_at  timestamptz,                  -- when it was last to be counted
   count       int,                          -- what was found then, 1001 for more; null: that took too long, or its owner may not see it any more
   over_since  timestamptz,                  -- set while more match, from the alert to its end
-  alerted_at  timestamptz
+  alerted_at  timestamptz,
+  kind        text not null default 'tasks' check (kind in ('tasks', 'failures')),   -- of what it is a list
+  check (kind = 'tasks' or threshold is null)
 );
 create unique index tasker_view_shared on tasker_view (namespace, lower(name)) where namespace is not null;
 create unique index tasker_view_private on tasker_view (owner_id, lower(name)) where namespace is null;

@@ -39,6 +39,35 @@ def test_failures_with_one_cause_are_one_line_with_their_number_and_lead_to_thei
     assert all(f"/tasks/{task_id}/steps/validate" in shown for task_id in many_failed)
 
 
+def test_failures_are_narrowed_and_the_filter_is_kept_as_a_view_with_its_number(client: FlaskClient, post: Post, db: Database, launch: Callable[..., str], engine: HandEngine) -> None:
+    engine.fail(launch(1), "validate")
+    later = launch(2)
+    engine.complete(later, "validate")
+    engine.fail(later, "charge")
+    [group] = [each for each in failures.failure_groups(db) if each.step_name == "charge"]
+    failures.keep_note(db, group, failures.FailureNote(owner="Ann of payments"), actor="ann")
+    for query, number in (("", 2), ("?step=charge", 1), ("?owner=ANN", 1), ("?error=gatewaytimeout", 2), ("?name=process_order&namespace=shop", 2), ("?error=%25", 0), ("?name=other", 0)):
+        assert client.get(f"/failures{query}").text.count("row-failed") == number, query
+    assert "No failure is like that" in client.get("/failures?owner=bob").text
+    assert client.get("/failures?step=charge&format=ndjson").text.count("\n") == 1
+
+    narrowed = client.get("/failures?owner=ann&step=charge").text
+    assert "/views/new?kind=failures&amp;step=charge&amp;owner=ann" in narrowed
+    form = client.get("/views/new?kind=failures&owner=ann&step=charge").text
+    assert 'name="owner" value="ann"' in form
+    where = post("/views", title="Ours", shared="shop", kind="failures", owner="ann", step="charge").headers["Location"]
+    beside = client.get("/failures").text
+    assert "/failures?namespace=shop&amp;step=charge&amp;owner=ann" in beside
+    assert "Ours" not in client.get("/tasks").text, "it is no list of tasks"
+    shown = client.get(where).text
+    assert "1</span> <span>group of failures" in shown
+    assert 'name="threshold"' not in shown
+    assert post(where, title="Ours too", shared="", threshold="1", email="ops@shop.example").status_code == 422
+    assert post(where, title="Ours too", shared="").status_code == 303
+    assert "Ours too" in client.get("/palette?q=ours").text
+    assert "/failures?namespace=shop" in client.get("/views").text
+
+
 def test_a_whole_group_is_retried_after_it_was_shown_and_says_what_came_of_each(client: FlaskClient, post: Post, db: Database, engine: HandEngine, many_failed: list[str]) -> None:
     [group] = failures.failure_groups(db)
     address = f"/batches/new/step-retry?failure={group.key}"

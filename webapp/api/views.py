@@ -1,4 +1,4 @@
-"""`/views`: lists of tasks kept under a name, and whom they tell when they hold too many."""
+"""`/views`: lists of tasks and of failures kept under a name, and whom they tell when they hold too many."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Any
 
 from flask import Response
 from marshmallow import Schema, fields
-from marshmallow.validate import Range
+from marshmallow.validate import OneOf, Range
 
 from engine import views
 from engine.errors import NotFound, Problem, RequestError
+from engine.failure_filter import LONGEST
 from webapp.access import known_caller
 from webapp.api import access, shapes
 from webapp.api.blueprint import PREFIX, Endpoints
@@ -30,12 +31,17 @@ from webapp.views import (
     sharable,
 )
 
-endpoints = Endpoints("views", "Lists of tasks kept under a name")
+endpoints = Endpoints("views", "Lists of tasks and of failures kept under a name")
+
+
+class ChosenFailuresSchema(StrictSchema):
+    namespace, name, step, error, owner = (text(LONGEST) for _ in range(5))
 
 
 class ViewRequestSchema(StrictSchema):
     name = text(views.MAX_NAME, required=True)
     filter = fields.Nested(ChosenTasksSchema, load_default=dict, metadata=said("As `GET /tasks` takes it; {} is every task"))
+    failures = fields.Nested(ChosenFailuresSchema, load_default=None, metadata=said("In place of `filter`: a list of failures, as `/failures` takes it; {} is every one"))
     namespace = text(MAX_NAME, load_default=None, allow_none=True, metadata=said("Shown to all who see this namespace; left out: to the token's account alone"))
 
 
@@ -58,11 +64,12 @@ class AlertSchema(Schema):
 class ViewSchema(Schema):
     view_id = fields.Integer(required=True)
     name = fields.String(required=True)
+    kind = fields.String(required=True, validate=OneOf(views.KINDS))
     namespace = maybe_text()
     owner = fields.String(required=True)
     filter = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
     changed_at = fields.DateTime(required=True)
-    count = fields.Integer(required=True, allow_none=True, metadata=said("How many tasks the caller sees in it now, 1,001 for more than 1,000; null when that took too long"))
+    count = fields.Integer(required=True, allow_none=True, metadata=said("How many tasks or groups of failures the caller sees in it now, 1,001 for more than 1,000; null when that took too long"))
     threshold = fields.Integer(required=True, allow_none=True, metadata=said("An alert is raised above it"))
     over_since = maybe_time()
     alert = fields.Nested(AlertSchema, required=True, allow_none=True, metadata=said("For who may change the view"))
@@ -89,8 +96,11 @@ def keep(given: dict[str, Any]) -> Response:
     require_sharing(given["namespace"])
     if given["namespace"] is not None and given["namespace"] not in sharable(None):
         raise NotFound(f'there is no namespace "{given["namespace"]}"')
-    parameters = views.view_filter(parameters_of(given["filter"]), given["namespace"]).parameters()
-    view_id = views.keep_view(database(), given["name"], parameters, namespace=given["namespace"], owner_id=known_caller().account_id)
+    kind, asked = (views.TASKS, parameters_of(given["filter"])) if given["failures"] is None else (views.FAILURES, given["failures"])
+    if kind == views.FAILURES and given["filter"]:
+        raise RequestError([Problem("filter", "ambiguous", "a view is of tasks, by filter, or of failures")])
+    parameters = views.narrowing(kind, asked, given["namespace"])
+    view_id = views.keep_view(database(), given["name"], parameters, namespace=given["namespace"], owner_id=known_caller().account_id, kind=kind)
     access.note("done", SEE, given["namespace"], f"view {view_id}", detail={"act": "keep"})
     [made] = counted([seen_view(view_id)])
     return shapes.respond(_told(made), 201, location=f"{PREFIX}/views/{view_id}")
@@ -150,6 +160,6 @@ def _alert(found: views.View) -> dict[str, Any] | None:
 
 
 def _told(each: Counted) -> dict[str, Any]:
-    names = ("view_id", "name", "namespace", "owner", "changed_at", "over_since")
+    names = ("view_id", "name", "kind", "namespace", "owner", "changed_at", "over_since")
     facts = {name: shapes.plain(getattr(each.view, name)) for name in names}
-    return facts | {"filter": dict(each.view.filter.parameters()), "count": each.count, "threshold": each.view.alert.threshold, "alert": _alert(each.view)}
+    return facts | {"filter": each.view.narrowing, "count": each.count, "threshold": each.view.alert.threshold, "alert": _alert(each.view)}

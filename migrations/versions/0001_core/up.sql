@@ -754,8 +754,8 @@ create table tasker_database_role (
   unique (role_name)
 );
 
--- source: schema/97_views.sql 42e5ebe4a58f
--- Lists of tasks that people keep under a name, what is to be told of them and of tasks, and to whom.
+-- source: schema/97_views.sql 95f496b595a5
+-- Lists of tasks and of failures that people keep under a name, what is to be told of them and of tasks, and to whom.
 
 create table tasker_view (
   view_id     bigint generated always as identity primary key,
@@ -773,7 +773,9 @@ create table tasker_view (
   counted_at  timestamptz,                  -- when it was last to be counted
   count       int,                          -- what was found then, 1001 for more; null: that took too long, or its owner may not see it any more
   over_since  timestamptz,                  -- set while more match, from the alert to its end
-  alerted_at  timestamptz
+  alerted_at  timestamptz,
+  kind        text not null default 'tasks' check (kind in ('tasks', 'failures')),   -- of what it is a list
+  check (kind = 'tasks' or threshold is null)
 );
 create unique index tasker_view_shared on tasker_view (namespace, lower(name)) where namespace is not null;
 create unique index tasker_view_private on tasker_view (owner_id, lower(name)) where namespace is null;
@@ -3225,13 +3227,14 @@ begin
 end
 $$;
 
--- source: functions/tasker_keep_view.sql aa7d9ad52d08
+-- source: functions/tasker_keep_view.sql 541df28a2877
 -- tasker_keep_view: a list is kept under a name, or what is kept under that number is changed.
 --   p_view_id  null: a new one     p_secret  null: as it was; empty: none     p_link  null: as it was
+--   p_kind  of what a new one is a list; it stays that
 --   moves, events  none     locks  the view     raises  WF001 unknown view, WF002 when another one there has that name
 create or replace function tasker_keep_view (
   p_view_id bigint, p_name text, p_namespace text, p_owner int, p_parameters jsonb,
-  p_threshold int, p_rest interval, p_webhook text, p_secret text, p_email text, p_link text
+  p_threshold int, p_rest interval, p_webhook text, p_secret text, p_email text, p_link text, p_kind text default 'tasks'
 )
   returns bigint
   language plpgsql
@@ -3240,8 +3243,8 @@ declare
   v_view_id bigint := p_view_id;
 begin
   if v_view_id is null then
-    insert into tasker_view (name, namespace, owner_id, parameters, changed_at, threshold, rest, webhook, secret, email, link)
-    values (p_name, p_namespace, p_owner, p_parameters, tasker_clock(), p_threshold, p_rest, p_webhook, nullif(p_secret, ''), p_email, p_link)
+    insert into tasker_view (name, namespace, owner_id, parameters, changed_at, threshold, rest, webhook, secret, email, link, kind)
+    values (p_name, p_namespace, p_owner, p_parameters, tasker_clock(), p_threshold, p_rest, p_webhook, nullif(p_secret, ''), p_email, p_link, p_kind)
     returning view_id into v_view_id;
     return v_view_id;
   end if;

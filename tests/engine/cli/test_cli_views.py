@@ -28,5 +28,9 @@ def test_a_view_is_kept_listed_with_its_count_and_removed(terminal: Terminal) ->
     assert "--off" in terminal.run("view", "alert", str(made["view_id"]), "--owner", "ada").err
     assert terminal.run("view", "alert", str(made["view_id"]), "--off", "--owner", "ada", "--json").json()["threshold"] is None
     assert "there is no such filter" in refused(terminal.run("view", "keep", "x", "--filter", "colour=red", "--owner", "ada"))
+    kept = terminal.run("view", "keep", "Ours", "--of", "failures", "--filter", "owner=ann", "--namespace", "payments", "--owner", "ada", "--json").json()
+    assert next((one["kind"], one["count"], one["filter"]) for one in terminal.run("view", "list", "--json").json()["views"]) == ("failures", 0, {"namespace": "payments", "owner": "ann"})
+    assert "there is no such filter" in refused(terminal.run("view", "keep", "x", "--of", "failures", "--filter", "state=failed", "--owner", "ada"))
+    assert terminal.run("view", "remove", str(kept["view_id"]), "--owner", "ada").status == 0
     assert terminal.run("view", "remove", str(made["view_id"]), "--owner", "ada").out == f"view {made['view_id']} is removed\n"
     assert terminal.run("view", "list", "--json").json()["views"] == []

@@ -51,6 +51,15 @@ def test_an_alert_of_a_view_is_set_and_removed_by_who_may_change_the_view(app: F
     assert api.client.delete(path).json["alert"] is None
 
 
+def test_a_list_of_failures_is_kept_as_one_of_tasks_is(api: Caller) -> None:
+    made = api.post("/views", {"name": "Ours", "failures": {"owner": "ann"}, "namespace": "shop"}).json
+    assert (made["kind"], made["filter"], made["count"]) == ("failures", {"namespace": "shop", "owner": "ann"}, 0)
+    told = api.client.put(f"/api/v1/views/{made['view_id']}/alert", json={"threshold": 1, "email": "ops@shop.example"})
+    assert codes(told) == [("threshold", "not_of_failures")]
+    assert codes(api.post("/views", {"name": "x", "failures": {}, "filter": {"tag": "a"}})) == [("filter", "ambiguous")]
+    assert [one[0] for one in codes(api.post("/views", {"name": "x", "failures": {"colour": "red"}}))] == ["failures.colour"]
+
+
 def test_what_no_view_can_be_is_told(api: Caller) -> None:
     for body, path in (({}, "name"), ({"name": "x", "filter": {"colour": "red"}}, "filter.colour"), ({"name": "a\nb"}, "name"), ({"name": "x", "filter": {"within": "soon"}}, "filter.within")):
         assert [one[0] for one in codes(api.post("/views", body))] == [path]
