@@ -31,6 +31,7 @@ class Borrowed(Database):
     """The caller's transaction with the methods of a `Database`; it is neither committed nor closed here."""
 
     is_lasting = False
+    commits_at_once = False
 
     def __init__(self, given: Transaction) -> None:
         self._connection = _begun(given)

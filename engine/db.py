@@ -264,6 +264,9 @@ class Database:
     is_lasting = True
     """Whether what was read holds for others who ask for the same `url`."""
 
+    commits_at_once = True
+    """Whether what a call has written is committed when it returns."""
+
     def __init__(
         self,
         url: str,

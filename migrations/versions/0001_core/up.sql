@@ -1849,14 +1849,15 @@ begin
 end
 $$;
 
--- source: functions/tasker_create_tasks.sql 8124a7aa7091
+-- source: functions/tasker_create_tasks.sql 393f11085394
 -- tasker_create_tasks: makes tasks with all their steps, in one statement per table whatever their number.
 --   p_requests  [{"definition_id", "context", "initiator", "source_system", "reason", "tags", "priority", "bypass_steps": [step names],
 --                 "correlation_id", "traceparent", "parent_task_id", "parent_step", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
+--   p_notify    wake idle engines. NOTIFY lets one transaction of the whole server commit at a time: who commits at once notifies afterwards instead
 --   returns one row per request in its order; created is false when the idempotency key named an earlier task
 --   moves  roots -> ready (pending until run_at)     locks  idempotency keys, then definitions used for the first time, in order     events  none before the first claim
 --   raises WF005 when a key was used with another request, WF001 for an unknown definition
-create or replace function tasker_create_tasks (p_requests jsonb)
+create or replace function tasker_create_tasks (p_requests jsonb, p_notify boolean default true)
   returns table (place int, task_id uuid, created boolean)
   language plpgsql
 as $$
@@ -1962,7 +1963,9 @@ begin
   union all
   select earlier.key::int, earlier.value::uuid, false from jsonb_each_text(v_earlier_ids) as earlier (key, value)
   order by 1;
-  perform pg_notify('tasker_ready', '');
+  if p_notify then
+    perform pg_notify('tasker_ready', '');
+  end if;
 end
 $$;
 
