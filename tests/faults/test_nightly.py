@@ -28,6 +28,8 @@ FOLDER = Path(os.environ.get("FAULTS_REPORT") or Path(__file__).resolve().parent
 STEPS_OF_A_TREE = 7
 LEAST_KINDS = 12
 HIT_SHARE = 0.8
+ALONE = (faults.restart_server, faults.kill_engine)
+TIMES, REST_SECONDS, TREES_OF_ONE = 8, 4.0, 150
 
 
 @pytest.mark.nightly
@@ -53,6 +55,33 @@ def test_a_night_of_faults_loses_nothing(tmp_path: Path) -> None:
     assert report["kinds"] >= min(LEAST_KINDS, COUNT)
 
 
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+def test_after_a_single_fault_work_goes_on_and_how_soon_is_told(tmp_path: Path) -> None:
+    """In the long run one fault comes on the heels of another, so its report cannot tell what either costs."""
+    arena = Arena(tmp_path, seed=SEED)
+    try:
+        arena.start_engines(3)
+        arena.run_load([alone(fault) for fault in ALONE * TIMES], trees=TREES_OF_ONE * TIMES * len(ALONE), at_once=120, patience=300)
+        evidence = arena.evidence(arena.waits_of_idle_engines(), arena.heard())
+        report = arena.report(check(evidence)) | {"figures": figures(arena, evidence)}
+    finally:
+        arena.end()
+    keep(report, "alone")
+    assert report["violations"] == []
+
+
+def alone(fault: faults.Fault) -> faults.Fault:
+    """The fault, with three engines to meet it, and time to get over it before the next."""
+
+    def met(arena: Arena) -> None:
+        arena.start_engines(3)
+        fault(arena)
+        time.sleep(REST_SECONDS)
+
+    return met
+
+
 def guarded(fault: faults.Fault, over: float) -> faults.Fault:
     """The fault, with three engines to meet it, unless the time for faults is over."""
 
@@ -65,10 +94,10 @@ def guarded(fault: faults.Fault, over: float) -> faults.Fault:
     return met
 
 
-def keep(report: dict[str, Any]) -> None:
+def keep(report: dict[str, Any], name: str = "night") -> None:
     """The report as JSON and as text."""
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"night-{report['seed']}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (FOLDER / f"{name}-{report['seed']}.json").write_text(json.dumps(report, indent=1) + "\n")
     kinds: dict[str, int] = {}
     for fault in report["schedule"]:
         kinds[fault["kind"]] = kinds.get(fault["kind"], 0) + 1
@@ -76,5 +105,5 @@ def keep(report: dict[str, Any]) -> None:
     lines += [f"{name}, seconds: {value}" for name, value in report["figures"].items()]
     lines += [f"{count:4d} x {kind}" for kind, count in sorted(kinds.items())] + [f"VIOLATION {text}" for text in report["violations"]]
     text = "\n".join(lines)
-    (FOLDER / f"night-{report['seed']}.txt").write_text(text + "\n")
+    (FOLDER / f"{name}-{report['seed']}.txt").write_text(text + "\n")
     print(text)
