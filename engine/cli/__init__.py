@@ -59,7 +59,7 @@ COMMANDS = {
     "limit": ("limits", "Say how many steps or tasks may go on at once, or begin within a period."),
     "events": ("events", "List the events there are, or follow them."),
     "doctor": ("doctor", "Check settings, database, engines and clocks, or with --security what keeps others out; exit 1 when something is wrong."),
-    "view": ("views", "Keep lists of tasks under a name, alone or for the team, and have them tell when they hold too many."),
+    "view": ("views", "Keep lists of tasks or failures under a name, alone or for the team, and have them tell when they hold too many."),
     "completion": ("completion", "Print what a shell needs to complete commands and options."),
     "bench": ("measure", "Measure throughput, latency and readiness against the floors of this machine."),
 }
