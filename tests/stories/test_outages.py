@@ -67,11 +67,11 @@ def test_an_engine_whose_database_is_away_for_longer_than_its_lease_starts_anew(
     story = Story(own_server.url, database, tmp_path)
     try:
         story.write(DIAMONDS)
-        engine = story.start("--lease", "1", runner="threads")
+        engine = story.start("--lease", "2", runner="threads")
         before = story.worker_of(engine)
         crash(own_server)
         away = time.monotonic()
-        until(lambda: time.monotonic() - away > 1.5, "the lease to run out")
+        until(lambda: time.monotonic() - away > 2.5, "the lease to run out")
         ensure_server(own_server.data_dir, options=QUICK)
         assert story.run("diamond")["state"] == "completed"
         assert story.worker_of(engine) not in (None, before)
