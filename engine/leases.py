@@ -31,6 +31,18 @@ CALLS_PER_LEASE = 3
 """A call that stalls, and the same call made anew, must not cost the lease."""
 
 
+FEW = 3
+"""So many steps tasker_complete_few reports at a time."""
+
+_COMPLETE_FEW: LiteralString = (
+    "select task_no, step_no, definition_id, attempt from tasker_complete_few(%s, %s, %s::bigint[], %s::int[], %s::smallint[], %s::jsonb, %s)"
+)
+_COMPLETE_AND_CLAIM: LiteralString = (
+    "select task_no, step_no, definition_id, attempt from tasker_complete_and_claim"
+    "(%s, %s, %s::bigint[], %s::int[], %s::smallint[], %s::jsonb, %s, %s::int[], %s::int[], %s::int)"
+)
+
+
 class WorkerIdentity(NamedTuple):
     """Who a worker is to the database, for as long as its process lives."""
 
@@ -100,25 +112,12 @@ def complete_and_claim(
     Those are children that the report unlocks, at most `hand` of them, and, when `definitions` (an array literal) are given, ready steps of these.
     Rows are (task_no, step_no, definition_id, attempt). Raises psycopg errors; after a lost connection the outcome is unknown.
     """
-    query: LiteralString = (
-        "select task_no, step_no, definition_id, attempt from tasker_complete_and_claim"
-        "(%s, %s, %s::bigint[], %s::int[], %s::smallint[], %s::jsonb, %s, %s::int[], %s::int[], %s::int)"
-    )
     tasks, steps, attempts, results = zip(*done, strict=True) if done else ((), (), (), ())
+    report = (who.worker_id, claim_no, literal(tasks), literal(steps), literal(attempts), "[" + ",".join(results) + "]")
+    if 0 < len(done) <= FEW and definitions is None and not closed_claims:
+        return connection.execute(_COMPLETE_FEW, (*report, want if hand is None else hand), prepare=True, binary=True).fetchall()
     closed = literal(closed_claims) if closed_claims else None
-    parameters = (
-        who.worker_id,
-        claim_no,
-        literal(tasks),
-        literal(steps),
-        literal(attempts),
-        "[" + ",".join(results) + "]",
-        want,
-        definitions,
-        closed,
-        hand,
-    )
-    return connection.execute(query, parameters, prepare=True, binary=True).fetchall()
+    return connection.execute(_COMPLETE_AND_CLAIM, (*report, want, definitions, closed, hand), prepare=True, binary=True).fetchall()
 
 
 def decide_steps(connection: Connection[Any], who: WorkerIdentity, decided: Sequence[tuple[int, int, int, str]]) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, LiteralString
+from uuid import UUID
 
 from engine import actions, json_text, queries
 from engine.db import Database
 from engine.definition import TaskDefinition
-from engine.errors import DefinitionConflict, NotFound, Problem, RequestError, TaskerError
+from engine.errors import DefinitionConflict, NotFound, Problem, RequestError
 from engine.redaction import masked, shown_schema
 from engine.requests import TaskRequest, checked_context
 from engine.rows import DefinitionRow, Preview
@@ -41,17 +41,19 @@ def submit_many(db: Database, requests: Sequence[TaskRequest]) -> list[str]:
 def create_tasks(db: Database, requests: Sequence[TaskRequest]) -> list[tuple[str, bool]]:
     """As `submit_many`, and with each id whether the task is new."""
     payload = json_text.dump([_payload(db, request) for request in requests])
-    found = db.rows(
-        "select task_id, created from tasker_create_tasks(%(requests)s::jsonb, %(notify)s) order by place", {"requests": payload, "notify": not db.commits_at_once}
-    )
-    if db.commits_at_once:
-        _wake_engines(db)
-    return [(str(task_id), created) for task_id, created in found]
+    made = _submitted(db, payload) if db.commits_at_once else _created(db, payload)
+    return [(str(task_id), created) for task_id, created in made]
 
 
-def _wake_engines(db: Database) -> None:
-    with suppress(TaskerError):  # the tasks are on record, and engines look by themselves a moment later
-        db.value("select pg_notify('tasker_ready', '')")
+def _submitted(db: Database, payload: str) -> Iterable[tuple[UUID, bool]]:
+    """On record, and idle engines know."""
+    ids, created = db.rows("call tasker_submit_tasks(%(requests)s::jsonb, null, null)", {"requests": payload})[0]
+    return zip(ids, created, strict=True)
+
+
+def _created(db: Database, payload: str) -> list[tuple[Any, ...]]:
+    """Part of the caller's transaction; engines are told when it commits."""
+    return db.rows("select task_id, created from tasker_create_tasks(%(requests)s::jsonb) order by place", {"requests": payload})
 
 
 def wanted_definition(db: Database, request: TaskRequest) -> DefinitionRow:

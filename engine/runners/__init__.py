@@ -84,13 +84,17 @@ def nobody(call: StepCall, said: Said) -> None:
 class Runner(Protocol):
     """Executes calls. Every submitted call is delivered exactly once, from any thread.
 
-    `may_wait` says that nothing else depends on the thread that delivers, so it may be kept for a round trip to the database.
+    `may_wait`, asked while it delivers, says that nothing else depends on that thread, so it may be kept for a round trip to the database.
     `may_start_until` is set by the worker: after that moment (monotonic seconds) no handler is begun, for the call may run elsewhere by then;
     what could not begin is kept for a while, or released.
     """
 
-    may_wait: bool
     may_start_until: float
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether the thread that delivers now may take its time."""
+        ...
 
     def start(self, deliver: Deliver, lookup: Lookup, hear: Hear = nobody) -> None:
         """Be ready for calls; outcomes go to `deliver`, results of farther ancestors come from `lookup`.

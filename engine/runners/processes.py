@@ -41,6 +41,8 @@ AWAKE_SECONDS: Final = 1.0  # after the last call, so that a stream of single ca
 LOST_SECONDS: Final = 0.3  # between a closed connection and the report of the child's death
 UNKILLABLE_SECONDS: Final = 1.0
 LAST_WORDS_SECONDS: Final = 0.5
+LISTENERS: Final = 2
+FEW: Final = 2  # so many outcomes are worth an own report
 LOOKUP_THREADS: Final = 2
 SPAWN_AGAIN_SECONDS: Final = 0.5
 HOST_AGAIN_SECONDS: Final = 1.0
@@ -80,8 +82,6 @@ class ProcessesRunner:
     process had started. A child's death charges the one call it was running; the others go to another child.
     """
 
-    may_wait = False
-
     def __init__(self, concurrency: int | None = None, *, sources: Sequence[str], grace: float = 30.0) -> None:
         self.concurrency = concurrency or max(2, os.cpu_count() or 2)
         self.grace = grace
@@ -102,8 +102,16 @@ class ProcessesRunner:
         self._stop_at = math.inf
         self._spawn_at = self._host_at = self._next_look = self._active_at = self._moved_at = 0.0
         self._finished = threading.Event()
+        self._listening = threading.Lock()
+        self._listener = 0
+        self._threads: list[threading.Thread] = []
 
     # ------------------------------------------------------------------ the seam
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether who delivers may take its time: it is not the one that listens to the children."""
+        return self._listener != threading.get_ident()
 
     def begin(self) -> None:
         """A process of its own loads the handlers while the caller does other things; `start` waits for it."""
@@ -145,8 +153,9 @@ class ProcessesRunner:
         self._selector.register(self._awake, selectors.EVENT_READ, lambda mask: self._awake.recv(4096))
         self._populate(time.monotonic())
         self._started = True
-        self._thread = threading.Thread(target=self._run, name="tasker-processes", daemon=True)
-        self._thread.start()
+        for number in range(LISTENERS):
+            self._threads.append(threading.Thread(target=self._run, name=f"tasker-processes-{number}", daemon=True))
+            self._threads[-1].start()
         for number in range(LOOKUP_THREADS):
             threading.Thread(target=self._answer_questions, name=f"tasker-lookup-{number}", daemon=True).start()
 
@@ -232,25 +241,46 @@ class ProcessesRunner:
             self._next_look = 0.0
             self._wake()
         self._finished.wait()
+        for thread in self._threads:  # one that is still there after this has delivered, and waits for the database
+            thread.join(LAST_WORDS_SECONDS)
 
-    # ------------------------------------------------------------------ the thread that speaks with the children
+    # ------------------------------------------------------------------ the threads that speak with the children
+
+    # One listens. When nothing is left running it goes and reports itself, one change of threads less per hop, and the other listens.
 
     def _run(self) -> None:
-        while not (self._stopping and not self._children and not self._outcomes):
-            try:
-                self._turn()
-            except Exception:
-                log.exception("the process runner met an error and goes on")
-                time.sleep(0.1)
-        for _ in range(LOOKUP_THREADS):
-            self._questions.put(None)
-        if not self._has_heir:
-            self._end_host()
-        for end in (self._selector, self._awake, self._waker):
-            end.close()
-        self._finished.set()
+        while outcomes := self._hear_outcomes():
+            self._hand_over(outcomes)
 
-    def _turn(self) -> None:
+    def _hear_outcomes(self) -> list[Outcome]:
+        """The last of what ran, once it has ended; what ended before is delivered. Nothing when all is over."""
+        with self._listening:
+            self._listener = threading.get_ident()
+            while not (self._stopping and not self._children and not self._outcomes):
+                if outcomes := self._try_turn():
+                    if not self._held and len(outcomes) <= FEW:
+                        self._listener = 0
+                        return outcomes
+                    self._hand_over(outcomes)
+            if not self._finished.is_set():
+                self._finish()
+        return []
+
+    def _hand_over(self, outcomes: list[Outcome]) -> None:
+        try:
+            self._deliver(outcomes)
+        except Exception:
+            log.exception("the process runner met an error and goes on")
+
+    def _try_turn(self) -> list[Outcome]:
+        try:
+            return self._turn()
+        except Exception:
+            log.exception("the process runner met an error and goes on")
+            time.sleep(0.1)
+            return []
+
+    def _turn(self) -> list[Outcome]:
         with self._lock:
             pause = self._pause(time.monotonic())
         events = self._selector.select(pause)
@@ -261,8 +291,16 @@ class ProcessesRunner:
             if (now := time.monotonic()) >= self._next_look:
                 self._look(now)
             outcomes, self._outcomes = self._outcomes, []
-        if outcomes:
-            self._deliver(outcomes)
+        return outcomes
+
+    def _finish(self) -> None:
+        for _ in range(LOOKUP_THREADS):
+            self._questions.put(None)
+        if not self._has_heir:
+            self._end_host()
+        for end in (self._selector, self._awake, self._waker):
+            end.close()
+        self._finished.set()
 
     def _pause(self, now: float) -> float | None:
         if self._outcomes:

@@ -48,6 +48,7 @@ BUGS: dict[str, Bug] = {
         (
             ("tasker_complete_few", "and s.state = 2 and s.worker_id = p_worker and s.attempts = p_attempts[i]", "and s.state = 2"),
             ("tasker_complete_batch", "case when s.state = 2 and s.worker_id = p_worker and s.attempts = outcome.attempt then true end", "s.state = 2"),
+            ("tasker_complete_few", "and w.lease_until > tasker_clock()", ""),
             ("tasker_complete_and_claim", "and w.lease_until > tasker_clock()", ""),
             ("tasker_claim_steps", "and w.lease_until > v_now", ""),
         ),
@@ -66,7 +67,7 @@ BUGS: dict[str, Bug] = {
     "a child starts when its first parent is done": Bug(
         frozenset({"I2"}),
         (
-            ("tasker_complete_few", "s.pending <> v_child.parents_done", "false"),
+            ("tasker_complete_few", "s.pending <> v_parents", "false"),
             ("tasker_complete_few", "case when s.pending = 0 and s.state", "case when s.state"),
             ("tasker_complete_batch", "s.pending <> child.parents_done", "false"),
             ("tasker_complete_batch", "case when s.pending = 0 and s.state", "case when s.state"),
@@ -75,9 +76,9 @@ BUGS: dict[str, Bug] = {
     "parents are counted before their child is locked": Bug(
         frozenset({"I1"}),
         (
-            ("tasker_complete_few", "    v_now := clock_timestamp() + v_offset;\n    update tasker_step s\n       set pending = s.pending - v_child.parents_done,",
-             "    v_now := clock_timestamp() + v_offset;\n    v_state := (select s.pending from tasker_step s where s.task_no = v_child.task_no and s.step_no = v_child.step_no);\n"
-             "    perform pg_sleep(0.01);\n    update tasker_step s\n       set pending = v_state - v_child.parents_done,"),
+            ("tasker_complete_few", "    update tasker_step s\n       set pending = s.pending - v_parents,",
+             "    v_state := (select s.pending from tasker_step s where s.task_no = v_task and s.step_no = v_step);\n"
+             "    perform pg_sleep(0.01);\n    update tasker_step s\n       set pending = v_state - v_parents,"),
         ),
         load="fan",
     ),

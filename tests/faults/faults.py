@@ -22,6 +22,9 @@ KILL, DRAIN, RESTART, DEAF = "kill -9 of an engine", "SIGTERM to an engine", "Po
 """The kinds whose effect is timed."""
 ROLES = {"claims": "^tasker engine$", "duties": "^tasker engine duties$", "listener": "^tasker listener$", "dashboard": "^tasker (dashboard|live)$"}
 
+REPORT = "tasker_complete_(and_claim|few)"
+"""How an engine reports what ended well: few at a time by a call of their own."""
+
 NOTICED_SECONDS = {"claims": 5.0, "duties": 5.0, "listener": 20.0, "dashboard": 8.0}
 
 
@@ -84,10 +87,10 @@ def cut_replies(arena: Arena) -> None:
     """The reply of every kind of report is lost once, after the server has carried it out; of creating tasks too."""
     with arena.fault("the reply of a COMMIT lost"), ExitStack() as snares:
         for engine in arena.living():
-            for pattern in ("tasker_complete_and_claim", "tasker_fail_steps", "tasker_heartbeat"):
+            for pattern in (REPORT, "tasker_fail_steps", "tasker_heartbeat"):
                 snare = engine.proxy.set_snare(pattern, "at")
                 snares.callback(engine.proxy.release, snare)
-        snare = arena.client_proxy.set_snare("tasker_create_tasks", "at")
+        snare = arena.client_proxy.set_snare("tasker_submit_tasks", "at")
         snares.callback(arena.client_proxy.release, snare)
         time.sleep(1.0)
 
@@ -96,7 +99,7 @@ def cut_reports(arena: Arena) -> None:
     """Reports are lost on their way to the server, a few on each engine."""
     with arena.fault("reports lost before the server had them"), ExitStack() as snares:
         for engine in arena.living():
-            snare = engine.proxy.set_snare("tasker_complete_and_claim", "before", times=5)
+            snare = engine.proxy.set_snare(REPORT, "before", times=5)
             snares.callback(engine.proxy.release, snare)
         time.sleep(1.5)
 
@@ -147,7 +150,7 @@ def crash_in_drain(arena: Arena) -> None:
     with arena.fault("PostgreSQL crashed in a drain"), arena.outage():
         arena.drained.update(dict.fromkeys(engine.workers(), time.time()))
         engine.send(signal.SIGTERM)
-        _crash_at(arena, [engine], arena.random.choice(("tasker_complete_and_claim", "tasker_release_steps", "tasker_retire_worker")))
+        _crash_at(arena, [engine], arena.random.choice((REPORT, "tasker_release_steps", "tasker_retire_worker")))
         start_server(arena)
         until(lambda: not engine.alive, f"{engine.label} to end:\n{engine.said()[-500:]}", 40)
         engine.end()

@@ -46,6 +46,7 @@ from engine import (
     timing,
     words,
 )
+from engine.borrowed import Borrowed
 from engine.db import Database, connect
 from engine.deliveries import Deliveries, Posts
 from engine.errors import NotFound, TaskerError, WrongState
@@ -236,6 +237,16 @@ def create_tasks(world: World) -> Point:
         return tasks.submit(db, TaskRequest("pair", "crash", idempotency_key="k"))
 
     return Point(in_pool(ask), again(world, ask), lambda: world.count("select count(*) from tasker_task") == 1)
+
+
+def create_tasks_with_the_callers_own(world: World) -> Point:
+    request = TaskRequest("pair", "crash", idempotency_key="k")
+
+    def act(url: str) -> None:
+        with connect(url, autocommit=False) as connection:
+            tasks.submit(Borrowed(connection), request)
+
+    return Point(act, again(world, lambda db: tasks.submit(db, request)), lambda: world.count("select count(*) from tasker_task") == 1)
 
 
 def register_definition(world: World) -> Point:
@@ -528,15 +539,16 @@ def claim(world: World) -> Point:
     return Point(act, world.finish, world.all_completed_once)
 
 
-def complete(count: int) -> Callable[[World], Point]:
-    """Reports of a few steps and of many take different ways."""
+def complete(count: int, *, asks: bool = True) -> Callable[[World], Point]:
+    """Reports of a few steps and of many take different ways, and so does one that asks nothing of the queue."""
 
     def scenario(world: World) -> Point:
         for _ in range(count):
             world.launch()
         who = world.worker()
         done = [(*one, '"done"') for one in sorted(world.claim(who))]
-        act = in_session(lambda one: leases.complete_and_claim(one, who, claim_no=2, done=done, want=8, definitions=f"{{{world.definition_id}}}"))
+        asked = f"{{{world.definition_id}}}" if asks else None
+        act = in_session(lambda one: leases.complete_and_claim(one, who, claim_no=2, done=done, want=8, definitions=asked))
         return Point(act, world.finish, world.all_completed_once)
 
     return scenario
@@ -858,7 +870,8 @@ def broker(*calls: str) -> Callable[[World], Point]:
 
 
 SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
-    "tasker_create_tasks": [create_tasks, fire_due],
+    "tasker_submit_tasks": [create_tasks, fire_due],
+    "tasker_create_tasks": [create_tasks_with_the_callers_own],
     "tasker_register_definition": [register_definition],
     "tasker_act": [
         cancel_task,
@@ -911,6 +924,7 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     "tasker_register_worker": [register_worker],
     "tasker_heartbeat": [heartbeat],
     "tasker_complete_and_claim": [claim, complete(1), complete(6), admit],
+    "tasker_complete_few": [complete(1, asks=False)],
     "tasker_free_places": [free_places(lambda connection, task_no: leases.free_places(connection, [task_no]))],
     "tasker_sweep_places": [free_places(lambda connection, _: leases.sweep_places(connection))],
     "tasker_set_limit": [limit_number(lambda db: limits.set_limit(db, "crash", "narrow", at_once=4, actor=ACTOR), 4)],

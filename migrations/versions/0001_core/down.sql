@@ -64,6 +64,8 @@ drop function if exists tasker_sweep_places;
 
 drop function if exists tasker_subscribe;
 
+drop procedure if exists tasker_submit_tasks;
+
 drop function if exists tasker_stop_batch;
 
 drop function if exists tasker_steps_in_hand;

@@ -1,0 +1,15 @@
+-- tasker_submit_tasks: makes tasks, commits, and then wakes idle engines: what tasker_create_tasks does within somebody's transaction, in one round trip.
+--   To be called outside a transaction. NOTIFY lets one transaction of the whole server commit at a time, so it has one of its own, which writes nothing.
+--   p_requests  as of tasker_create_tasks
+--   returns the ids in the order of the requests, and whether each task is new
+--   moves, locks, events, raises  as tasker_create_tasks
+create or replace procedure tasker_submit_tasks (p_requests jsonb, out p_task_ids uuid[], out p_created boolean[])
+  language plpgsql
+as $$
+begin
+  select array_agg(t.task_id order by t.place), array_agg(t.created order by t.place) into p_task_ids, p_created
+    from tasker_create_tasks(p_requests, false) t;
+  commit;
+  perform pg_notify('tasker_ready', '');
+end
+$$;
