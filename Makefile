@@ -1,10 +1,11 @@
 # `make demo` and `make test` do all of their own set-up: .venv beside this file, from the first Python 3.11+ found.
-.PHONY: help demo test faults faults-release bench-web bench-peers screenshots docs sbom versions lint revision lock clean
+.PHONY: help demo test faults nightly faults-release bench-web bench-peers screenshots docs sbom versions lint revision lock clean
 
 help:
 	@echo "make demo      start the example workflows, engine and dashboard (Ctrl-C stops everything)"
 	@echo "make test      run the whole test suite        ARGS='-k retry' narrows it"
-	@echo "make faults    the long runs: every kind of fault, seeded mistakes, a night's load, damaged input (up to an hour)"
+	@echo "make faults    every kind of fault, seeded mistakes, a night's load (an hour)"
+	@echo "make nightly   the other long runs: damaged input, twenty thousand requests to the API, other clusters (half an hour)"
 	@echo "make faults-release   what only a release needs beside them"
 	@echo "make bench-web  how fast the pages are with a million steps and a busy engine (some minutes, 3 GB)"
 	@echo "make bench-peers  the same workflows on other engines, side by side (an hour or two; ARGS='--only dbos --quick' narrows it)"
@@ -29,7 +30,11 @@ test:
 # one after the other: they judge times, and want the machine to themselves
 faults:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
-	@exec .venv/bin/python -m pytest -m nightly tests/faults tests/fuzz tests/stories tests/engine/runners tests/docs tests/engine/test_models.py tests/engine/test_objects.py tests/webapp/test_odd_requests.py tests/webapp/api/test_api_contract.py -s $(ARGS)
+	@exec .venv/bin/python -m pytest -m nightly tests/faults -s $(ARGS)
+
+nightly:
+	@sh .ci/python .ci/environment.py requirements-dev.lock
+	@exec .venv/bin/python -m pytest -n 2 -m nightly tests/fuzz tests/sql tests/stories tests/engine tests/docs tests/webapp $(ARGS)
 
 faults-release:
 	@sh .ci/python .ci/environment.py requirements-dev.lock

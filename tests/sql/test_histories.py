@@ -1,9 +1,8 @@
 """Random histories of random graphs: after every move the database and a small model in plain Python say the same.
 
-100 histories, the same each time, and 2,000 others with HYPOTHESIS_PROFILE=nightly.
+100 histories, the same each time, and 2,000 longer ones in a night.
 """
 
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +17,7 @@ from invariants import assert_invariants, stale_rows
 
 from engine.states import FINAL_TASK, STEP_MOVES, StepState, TaskState
 
-HISTORIES = 2000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 100
+MODELLED = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck), "phases": [Phase.generate, Phase.shrink]}
 OPEN = {"pending", "ready", "running", "retrying"}
 SATISFYING = {"completed", "skipped", "resolved"}
 BASE_SECONDS, MULTIPLIER, CAP_SECONDS = 60.0, 2.0, 600.0
@@ -608,15 +607,21 @@ class Histories(RuleBasedStateMachine):
         return [(model.task.name_of(row[0]), row[1]) for row in rows]
 
 
-@pytest.mark.long
 # one failing history takes minutes to shrink
+@pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_random_histories_go_as_the_model_says(conn: psycopg.Connection[Any]) -> None:
-    machine = type("HistoriesHere", (Histories,), {"conn": conn})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(max_examples=HISTORIES, derandomize=HISTORIES == 100, stateful_step_count=22 if HISTORIES == 100 else 60, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink]),
-    )
+    tell_histories(conn, settings(max_examples=100, derandomize=True, stateful_step_count=22, **MODELLED))
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(7200)
+def test_two_thousand_long_histories_go_as_the_model_says(conn: psycopg.Connection[Any]) -> None:
+    tell_histories(conn, settings(max_examples=2000, stateful_step_count=60, **MODELLED))
+
+
+def tell_histories(conn: psycopg.Connection[Any], how: settings) -> None:
+    run_state_machine_as_test(type("HistoriesHere", (Histories,), {"conn": conn}), settings=how)
 
 
 def test_the_model_knows_the_states() -> None:
