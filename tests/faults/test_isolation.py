@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from pathlib import Path
@@ -25,6 +26,9 @@ ATTEMPTS = 2
 LIMIT_SECONDS = 1.0
 TIMEOUT_MARGIN_SECONDS = 2.0
 DRAIN_MARGIN_SECONDS = 1.0
+CROWD, WORK_SECONDS = 400, 0.1
+HARMFUL, HARM_BY_DEATH = 20, ("exit", "segfault", "kill", "abort")
+SLOWED = 1.1
 LOADED_SECONDS = 4.0
 """What a machine that others use as well may add; the figures in docs/reliability.md are of an idle one."""
 
@@ -105,6 +109,40 @@ def check_neighbours(arena: Arena, tasks: list[str]) -> None:
             [tasks],
         ).fetchone()
     assert row == (0,)
+
+
+@pytest.mark.nightly
+def test_steps_beside_twenty_that_kill_their_process_are_slowed_by_a_tenth_at_most(tmp_path: Path) -> None:
+    arena = Arena(tmp_path)
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    try:
+        arena.start_engines(1)
+        seconds_of_a_crowd(arena, harmed=True)  # handlers loaded, paces known
+        for harmed in (False, True, True, False):
+            seconds[harmed].append(seconds_of_a_crowd(arena, harmed))
+    finally:
+        arena.end()
+    alone, beside = (statistics.median(seconds[harmed]) for harmed in (False, True))
+    print(f"{CROWD} steps of {WORK_SECONDS} s: {alone:.2f} s alone, {beside:.2f} s beside {HARMFUL} that kill their process {ATTEMPTS} times each: {beside / alone - 1:.1%} more")
+    assert beside < alone * SLOWED
+
+
+def seconds_of_a_crowd(arena: Arena, harmed: bool) -> float:
+    """From the first start to the last end of steps that harm nobody."""
+    keys = []
+    for kind in HARM_BY_DEATH * (HARMFUL // len(HARM_BY_DEATH)):
+        keys += arena.submit("slow", CROWD // HARMFUL, {"seconds": WORK_SECONDS})
+        if harmed:
+            arena.submit("poison", 1, {"by": kind})
+    arena.settle()
+    with arena.direct() as conn:
+        row = conn.execute(
+            "select extract(epoch from max(s.finished_at) - min(s.started_at))::float8, count(*) from tasker_step s join tasker_task t using (task_no) where t.task_id = any(%s::uuid[]) and s.state = 4",
+            [[arena.accepted[key] for key in keys]],
+        ).fetchone()
+    assert row is not None
+    assert row[1] == CROWD
+    return float(row[0])
 
 
 def test_a_draining_engine_ends_within_its_grace_time_and_its_steps_go_on_at_once_uncharged(tmp_path: Path) -> None:
