@@ -116,9 +116,12 @@ def _run_initdb(
 
 
 def _locales(binaries: Binaries) -> list[list[str]]:
-    """One byte order on every platform, whatever LANG says; the second only where C.UTF-8 is unknown."""
-    if binaries.major >= 17:
-        return [["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]]
+    """One byte order on every platform, whatever LANG says; the later ones only where C.UTF-8 is unknown."""
+    builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+    if binaries.major >= 18:
+        return [builtin]
+    if binaries.major == 17:  # its text search asks the system what is a letter, and not the provider
+        return [[*builtin, "--lc-ctype=C.UTF-8"], builtin]
     return [["--locale=C.UTF-8"], ["--locale=C"]]
 
 
