@@ -141,8 +141,13 @@ def step_tag(detail: StepDetail) -> str:
     return _tag([detail.task.state, detail.task.paused, detail.row.name, _picked(detail.row, STANDING)])
 
 
+_AS_JSON_HAS_THEM = frozenset((str, int, float, bool, dict, list, type(None)))
+
+
 def plain(value: Any) -> Any:
     """The value as JSON has it; times are ISO 8601 in UTC with a Z."""
+    if type(value) in _AS_JSON_HAS_THEM:  # nearly all, and there are hundreds in an answer
+        return value
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, timedelta):
