@@ -35,6 +35,8 @@ def test_a_mistake_is_found(name: str, tmp_path: Path) -> None:
 def work(arena: Arena, bug: Bug) -> None:
     """A load that shows the mistake, and a moment for what will never end."""
     if bug.alone:
+        arena.submit("ladder", 2)  # each connection has prepared its statements: a late packet is a report and no preparation
+        arena.settle(60)
         for fault in bug.provoked_by:
             fault(arena)
         arena.settle(15)
