@@ -12,7 +12,6 @@ from engine import queries, tasks, trace_ids
 from engine.errors import NotFound, Problem, RequestError
 from engine.requests import TaskRequest
 from engine.rows import DefinitionRow
-from engine.states import SATISFYING
 from webapp.api import access, limits, shapes
 from webapp.api.answers import (
     CreatedBatchSchema,
@@ -117,9 +116,7 @@ def index(asked: dict[str, Any]) -> Response:
 @endpoints.may_answer(404)
 def show(task_id: UUID) -> Response:
     """Show a task with its steps"""
-    detail = queries.task(database(), str(task_id), items=ITEMS_SHOWN)
-    ended = [row.name for row in detail.steps if row.state in SATISFYING]
-    results = queries.results(database(), str(task_id), ended) if ended else {}
+    detail, results = queries.task_with_results(database(), str(task_id), items=ITEMS_SHOWN)
     return shapes.respond(shapes.task_detail(detail, results), etag=shapes.task_tag(detail))
 
 

@@ -23,6 +23,15 @@ def test_a_task_is_shown_as_the_command_line_prints_it(api: Caller, db: Database
     assert shown["steps"]["ship"]["waiting_for"]
 
 
+def test_a_task_is_shown_with_the_results_that_its_steps_show_alone(api: Caller, engine: Any, launch: Callable[..., str]) -> None:
+    task = launch()
+    engine.complete(task, "validate", result={"total": 40, "password": "hunter2"})
+    shown = {name: step["result"] for name, step in api.get(f"/tasks/{task}").json["steps"].items()}
+    assert shown == {name: api.get(f"/tasks/{task}/steps/{name}").json["result"] for name in shown}
+    assert shown["validate"]["total"] == 40
+    assert shown["validate"]["password"] != "hunter2"
+
+
 def test_a_step_is_shown_with_its_attempts_and_no_traceback(api: Caller, failed_task: str) -> None:
     answer = api.get(f"/tasks/{failed_task}/steps/charge")
     assert answer.json["state"] == "failed"
