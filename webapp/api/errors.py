@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 from flask.sansio.scaffold import Scaffold
+from psycopg.errors import UndefinedFunction, UndefinedTable
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
@@ -29,7 +30,8 @@ PREFIX = "/api/"
 UNPARSEABLE = frozenset({"bad_json", "bad_encoding"})
 NOT_READY = "the database has no tables of this version: run tasker db upgrade"
 UNREACHABLE = "the database cannot be reached; tasks are safe and go on as soon as it answers"
-DATABASE_ERRORS = (OperationalError, InterfaceError, PoolTimeout, ProgrammingError)
+UNPREPARED = (ProgrammingError, UndefinedFunction, UndefinedTable)
+DATABASE_ERRORS = (OperationalError, InterfaceError, PoolTimeout, *UNPREPARED)
 
 WORDS: dict[int, tuple[str, str]] = {
     400: ("bad_request", "this request cannot be understood"),
@@ -126,7 +128,7 @@ def _http(error: HTTPException) -> Response:
 
 def _of_database(error: Exception) -> tuple[int, list[Problem]]:
     # SQLAlchemy's text names the statement and its values, which is nobody's business
-    if not isinstance(error, ProgrammingError):
+    if not isinstance(error, UNPREPARED):
         return 503, [Problem("", "unavailable", UNREACHABLE)]
     if "does not exist" in str(error):
         return 503, [Problem("", "unavailable", NOT_READY)]

@@ -15,6 +15,8 @@ from sqlalchemy.exc import OperationalError
 
 from engine.errors import DatabaseUnavailable
 from engine.json_text import MAX_BYTES
+from engine.settings import Settings
+from webapp import create_app
 from webapp.api.limits import Buckets
 
 UNSOUND: list[tuple[Any, int, str]] = [
@@ -103,6 +105,13 @@ def test_a_database_that_is_away_is_told_with_when_to_ask_again(api: Caller, mon
     assert (answer.status_code, codes(answer)) == (503, [("", "unavailable")])
     assert int(answer.headers["Retry-After"]) > 0
     assert "secret" not in answer.text
+
+
+def test_a_database_without_tables_is_told_with_what_to_do(settings: Settings, empty_database_url: str) -> None:
+    client = create_app(settings, database_url=empty_database_url).test_client()
+    answer: Any = client.get("/api/v1/tasks", headers={"Authorization": f"Bearer tasker_{'a' * 16}_{'b' * 43}"})
+    assert answer.status_code == 503
+    assert "run tasker db upgrade" in answer.json["errors"][0]["message"]
 
 
 def test_what_nobody_expected_is_not_shown(app: Flask, api: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
