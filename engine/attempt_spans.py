@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from opentelemetry import context, trace
@@ -30,7 +31,7 @@ class AttemptSpan(trace.NonRecordingSpan):
 def enter(task: trace_ids.TaskLike, step: trace_ids.StepLike) -> Callable[[], Any]:
     """The attempt's span is the current one in this context, until the answer is called."""
     token = context.attach(trace.set_span_in_context(AttemptSpan(task, step)))
-    return lambda: context.detach(token)
+    return partial(context.detach, token)
 
 
 def _span_context(task: trace_ids.TaskLike, step: trace_ids.StepLike) -> trace.SpanContext:

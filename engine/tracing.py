@@ -10,8 +10,9 @@ import logging
 import os
 import time
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, LiteralString, NamedTuple
+from typing import TYPE_CHECKING, LiteralString
 
 from engine import trace_ids
 from engine.db import Database, OutageLog
@@ -27,9 +28,11 @@ log = logging.getLogger("tasker.traces")
 NAME = "tasker.traces"
 """Of the place in the events that all engines share."""
 LEASE = timedelta(seconds=15)
-WINDOW = 500
+WINDOW = 1000
 ROUND_SECONDS = 0.05
 """What one round may take, of each second, or one window: so a twentieth of a processor goes into traces, and under more load they come later."""
+QUIET_SECONDS = 0.5
+"""The same while the engine has nothing else to do."""
 LAST_SECONDS = 2.0
 FORGOTTEN = timedelta(hours=1)
 """When nothing was told for so long, traces were off, or there was nothing to tell."""
@@ -72,10 +75,14 @@ class Traces:
         if self._db.value(query, {"name": NAME, "long": FORGOTTEN}) and (place := self._place()):
             self._record(place[0], newest_event(self._db), 0)
 
-    def tell_due(self, seconds: float = ROUND_SECONDS) -> int:
-        """How many spans were told; none while another engine does it. Raises `TaskerError` and psycopg's errors."""
+    def tell_due(self, is_quiet: Callable[[], bool] = lambda: False) -> int:
+        """How many spans were told; none while another engine does it. More in a round while it `is_quiet`. Raises `TaskerError` and psycopg's errors."""
+        begun = time.monotonic()
+        return self._tell_while(lambda: time.monotonic() - begun < (QUIET_SECONDS if is_quiet() else ROUND_SECONDS))
+
+    def _tell_while(self, there_is_time: Callable[[], bool]) -> int:
         found = self._place()
-        return self._tell(*found, self._horizon.look(self._db), time.monotonic() + seconds) if found else 0
+        return self._tell(*found, self._horizon.look(self._db), there_is_time) if found else 0
 
     def _place(self) -> tuple[int, int] | None:
         """The fence, and the event up to which all was told; None while another engine tells."""
@@ -83,7 +90,7 @@ class Traces:
         found = self._db.rows(query, {"name": NAME, "owner": self._owner, "lease": LEASE})
         return (found[0][0], found[0][1]) if found else None
 
-    def _tell(self, fence: int, place: int, until: int, deadline: float) -> int:
+    def _tell(self, fence: int, place: int, until: int, there_is_time: Callable[[], bool]) -> int:
         told = 0
         while place < until:
             reached = min(place + 2 * WINDOW, until)
@@ -91,7 +98,7 @@ class Traces:
             if not self._is_taken(spans) or not self._record(fence, reached, len(spans)):
                 break
             place, told = reached, told + len(spans)
-            if time.monotonic() > deadline:
+            if not there_is_time():
                 break
         return told
 
@@ -121,6 +128,7 @@ class Traces:
     def close(self) -> None:
         """What has ended is told, unless the collector is away, and another engine may go on at once. Raises as `tell_due`."""
         if not self._failures:
-            self.tell_due(LAST_SECONDS)
+            deadline = time.monotonic() + LAST_SECONDS
+            self._tell_while(lambda: time.monotonic() < deadline)
         self._collector.close()
         self._db.value("select tasker_leave_subscriptions(%(owner)s::uuid)", {"owner": self._owner})
