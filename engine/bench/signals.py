@@ -16,11 +16,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 from engine import tasks
 from engine.bench import flows
 from engine.bench.place import BULK_SECONDS, throwaway_database
+from engine.bench.processor import parent, tree_seconds
 from engine.bench.sizes import Sizes
 from engine.bench.workloads import throughput
 from engine.db import Database
@@ -31,6 +32,7 @@ from engine.tracing import NAME
 RUNNER = "processes"
 SCRAPE_SECONDS = 5.0
 SHAPES = {"W1": "chain_of_5", "W2": "diamond_of_4", "W3": "fan_of_1000"}
+STEPS = {"W1": 5, "W2": 6, "W3": 1001}
 LONGER = 3
 FANS = 15
 """More than elsewhere: what is over within a second is over before a scrape or a second round of traces could come."""
@@ -39,13 +41,20 @@ ON = {"TASKER_LOG_FORMAT": "json", "TASKER_LOG_LEVEL": "info", "TASKER_TRACES": 
 OFF = {"TASKER_LOG_FORMAT": "text", "TASKER_LOG_LEVEL": "critical", "TASKER_TRACES": "off"}
 
 
+class Clocked(NamedTuple):
+    """What one workload took: steps in a second, and milliseconds of processor time a step in engine, dashboard and database."""
+
+    rate: float
+    processor: float
+
+
 def run(settings: Settings, *, sizes: Sizes, rounds: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Steps per second on and off as medians, the share that is lost by the median of the pairs, and spans told per second while the clock ran.
+    """Rates and processor time on and off as medians, the share that is lost by the median of the pairs, and spans told per second while the clock ran.
 
     Raises `TaskerError` when a span is missing in the end.
     """
     counts = {"W1": sizes.w1 * LONGER, "W2": sizes.w2 * LONGER, "W3": sizes.w3 * FANS}
-    rates: dict[str, dict[str, list[float]]] = {key: {"off": [], "on": []} for key in SHAPES}
+    taken: dict[str, dict[str, list[Clocked]]] = {key: {"off": [], "on": []} for key in SHAPES}
     with throwaway_database(settings) as url, _collector() as collector:
         db = Database(url, max_size=2, call_seconds=BULK_SECONDS)
         try:
@@ -54,34 +63,35 @@ def run(settings: Settings, *, sizes: Sizes, rounds: int, progress: Callable[[st
             for number in range(rounds):
                 for state in ("off", "on") if number % 2 else ("on", "off"):
                     progress(f"round {number + 1} of {rounds}, {state}")
-                    for key, rate in _turn(db, state, collector, counts).items():
-                        rates[key][state].append(rate)
+                    for key, clocked in _turn(db, state, collector, counts).items():
+                        taken[key][state].append(clocked)
         finally:
             db.close()
-    found = {key: _compared(**rates[key], told=collector.told[key]) for key in SHAPES}
+    found = {key: _compared(**taken[key], told=collector.told[key]) for key in SHAPES}
     return {"workloads": found, "rounds": rounds, "spans": collector.count}
 
 
-def _turn(db: Database, state: str, collector: _Sink, counts: dict[str, int]) -> dict[str, float]:
+def _turn(db: Database, state: str, collector: _Sink, counts: dict[str, int]) -> dict[str, Clocked]:
     is_on = state == "on"
     db.rows("delete from tasker_subscription where name = %(name)s returning name", {"name": NAME})  # what ended in a turn without is not told in this one
     collector.forget()
     newest = db.value("select coalesce(max(task_no), 0) from tasker_task")
     environment = {**os.environ, **(ON if is_on else OFF), "TASKER_DATABASE_URL": db.url, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
-    with _process(environment, "engine", "--runner", RUNNER, "--handlers", "engine.bench.flows"), _scraped(environment, wanted=is_on):
+    with _process(environment, "engine", "--runner", RUNNER, "--handlers", "engine.bench.flows") as engine, _scraped(environment, wanted=is_on) as web:
         for key, name in SHAPES.items():
             throughput(db, name, max(1, counts[key] // 10))  # handlers loaded, statements prepared, paces known
-        found = {key: _clocked(db, key, counts[key], collector) for key in SHAPES}
+        roots = (engine.pid, web.pid, parent(int(db.value("select pg_backend_pid()"))))
+        found = {key: _clocked(db, key, counts[key], roots, collector) for key in SHAPES}
         if is_on:
             _wait_for_spans(db, newest, collector)
     return found
 
 
-def _clocked(db: Database, key: str, count: int, collector: _Sink) -> float:
-    told, begun = len(collector.bodies), time.monotonic()
+def _clocked(db: Database, key: str, count: int, roots: tuple[int, ...], collector: _Sink) -> Clocked:
+    told, begun, spent = len(collector.bodies), time.monotonic(), sum(map(tree_seconds, roots))
     rate = throughput(db, SHAPES[key], count)
     collector.clocked.append((key, told, len(collector.bodies), time.monotonic() - begun))
-    return rate
+    return Clocked(rate, (sum(map(tree_seconds, roots)) - spent) * 1000 / (count * STEPS[key]))
 
 
 def _wait_for_spans(db: Database, newest: int, collector: _Sink) -> None:
@@ -99,19 +109,30 @@ def _wait_for_spans(db: Database, newest: int, collector: _Sink) -> None:
     collector.note()
 
 
-def _compared(off: list[float], on: list[float], told: list[float]) -> dict[str, float]:
-    lost = [1 - with_it / without for with_it, without in zip(on, off, strict=True)]
-    return {"off_steps_per_s": round(statistics.median(off)), "on_steps_per_s": round(statistics.median(on)), "lost": round(statistics.median(lost), 3),
-            "lost_least": round(min(lost), 3), "lost_most": round(max(lost), 3), "told_spans_per_s": round(statistics.median(told))}  # fmt: skip
+def _compared(off: list[Clocked], on: list[Clocked], told: list[float]) -> dict[str, float]:
+    lost = [1 - with_it.rate / without.rate for with_it, without in zip(on, off, strict=True)]
+    more = [with_it.processor / without.processor - 1 if without.processor else 0.0 for with_it, without in zip(on, off, strict=True)]
+    return {
+        "off_steps_per_s": round(statistics.median(each.rate for each in off)),
+        "on_steps_per_s": round(statistics.median(each.rate for each in on)),
+        "lost": round(statistics.median(lost), 3),
+        "lost_least": round(min(lost), 3),
+        "lost_most": round(max(lost), 3),
+        "off_processor_ms": round(statistics.median(each.processor for each in off), 4),
+        "on_processor_ms": round(statistics.median(each.processor for each in on), 4),
+        "more_processor": round(statistics.median(more), 3),
+        "told_spans_per_s": round(statistics.median(told)),
+    }
 
 
 def print_report(report: dict[str, Any]) -> None:
     """The table, as `docs/observability.md` has it."""
-    print("| workload | steps/s without | steps/s with | lost, median of pairs | least to most | spans/s told meanwhile |")
-    print("|---|---|---|---|---|---|")
+    print("| workload | steps/s without | steps/s with | lost, median of pairs | least to most | processor ms/step without | with | more, median of pairs | spans/s told meanwhile |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for key, row in report["workloads"].items():
         lost = f"{row['lost']:.1%} | {row['lost_least']:.1%} to {row['lost_most']:.1%}"
-        print(f"| {key} | {row['off_steps_per_s']:,} | {row['on_steps_per_s']:,} | {lost} | {row['told_spans_per_s']:,} |")
+        processor = f"{row['off_processor_ms']:.3f} | {row['on_processor_ms']:.3f} | {row['more_processor']:.1%}"
+        print(f"| {key} | {row['off_steps_per_s']:,} | {row['on_steps_per_s']:,} | {lost} | {processor} | {row['told_spans_per_s']:,} |")
     print(f"{report['rounds']} rounds; the collector had all {report['spans']:,} spans")
 
 
@@ -126,7 +147,7 @@ def _process(environment: dict[str, str], *arguments: str) -> Iterator[subproces
 
 
 @contextmanager
-def _scraped(environment: dict[str, str], *, wanted: bool) -> Iterator[None]:
+def _scraped(environment: dict[str, str], *, wanted: bool) -> Iterator[subprocess.Popen[bytes]]:
     """The dashboard is there either way; with `wanted` its metrics are asked for again and again."""
     with _process(environment, "web", "--port", "0") as web:
         assert web.stdout
@@ -137,7 +158,7 @@ def _scraped(environment: dict[str, str], *, wanted: bool) -> Iterator[None]:
         scraper = threading.Thread(target=_scrape, args=(f"{line.split()[1]}/metrics", over), daemon=True)
         if wanted:
             scraper.start()
-        yield
+        yield web
         over.set()
         if wanted:
             scraper.join()
