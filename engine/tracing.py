@@ -1,7 +1,8 @@
 """Traces for an OpenTelemetry collector, where TASKER_TRACES is on: a trace per task, a span per attempt, told after they have ended.
 
 They are read from the history, so nothing is added to the engine's own path, an attempt that died with its process has its span too, and a
-collector that is away misses nothing. One engine of an installation tells at a time. OpenTelemetry is imported by `engine.otlp` alone.
+collector that is away misses nothing. One engine of an installation tells at a time. OpenTelemetry is imported by `engine.otlp`
+and, where handlers run, by `engine.attempt_spans`.
 """
 
 from __future__ import annotations

@@ -29,8 +29,9 @@ def an_ending(**fields: Any) -> Ending:
 
 
 def read(ending: Ending) -> Span:
-    (span,) = ScopeSpans.FromString(span_bytes(ending)).spans
-    return span
+    found: list[Span] = list(ScopeSpans.FromString(span_bytes(ending)).spans)
+    assert len(found) == 1
+    return found[0]
 
 
 def facts(**known: str | int | float) -> list[KeyValue]:

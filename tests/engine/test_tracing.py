@@ -253,7 +253,12 @@ def test_a_quiet_engine_tells_more_in_a_round_than_a_busy_one(
 
 def test_an_attempt_makes_its_ids_only_when_a_handler_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(trace_ids, "attempt_span", lambda *which: asked.append(which[1]) or 7)
+
+    def attempt_span(task_id: str, step_name: str, attempt: int) -> int:
+        asked.append(step_name)
+        return 7
+
+    monkeypatch.setattr(trace_ids, "attempt_span", attempt_span)
     leave = trace_ids.enter(SimpleNamespace(task_id="0" * 31 + "1", traceparent=CALLER), SimpleNamespace(name="charge", attempt=1))
     span = trace.get_current_span()
     assert not asked
