@@ -1,6 +1,6 @@
 """The way to an OpenTelemetry collector: spans as OTLP over HTTP, with the variables that OpenTelemetry has for it. `engine.tracing` fills it.
 
-The messages are filled here and not by OpenTelemetry's SDK, whose spans take many times as long to make and to write down. Imported only where traces are on.
+The spans come as bytes, not as objects of OpenTelemetry's SDK, which take many times as long to make and to write down. Imported only where traces are on.
 """
 
 from __future__ import annotations
@@ -8,39 +8,18 @@ from __future__ import annotations
 import gzip
 import os
 import ssl
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from urllib.parse import unquote
 
 import httpx
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 from opentelemetry.sdk.resources import Resource as Known
+
+from engine.span_bytes import request_bytes
 
 TIMEOUT_SECONDS = 10.0
 DEFAULT_ENDPOINT = "http://localhost:4318"
-
-Facts = Iterable[tuple[str, str | int | float]]
-
-__all__ = ["Collector", "Span", "Status", "attribute", "attributes"]
-
-
-@lru_cache(maxsize=4096)
-def attribute(name: str, value: str | int | float) -> KeyValue:
-    """The same object for the same fact: most are those of many spans."""
-    if isinstance(value, str):
-        return KeyValue(key=name, value=AnyValue(string_value=value))
-    if isinstance(value, int):
-        return KeyValue(key=name, value=AnyValue(int_value=value))
-    return KeyValue(key=name, value=AnyValue(double_value=value))
-
-
-def attributes(facts: Facts) -> list[KeyValue]:
-    """Each of the facts."""
-    return [attribute(name, value) for name, value in facts]
-
 
 class Collector:
     """Where OTEL_EXPORTER_OTLP_ENDPOINT, or its form for traces alone, says that it is."""
@@ -54,13 +33,12 @@ class Collector:
         authority = _setting(environ, "TRACES_CERTIFICATE") or _setting(environ, "CERTIFICATE")
         verify = ssl.create_default_context(cafile=authority) if authority else True
         self._transport = httpx.HTTPTransport(verify=verify)  # a client would write a log line for every request
-        self._resource = _resource(environ)
-        self._scope = InstrumentationScope(name="tasker")
+        self._resource = _resource(environ).SerializeToString()
+        self._scope = InstrumentationScope(name="tasker").SerializeToString()
 
-    def take(self, spans: list[Span]) -> str | None:
+    def take(self, spans: list[bytes]) -> str | None:
         """None when the collector has the spans, else why not, in a few words."""
-        told = ResourceSpans(resource=self._resource, scope_spans=[ScopeSpans(scope=self._scope, spans=spans)])
-        body = ExportTraceServiceRequest(resource_spans=[told]).SerializeToString()
+        body = request_bytes(self._resource, self._scope, spans)
         try:
             answer = self._post(gzip.compress(body, 1) if self._zipped else body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -91,4 +69,4 @@ def _headers(text: str) -> dict[str, str]:
 def _resource(environ: Mapping[str, str]) -> Resource:
     named = "OTEL_SERVICE_NAME" in environ or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     known = Known.create({} if named else {"service.name": "tasker"})
-    return Resource(attributes=[attribute(name, str(value)) for name, value in known.attributes.items()])
+    return Resource(attributes=[KeyValue(key=name, value=AnyValue(string_value=str(value))) for name, value in known.attributes.items()])

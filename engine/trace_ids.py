@@ -16,12 +16,16 @@ IS_ON = os.environ.get("TASKER_TRACES", "").strip().lower() == "on"
 _WELL_FORMED = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-class _Task(Protocol):
+class TaskLike(Protocol):
+    """What is known of a task."""
+
     task_id: str
     traceparent: str | None
 
 
-class _Step(Protocol):
+class StepLike(Protocol):
+    """What is known of an attempt."""
+
     attempt: int
 
     @property
@@ -53,22 +57,23 @@ def attempt_span(task_id: str, step_name: str, attempt: int) -> int:
     return _span(f"{task_id}/{step_name}/{attempt}")
 
 
-def of_attempt(task: _Task, step: _Step) -> str:
+def of_attempt(task: TaskLike, step: StepLike) -> str:
     """The traceparent for what an attempt calls and submits."""
     flags = task.traceparent[53:55] if task.traceparent else "01"
     return f"00-{trace_id(task.task_id, task.traceparent):032x}-{attempt_span(task.task_id, step.name, step.attempt):016x}-{flags}"
 
 
-def enter(task: _Task, step: _Step) -> Callable[[], Any]:
-    """Spans that a handler makes from now on, in this context, are children of its attempt's; until the answer is called."""
-    from opentelemetry import context, trace
+def prepare() -> None:
+    """Where traces are on, what the first attempt needs is imported: processes that are forked from this one need not do it each."""
+    if IS_ON:
+        from engine import attempt_spans  # noqa: F401
 
-    flags = int(task.traceparent[53:55], 16) if task.traceparent else 1
-    known = trace.SpanContext(
-        trace_id(task.task_id, task.traceparent), attempt_span(task.task_id, step.name, step.attempt), is_remote=True, trace_flags=trace.TraceFlags(flags)
-    )
-    token = context.attach(trace.set_span_in_context(trace.NonRecordingSpan(known)))
-    return lambda: context.detach(token)
+
+def enter(task: TaskLike, step: StepLike) -> Callable[[], Any]:
+    """Spans that a handler makes from now on, in this context, are children of its attempt's; until the answer is called."""
+    from engine import attempt_spans
+
+    return attempt_spans.enter(task, step)
 
 
 def _span(name: str) -> int:

@@ -1,7 +1,8 @@
 """Traces for an OpenTelemetry collector, where TASKER_TRACES is on: a trace per task, a span per attempt, told after they have ended.
 
 They are read from the history, so nothing is added to the engine's own path, an attempt that died with its process has its span too, and a
-collector that is away misses nothing. One engine of an installation tells at a time. OpenTelemetry is imported by `engine.otlp` alone.
+collector that is away misses nothing. One engine of an installation tells at a time. OpenTelemetry is imported by `engine.otlp`
+and, where handlers run, by `engine.attempt_spans`.
 """
 
 from __future__ import annotations
@@ -10,51 +11,33 @@ import logging
 import os
 import time
 import uuid
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, LiteralString, NamedTuple
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, LiteralString
 
 from engine import trace_ids
 from engine.db import Database, OutageLog
 from engine.errors import TaskerError
 from engine.events import Horizon, newest_event
-from engine.masking import clean_message
+from engine.span_bytes import Ending, span_bytes
 
 if TYPE_CHECKING:
-    from engine.otlp import Collector, Span
+    from engine.otlp import Collector
 
 log = logging.getLogger("tasker.traces")
 
 NAME = "tasker.traces"
 """Of the place in the events that all engines share."""
 LEASE = timedelta(seconds=15)
-WINDOW = 500
+WINDOW = 1000
 ROUND_SECONDS = 0.05
 """What one round may take, of each second, or one window: so a twentieth of a processor goes into traces, and under more load they come later."""
+QUIET_SECONDS = 0.5
+"""The same while the engine has nothing else to do."""
 LAST_SECONDS = 2.0
 FORGOTTEN = timedelta(hours=1)
 """When nothing was told for so long, traces were off, or there was nothing to tell."""
 TRIES = 10
-
-
-class Ending(NamedTuple):
-    """A row of tasker_read_endings."""
-
-    event_id: int
-    task_id: str
-    traceparent: str | None
-    namespace: str
-    task_name: str
-    version: str
-    correlation_id: str | None
-    step_name: str | None
-    state: str
-    attempt: int | None
-    worker_id: int | None
-    began_at: datetime
-    ended_at: datetime
-    retry_at: datetime | None
-    error_type: str | None
-    error_message: str | None
 
 
 def open_traces(db: Database) -> Traces | None:
@@ -93,10 +76,14 @@ class Traces:
         if self._db.value(query, {"name": NAME, "long": FORGOTTEN}) and (place := self._place()):
             self._record(place[0], newest_event(self._db), 0)
 
-    def tell_due(self, seconds: float = ROUND_SECONDS) -> int:
-        """How many spans were told; none while another engine does it. Raises `TaskerError` and psycopg's errors."""
+    def tell_due(self, is_quiet: Callable[[], bool] = lambda: False) -> int:
+        """How many spans were told; none while another engine does it. More in a round while it `is_quiet`. Raises `TaskerError` and psycopg's errors."""
+        begun = time.monotonic()
+        return self._tell_while(lambda: time.monotonic() - begun < (QUIET_SECONDS if is_quiet() else ROUND_SECONDS))
+
+    def _tell_while(self, there_is_time: Callable[[], bool]) -> int:
         found = self._place()
-        return self._tell(*found, self._horizon.look(self._db), time.monotonic() + seconds) if found else 0
+        return self._tell(*found, self._horizon.look(self._db), there_is_time) if found else 0
 
     def _place(self) -> tuple[int, int] | None:
         """The fence, and the event up to which all was told; None while another engine tells."""
@@ -104,15 +91,15 @@ class Traces:
         found = self._db.rows(query, {"name": NAME, "owner": self._owner, "lease": LEASE})
         return (found[0][0], found[0][1]) if found else None
 
-    def _tell(self, fence: int, place: int, until: int, deadline: float) -> int:
+    def _tell(self, fence: int, place: int, until: int, there_is_time: Callable[[], bool]) -> int:
         told = 0
         while place < until:
             reached = min(place + 2 * WINDOW, until)
-            spans = [make_span(ending) for ending in self._endings(place, reached)]
+            spans = [span_bytes(ending) for ending in self._endings(place, reached)]
             if not self._is_taken(spans) or not self._record(fence, reached, len(spans)):
                 break
             place, told = reached, told + len(spans)
-            if time.monotonic() > deadline:
+            if not there_is_time():
                 break
         return told
 
@@ -120,7 +107,7 @@ class Traces:
         query: LiteralString = "select * from tasker_read_endings(%(after)s, %(until)s, %(share)s)"
         return [Ending(*row) for row in self._db.rows(query, {"after": after, "until": until, "share": self._share})]
 
-    def _is_taken(self, spans: list[Span]) -> bool:
+    def _is_taken(self, spans: list[bytes]) -> bool:
         """Whether to go on: the collector has the spans, or refused them so often that they are given up."""
         refused = self._collector.take(spans) if spans else None
         if refused is None:
@@ -142,67 +129,7 @@ class Traces:
     def close(self) -> None:
         """What has ended is told, unless the collector is away, and another engine may go on at once. Raises as `tell_due`."""
         if not self._failures:
-            self.tell_due(LAST_SECONDS)
+            deadline = time.monotonic() + LAST_SECONDS
+            self._tell_while(lambda: time.monotonic() < deadline)
         self._collector.close()
         self._db.value("select tasker_leave_subscriptions(%(owner)s::uuid)", {"owner": self._owner})
-
-
-def make_span(ending: Ending) -> Span:
-    """The span of an attempt or a task: both have ended by then, so nothing of it is ever open."""
-    from engine.otlp import Span, Status, attributes
-
-    own, parent = _places(ending)
-    ended = _nanoseconds(ending.ended_at)
-    is_bad = ending.state in ("failed", "retrying")
-    return Span(
-        trace_id=trace_ids.trace_id(ending.task_id, ending.traceparent).to_bytes(16),
-        span_id=own.to_bytes(8),
-        parent_span_id=b"" if parent is None else parent.to_bytes(8),
-        name=ending.step_name or f"{ending.namespace}/{ending.task_name}",
-        kind=Span.SPAN_KIND_CONSUMER if ending.step_name is None else Span.SPAN_KIND_INTERNAL,
-        start_time_unix_nano=min(_nanoseconds(ending.began_at), ended),
-        end_time_unix_nano=ended,
-        attributes=attributes(_facts(ending)),
-        events=[Span.Event(name=name, time_unix_nano=ended, attributes=attributes(facts.items())) for name, facts in _events(ending)],
-        status=Status(code=Status.STATUS_CODE_ERROR, message=ending.error_type or ending.state) if is_bad else None,
-    )
-
-
-def _places(ending: Ending) -> tuple[int, int | None]:
-    """The ids of the span and of its parent."""
-    task = trace_ids.task_span(ending.task_id)
-    if ending.step_name is None:
-        return task, trace_ids.caller_span(ending.traceparent)
-    return trace_ids.attempt_span(ending.task_id, ending.step_name, ending.attempt or 0), task
-
-
-def _facts(ending: Ending) -> list[tuple[str, str | int | float]]:
-    known = (
-        ("tasker.namespace", ending.namespace),
-        ("tasker.workflow", ending.task_name),
-        ("tasker.version", ending.version),
-        ("tasker.task_id", ending.task_id),
-        ("tasker.correlation_id", ending.correlation_id),
-        ("tasker.step", ending.step_name),
-        ("tasker.attempt", ending.attempt),
-        ("tasker.engine", ending.worker_id),
-        ("tasker.state", ending.state),
-        ("error.type", ending.error_type),
-    )
-    return [(name, value) for name, value in known if value is not None]
-
-
-def _events(ending: Ending) -> list[tuple[str, dict[str, str | float]]]:
-    """What the attempt failed with, and that another is set and after which back-off."""
-    found: list[tuple[str, dict[str, str | float]]] = []
-    if ending.error_type:
-        found.append(("exception", {"exception.type": ending.error_type, "exception.message": clean_message(ending.error_message or "")}))
-    if ending.retry_at:
-        back_off = max(0.0, (ending.retry_at - ending.ended_at).total_seconds())
-        found.append(("retry", {"tasker.back_off_seconds": back_off, "tasker.retry_at": ending.retry_at.isoformat()}))
-    return found
-
-
-def _nanoseconds(moment: datetime) -> int:
-    whole = int(moment.timestamp())
-    return whole * 1_000_000_000 + moment.microsecond * 1_000

@@ -20,6 +20,7 @@ from typing import LiteralString
 from engine import tasks
 from engine.bench import flows
 from engine.bench.place import bulk_database
+from engine.bench.processor import parent, tree_seconds
 from engine.db import Database
 from engine.requests import TaskRequest
 
@@ -29,7 +30,6 @@ DEMO_STEPS_PER_SECOND = 28.0
 LOADS = (1, 10, 100)
 SECONDS = float(os.environ.get("BENCH_SECONDS", "20"))
 TICK_SECONDS = 0.1
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def _spent(db: Database, engine: int) -> Spent:
     wal = int(db.value("select pg_current_wal_insert_lsn() - '0/0'"))
     steps = int(db.value("select count(*) from tasker_history where step_no is not null and to_state = 4"))
     disk = int(db.value("select pg_database_size(current_database())"))
-    return Spent(time.monotonic(), _tree_seconds(_parent(server)), _tree_seconds(engine), wal, disk, _calls(db), steps)
+    return Spent(time.monotonic(), tree_seconds(parent(server)), tree_seconds(engine), wal, disk, _calls(db), steps)
 
 
 def _wait_for_heartbeat(db: Database) -> None:
@@ -140,32 +140,6 @@ def _print(name: str, run: Run, idle: Run) -> None:
 def _in_a_second(run: Run, field: str) -> float:
     begun, ended = run
     return float(getattr(ended, field) - getattr(begun, field)) / (ended.at - begun.at)
-
-
-def _tree_seconds(pid: int) -> float:
-    """Processor time of a process, of the children it has and of those it has had."""
-    children: dict[int, list[int]] = {}
-    for each in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
-        children.setdefault(_parent(each), []).append(each)
-    return _with_children(pid, children)
-
-
-def _with_children(pid: int, children: dict[int, list[int]]) -> float:
-    fields = _stat(pid)
-    own = sum(map(int, fields[11:15])) / TICKS if fields else 0.0  # user and system time, its own and that of ended children
-    return own + sum(_with_children(child, children) for child in children.get(pid, ()))
-
-
-def _parent(pid: int) -> int:
-    fields = _stat(pid)
-    return int(fields[1]) if fields else 0
-
-
-def _stat(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import traceback
 from collections import deque
 from typing import Final, NoReturn
 
-from engine import log_lines
+from engine import log_lines, trace_ids
 from engine.runners import wire
 from engine.runners.process_child import Child, Handlers, ignore_stop_signals
 from engine.runners.wire import CHUNK, ROOT, Board, Frames, Message, frame
@@ -67,6 +67,7 @@ class Host:
         before = _open_files()
         self._handlers = Handlers.load(self._sources, lambda source: self._send((wire.LOADING, source)))
         log_lines.prepare()
+        trace_ids.prepare()
         self._why_fresh = _why_not_fork(before)
         gc.collect()
         gc.freeze()  # children share these pages as long as no collection touches them

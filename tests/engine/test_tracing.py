@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -16,7 +17,7 @@ from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from engine import Workflow, submit, tasks, trace_ids, tracing
+from engine import Workflow, events, submit, tasks, trace_ids, tracing
 from engine.db import Database
 from engine.errors import PermanentError, RetryableError
 from engine.registry import HandlerRegistry
@@ -232,6 +233,39 @@ def test_spans_that_are_refused_for_good_are_given_up(
     assert "given up after 10 tries" in caplog.text
     collector.refuses = False
     assert traces.tell_due() == 0
+
+
+def test_a_quiet_engine_tells_more_in_a_round_than_a_busy_one(
+    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], tells: Told, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., bool]
+) -> None:
+    monkeypatch.setattr(tracing, "WINDOW", 1)
+    monkeypatch.setattr(tracing, "ROUND_SECONDS", 0.0)
+    monkeypatch.setattr(tracing, "QUIET_SECONDS", 60.0)
+    traces = tracing.open_traces(db)
+    assert traces
+    traces.begin()
+    ended()
+    assert eventually(lambda: traces._horizon.look(db) >= events.newest_event(db))
+    assert traces.tell_due() <= 1, "one window, however many wait"
+    traces.tell_due(lambda: True)
+    assert len(collector.spans) == 2
+
+
+def test_an_attempt_makes_its_ids_only_when_a_handler_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def attempt_span(task_id: str, step_name: str, attempt: int) -> int:
+        asked.append(step_name)
+        return 7
+
+    monkeypatch.setattr(trace_ids, "attempt_span", attempt_span)
+    leave = trace_ids.enter(SimpleNamespace(task_id="0" * 31 + "1", traceparent=CALLER), SimpleNamespace(name="charge", attempt=1))
+    span = trace.get_current_span()
+    assert not asked
+    assert (span.get_span_context().span_id, f"{span.get_span_context().trace_id:032x}", span.get_span_context().trace_flags) == (7, CALLER[3:35], 1)
+    assert asked == ["charge"]
+    leave()
+    assert trace.get_current_span() is trace.INVALID_SPAN
 
 
 def test_what_is_no_traceparent_is_told_by_submit() -> None:
