@@ -473,13 +473,14 @@ def fire_due(world: World) -> Point:
     """The engine that was firing is gone; when its lease is over another one makes the same task, or finds it made."""
     scheduled(world)
 
-    def after() -> None:
+    def holds() -> bool:
+        # asked again and again, as engines do: what the dead one had sent may be carried out after the first of them has looked
         world.conn.execute("update tasker_schedule set claimed_until = tasker_clock() where claimed_until is not null")
         schedules.fire_due(world.db)
+        waits = "select count(*) from tasker_schedule where next_run_at > tasker_clock() and claimed_until is null"
+        return world.count("select count(*) from tasker_task") == 1 and world.count(waits) == 1
 
-    once = "select count(*) from tasker_task"
-    waits = "select count(*) from tasker_schedule where next_run_at > tasker_clock() and claimed_until is null"
-    return Point(in_pool(schedules.fire_due), after, lambda: world.count(once) == 1 and world.count(waits) == 1)
+    return Point(in_pool(schedules.fire_due), lambda: None, holds)
 
 
 def note_schedule_run(world: World) -> Point:
