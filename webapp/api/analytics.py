@@ -186,7 +186,7 @@ def _range(asked: dict[str, Any]) -> Range:
     if not begin and not end:
         return spans.last(spans.PERIODS[asked["period"] or USUAL], now)
     end = end or now
-    begin = begin or end - spans.PERIODS[USUAL]
+    begin = begin or max(end, spans.EPOCH + spans.PERIODS[USUAL]) - spans.PERIODS[USUAL]  # the calendar itself begins some time
     if begin >= end or begin.year < spans.EPOCH.year:
         raise RequestError([Problem(FROM, "invalid", f"must be before {TO}, and not before {spans.EPOCH.year}")])
     return spans.between(begin, end, now)

@@ -60,6 +60,11 @@ def test_a_list_of_failures_is_kept_as_one_of_tasks_is(api: Caller) -> None:
     assert [one[0] for one in codes(api.post("/views", {"name": "x", "failures": {"colour": "red"}}))] == ["failures.colour"]
 
 
+def test_a_number_that_no_view_can_have_is_not_found(api: Caller) -> None:
+    assert api.get(f"/views/{2**63}").status_code == 404
+    assert api.client.delete(f"/api/v1/views/{2**63}/alert").status_code == 404
+
+
 def test_what_no_view_can_be_is_told(api: Caller) -> None:
     for body, path in (({}, "name"), ({"name": "x", "filter": {"colour": "red"}}, "filter.colour"), ({"name": "a\nb"}, "name"), ({"name": "x", "filter": {"within": "soon"}}, "filter.within")):
         assert [one[0] for one in codes(api.post("/views", body))] == [path]
