@@ -5,7 +5,7 @@ help:
 	@echo "make demo      start the example workflows, engine and dashboard (Ctrl-C stops everything)"
 	@echo "make test      run the whole test suite        ARGS='-k retry' narrows it"
 	@echo "make faults    every kind of fault, seeded mistakes, a night's load (an hour)"
-	@echo "make nightly   the other long runs: damaged input, twenty thousand requests to the API, other clusters (half an hour)"
+	@echo "make nightly   the other long runs: damaged input, twenty thousand requests to the API, other clusters"
 	@echo "make faults-release   what only a release needs beside them"
 	@echo "make bench-web  how fast the pages are with a million steps and a busy engine (some minutes, 3 GB)"
 	@echo "make bench-peers  the same workflows on other engines, side by side (an hour or two; ARGS='--only dbos --quick' narrows it)"

@@ -21,6 +21,7 @@ from engine.span_bytes import request_bytes
 TIMEOUT_SECONDS = 10.0
 DEFAULT_ENDPOINT = "http://localhost:4318"
 
+
 class Collector:
     """Where OTEL_EXPORTER_OTLP_ENDPOINT, or its form for traces alone, says that it is."""
 

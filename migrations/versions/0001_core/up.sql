@@ -5808,12 +5808,12 @@ begin
 end
 $$;
 
--- source: functions/tasker_submit_tasks.sql 06bbe82d179f
+-- source: functions/tasker_submit_tasks.sql d8f332fde059
 -- tasker_submit_tasks: makes tasks, commits, and then wakes idle engines: what tasker_create_tasks does within somebody's transaction, in one round trip.
 --   To be called outside a transaction. NOTIFY lets one transaction of the whole server commit at a time, so it has one of its own, which writes nothing.
 --   p_requests  as of tasker_create_tasks
 --   returns the ids in the order of the requests, and whether each task is new
---   moves, locks, events, raises  as tasker_create_tasks
+--   moves, locks, events, raises  as tasker_create_tasks; 54000 where the server's queue of notifications is full, and then the tasks are on record
 create or replace procedure tasker_submit_tasks (p_requests jsonb, out p_task_ids uuid[], out p_created boolean[])
   language plpgsql
 as $$
