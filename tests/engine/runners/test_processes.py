@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ import psutil
 import pytest
 
 from engine.errors import TaskerError
-from engine.runners import CANCELLED, COMPLETED, FAILED, RELEASED, StepCall, TaskInfo
+from engine.runners import CANCELLED, COMPLETED, FAILED, RELEASED, Outcome, StepCall, TaskInfo
 from engine.runners.processes import ProcessesRunner
 
 HANDLERS = Path(__file__).parent / "handlers"
@@ -60,6 +61,26 @@ def test_every_call_gets_its_own_outcome(start: Start, calls: Any, inbox: Any) -
     batch = [calls("echo", value=number) for number in range(2000)]
     runner.submit(batch)
     assert inbox.wait(*batch) == [(COMPLETED, number) for number in range(2000)]
+
+
+def test_while_the_last_outcome_is_reported_the_processes_are_heard_all_the_same(start: Start, calls: Any, inbox: Any) -> None:
+    first, second, answer, waited = calls("nothing"), calls("nothing"), threading.Event(), []
+    take = inbox.deliver
+
+    def deliver(outcomes: list[Outcome]) -> None:
+        take(outcomes)
+        if outcomes[0][0] is first and runner.may_wait:  # as for a round trip to the database
+            waited.append(answer.wait(10))
+
+    inbox.deliver = deliver
+    runner = start(2)
+    runner.submit([first])
+    inbox.wait(first)
+    runner.submit([second])
+    assert inbox.wait(second, seconds=5) == (COMPLETED, None)
+    answer.set()
+    runner.stop(5)
+    assert waited == [True]
 
 
 def test_handlers_with_models_receive_and_return_objects_in_their_processes_too(start: Start, inbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
