@@ -1,6 +1,7 @@
 """A handler process: runs the calls the engine sends it, one after the other, and tells what became of them.
 
-Started by `process_host`, forked or afresh. The main thread runs handlers, a second one listens to the engine.
+Started by `process_host`, forked or afresh. The main thread reads calls and runs their handlers; a second one listens for what
+concerns a call that runs, or waits.
 """
 
 from __future__ import annotations
@@ -96,16 +97,16 @@ class _Contact:
 class Child:
     """One process's side of the conversation; `find` gives the definition for a key."""
 
-    def __init__(self, sock: socket.socket, board: Board, slot: int, find: Find) -> None:
-        self._sock = socket.socket(fileno=_out_of_the_way(sock.detach()))
+    def __init__(self, fds: tuple[int, int], board: Board, slot: int, find: Find) -> None:
+        self._sock, self._asides = (socket.socket(fileno=_out_of_the_way(fd)) for fd in fds)
         self._cells, self._cell = board.cells, 2 * slot
         self._find = find
         self._inbox: deque[tuple[Any, ...]] = deque()
         self._may_start_until = 0.0
         self._held: list[tuple[int, int, str, int]] = []
+        self._frames = Frames()
+        self._reading = threading.Lock()
         self._sending = threading.Lock()
-        self._idle = threading.Lock()
-        self._idle.acquire()
         self._ending = self._is_fork = False
         self._cancelled: set[int] = set()
         self._contact = _Contact(self)
@@ -125,7 +126,7 @@ class Child:
             self._work()
             self._flush()
             self._cells[self._cell] = 0
-            self._idle.acquire()  # a lock, not an event: one system call less on the way to the handler
+            self._await_calls()
 
     def is_asked_to_stop(self) -> bool:
         """Whether the engine wants the call that runs now to stop."""
@@ -153,11 +154,40 @@ class Child:
         if entries := [said.popleft() for _ in range(len(said))]:
             self._write((wire.SAID, entries))
 
+    # An idle main thread waits at the socket itself: a change of threads less on the way to the handler. While it runs one, nobody
+    # reads there, unless the engine wants back what has not begun.
+
+    def _await_calls(self) -> None:
+        with self._reading:
+            if not self._ending:
+                self._read_calls(0)
+
+    def _take_waiting(self) -> bool:
+        """Reads what has arrived, without waiting for more; whether there is a call to run."""
+        with self._reading:
+            self._read_what_is_there()
+        return bool(self._inbox)
+
+    def _read_what_is_there(self) -> None:
+        try:
+            self._read_calls(socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            pass
+
+    def _read_calls(self, flags: int) -> None:
+        data = _receive(self._sock, flags)
+        for message in self._frames.feed(data):
+            if message[0] == wire.RUN:
+                self._may_start_until = message[1]
+                self._inbox.extend(message[2])
+            elif message[0] == wire.END:
+                self._ending = True
+
     def _work(self) -> None:
         inbox, cells, head, clock = self._inbox, self._cells, self._cell, time.monotonic_ns
         held, run_one, tidy = self._held, self._run_one, self._tidy
         flushed = clock()
-        while inbox:
+        while inbox or self._take_waiting():
             try:
                 call = inbox.popleft()
             except IndexError:  # recalled in this moment
@@ -242,36 +272,28 @@ class Child:
 
     def _listen(self) -> NoReturn:
         frames = Frames()
-        try:
-            while data := self._sock.recv(CHUNK):
-                for message in frames.feed(data):
-                    self._take(message)
-        except OSError:
-            os._exit(wire.CUT_OFF)
-        finally:
-            _end_group()  # the engine is gone; whoever takes the step over must not meet us
+        while True:
+            for message in frames.feed(_receive(self._asides)):
+                self._take(message)
 
     def _take(self, message: Message) -> None:
         kind = message[0]
-        if kind == wire.RUN:
-            self._may_start_until = message[1]
-            self._inbox.extend(message[2])
-            self._wake()
-        elif kind == wire.RECALL:
+        if kind == wire.RECALL:
             self._give_back()
         elif kind == wire.CANCEL:
             self._cancelled.add(message[1])
         elif kind == wire.FOUND:
             self._questions.pop(message[1]).put(message[2:])
-        elif kind == wire.END:
-            self._ending = True
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._idle.locked():
-            self._idle.release()
 
     def _give_back(self) -> None:
+        if self._reading.acquire(blocking=False):  # else the main thread is there, and takes whatever comes
+            try:
+                self._read_what_is_there()
+            finally:
+                self._reading.release()
+        self._return_unstarted()
+
+    def _return_unstarted(self) -> None:
         # Each pop takes a call that the main thread then cannot take.
         numbers: list[int] = []
         try:
@@ -294,6 +316,7 @@ class Child:
         self._is_fork = True
         self._sending = threading.Lock()
         self._sock.close()
+        self._asides.close()
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         self._after_fork()
@@ -323,6 +346,19 @@ def _out_of_the_way(fd: int) -> int:
     return high
 
 
+def _receive(sock: socket.socket, flags: int = 0) -> bytes:
+    """What has arrived. Ends this process when the engine is gone, or a handler has closed the socket; raises BlockingIOError as asked for."""
+    try:
+        data = sock.recv(CHUNK, flags)
+    except BlockingIOError:
+        raise
+    except OSError:
+        os._exit(wire.CUT_OFF)
+    if not data:
+        _end_group()  # whoever takes the step over must not meet us
+    return data
+
+
 def _end_group() -> NoReturn:
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
@@ -340,9 +376,9 @@ def ignore_stop_signals() -> None:
 
 def main() -> None:
     """A child that is not forked: it reads on standard input what a forked one has in memory."""
-    sys_path, sources, fd, board_fd, slots, slot = marshal.loads(sys.stdin.buffer.read())
+    sys_path, sources, fds, board_fd, slots, slot = marshal.loads(sys.stdin.buffer.read())
     ignore_stop_signals()
     sys.path[:] = sys_path
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     find = Handlers.load(sources, lambda _: None).find
-    Child(socket.socket(fileno=fd), Board(slots, board_fd), slot, find).run()
+    Child(fds, Board(slots, board_fd), slot, find).run()

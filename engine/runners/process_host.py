@@ -96,7 +96,7 @@ class Host:
         while self._orders:
             order = self._orders.popleft()
             assert order[0] == wire.SPAWN
-            self._spawn(order[1], self._sockets.popleft())
+            self._spawn(order[1], (self._sockets.popleft(), self._sockets.popleft()))
         self._reap()
 
     def _receive(self) -> None:
@@ -120,43 +120,43 @@ class Host:
             _kill_group(pid)
         os._exit(0)
 
-    def _spawn(self, slot: int, fd: int) -> None:
+    def _spawn(self, slot: int, fds: tuple[int, int]) -> None:
         try:
-            pid = self._start_fresh(slot, fd) if self._why_fresh else self._fork(slot, fd)
+            pid = self._start_fresh(slot, fds) if self._why_fresh else self._fork(slot, fds)
         except OSError as error:
             self._send((wire.GONE, slot, f"no new process: {error}"))
         else:
             self._pids[pid] = slot
             self._send((wire.BORN, slot, pid))
-        finally:
+        for fd in fds:  # never in the child, which has put them out of the way
             os.close(fd)
 
-    def _fork(self, slot: int, fd: int) -> int:
+    def _fork(self, slot: int, fds: tuple[int, int]) -> int:
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
         pid = os.fork()
         if pid == 0:
-            self._be_the_child(slot, os.dup(fd))
+            self._be_the_child(slot, fds)
         return pid
 
-    def _be_the_child(self, slot: int, fd: int) -> NoReturn:
+    def _be_the_child(self, slot: int, fds: tuple[int, int]) -> NoReturn:
         try:
             os.setsid()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for held in (self._control, self._awake, self._wakeup, self._selector):
                 held.close()
-            Child(socket.socket(fileno=fd), self._board, slot, self._handlers.find).run()
+            Child(fds, self._board, slot, self._handlers.find).run()
         except BaseException:
             traceback.print_exc()
             os._exit(1)
         sys.exit(0)  # the orderly way, so that what the handlers registered with atexit runs
 
-    def _start_fresh(self, slot: int, fd: int) -> int:
-        setup = marshal.dumps((list(sys.path), self._sources, fd, self._board.fd, self._board.slots, slot))
+    def _start_fresh(self, slot: int, fds: tuple[int, int]) -> int:
+        setup = marshal.dumps((list(sys.path), self._sources, fds, self._board.fd, self._board.slots, slot))
         program = [sys.executable, "-c", CHILD_PROGRAM, ROOT, "tasker-handlers"]
         child = subprocess.Popen(
-            program, stdin=subprocess.PIPE, pass_fds=(fd, self._board.fd), start_new_session=True, close_fds=True
+            program, stdin=subprocess.PIPE, pass_fds=(*fds, self._board.fd), start_new_session=True, close_fds=True
         )
         assert child.stdin
         child.stdin.write(setup)

@@ -24,32 +24,77 @@ HOST_ENDS_SECONDS: Final = 1.0
 Hear = Callable[[int], None]
 
 
-class Link:
-    """A socket to one child. `ended` once the other side has closed it, or is dead."""
+class _Outlet:
+    """What goes out by one socket: at once as far as the socket takes it, the rest when it takes more. `heard` are the events it is watched for besides."""
 
-    def __init__(self, sock: socket.socket, selector: selectors.BaseSelector, hear: Hear) -> None:
+    def __init__(self, sock: socket.socket, selector: selectors.BaseSelector, hear: Hear, heard: int) -> None:
         sock.setblocking(False)
-        self._sock, self._selector, self._hear = sock, selector, hear
-        self._frames = Frames()
+        self.socket = sock
+        self._selector, self._hear, self._heard = selector, hear, heard
         self._unsent = bytearray()
-        self._watched = True
-        self.ended = False
-        selector.register(sock, selectors.EVENT_READ, hear)
+        self._watched_for = 0
+        self._watch(heard)
 
-    def send(self, message: Message) -> None:
-        """Sends now what the socket takes and the rest when it takes more; a child that holds the interpreter lock reads nothing."""
-        data = frame(message)
+    def send(self, data: bytes) -> None:
+        """A child that holds the interpreter lock reads nothing; nobody waits for it."""
         if self._unsent:
             self._unsent += data
         elif (sent := self._try(data)) < len(data):
             self._unsent += data[sent:]
-            self._watch(selectors.EVENT_READ | selectors.EVENT_WRITE)
+            self._watch(self._heard | selectors.EVENT_WRITE)
 
     def pump(self) -> None:
         """Sends more of what had to wait."""
-        del self._unsent[: self._try(self._unsent)]
-        if not self._unsent:
-            self._watch(selectors.EVENT_READ)
+        if self._unsent:
+            del self._unsent[: self._try(self._unsent)]
+            if not self._unsent:
+                self._watch(self._heard)
+
+    def forget(self) -> None:
+        """Is watched no more; a closed socket would be readable for ever."""
+        self._heard = 0
+        self._unsent.clear()
+        self._watch(0)
+
+    def _try(self, data: bytes | bytearray) -> int:
+        try:
+            return self.socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:  # it is dead; that is heard elsewhere
+            return len(data)
+
+    def _watch(self, events: int) -> None:
+        if events and self._watched_for:
+            self._selector.modify(self.socket, events, self._hear)
+        elif events:
+            self._selector.register(self.socket, events, self._hear)
+        elif self._watched_for:
+            self._selector.unregister(self.socket)
+        self._watched_for = events
+
+
+class Link:
+    """Two sockets to one child: its main thread reads the calls, a thread beside it what concerns them. `ended` once the other side has closed them, or is dead."""
+
+    def __init__(self, sockets: tuple[socket.socket, socket.socket], selector: selectors.BaseSelector, hear: Hear) -> None:
+        calls, asides = sockets
+        self._sock = calls
+        self._calls = _Outlet(calls, selector, hear, selectors.EVENT_READ)
+        self._asides = _Outlet(asides, selector, hear, 0)
+        self._frames = Frames()
+        self.ended = False
+
+    def send(self, message: Message) -> None:
+        """What the child's socket does not take now follows when it does. A call and what concerns it may arrive in either order."""
+        outlet = self._calls if message[0] in wire.FOR_THE_MAIN_THREAD else self._asides
+        if not self.ended:
+            outlet.send(frame(message))
+
+    def pump(self) -> None:
+        """Sends more of what had to wait."""
+        self._calls.pump()
+        self._asides.pump()
 
     def receive(self) -> list[Message]:
         """The messages that have arrived; sets `ended` when there will be no more."""
@@ -73,27 +118,15 @@ class Link:
 
     def forget(self) -> None:
         """Stops listening; a closed socket would be readable for ever."""
-        if self._watched:
-            self._watched = False
-            self._selector.unregister(self._sock)
+        self._calls.forget()
+        self._asides.forget()
 
     def close(self) -> None:
-        """Gives the socket back; a child that still lives sees it and ends itself."""
+        """Gives the sockets back; a child that still lives sees it and ends itself."""
         self.forget()
         self.ended = True
-        self._sock.close()
-
-    def _try(self, data: bytes | bytearray) -> int:
-        try:
-            return self._sock.send(data)
-        except BlockingIOError:
-            return 0
-        except OSError:  # it is dead; that is heard elsewhere
-            return len(data)
-
-    def _watch(self, events: int) -> None:
-        if self._watched:
-            self._selector.modify(self._sock, events, self._hear)
+        self._calls.socket.close()
+        self._asides.socket.close()
 
     def _is_readable(self) -> bool:
         try:
@@ -145,15 +178,16 @@ class HostProcess:
         self.ended = not data
         return [message for message in self._frames.feed(data) if not self._note(message)]
 
-    def spawn(self, slot: int) -> socket.socket:
-        """Asks for a child; it is at the other end of the returned socket as soon as it lives."""
-        ours, theirs = socket.socketpair()
-        with theirs:
+    def spawn(self, slot: int) -> tuple[socket.socket, socket.socket]:
+        """Asks for a child; it is at the other ends of the returned sockets as soon as it lives: for calls, and for what concerns them."""
+        (calls, theirs), (asides, beside) = socket.socketpair(), socket.socketpair()
+        with theirs, beside:
             try:
-                socket.send_fds(self.socket, [frame((wire.SPAWN, slot))], [theirs.fileno()], socket.MSG_DONTWAIT)
-            except OSError:  # `ours` is at its end now, as if the child had died at once
+                fds = [theirs.fileno(), beside.fileno()]
+                socket.send_fds(self.socket, [frame((wire.SPAWN, slot))], fds, socket.MSG_DONTWAIT)
+            except OSError:  # ours are at their end now, as if the child had died at once
                 pass
-        return ours
+        return calls, asides
 
     def close(self) -> None:
         """Ends the host, and with it whatever child is left."""

@@ -15,7 +15,7 @@ Message = tuple[Any, ...]
 
 # engine -> host
 LOAD: Final = 0  # (LOAD, sys.path, sources, board fd, slots)
-SPAWN: Final = 1  # (SPAWN, slot), with the child's socket beside it
+SPAWN: Final = 1  # (SPAWN, slot), with the child's two sockets beside it
 # host -> engine
 LOADING: Final = 10  # (LOADING, source)
 LOADED: Final = (
@@ -23,14 +23,16 @@ LOADED: Final = (
 )
 BORN: Final = 12  # (BORN, slot, pid)
 GONE: Final = 13  # (GONE, slot, wait status or None when it could not be started)
-# engine -> child
+# engine -> child, by the socket that its main thread reads
 RUN: Final = (
     20  # (RUN, nanoseconds after which none may begin, [(number, key, template_no, attempt, retry_limit, task id, context, correlation id, inputs, alone, item, traceparent)])
 )
-RECALL: Final = 21  # (RECALL,)
-CANCEL: Final = 22  # (CANCEL, number)
-FOUND: Final = 23  # (FOUND, request, results or None, error)
-END: Final = 24  # (END,)
+END: Final = 21  # (END,)
+FOR_THE_MAIN_THREAD: Final = (RUN, END)
+# engine -> child, by the other
+RECALL: Final = 22  # (RECALL,)
+CANCEL: Final = 23  # (CANCEL, number)
+FOUND: Final = 24  # (FOUND, request, results or None, error)
 # child -> engine
 DONE: Final = 30  # (DONE, [(number, kind, payload, nanoseconds)])
 RETURNED: Final = 31  # (RETURNED, [number])

@@ -440,6 +440,14 @@ def handler_processes() -> set[psutil.Process]:
     return found
 
 
+def test_an_orderly_end_says_nothing(start: Start, calls: Any, inbox: Any, capfd: Any) -> None:
+    runner, call = start(2), calls("nothing")
+    runner.submit([call])
+    inbox.wait(call)
+    runner.stop(5)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_stopped_runner_leaves_no_process(start: Start, calls: Any, inbox: Any) -> None:
     before = handler_processes()
     runner = start(3)
