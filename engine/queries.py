@@ -35,10 +35,9 @@ from engine.rows import (
     TaskPage,
     TaskRow,
     TemplateRow,
-    UsualRow,
     WorkflowRow,
 )
-from engine.states import TaskState
+from engine.states import SATISFYING, STEP_CODES, TaskState
 
 MAX_PAGE = 200
 MOST_CHANGES = 5_000
@@ -107,8 +106,8 @@ def namespace_names(db: Database, *, only: Namespaces = None) -> list[str]:
     return [row[0] for row in db.rows(query, {"allowed": None, **allowed(only)})]
 
 
-def workflows(db: Database, namespace: str) -> list[WorkflowRow]:
-    """The workflows of a namespace by name; the tasks of each version are counted up to 10,001, open and failed ones up to 100,001 in all.
+def workflows(db: Database, namespace: str, name: str | None = None) -> list[WorkflowRow]:
+    """The workflows of a namespace by name, or the one of that `name`; the tasks of each version are counted up to 10,001, open and failed ones up to 100,001 in all.
 
     Raises `NotFound` for an unknown namespace.
     """
@@ -123,14 +122,20 @@ def workflows(db: Database, namespace: str) -> list[WorkflowRow]:
          cross join lateral (select count(*) as number from (select from tasker_task t where t.definition_id >= d.definition_id and t.definition_id <= d.definition_id
                                                               limit 10001) x) made
           left join lateral tasker_latest_tasks(d.definition_id, 1) latest on true
-         where d.namespace = %(namespace)s
+         where d.namespace = %(namespace)s and (%(name)s::text is null or d.name = %(name)s)
          group by d.namespace, d.name order by d.name collate "C"
         """,
-        {"namespace": namespace},
+        {"namespace": namespace, "name": name},
     )
     if not found and not db.rows("select 1 from tasker_namespace where namespace = %(namespace)s", {"namespace": namespace}):
         raise NotFound(f'there is no namespace "{namespace}"')
     return [WorkflowRow(*(*row[:3], tuple(row[3]), *row[4:])) for row in found]
+
+
+def versions(db: Database, namespace: str, name: str) -> list[str]:
+    """The versions of a workflow, the newest first; none when there is no such workflow."""
+    query: LiteralString = 'select d.version from tasker_definition d where d.namespace = %(namespace)s and d.name = %(name)s order by d.version_rank collate "C" desc'
+    return [row[0] for row in db.rows(query, {"namespace": namespace, "name": name})]
 
 
 def definition(db: Database, namespace: str, name: str, version: str | None = None) -> DefinitionRow:
@@ -507,17 +512,13 @@ def moves(db: Database, task_id: str) -> list[MoveRow]:
     return [MoveRow(*row) for row in found]
 
 
-def usual(db: Database, definition_id: int) -> UsualRow | None:
-    """How long a task of this definition usually takes; None when fewer than `FEWEST_RUNS` of the latest completed."""
-    found = db.rows(
-        """
-        select count(*)::int, percentile_cont(0.5) within group (order by r.took)::float8, percentile_cont(0.95) within group (order by r.took)::float8
-          from tasker_latest_tasks(%(id)s, %(limit)s) r
-         where r.state = 4 and r.took is not null
-        """,
-        {"id": definition_id, "limit": USUAL_RUNS},
-    )
-    return UsualRow(*found[0]) if found[0][0] >= FEWEST_RUNS else None
+def done_counts(db: Database, task_nos: Sequence[int]) -> dict[int, int]:
+    """How many steps of these tasks let their children go on, by the task's number; a task without any is left out."""
+    query: LiteralString = """
+        select s.task_no, count(*) from tasker_step s
+         where s.task_no = any(%(tasks)s::bigint[]) and s.state = any(%(done)s::smallint[]) group by s.task_no
+    """
+    return dict(db.rows(query, {"tasks": list(task_nos), "done": [STEP_CODES[state] for state in SATISFYING]}))
 
 
 def clock(db: Database) -> datetime:

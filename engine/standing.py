@@ -120,9 +120,9 @@ def usuals(db: Database, versions: Iterable[tuple[str, str, str]]) -> dict[tuple
 
 
 def records(
-    db: Database, *, namespace: str | None = None, name: str | None = None, runs: int = RECORD_RUNS, namespaces: Namespaces = None
+    db: Database, *, namespace: str | None = None, name: str | None = None, version: str | None = None, runs: int = RECORD_RUNS, namespaces: Namespaces = None
 ) -> list[RecordRow]:
-    """How versions fared, by namespace and name, the newest version first: every one of the workflow `name`, or the one of each workflow that a launch takes.
+    """How versions fared, by namespace and name, the newest version first: every one of the workflow `name`, or its `version`, or the one of each workflow that a launch takes.
 
     Over the newest `runs` ended tasks of each, looked for among twice as many tasks; open and failed tasks are counted up to 100,001 in all.
     """
@@ -132,7 +132,8 @@ def records(
         select d.namespace, d.name, d.version, d.step_count, d.created_at, d.description, ended.number, ended.completed, ended.failed, ended.median, ended.p95,
                ended.first_at, ended.strip, coalesce(open.number, 0)::int, coalesce(failed.number, 0)::int
           from (select k.*, row_number() over (partition by k.namespace, k.name order by k.prerelease, k.version_rank collate "C" desc) as place from tasker_definition k
-                 where (%(namespace)s::text is null or k.namespace = %(namespace)s) and (%(name)s::text is null or k.name = %(name)s){within("k.definition_id", namespaces)}) d
+                 where (%(namespace)s::text is null or k.namespace = %(namespace)s) and (%(name)s::text is null or k.name = %(name)s)
+                   and (%(version)s::text is null or k.version = %(version)s){within("k.definition_id", namespaces)}) d
           left join open using (definition_id) left join failed using (definition_id)
          cross join lateral (
            select count(*)::int as number, (count(*) filter (where e.state in (4, 8)))::int as completed, (count(*) filter (where e.state = 5))::int as failed,
@@ -144,7 +145,7 @@ def records(
          where %(name)s::text is not null or d.place = 1
          order by d.namespace collate "C", d.name collate "C", d.version_rank collate "C" desc
         """,
-        {"namespace": namespace, "name": name, "strip": STRIP_RUNS, "runs": runs, "looked": 2 * runs, **allowed(namespaces)},
+        {"namespace": namespace, "name": name, "version": version, "strip": STRIP_RUNS, "runs": runs, "looked": 2 * runs, **allowed(namespaces)},
     )
     return [_record(row) for row in found]
 

@@ -61,6 +61,7 @@ def init_app(app: Flask) -> None:
     """Give the application its place for answers; whatever is sent to it makes them old."""
     app.config.setdefault("GLANCE_SECONDS", SECONDS)
     app.extensions["tasker_glances"] = {}
+    app.extensions["tasker_usuals"] = {}
     app.extensions["tasker_acts"] = 0
     app.after_request(_note_act)
 

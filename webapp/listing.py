@@ -30,16 +30,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from engine import standing
+from engine import queries, standing
 from engine.permissions import Namespaces
 from engine.redaction import leads_to_secret, masked
 from engine.rows import TaskRow
 from engine.search import ids_from
-from engine.states import SATISFYING, TASK_CODES, TaskState
+from engine.states import TASK_CODES, TaskState
 from webapp.access import allowed_namespaces
 from webapp.database import database
 from webapp.downloads import ROWS, Row, rows_of
-from webapp.models import Definition, Step, StoredTask, Task, db
+from webapp.models import Definition, StoredTask, Task, db
 from webapp.task_filter import MAX_TASK_NO, AskedFilter, ContextValue, TaskFilter
 
 PAGE_SIZE = 50
@@ -320,17 +320,7 @@ def _rows(numbers: Sequence[int]) -> dict[int, TaskRow]:
 def _done_counts(tasks: Sequence[Task]) -> dict[int, int]:
     """How many steps let their children go on, for the tasks where that is neither plain nor dear to count."""
     asked = [task.task_no for task in tasks if not _all_done(task) and task.step_count <= COUNTED_STEPS]
-    if not asked:
-        return {}
-    satisfied = [str(state) for state in SATISFYING]
-    counted = (
-        select(Step.task_no, func.count())
-        .where(Step.task_no.in_(asked), Step.state.in_(satisfied))
-        .group_by(Step.task_no)
-    )
-    found = dict.fromkeys(asked, 0)
-    found.update((task_no, number) for task_no, number in db.session.execute(counted))
-    return found
+    return dict.fromkeys(asked, 0) | queries.done_counts(database(), asked) if asked else {}
 
 
 def _all_done(task: Task) -> bool:

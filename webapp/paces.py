@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from engine import queries, standing
+from engine import queries
 from engine.rows import TaskRow
 from webapp.database import database
 from webapp.expected import Pace, pace
+from webapp.usuals import usuals
 
 
 def paces(*lists: Iterable[TaskRow]) -> dict[str, Pace | None]:
@@ -15,6 +16,6 @@ def paces(*lists: Iterable[TaskRow]) -> dict[str, Pace | None]:
     rows = [row for each in lists for row in each]
     if not rows:
         return {}
-    usuals = standing.usuals(database(), ((row.namespace, row.name, row.version) for row in rows))
+    known = usuals((row.namespace, row.name, row.version) for row in rows)
     now = queries.clock(database())
-    return {row.task_id: pace(row, usuals.get((row.namespace, row.name, row.version)), now) for row in rows}
+    return {row.task_id: pace(row, known.get((row.namespace, row.name, row.version)), now) for row in rows}

@@ -12,7 +12,6 @@ from engine import queries, steps
 from engine.errors import NotFound, RequestError
 from engine.journal import LEVELS
 from engine.rows import StepDetail, StepRow
-from engine.usual import usual_steps
 from webapp.contexts import ITEMS_PER_PAGE, step_view
 from webapp.database import database
 from webapp.downloads import Row, asked_format, list_file
@@ -33,6 +32,7 @@ from webapp.security import actor
 from webapp.step_logs import latest_logs, log_view
 from webapp.step_table import read_asked
 from webapp.tasks import show_task
+from webapp.usuals import usual_steps
 
 REGIONS = ("steps/_state.html", "steps/_items.html", "steps/_outcome.html", "steps/_log.html", "steps/_given.html", "steps/_relatives.html")
 
@@ -142,7 +142,7 @@ def show_step(task_id: UUID, step_name: str, status: int = 200, notice: Notice |
     detail = queries.step(database(), str(task_id), step_name)
     first = max(0, request.args.get("items_from", 0, type=int))
     logs, earlier = latest_logs(detail)
-    view = step_view(detail, _items(detail, first), first, logs, earlier, usual_steps(database(), detail.definition_id))
+    view = step_view(detail, _items(detail, first), first, logs, earlier, usual_steps(detail.definition_id))
     if asks_for_regions():
         return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view)
     return page("steps/show.html", status=status, notice=notice, view=view)

@@ -14,7 +14,6 @@ from engine import followers, notices, queries, tasks
 from engine import report as reports
 from engine.errors import RequestError, WrongState
 from engine.states import TaskState
-from engine.usual import usual_steps
 from webapp.access import allowed_namespaces, hide_foreign, known_caller, may, note_act
 from webapp.contexts import ITEMS_SHOWN, task_view, timeline_view
 from webapp.database import database
@@ -39,6 +38,7 @@ from webapp.previews import Asked, confirm, is_confirmed
 from webapp.security import actor
 from webapp.step_table import read_asked
 from webapp.task_filter import read_filter, read_shown, without
+from webapp.usuals import usual_steps, usuals
 from webapp.views import strip
 from webapp.why import STUCK_WORDS
 
@@ -177,8 +177,9 @@ def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None, no
     detail = queries.task(database(), str(task_id), items=ITEMS_SHOWN)
     detail = replace(detail, parent_task_id=hide_foreign(detail.parent_task_id))
     moves = queries.activity(database(), str(task_id), limit=ACTIVITY_SHOWN)
-    usual, children = queries.usual(database(), detail.definition_id), queries.children(database(), str(task_id), namespaces=allowed_namespaces("tasker.task:show"))
-    view = task_view(detail, moves, usual, queries.clock(database()), children, read_asked(), usual_steps(database(), detail.definition_id))
+    children = queries.children(database(), str(task_id), namespaces=allowed_namespaces("tasker.task:show"))
+    version = (detail.task.namespace, detail.task.name, detail.task.version)
+    view = task_view(detail, moves, usuals([version]).get(version), queries.clock(database()), children, read_asked(), usual_steps(detail.definition_id))
     if asks_for_regions():
         return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view)
     told = followers.followers(database(), str(task_id), known_caller().account_id)

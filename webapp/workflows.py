@@ -14,6 +14,7 @@ from webapp.access import allowed_namespaces, may
 from webapp.database import database
 from webapp.diff_drawing import diff_graph
 from webapp.drawing import definition_graph
+from webapp.glance import shared
 from webapp.htmx import page
 from webapp.listing import recent_tasks
 from webapp.paces import paces
@@ -52,7 +53,7 @@ def namespace(namespace: str) -> Response:
 def show(namespace: str, name: str) -> Response:
     """One workflow: its versions side by side, its schedules, and its latest tasks."""
     found = _workflow(namespace, name)
-    known = standing.records(database(), namespace=namespace, name=name)
+    known = _records(namespace, name)
     recent = recent_tasks(namespace, name, RECENT_TASKS)
     by_itself = [schedule_view(row) for row in schedules(database(), namespace=namespace) if row.name == name and may("tasker.schedule:index", namespace)]
     return page(
@@ -67,7 +68,7 @@ def diff(namespace: str, name: str) -> Response:
     newest, before = found.versions[0], found.versions[min(1, len(found.versions) - 1)]
     asked = {"from": request.args.get("from") or before, "to": request.args.get("to") or newest}
     problems = {key: f"There is no version {version}." for key, version in asked.items() if version not in found.versions}
-    known = [each for each in standing.records(database(), namespace=namespace, name=name) if each.version in asked.values()]
+    known = [each for each in _records(namespace, name) if each.version in asked.values()]
     seen: dict[str, Any] = {"workflow": found, "asked": asked, "problems": problems, "records": known, "runs": standing.RECORD_RUNS}
     if problems:
         return page("workflows/diff.html", status=404, diff=None, graph=None, **seen)
@@ -82,7 +83,7 @@ def version(namespace: str, name: str, version: str) -> Response:
     return page(
         "workflows/version.html",
         definition=definition,
-        workflow=_workflow(namespace, name),
+        versions=queries.versions(database(), namespace, name),
         record=_record_of(definition),
         graph=definition_graph(definition),
         fields=schema_fields(definition.schema),
@@ -95,16 +96,20 @@ def _newest_records(records: list[RecordRow]) -> dict[tuple[str, str], RecordRow
 
 
 def _record_of(definition: DefinitionRow) -> RecordRow:
-    known = standing.records(database(), namespace=definition.namespace, name=definition.name)
-    return next(each for each in known if each.version == definition.version)
+    return standing.records(database(), namespace=definition.namespace, name=definition.name, version=definition.version)[0]
 
 
 def _described(namespace: str) -> NamespaceRow:
     return next(each for each in queries.namespaces(database()) if each.name == namespace)
 
 
+@shared
+def _records(namespace: str, name: str) -> list[RecordRow]:
+    return standing.records(database(), namespace=namespace, name=name)
+
+
+@shared
 def _workflow(namespace: str, name: str) -> WorkflowRow:
-    for each in queries.workflows(database(), namespace):
-        if each.name == name:
-            return each
+    if found := queries.workflows(database(), namespace, name):
+        return found[0]
     raise NotFound(f"there is no workflow {namespace}/{name}")

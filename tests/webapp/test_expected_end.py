@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from engine import queries
+from engine import queries, standing
 from engine.db import Database
 
 Launch = Callable[..., str]
@@ -27,7 +27,8 @@ def test_too_few_runs_foretell_nothing(conn: Any, db: Database, launch: Launch, 
     given_runs(conn, launch, engine, count=count, seconds=HOUR)
     task_id = launch()
     engine.claim()
-    assert queries.usual(db, queries.task(db, task_id).definition_id) is None
+    of = queries.task(db, task_id).task
+    assert standing.usuals(db, [(of.namespace, of.name, of.version)]) == {}
     assert "Usually takes" not in client.get(f"/tasks/{task_id}").text
 
 
