@@ -16,6 +16,7 @@ from engine.replicas import LAG_SECONDS
 from engine.settings import Settings
 from webapp import (
     access,
+    addresses,
     analytics,
     api,
     appearance,
@@ -129,7 +130,7 @@ def create_app(
     _configure(app, settings, database_url or settings.database_url)
     app.extensions["tasker_registry"] = registry
     app.extensions["tasker_sign_in_methods"] = {each.key: each for each in (*configured_methods(settings), *sign_in_methods)}
-    for part in (request_log, metrics, compiled, compression, database, shards, models, security, access, filters, json_blocks, tracebacks, why, htmx, problems, live, glance, health, downloads, api):
+    for part in (request_log, metrics, compiled, compression, database, shards, models, security, access, addresses, filters, json_blocks, tracebacks, why, htmx, problems, live, glance, health, downloads, api):
         part.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
-from flask import Flask, Response, g, make_response, redirect, request, session, url_for
+from flask import Flask, Response, current_app, g, make_response, redirect, request, session, url_for
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 API = "/api/"
 FOREIGN_SITES = ("cross-site", "same-site")  # the browser's own word for where a form came from; a neighbour's host is not ours
 COOKIE, SECURE_COOKIE = "tasker_sign_in", "__Host-tasker_sign_in"
+TASKS_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +71,26 @@ def require(permission: str, namespace: str | None) -> None:
 
 def require_task(permission: str, task_id: str) -> str:
     """The namespace of the task, in which the caller has that right. Raises as `require`; a foreign task and none are answered alike."""
-    namespace, missing = queries.task_namespace(primary(), task_id), queries.no_task(task_id)
+    namespace, missing = _task_namespace(task_id), queries.no_task(task_id)
     if namespace is None:
         known_caller()
         _lead_to_task(permission, task_id, missing)
         raise NotFound(missing)
     _require(permission, namespace, missing)
     return namespace
+
+
+def _task_namespace(task_id: str) -> str | None:
+    """The namespace of a task, which it never leaves: asked for once. None when there is no such task."""
+    known: dict[str, str] = current_app.extensions["tasker_task_namespaces"]
+    if task_id in known:
+        return known[task_id]
+    found = queries.task_namespace(primary(), task_id)
+    if found is not None:
+        if len(known) >= TASKS_REMEMBERED:
+            known.clear()
+        known[task_id] = found
+    return found
 
 
 def _lead_to_task(permission: str, task_id: str, missing: str) -> None:
@@ -105,7 +119,7 @@ def allowed_namespaces(permission: str) -> Namespaces:
 
 def hide_foreign(task_id: str | None) -> str | None:
     """The id of a task that the caller may see, or None."""
-    namespace = queries.task_namespace(primary(), task_id) if task_id else None
+    namespace = _task_namespace(task_id) if task_id else None
     return task_id if namespace and may("tasker.task:show", namespace) else None
 
 
@@ -300,6 +314,7 @@ def shows_sections() -> bool:
 
 def init_app(app: Flask) -> None:
     """Every request is held to the table of routes; form tokens are checked behind it."""
+    app.extensions["tasker_task_namespaces"] = {}
     app.before_request(_bind_forms)
     app.before_request(_guard)
     csrf.init_app(app)
