@@ -61,6 +61,8 @@ LAST_REPORT_SECONDS = 10.0
 RECONNECT_FIRST_SECONDS = 0.05
 RECONNECT_CAP_SECONDS = 0.5
 EAGER_PARENTS = 1000
+CLOSED_CLAIMS = 64
+CLOSED_STEPS = 1_000  # claims are forgotten when so many of their steps have ended: who asks what runs walks through all that they name
 KEPT_RESULT_BYTES = 8192
 KEPT_RESULTS = 4096
 _CANCELLED_ERROR = '{"type":"cancelled","message":"stopped on request","code":null,"retryable":false,"delay":null,"traceback":""}'
@@ -116,6 +118,7 @@ class Worker:
         self._tasks: dict[int, TaskInfo] = {}
         self._claims: dict[int, int] = {}
         self._closed: list[int] = []
+        self._ended_steps = 0
         self._claim_no = 0
         self._claim_due = True
         self._batch = BATCH
@@ -512,7 +515,9 @@ class Worker:
     def _next_claim(self) -> tuple[int, list[int]]:
         with self._book:
             self._claim_no += 1
-            closed, self._closed = (self._closed, []) if len(self._closed) >= 64 or self.draining else ([], self._closed)
+            if len(self._closed) < CLOSED_CLAIMS and self._ended_steps < CLOSED_STEPS and not self.draining:
+                return self._claim_no, []
+            closed, self._closed, self._ended_steps = self._closed, [], 0
             return self._claim_no, closed
 
     def _keep_results(self, completed: Sequence[Outcome]) -> None:
@@ -604,6 +609,7 @@ class Worker:
         task.held -= 1
         if not task.held and self._tasks.get(task.task_id) is task:
             del self._tasks[task.task_id]
+        self._ended_steps += 1
         self._claims[claim_no] -= 1
         if not self._claims[claim_no]:
             del self._claims[claim_no]

@@ -24,6 +24,7 @@ from webapp.timeline import Timeline, timeline
 CLOSED_TASKS = FINAL_TASK - {TaskState.FAILED}
 TABLE_ONLY_ABOVE = 2_000
 ITEMS_SHOWN = 20  # of a map step, in the table of its task
+ACTIVITY_SHOWN = 50  # of a task on its page, the newest; its timeline has all
 ITEMS_PER_PAGE = 50
 SLOW_NAMED = 5
 NOT_KNOWN: Mapping[int, Spread] = MappingProxyType({})
@@ -57,6 +58,7 @@ class TaskView:
     graph: Graph | None
     critical: tuple[str, ...]
     activity: Sequence[ActivityRow]
+    activity_is_cut: bool
     why: str
     expected: Expected | None
     actions: tuple[Action, ...]
@@ -166,7 +168,8 @@ def task_view(
         table=table,
         graph=task_graph(task, detail.steps, critical, row_urls=rows) if len(plain) <= TABLE_ONLY_ABOVE else None,
         critical=critical,
-        activity=activity,
+        activity=activity[:ACTIVITY_SHOWN],
+        activity_is_cut=len(activity) > ACTIVITY_SHOWN,
         why=why_task(detail),
         expected=expected_end(task, usual, now),
         actions=task_actions(task, stopping=detail.cancel_requested_at is not None),

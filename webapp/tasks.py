@@ -15,7 +15,7 @@ from engine import report as reports
 from engine.errors import RequestError, WrongState
 from engine.states import TaskState
 from webapp.access import allowed_namespaces, hide_foreign, known_caller, may, note_act
-from webapp.contexts import ITEMS_SHOWN, task_view, timeline_view
+from webapp.contexts import ACTIVITY_SHOWN, ITEMS_SHOWN, task_view, timeline_view
 from webapp.database import database
 from webapp.downloads import asked_format, list_file
 from webapp.filters import sentence
@@ -42,7 +42,6 @@ from webapp.usuals import usual_steps, usuals
 from webapp.views import strip
 from webapp.why import STUCK_WORDS
 
-ACTIVITY_SHOWN = 100
 REGIONS = ("tasks/_state.html", "tasks/_graph.html", "tasks/_steps.html", "tasks/_children.html", "tasks/_activity.html")
 
 TIMELINE_REGIONS = ("tasks/_timeline.html",)
@@ -176,7 +175,7 @@ def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None, no
     """The page of a task, or its regions, as it is now."""
     detail = queries.task(database(), str(task_id), items=ITEMS_SHOWN)
     detail = replace(detail, parent_task_id=hide_foreign(detail.parent_task_id))
-    moves = queries.activity(database(), str(task_id), limit=ACTIVITY_SHOWN)
+    moves = queries.activity(database(), str(task_id), limit=ACTIVITY_SHOWN + 1)
     children = queries.children(database(), str(task_id), namespaces=allowed_namespaces("tasker.task:show"))
     version = (detail.task.namespace, detail.task.name, detail.task.version)
     view = task_view(detail, moves, usuals([version]).get(version), queries.clock(database()), children, read_asked(), usual_steps(detail.definition_id))

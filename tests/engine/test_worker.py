@@ -16,7 +16,7 @@ from engine.db import Database
 from engine.definition import StepTemplate, TaskDefinition
 from engine.handlers import Sequence
 from engine.runners.threads import ThreadsRunner
-from engine.worker import Worker
+from engine.worker import BATCH, CLOSED_STEPS, Worker
 
 PARENTS, CHARACTERS, READ = 10_000, 50_000, 400
 
@@ -73,3 +73,17 @@ def test_nothing_may_begin_once_the_lease_is_over(db: Database, conn: psycopg.Co
     finally:
         worker.abandon()
         runner.stop(0)
+
+
+def test_who_asks_what_runs_need_not_walk_through_what_has_ended(db: Database, conn: psycopg.Connection[Any], database_url: str) -> None:
+    definition = TaskDefinition("tests", "quick", version="1.0.0", steps=(StepTemplate("only", handler_class=lambda: None),))
+    definition_id = tasks.register_definition(db, definition)
+    tasks.submit_many(db, [TaskRequest("quick", "tests")] * 3 * CLOSED_STEPS)
+    worker = Worker(database_url, ThreadsRunner(4, grace=1), {definition_id: definition}, name="test", runner_name="threads", concurrency=4)
+    worker.start()
+    try:
+        while db.value("select exists (select from tasker_task where finished_at is null)"):
+            time.sleep(0.05)
+        assert db.value("select coalesce(sum(cardinality(task_nos)), 0)::int from tasker_claim") <= CLOSED_STEPS + BATCH
+    finally:
+        worker.drain(5)

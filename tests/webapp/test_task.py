@@ -11,8 +11,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from engine import queries
+from engine import queries, tasks
 from engine.db import Database
+from webapp.contexts import ACTIVITY_SHOWN
 
 Launch = Callable[..., str]
 Post = Callable[..., TestResponse]
@@ -163,3 +164,14 @@ def test_a_reason_from_outside_stays_a_text(client: FlaskClient, post: Post, fai
     page = client.get(f"/tasks/{failed_task}").text
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
+
+
+def test_the_newest_of_a_long_activity_are_shown_and_the_way_to_the_rest(client: FlaskClient, db: Database, launch: Launch) -> None:
+    task_id = launch()
+    assert "The newest" not in client.get(f"/tasks/{task_id}").text
+    for number in range(ACTIVITY_SHOWN + 1):
+        tasks.note_task(db, task_id, actor="ada", note=f"note {number}")
+    page = client.get(f"/tasks/{task_id}").text
+    assert f"note {ACTIVITY_SHOWN}" in page
+    assert page.count('<li class="remark"') == ACTIVITY_SHOWN
+    assert f"The newest {ACTIVITY_SHOWN} lines." in page
