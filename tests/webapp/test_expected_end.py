@@ -50,3 +50,17 @@ def test_a_task_that_runs_longer_than_nearly_all_says_so(conn: Any, launch: Laun
     page = client.get(f"/tasks/{task_id}").text
     assert "Longer than usual" in page
     assert "Expected end" not in page
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(HOUR, 1), (0.0, 2)])
+def test_what_is_usual_is_found_once_for_all_readers_and_kept(
+    conn: Any, launch: Launch, engine: Any, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, seconds: float, asked: int
+) -> None:
+    given_runs(conn, launch, engine, count=5, seconds=HOUR)
+    client.application.config["GLANCE_SECONDS"] = seconds
+    calls, find = [], standing.usuals
+    monkeypatch.setattr(standing, "usuals", lambda *given: calls.append(given) or find(*given))
+    task_id = launch()
+    engine.claim()
+    assert ["of 5 runs" in client.get(f"/tasks/{task_id}").text for _ in range(2)] == [True, True]
+    assert len(calls) == asked
