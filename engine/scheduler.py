@@ -301,7 +301,7 @@ class Engine:
                 log.warning("an alert failed and is tried again: %s", error)
 
     def _tell_traces(self) -> None:
-        self._with_traces(lambda traces: traces.tell_due(lambda: not self.worker.running_count))
+        self._with_traces(lambda traces: traces.tell_due(lambda: self.worker.is_at_rest))
 
     def _end_traces(self) -> None:
         """What has ended is told, and another engine may go on at once."""

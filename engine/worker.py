@@ -60,6 +60,7 @@ FEW = 2
 LAST_REPORT_SECONDS = 10.0
 RECONNECT_FIRST_SECONDS = 0.05
 RECONNECT_CAP_SECONDS = 0.5
+REST_SECONDS = 1.0
 EAGER_PARENTS = 1000
 CLOSED_CLAIMS = 64
 CLOSED_STEPS = 1_000  # claims are forgotten when so many of their steps have ended: who asks what runs walks through all that they name
@@ -119,6 +120,7 @@ class Worker:
         self._claims: dict[int, int] = {}
         self._closed: list[int] = []
         self._ended_steps = 0
+        self._moved_at = 0.0
         self._claim_no = 0
         self._claim_due = True
         self._batch = BATCH
@@ -209,6 +211,11 @@ class Worker:
     def running_count(self) -> int:
         """How many steps this worker holds now."""
         return len(self._running)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it holds nothing, and has not for a second: between two claims of a busy engine there is nothing in hand either."""
+        return not self._running and time.monotonic() - self._moved_at > REST_SECONDS
 
     def look_for_neglected(self, connection: Connection[Any]) -> None:
         """While this worker is full, children of what it runs take every place it gets. If others are left standing meanwhile, some of the next places are theirs."""
@@ -393,6 +400,7 @@ class Worker:
             with self._calls[place.number]:
                 self._report(place.connection, outcomes, want)
             self._batch = min(BATCH, 2 * self._batch)
+            self._moved_at = time.monotonic()
         except Exception as error:
             self._put_back(outcomes, error)
             self._claim_due = True

@@ -84,6 +84,7 @@ def test_who_asks_what_runs_need_not_walk_through_what_has_ended(db: Database, c
     try:
         while db.value("select exists (select from tasker_task where finished_at is null)"):
             time.sleep(0.05)
+        assert not worker.is_at_rest
         assert db.value("select coalesce(sum(cardinality(task_nos)), 0)::int from tasker_claim") <= CLOSED_STEPS + BATCH
     finally:
         worker.drain(5)
