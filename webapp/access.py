@@ -83,8 +83,8 @@ def require_task(permission: str, task_id: str) -> str:
 def _task_namespace(task_id: str) -> str | None:
     """The namespace of a task, which it never leaves: asked for once. None when there is no such task."""
     known: dict[str, str] = current_app.extensions["tasker_task_namespaces"]
-    if task_id in known:
-        return known[task_id]
+    if found := known.get(task_id):
+        return found
     found = queries.task_namespace(primary(), task_id)
     if found is not None:
         if len(known) >= TASKS_REMEMBERED:
