@@ -11,12 +11,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
 from environment import installed_by_uv
 
 ROOT = Path(__file__).resolve().parents[1]
+UNPACKED = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11 has it from 3.11.4 on
 PYTHONS = ("3.11", "3.12", "3.13")
 SERVERS = ("15", "16", "17", "18")
 FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
@@ -56,7 +58,7 @@ def built(place: Path) -> Path:
     """The wheel that the source archive makes, which is what a user without ours would get."""
     run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(place), cwd=ROOT)
     [archive] = place.glob("*.tar.gz")
-    shutil.unpack_archive(archive, place, filter="data")
+    shutil.unpack_archive(archive, place, **UNPACKED)
     [unpacked] = (each for each in place.iterdir() if each.is_dir())
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place), cwd=unpacked)
     [wheel] = place.glob("*.whl")
