@@ -128,7 +128,7 @@ class Host:
         else:
             self._pids[pid] = slot
             self._send((wire.BORN, slot, pid))
-        for fd in fds:  # never in the child, which has put them out of the way
+        for fd in fds:  # a child never comes here: it leaves by SystemExit
             os.close(fd)
 
     def _fork(self, slot: int, fds: tuple[int, int]) -> int:
