@@ -52,7 +52,7 @@ BUGS: dict[str, Bug] = {
             ("tasker_complete_and_claim", "and w.lease_until > tasker_clock()", ""),
             ("tasker_claim_steps", "and w.lease_until > v_now", ""),
         ),
-        provoked_by=(faults.deliver_late_to_slow_steps,),
+        provoked_by=(faults.deliver_late_to_slow_steps, faults.deliver_late_to_slow_steps),
         alone=True,
     ),
     "a rescue takes steps by their id alone": Bug(

@@ -24,6 +24,8 @@ ROLES = {"claims": "^tasker engine$", "duties": "^tasker engine duties$", "liste
 
 REPORT = "tasker_complete_(and_claim|few)"
 """How an engine reports what ended well: few at a time by a call of their own."""
+JUST_BEFORE = 0.15
+"""Seconds."""
 
 NOTICED_SECONDS = {"claims": 5.0, "duties": 5.0, "listener": 20.0, "dashboard": 8.0}
 
@@ -227,8 +229,9 @@ def deliver_late(arena: Arena) -> None:
 def deliver_late_to_slow_steps(arena: Arena) -> None:
     """The same, with steps that end just after their engine was cut off, and run elsewhere when its report of them arrives."""
     arena.submit("slow", 4 * len(arena.living()), {"seconds": 1, "again": 2 * LEASE_SECONDS})
-    until(lambda: any(run.step == "wait" for run in arena.ledger.running()), "slow steps to run")
-    engine = next(engine for engine in arena.living() if any(run.step == "wait" for run in arena.ledger.running(engine.label)))
+    first = until(lambda: next((run for run in arena.ledger.running() if run.step == "wait"), None), "slow steps to run")
+    engine = next(engine for engine in arena.living() if engine.label == first.engine)
+    time.sleep(max(0.0, first.start + 1 - JUST_BEFORE - time.monotonic()))  # nothing else is to be on its way then, that the report would wait for
     with arena.fault("an engine cut off just before it reports, its packets delivered late", engine), engine.proxy.behaving("stall"):
         time.sleep(2 * LEASE_SECONDS)
 

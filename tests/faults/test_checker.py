@@ -39,7 +39,7 @@ def work(arena: Arena, bug: Bug) -> None:
         arena.settle(60)
         for fault in bug.provoked_by:
             fault(arena)
-        arena.settle(15)
+            arena.settle(15)
         return
     if bug.load != "tree":
         arena.submit(bug.load, 8, {"seconds": 0.1})
