@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from story import EngineProcess, Story, below, is_alive, until
 
-from engine.celery_worker import CeleryBroker, make_app
+from engine.celery_worker import CeleryBroker, make_app, transport_options
 
 FLOWS = """
 chain = Workflow("chain")
@@ -73,9 +73,7 @@ class Broker:
 
     def send(self, token: str) -> None:
         """One more message with that token."""
-        folder = self.environment.get("TASKER_BROKER_FOLDER")
-        options = {"data_folder_in": folder, "data_folder_out": folder} if folder else {}
-        CeleryBroker(make_app(self.environment["TASKER_BROKER_URL"], options)).send(token, {})
+        CeleryBroker(make_app(self.environment["TASKER_BROKER_URL"], transport_options(self.environment))).send(token, {})
 
     def end(self) -> None:
         """It is gone."""
