@@ -20,6 +20,7 @@ TREES, AT_ONCE = 12, 20
 TRIES = 3
 LADDERS = 5
 MANY_LADDERS, MANY_WIDE_FANS = 50, 10
+KILL_PAUSE_SECONDS = 3.0
 OUTAGE_SECONDS = 5.0
 ATTEMPTS_PER_SECOND = 15
 STALL_LISTENER = next(fault for fault in faults.NIGHTLY if fault.__name__ == "stall_listener")
@@ -87,6 +88,7 @@ def test_each_of_ten_thousand_joins_runs_once_while_engines_die(arena: Arena) ->
     while arena.open_tasks() > MANY_LADDERS // 2:
         faults.kill_engine(arena)
         arena.start_engines(3)
+        time.sleep(KILL_PAUSE_SECONDS)
     arena.settle(600)
     arena.assert_kept()
 

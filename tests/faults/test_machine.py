@@ -100,7 +100,7 @@ def server_answers(arena: Arena) -> bool:
 
 def page(arena: Arena, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(arena.web_url + path, timeout=15) as answer:
+        with urllib.request.urlopen(urllib.request.Request(arena.web_url + path, headers=arena.cookie), timeout=15) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -132,9 +132,9 @@ def test_engines_whose_clocks_are_hours_apart_and_drift_take_nothing_early(arena
 
 def clock_of(said: str) -> float:
     """The wall clock that the first line was written by."""
-    found = re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", said, re.MULTILINE)
+    found = re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", said, re.MULTILINE)
     assert found, said
-    return datetime.strptime(found[0], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
+    return datetime.strptime(found[0], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp()
 
 
 # ---- F15

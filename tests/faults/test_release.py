@@ -85,8 +85,8 @@ def exchange_web(arena: Arena, where: Where) -> None:
     with arena.fault("the dashboard exchanged for one of another release"):
         arena.kill_web()
         arena.start_web(code=where.code, watched=False)
-        with urllib.request.urlopen(f"{arena.web_url}/tasks", timeout=15) as answer:
-            assert answer.status == 200
+        with urllib.request.urlopen(urllib.request.Request(f"{arena.web_url}/tasks", headers=arena.cookie), timeout=15) as answer:
+            assert (answer.status, answer.url) == (200, f"{arena.web_url}/tasks")
 
 
 def begun(arena: Arena, where: Where) -> EngineProcess:
