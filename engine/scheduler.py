@@ -45,7 +45,7 @@ from engine.rollups import RollUp
 from engine.runners import Runner, usual_concurrency
 from engine.runners.processes import ProcessesRunner
 from engine.runners.threads import ThreadsRunner
-from engine.tracing import Traces, open_traces
+from engine.tracing_process import open_tracing
 from engine.worker import Worker
 
 log = logging.getLogger("tasker.engine")
@@ -113,9 +113,7 @@ class Engine:
         self._db = Database(url, max_size=4, application_name="tasker engine duties", call_seconds=leases.call_seconds(lease))
         self._events_db = Database(url, max_size=2, application_name="tasker engine events")
         self._events = EventDelivery(self._events_db, registry)
-        self._traces_db = Database(url, max_size=1, application_name="tasker traces")
-        self._traces = open_traces(self._traces_db)
-        self._telling = threading.Lock()
+        self._tracing = open_tracing(url)
         self._sweep = Sweep(self._db)
         self._unwritten: Set[str] = frozenset()
         self.figures = Figures()
@@ -132,8 +130,8 @@ class Engine:
         objects.keeper()
         self.worker = self._new_worker()
         self._events.subscribe()  # before anything can happen that a new subscriber should hear of
-        if self._traces:
-            self._traces.begin()
+        if self._tracing:
+            self._tracing.begin(self._db)
         self.worker.start()
         self._listener.start()
         for name, duty, seconds in self._duties():
@@ -162,7 +160,8 @@ class Engine:
         self._scheduler.shutdown(wait=False)
         self._events.stop()
         self._events_db.close()
-        self._end_traces()
+        if self._tracing:
+            self._tracing.end()
         self._db.close()
 
     def run(self, on_start: Callable[[], object] = lambda: None) -> None:
@@ -239,7 +238,7 @@ class Engine:
             ("views", self._watch_views, VIEWS_SECONDS),
             ("notices", self._tell_notices, NOTICES_SECONDS),
             ("retention", self._drop_old, RETENTION_SECONDS),
-            *([("traces", self._tell_traces, TRACES_SECONDS)] if self._traces else []),
+            *([("traces", self._tell_traces, TRACES_SECONDS)] if self._tracing else []),
             ("rollup", self._roll_up, ROLLUP_SECONDS),
             ("words", self._index_words, WORDS_SECONDS),
             *([("events", self._events.deliver_due, EVENTS_SECONDS)] if self._events.subscriptions else []),
@@ -301,21 +300,8 @@ class Engine:
                 log.warning("an alert failed and is tried again: %s", error)
 
     def _tell_traces(self) -> None:
-        self._with_traces(lambda traces: traces.tell_due(lambda: self.worker.is_at_rest))
-
-    def _end_traces(self) -> None:
-        """What has ended is told, and another engine may go on at once."""
-        self._with_traces(lambda traces: traces.close())
-        self._traces = None
-        self._traces_db.close()
-
-    def _with_traces(self, work: Callable[[Traces], object]) -> None:
-        try:
-            with self._telling:
-                if self._traces:
-                    work(self._traces)
-        except (TaskerError, psycopg.Error) as error:
-            log.debug("traces have to wait: %s", error)
+        if self._tracing and not self._stop.is_set():
+            self._tracing.ask(is_quiet=self.worker.is_at_rest)
 
     def _drop_old(self) -> None:
         try:

@@ -1,8 +1,8 @@
 """Traces for an OpenTelemetry collector, where TASKER_TRACES is on: a trace per task, a span per attempt, told after they have ended.
 
 They are read from the history, so nothing is added to the engine's own path, an attempt that died with its process has its span too, and a
-collector that is away misses nothing. One engine of an installation tells at a time. OpenTelemetry is imported by `engine.otlp`
-and, where handlers run, by `engine.attempt_spans`.
+collector that is away misses nothing. One engine of an installation tells at a time, by `engine.tracing_process`. OpenTelemetry is imported there,
+by `engine.otlp`, and where handlers run, by `engine.attempt_spans`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, LiteralString
 
-from engine import trace_ids
 from engine.db import Database, OutageLog
 from engine.errors import TaskerError
 from engine.events import Horizon, newest_event
@@ -40,15 +39,11 @@ FORGOTTEN = timedelta(hours=1)
 TRIES = 10
 
 
-def open_traces(db: Database) -> Traces | None:
-    """What tells the collector; None where traces are off. Raises `TaskerError` when the extra is not installed."""
-    if not trace_ids.IS_ON:
-        return None
-    try:
-        from engine.otlp import Collector
-    except ImportError:
-        raise TaskerError("TASKER_TRACES is on, but OpenTelemetry is not installed: pip install 'tasker-engine[traces]'") from None
-    return Traces(db, Collector(), share=_share(os.environ.get("OTEL_TRACES_SAMPLER_ARG", "")))
+def open_traces(place: Place) -> Traces:
+    """What tells the collector, a share of the tasks where OpenTelemetry's variable says so."""
+    from engine.otlp import Collector
+
+    return Traces(place, Collector(), share=_share(os.environ.get("OTEL_TRACES_SAMPLER_ARG", "")))
 
 
 def _share(text: str) -> float:
@@ -59,44 +54,60 @@ def _share(text: str) -> float:
         return 1.0
 
 
-class Traces:
-    """Tells the collector of what has ended, from where the last engine that did so has come."""
+class Place:
+    """Up to where all was told, which engines share; one `owner` at a time holds it, and tells."""
 
-    def __init__(self, db: Database, collector: Collector, *, share: float = 1.0) -> None:
-        self._db, self._collector, self._share = db, collector, share
-        self._owner = str(uuid.uuid4())
+    def __init__(self, db: Database, owner: str = "") -> None:
+        self.db = db
+        self._owner = owner or str(uuid.uuid4())
+
+    def begin(self) -> None:
+        """What ends from now on is told, and what has ended since an engine last told something, unless that is long ago."""
+        self.db.value("select tasker_subscribe(%(name)s, false)", {"name": NAME})
+        query: LiteralString = "select coalesce(s.delivered_at, s.created_at) < tasker_clock() - %(long)s from tasker_subscription s where s.name = %(name)s"
+        if self.db.value(query, {"name": NAME, "long": FORGOTTEN}) and (taken := self.take()):
+            self.record(taken[0], newest_event(self.db), 0)
+
+    def take(self) -> tuple[int, int] | None:
+        """The fence, and the event up to which all was told; None while another holds the place."""
+        query: LiteralString = "select fence, event_id from tasker_take_subscription(%(name)s, %(owner)s::uuid, %(lease)s)"
+        found = self.db.rows(query, {"name": NAME, "owner": self._owner, "lease": LEASE})
+        return (found[0][0], found[0][1]) if found else None
+
+    def record(self, fence: int, event_id: int, delivered: int) -> bool:
+        """All up to the event was told; not so where another has taken the place since."""
+        query: LiteralString = "select tasker_record_delivery(%(name)s, %(fence)s, %(event)s, %(delivered)s)"
+        return bool(self.db.value(query, {"name": NAME, "fence": fence, "event": event_id, "delivered": delivered}))
+
+    def leave(self) -> None:
+        """Another may take it at once."""
+        self.db.value("select tasker_leave_subscriptions(%(owner)s::uuid)", {"owner": self._owner})
+
+
+class Traces:
+    """Tells the collector of what has ended, from where the last that did so has come."""
+
+    def __init__(self, place: Place, collector: Collector, *, share: float = 1.0) -> None:
+        self.place, self._db, self._collector, self._share = place, place.db, collector, share
         self._horizon = Horizon()
         self._failures = 0
         self._outage = OutageLog(log, "the collector does not take the traces")
 
-    def begin(self) -> None:
-        """What ends from now on is told, and what has ended since an engine last told something, unless that is long ago."""
-        self._db.value("select tasker_subscribe(%(name)s, false)", {"name": NAME})
-        query: LiteralString = "select coalesce(s.delivered_at, s.created_at) < tasker_clock() - %(long)s from tasker_subscription s where s.name = %(name)s"
-        if self._db.value(query, {"name": NAME, "long": FORGOTTEN}) and (place := self._place()):
-            self._record(place[0], newest_event(self._db), 0)
-
     def tell_due(self, is_quiet: Callable[[], bool] = lambda: False) -> int:
-        """How many spans were told; none while another engine does it. More in a round while it `is_quiet`. Raises `TaskerError` and psycopg's errors."""
+        """How many spans were told; none while another does it. More in a round while it `is_quiet`. Raises `TaskerError` and psycopg's errors."""
         begun = time.monotonic()
         return self._tell_while(lambda: time.monotonic() - begun < (QUIET_SECONDS if is_quiet() else ROUND_SECONDS))
 
     def _tell_while(self, there_is_time: Callable[[], bool]) -> int:
-        found = self._place()
+        found = self.place.take()
         return self._tell(*found, self._horizon.look(self._db), there_is_time) if found else 0
-
-    def _place(self) -> tuple[int, int] | None:
-        """The fence, and the event up to which all was told; None while another engine tells."""
-        query: LiteralString = "select fence, event_id from tasker_take_subscription(%(name)s, %(owner)s::uuid, %(lease)s)"
-        found = self._db.rows(query, {"name": NAME, "owner": self._owner, "lease": LEASE})
-        return (found[0][0], found[0][1]) if found else None
 
     def _tell(self, fence: int, place: int, until: int, there_is_time: Callable[[], bool]) -> int:
         told = 0
         while place < until:
             reached = min(place + 2 * WINDOW, until)
             spans = [span_bytes(ending) for ending in self._endings(place, reached)]
-            if not self._is_taken(spans) or not self._record(fence, reached, len(spans)):
+            if not self._is_taken(spans) or not self.place.record(fence, reached, len(spans)):
                 break
             place, told = reached, told + len(spans)
             if not there_is_time():
@@ -122,14 +133,10 @@ class Traces:
         self._failures = 0
         return True
 
-    def _record(self, fence: int, event_id: int, delivered: int) -> bool:
-        query: LiteralString = "select tasker_record_delivery(%(name)s, %(fence)s, %(event)s, %(delivered)s)"
-        return bool(self._db.value(query, {"name": NAME, "fence": fence, "event": event_id, "delivered": delivered}))
-
     def close(self) -> None:
-        """What has ended is told, unless the collector is away, and another engine may go on at once. Raises as `tell_due`."""
+        """What has ended is told, unless the collector is away, and another may go on at once. Raises as `tell_due`."""
         if not self._failures:
             deadline = time.monotonic() + LAST_SECONDS
             self._tell_while(lambda: time.monotonic() < deadline)
         self._collector.close()
-        self._db.value("select tasker_leave_subscriptions(%(owner)s::uuid)", {"owner": self._owner})
+        self.place.leave()

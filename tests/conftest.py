@@ -4,8 +4,9 @@ Tests that ask for none start none. What a browser needs is in `tests/browser/co
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     import psycopg
+    from warm import WarmSessions
 
     from engine.db import Database
     from engine.embedded import EmbeddedServer
@@ -39,10 +41,10 @@ def _first_rules(items: list[pytest.Item], most: int) -> list[pytest.Item]:
 
 
 @pytest.fixture
-def database_url(databases: "Databases", template: str) -> Iterator[str]:
-    """A fresh database at the newest revision, owned by a plain role; gone after the test."""
-    with databases.fresh(template) as url:
-        yield url
+def database_url(databases: "Databases", template: str, warm_sessions: "WarmSessions") -> Iterator[str]:
+    """A database at the newest revision without a row, owned by a plain role; by this URL it is out of reach after the test."""
+    with databases.lent(template, resting=warm_sessions.resting) as place, warm_sessions.of(place.url):
+        yield place.url
 
 
 @pytest.fixture
@@ -62,6 +64,18 @@ def conn(database_url: str) -> Iterator["psycopg.Connection[Any]"]:
 
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture
+def set_clock(database_url: str, admin: "psycopg.Connection[Any]", warm_sessions: "WarmSessions") -> Callable[[timedelta], None]:
+    """The clock of the test's database is so much ahead, for every session that begins from now on."""
+
+    def ahead(by: timedelta) -> None:
+        name = database_url.rpartition("/")[2]
+        admin.execute(f"alter database {name} set tasker.clock_offset = '{by.total_seconds()} seconds'".encode())
+        warm_sessions.end(name)
+
+    return ahead
 
 
 @pytest.fixture
@@ -106,6 +120,16 @@ def databases(server: "EmbeddedServer", admin: "psycopg.Connection[Any]") -> Ite
     made = Databases(server, admin)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def warm_sessions() -> Iterator["WarmSessions"]:
+    """What keeps sessions for the tests that come after."""
+    from warm import WarmSessions
+
+    kept = WarmSessions()
+    with kept.at_work():
+        yield kept
 
 
 @pytest.fixture(scope="session")

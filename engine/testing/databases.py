@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -69,14 +69,17 @@ class Databases:
                 self._drop(name)
 
     @contextmanager
-    def lent(self, template: str) -> Iterator[Lent]:
-        """A copy of `template` with a session that was there before, which takes a tenth of a new one's time; by this URL it is out of reach after the block."""
+    def lent(self, template: str, *, resting: Callable[[str], Sequence[int]] = lambda name: ()) -> Iterator[Lent]:
+        """A copy of `template` with a session that was there before, which takes a tenth of a new one's time; by this URL it is out of reach after the block.
+
+        `resting` gives the server processes of further sessions of that database that are to outlive the block: nobody may use them at its end.
+        """
         waiting = self._lendable.setdefault(template, [])
         one = waiting.pop() if waiting else self._new_lendable(template)
         returned = False
         try:
             yield one.lend()
-            returned = one.is_returned()
+            returned = one.is_returned(resting(one.name))
         finally:
             if returned:
                 waiting.append(one)

@@ -7,6 +7,7 @@ stays, and with it the database's name. What keeps others out, who know the data
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 from urllib.parse import urlsplit
@@ -39,7 +40,7 @@ class Lendable:
         self.name = name
         self._owner, self._admin, self._keeper = urlsplit(owner_url), admin, keeper
         self._like = pristine(keeper)
-        self._alter("create role {0} nologin in role tasker; alter role {0} set role = 'tasker'")
+        self._alter("create role {0} nologin in role tasker")
         self._session = connect(self._url(self._owner.username, self._owner.password), application_name="tasker engine", options=leases.SESSION)
 
     def lend(self) -> Lent:
@@ -48,11 +49,11 @@ class Lendable:
         self._alter("alter role {0} login password {1}", password)
         return Lent(self._url(self.name, password), self._session)
 
-    def is_returned(self) -> bool:
-        """Whether it is as before, and the URL leads nowhere; not where more than rows has changed, or the session has not survived."""
+    def is_returned(self, resting: Sequence[int] = ()) -> bool:
+        """Whether it is as before, and the URL leads nowhere but to `resting` server processes; not where more than rows has changed, or the session has not survived."""
         try:
             self._alter("alter role {0} nologin")
-            end_sessions(self._admin, self.name, but=[self._session.info.backend_pid, self._keeper.info.backend_pid])
+            end_sessions(self._admin, self.name, but=[self._session.info.backend_pid, self._keeper.info.backend_pid, *resting])
             return self._has_forgotten() and is_emptied(self._keeper, self._like)
         except (psycopg.Error, DatabaseUnavailable):
             return False

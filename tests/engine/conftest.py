@@ -4,7 +4,6 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
 from engine.db import Database
@@ -35,13 +34,12 @@ def eventually() -> Callable[..., bool]:
 
 
 @pytest.fixture
-def later(database_url: str, admin: psycopg.Connection[Any]) -> Iterator[Callable[..., Database]]:
+def later(database_url: str, set_clock: Callable[[timedelta], None]) -> Iterator[Callable[..., Database]]:
     """A way to the database in which it is so much later, for every session that begins from now on."""
     with ExitStack() as stack:
 
         def move(**ahead: float) -> Database:
-            name = database_url.rpartition("/")[2]
-            admin.execute(f"alter database {name} set tasker.clock_offset = '{timedelta(**ahead).total_seconds()} seconds'".encode())
+            set_clock(timedelta(**ahead))
             database = Database(database_url)
             stack.callback(database.close)
             return database

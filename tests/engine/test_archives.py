@@ -13,9 +13,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from pyarrow import parquet
 from test_retention import count, ended, known
 
-from engine import archive_files, archives, events, parquet_files, retention
+from engine import archive_files, archives, events, retention
 from engine.archive_files import ArchiveFailed, Record
 from engine.db import Database
 from engine.doctor.health import _archives
@@ -208,11 +209,9 @@ def test_a_broken_file_is_named_and_the_search_goes_on(place: Path) -> None:
         archive_files.find(str(place / "gone"), TASK)
 
 
-@pytest.mark.skipif(not parquet_files.IS_THERE, reason="pyarrow is not installed")
 def test_where_pyarrow_is_there_a_table_lies_beside_each_file(place: Path) -> None:
     archive_files.write(str(place), "shop", records(*range(5)))
     [table] = place.rglob("*.parquet")
-    parquet = pytest.importorskip("pyarrow.parquet")
     found = parquet.read_table(table).to_pylist()
     assert [row["task_id"] for row in found] == [record.task_id for record in records(*range(5))]
     assert [json.loads(row["record"]) for row in found] == list(archive_files.read(archive_files.files(str(place))[0].path))

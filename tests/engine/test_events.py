@@ -48,13 +48,12 @@ def delivery(one_step: None, registry: HandlerRegistry, database_url: str) -> It
 
 
 @pytest.fixture
-def move_clock(admin: Conn, conn: Conn) -> Callable[..., None]:
+def move_clock(admin: Conn, conn: Conn, set_clock: Callable[[timedelta], None]) -> Callable[..., None]:
     """Everyone's clock on the test's database is ahead by so much from now on; sessions of the old time are ended."""
 
     def move(**ahead: float) -> None:
-        name = conn.info.dbname
-        admin.execute(f"alter database {name} set tasker.clock_offset = '{timedelta(**ahead).total_seconds()} seconds'".encode())
-        admin.execute("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = %s and pid <> %s", [name, conn.info.backend_pid])
+        set_clock(timedelta(**ahead))
+        admin.execute("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = %s and pid <> %s", [conn.info.dbname, conn.info.backend_pid])
 
     return move
 
@@ -363,7 +362,7 @@ def test_an_outage_of_the_database_is_waited_out(delivery: Callable[..., EventDe
         subscribe_to = ["task.completed"]
 
         def handle_task_completed(self, event: dict[str, Any]) -> None:
-            conn.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+            conn.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and usename = current_user")
             heard.append(event["task_id"])
 
     one = delivery()

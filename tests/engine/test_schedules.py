@@ -33,7 +33,6 @@ from engine.timing import Timing, cron, every
 
 SCHEMA = {"type": "object", "required": ["region"], "properties": {"region": {"type": "string"}, "depth": {"type": "integer", "default": 1}}}
 HOUR = timedelta(hours=1)
-Admin = psycopg.Connection[Any]
 
 
 def report(version: str = "1.0.0", schema: dict[str, Any] | None = SCHEMA) -> TaskDefinition:
@@ -43,27 +42,26 @@ def report(version: str = "1.0.0", schema: dict[str, Any] | None = SCHEMA) -> Ta
 class Clock:
     """Moves the database's clock for every session that begins afterwards, and begins one."""
 
-    def __init__(self, url: str, admin: Admin, stack: ExitStack) -> None:
-        self._url, self._admin, self._stack = url, admin, stack
+    def __init__(self, url: str, set_clock: Callable[[timedelta], None], stack: ExitStack) -> None:
+        self._url, self._set_clock, self._stack = url, set_clock, stack
         self._ahead = timedelta()
 
     def __call__(self, **ahead: float) -> Database:
         """A way to the database in which it is so much later."""
         self._ahead += timedelta(**ahead)
-        name = self._url.rpartition("/")[2]
-        self._admin.execute(f"alter database {name} set tasker.clock_offset = '{self._ahead.total_seconds()} seconds'".encode())
+        self._set_clock(self._ahead)
         database = Database(self._url)
         self._stack.callback(database.close)
         return database
 
 
 @pytest.fixture
-def later(database_url: str, admin: Admin, db: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def later(database_url: str, set_clock: Callable[[timedelta], None], db: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     # the highest version is asked for each time, as if each run were minutes after the one before
     monkeypatch.setattr(tasks, "LATEST_SECONDS", 0.0)
     tasks.register_definition(db, report())
     with ExitStack() as stack:
-        yield Clock(database_url, admin, stack)
+        yield Clock(database_url, set_clock, stack)
 
 
 def given(db: Database, timing: Timing | None = None, **fields: Any) -> ScheduleRow:

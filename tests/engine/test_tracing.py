@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import os
+import signal
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,9 +20,9 @@ from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from engine import Workflow, events, submit, tasks, trace_ids, tracing
+from engine import Workflow, events, submit, tasks, trace_ids, tracing, tracing_process
 from engine.db import Database
-from engine.errors import PermanentError, RetryableError
+from engine.errors import PermanentError, RetryableError, TaskerError
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest
 from engine.scheduler import Engine
@@ -164,6 +167,10 @@ def tells(eventually: Callable[..., bool]) -> Told:
     return check
 
 
+def opened(db: Database) -> tracing.Traces:
+    return tracing.open_traces(tracing.Place(db))
+
+
 def _one_step() -> Any:
     flow = Workflow("one", namespace="shop")
     flow.define("only")
@@ -173,10 +180,8 @@ def _one_step() -> Any:
 def test_a_collector_that_is_away_misses_nothing(
     collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], tells: Told, eventually: Callable[..., bool]
 ) -> None:
-    traces, other = tracing.open_traces(db), tracing.open_traces(db)
-    assert traces
-    assert other
-    traces.begin()
+    traces, other = opened(db), opened(db)
+    traces.place.begin()
     collector.refuses = True
     own = ended()
     assert eventually(lambda: traces.tell_due() or traces._failures)
@@ -194,14 +199,12 @@ def test_a_collector_that_is_away_misses_nothing(
 def test_what_ended_while_traces_were_off_is_not_told_when_they_are_on_again(
     collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], tells: Told, conn: psycopg.Connection[Any]
 ) -> None:
-    first, later = tracing.open_traces(db), tracing.open_traces(db)
-    assert first
-    assert later
-    first.begin()
+    first, later = opened(db), opened(db)
+    first.place.begin()
     first.close()
     ended()
     conn.execute("update tasker_subscription set created_at = created_at - interval '2 hours'")
-    later.begin()
+    later.place.begin()
     wanted = ended()
     assert tells(later, 2)
     assert {facts(span)["tasker.task_id"] for span in collector.spans} == {wanted}
@@ -211,9 +214,8 @@ def test_a_share_of_the_tasks_is_traced_and_callers_decide_for_theirs(
     collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], tells: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
-    traces = tracing.open_traces(db)
-    assert traces
-    traces.begin()
+    traces = opened(db)
+    traces.place.begin()
     ended()
     ended(traceparent=f"{CALLER[:-2]}00")
     wanted = ended(traceparent=CALLER)
@@ -224,9 +226,8 @@ def test_a_share_of_the_tasks_is_traced_and_callers_decide_for_theirs(
 def test_spans_that_are_refused_for_good_are_given_up(
     collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], eventually: Callable[..., bool], caplog: pytest.LogCaptureFixture
 ) -> None:
-    traces = tracing.open_traces(db)
-    assert traces
-    traces.begin()
+    traces = opened(db)
+    traces.place.begin()
     collector.refuses = True
     ended()
     assert eventually(lambda: traces.tell_due() or "given up after 10 tries" in caplog.text)
@@ -241,9 +242,8 @@ def test_a_quiet_engine_tells_more_in_a_round_than_a_busy_one(
     monkeypatch.setattr(tracing, "WINDOW", 1)
     monkeypatch.setattr(tracing, "ROUND_SECONDS", 0.0)
     monkeypatch.setattr(tracing, "QUIET_SECONDS", 60.0)
-    traces = tracing.open_traces(db)
-    assert traces
-    traces.begin()
+    traces = opened(db)
+    traces.place.begin()
     ended()
     assert eventually(lambda: traces._horizon.look(db) >= events.newest_event(db))
     assert traces.tell_due() <= 1, "one window, however many wait"
@@ -273,6 +273,58 @@ def test_what_is_no_traceparent_is_told_by_submit() -> None:
         assert not trace_ids.is_well_formed(odd)
         with pytest.raises(Exception, match="no traceparent"):
             TaskRequest("one", traceparent=odd)
+
+
+@pytest.fixture
+def telling(collector: Collector, db: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[tracing_process.TracingProcess]:
+    """A process that tells the collector, as an engine has one."""
+    monkeypatch.setattr(tracing_process, "AGAIN_SECONDS", 0.0)
+    process = tracing_process.open_tracing(db.url)
+    assert process
+    process.begin(db)
+    yield process
+    process.end()
+
+
+def test_the_process_that_tells_is_started_again_when_it_dies_and_misses_nothing(
+    collector: Collector, registry: HandlerRegistry, telling: tracing_process.TracingProcess, ended: Callable[..., str], eventually: Callable[..., bool]
+) -> None:
+    ended()
+    assert eventually(lambda: telling.ask(is_quiet=True) or len(collector.spans) == 2)
+    assert telling._process
+    telling._process.kill()
+    later = ended()
+    assert eventually(lambda: telling.ask(is_quiet=True) or set(collector.of(later)) == {later, "only 1"})
+    assert len({span.span_id for span in collector.spans}) == 4
+
+
+def test_the_process_that_tells_ends_with_an_engine_that_is_killed_after_all_was_told(
+    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], eventually: Callable[..., bool]
+) -> None:
+    session = "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'tasker traces'"
+    program = """
+        import os, signal, sys
+        from engine import tracing_process
+        from engine.db import Database
+        process = tracing_process.open_tracing(sys.argv[1])
+        process.begin(Database(sys.argv[1]))
+        process.ask(is_quiet=True)
+        sys.stdin.read(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), db.url]
+    with subprocess.Popen(command, env={**os.environ, "TASKER_TRACES": "on"}, stdin=subprocess.PIPE) as engine:
+        assert eventually(lambda: db.value(session, {}) == 1)
+        ended()
+    assert engine.returncode == -signal.SIGKILL
+    assert eventually(lambda: db.value(session, {}) == 0)
+    assert len(collector.spans) == 2
+
+
+def test_traces_without_their_extra_are_refused_with_the_command_that_installs_it(db: Database, registry: HandlerRegistry, collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing_process, "MODULES", ("nothing.of.that.name",))
+    with pytest.raises(TaskerError, match=r"pip install 'tasker-engine\[traces\]'"):
+        Engine(db.url, registry, runner="threads")
 
 
 def test_nothing_of_opentelemetry_is_imported_where_traces_are_off() -> None:

@@ -166,11 +166,13 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def kept_url(admin: psycopg.Connection[Any], server: Any, template: str) -> Iterator[str]:
+def kept_url(admin: psycopg.Connection[Any], server: Any, template: str, warm_sessions: Any) -> Iterator[str]:
     """One database for all points, emptied of all but definitions before each: cheaper than a new one."""
     name = f"crash_{os.getpid()}"
     admin.execute(f"create database {name} template {template} owner tasker".encode())
-    yield f"{server.url.rpartition('/')[0]}/{name}"
+    url = f"{server.url.rpartition('/')[0]}/{name}"
+    with warm_sessions.of(url):
+        yield url
     admin.execute(f"drop database {name} with (force)".encode())
 
 

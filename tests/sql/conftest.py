@@ -11,6 +11,8 @@ import pytest
 from graphs import Conn, empty
 
 if TYPE_CHECKING:
+    from warm import WarmSessions
+
     from engine.embedded import EmbeddedServer
 
 _numbers = itertools.count(1)
@@ -42,9 +44,11 @@ def new_database_url(admin: "psycopg.Connection[Any]", server: "EmbeddedServer",
 
 
 @pytest.fixture(scope="session")
-def kept_database_url(admin: "psycopg.Connection[Any]", server: "EmbeddedServer", template: str) -> Iterator[str]:
-    """The database the tests of this process share."""
-    yield from _database(admin, server, template)
+def kept_database_url(admin: "psycopg.Connection[Any]", server: "EmbeddedServer", template: str, warm_sessions: "WarmSessions") -> Iterator[str]:
+    """The database the tests of this process share, and their sessions too."""
+    for url in _database(admin, server, template):
+        with warm_sessions.of(url):
+            yield url
 
 
 def _database(admin: "psycopg.Connection[Any]", server: "EmbeddedServer", template: str) -> Iterator[str]:

@@ -53,11 +53,11 @@ def test_within_a_namespace_the_best_rank_is_first_whichever_workflow_it_is_of(c
     assert taken == {urgent.no, *(task.no for task in tasks[:3])}
 
 
-def test_a_flood_that_the_engine_cannot_run_is_not_looked_through(conn: Conn) -> None:
+def test_a_flood_that_the_engine_cannot_run_is_not_looked_through(connect: Callable[..., Conn]) -> None:
+    conn = connect("-c enable_seqscan=off")  # as an engine's session has it from its first plan on
     theirs, mine = given_flood(conn, "theirs", 3000), given_flood(conn, "mine", 1)
     move_clock(conn, seconds=1)
     read = "select coalesce(sum(seq_tup_read + idx_tup_fetch), 0) from pg_stat_xact_user_tables where relname = 'tasker_ready'"
-    conn.execute("set enable_seqscan = off")
     with conn.transaction():
         before = value(conn, read)
         assert len(claim(conn, want=100, definitions=[mine])) == 1

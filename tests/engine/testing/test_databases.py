@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from warm import WarmSessions
 
 from engine.testing.databases import Databases
 from engine.testing.emptying import SMALL_BYTES
@@ -40,7 +41,7 @@ def test_a_lent_session_meets_an_empty_database_and_knows_nothing_of_the_test_be
 def test_a_lent_database_is_out_of_reach_for_who_knows_it_from_the_test_before(databases: Databases, template: str) -> None:
     with databases.lent(template) as place:
         late = psycopg.connect(place.url, autocommit=True)
-        assert late.execute("select current_user").fetchone() == ("tasker",)
+        assert late.execute("select pg_has_role('tasker', 'member')").fetchone() == (True,), "it may do what the owner may"
     with databases.lent(template) as again:
         assert again.session is place.session
         with pytest.raises(psycopg.OperationalError):
@@ -58,6 +59,33 @@ def test_a_lent_database_that_a_test_has_spoilt_is_dropped(databases: Databases,
             assert "terminate" in spoil
     with databases.lent(template) as again:
         assert again.session is not place.session
+
+
+def test_a_session_that_rested_comes_as_a_new_one_to_who_opens_the_same_connection(databases: Databases, template: str, warm_sessions: WarmSessions) -> None:
+    with databases.lent(template, resting=warm_sessions.resting) as place, warm_sessions.of(place.url), psycopg.connect(place.url, autocommit=True) as first:
+        process = first.info.backend_pid
+        for statement in ("set tasker.clock_offset = '1 day'", "select pg_advisory_lock(7)", "create temp table mine (a int)", "listen mine", "prepare known as select 1"):
+            first.execute(statement)
+    assert first.closed
+    with pytest.raises(psycopg.OperationalError, match="closed"):
+        first.execute("select 1")
+    with databases.lent(template, resting=warm_sessions.resting) as again, warm_sessions.of(again.url), psycopg.connect(again.url) as second:
+        assert (second.info.backend_pid, second.autocommit) == (process, False)
+        known = """select tasker_clock() - clock_timestamp() < interval '1 minute', to_regclass('pg_temp.mine'), (select count(*) from pg_listening_channels()),
+                   (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()), (select count(*) from pg_prepared_statements)"""
+        assert second.execute(known).fetchone() == (True, None, 0, 0, 0)
+
+
+def test_a_session_rests_for_nobody_else(databases: Databases, template: str, warm_sessions: WarmSessions) -> None:
+    with databases.lent(template, resting=warm_sessions.resting) as place, warm_sessions.of(place.url):
+        with psycopg.connect(place.url) as first:
+            process = first.info.backend_pid
+        with psycopg.connect(place.url, application_name="somebody") as other:
+            assert other.info.backend_pid != process
+        with psycopg.connect(place.url) as second, psycopg.connect(place.url) as third:
+            assert second.info.backend_pid == process != third.info.backend_pid
+    with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
+        psycopg.connect(place.url)
 
 
 def _filled(databases: Databases, template: str, statement: str) -> object:
