@@ -106,12 +106,16 @@ class WarmSessions:
         """Whether the session rests now, and the connection is closed; not where it cannot be made as new."""
         one = connection.pgconn
         kind = None if connection.closed else self._kinds.get(_name(one))
-        if kind is None or getattr(connection, "_pool", None) or len(self._resting[kind]) >= MOST_OF_A_KIND or not _is_as_new(one):
+        if kind is None or getattr(connection, "_pool", None) or not self._has_room(kind) or not _is_as_new(one):
             return False
         connection.pgconn, connection._closed = self._dead, True
         with self._book:
             self._resting[kind].append(one)
         return True
+
+    def _has_room(self, kind: Kind) -> bool:
+        with self._book:
+            return len(self._resting.get(kind, ())) < MOST_OF_A_KIND
 
 
 def _is_as_new(one: PGconn) -> bool:

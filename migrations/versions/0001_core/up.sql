@@ -1409,7 +1409,7 @@ as $$
    order by c.next_run_at, c.schedule_id
 $$;
 
--- source: functions/tasker_claim_steps.sql 18513d0604f8
+-- source: functions/tasker_claim_steps.sql 3f3cf4f62897
 -- tasker_claim_steps: leases up to p_want ready steps to one worker: the namespaces take turns, and within one the best rank is first.
 --   p_definitions  the definitions the worker has handlers for; steps of others stay for other engines, and stand in nobody's way
 --   moves  ready -> running, and the task pending -> running     locks  ready rows (claimed elsewhere: skipped), steps, tasks
@@ -1422,6 +1422,8 @@ as $$
 declare
   v_now timestamptz := tasker_clock();
   v_lane int;    -- the first that has steps; mostly it is the only one
+  v_rank timestamptz;   -- of its first step: what stood before it is dead rows, which a transaction that is open for long keeps
+  v_no bigint;
   v_other int;
   v_picked tid[];
 begin
@@ -1431,8 +1433,8 @@ begin
   if exists (select from tasker_delayed d where d.run_at <= v_now) then
     perform tasker_wake_due(1000);
   end if;
-  select first.lane, other.lane into v_lane, v_other
-    from (select r.definition_id as lane from tasker_ready r order by r.definition_id, r.rank, r.ready_no limit 1) first
+  select first.lane, first.rank, first.ready_no, other.lane into v_lane, v_rank, v_no, v_other
+    from (select r.definition_id as lane, r.rank, r.ready_no from tasker_ready r order by r.definition_id, r.rank, r.ready_no limit 1) first
     left join lateral (select r.definition_id as lane from tasker_ready r where r.definition_id > first.lane
                         order by r.definition_id, r.rank, r.ready_no limit 1) other on true;
   if v_lane is null or v_lane > 0 and v_other is null and v_lane <> all(p_definitions) then
@@ -1445,7 +1447,7 @@ begin
   with taken as (
     delete from tasker_ready r
      where r.ctid = any(case when v_picked is not null then v_picked
-                             else array(select q.ctid from tasker_ready q where q.definition_id = v_lane
+                             else array(select q.ctid from tasker_ready q where q.definition_id = v_lane and (q.rank, q.ready_no) >= (v_rank, v_no)
                                          order by q.rank, q.ready_no limit p_want for update skip locked) end)
     returning r.task_no, r.step_no
   ),
