@@ -37,6 +37,8 @@ Event = dict[str, Any]
 WINDOW = 200
 """Moves that are looked at in one round trip."""
 ATTEMPTS = 10
+LOOK_AGAIN_SECONDS = 0.03
+"""Most transactions that were under way have ended by then."""
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
 LEASE = timedelta(seconds=15)
@@ -392,12 +394,19 @@ class EventDelivery:
     def deliver_due(self) -> None:
         """What is due is on its way to the subscribers that this engine owns, and their leases are renewed; to be called again and again."""
         try:
-            until = self._horizon.look(self._db)
+            until = self._reached()
             for subscription in self.subscriptions:
                 if not self._stopping.is_set():
                     subscription.begin(until)
         except (TaskerError, psycopg.Error) as error:
             log.debug("events have to wait: %s", error)
+
+    def _reached(self) -> int:
+        """The event up to which nothing is missing; where transactions under way may hide one, it is looked for twice."""
+        reached = self._horizon.look(self._db)
+        if self._horizon.is_held and not self._stopping.wait(LOOK_AGAIN_SECONDS):
+            return self._horizon.look(self._db)
+        return reached
 
     def settle(self, seconds: float) -> None:
         """Returns when nothing is being delivered, or the time is over."""

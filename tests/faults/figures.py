@@ -45,7 +45,8 @@ def rescues(fault: FaultRecord, evidence: Evidence, wall: float) -> list[float]:
 
 
 def is_cut_short(run: Run, fault: FaultRecord) -> bool:
-    return run.engine == fault.target and run.end is None and run.start <= fault.began + 0.1
+    """Whether it was under way there; its process may have come to its end, with nobody left to report it."""
+    return run.engine == fault.target and run.start <= fault.began + 0.1 and (run.end is None or run.end > fault.began)
 
 
 def next_starts(fault: FaultRecord, runs: dict[Place, list[Run]]) -> list[float]:
