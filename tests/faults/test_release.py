@@ -21,13 +21,17 @@ import faults
 import psycopg
 import pytest
 from arena import ROOT, Arena, EngineProcess, Where, until
+from test_scale import submit, workflow
 
-from engine import migrate
+from engine import migrate, tasks
+from engine.bench.past import end_all
+from engine.db import Database
 
 pytestmark = [pytest.mark.release, pytest.mark.timeout(900)]
 
 TREES = int(os.environ.get("FAULTS_TREES") or 300)
 LONGEST_LOCK_SECONDS = 1.0
+PAST_TASKS, PAST_STEPS = 100_000, 10
 PARTS = ("engine", "webapp", "sql", "migrations")
 
 
@@ -136,6 +140,21 @@ def test_a_migrator_killed_half_way_is_made_good_by_the_next_while_everything_ru
         arena.run_load([lambda arena: kill_migrator(arena, following), lambda arena: migrate_to_the_end(arena, following)], trees=TREES)
     arena.assert_kept()
     assert max(held, default=0.0) <= LONGEST_LOCK_SECONDS, held
+    assert not [line for line in arena.last_words().splitlines() if "cached plan" in line]
+
+
+def test_a_migration_at_a_million_rows_keeps_everybody_out_of_a_table_for_a_second_at_most(arena: Arena, following: Where) -> None:
+    db = Database(arena.server.url, call_seconds=600)
+    past = tasks.register_definition(db, workflow("past", PAST_STEPS).definition)
+    submit(db, "past", PAST_TASKS)
+    end_all(db.url, past, "interval '1 day'")
+    db.close()
+    arena.start_engines(2)
+    with exclusive_locks_timed(arena) as held:
+        arena.run_load([lambda arena: migrate_to_the_end(arena, following)], trees=TREES // 3)
+    print(f"{PAST_TASKS * PAST_STEPS:,} steps; exclusive locks of the migration, s: {[round(seconds, 3) for seconds in held]}")
+    assert max(held, default=0.0) <= LONGEST_LOCK_SECONDS, held
+    assert arena.open_tasks() == 0
     assert not [line for line in arena.last_words().splitlines() if "cached plan" in line]
 
 
