@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 from account_points import ACTOR, Ask, Holds, told
@@ -16,8 +17,14 @@ from engine import TaskRequest, archive_files, archives, large_results, objects,
 from engine.db import Database
 
 
+@cache
+def place() -> str:
+    """The same for all: what was cut off may reach the server after what was asked next."""
+    return tempfile.mkdtemp()
+
+
 def set_archive(db: Database) -> None:
-    told["place"] = tempfile.mkdtemp()
+    told["place"] = place()
     archives.set_archive(db, "crash", told["place"], actor=ACTOR)
 
 

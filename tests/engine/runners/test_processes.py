@@ -512,8 +512,8 @@ def test_the_death_of_the_engine_ends_its_children(tmp_path: Path, eventually: E
     engine = subprocess.Popen([sys.executable, "-c", program, here, str(HANDLERS), str(file)], cwd=HANDLERS.parents[3])
     try:
         assert eventually(lambda: file.exists() and file.read_text(), seconds=10)
+        assert eventually(lambda: len(psutil.Process(engine.pid).children(recursive=True)) >= 3, seconds=10)
         family = psutil.Process(engine.pid).children(recursive=True)
-        assert len(family) >= 3
     finally:
         engine.kill()
         engine.wait()
