@@ -334,10 +334,11 @@ def account_of(db: Database, outside_id: str, name: str, *, role: str | None, me
         raise Denied(f"no account can be made for you here: {error}") from error
 
 
-def make_sign_in_link(db: Database, name: str) -> str:
+def make_sign_in_link(db: Database, name: str, *, actor: str, reason: str | None = None, address: str | None = None) -> str:
     """The secret of a link that signs in as the account, once and within the hour; earlier ones of it are void. Raises `NotFound`."""
     secret = new_secret()
-    db.value("select tasker_make_sign_in_link(%(name)s, %(hash)s)", {"name": name, "hash": digest(secret)})
+    given = _act(name, actor, reason, address) | {"hash": digest(secret)}
+    db.value("select tasker_make_sign_in_link(%(name)s, %(hash)s, %(actor)s, %(reason)s, %(address)s)", given)
     return secret
 
 

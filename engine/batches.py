@@ -16,7 +16,7 @@ from engine.steps import result_text
 BatchAction = Literal["retry", "cancel", "pause", "resume", "skip", "resolve"]
 MOST_ITEMS = 10_000
 PIECE = 20
-"""How many items are done in one transaction: it holds the locks of all of them."""
+"""How many items are done in one transaction at most: it holds the locks of all of them. None is begun after a second."""
 LISTED = 100
 
 

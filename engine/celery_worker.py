@@ -7,6 +7,7 @@ the engine. Settings: TASKER_DATABASE_URL, TASKER_BROKER_URL, TASKER_HANDLERS, a
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import queue
@@ -22,6 +23,7 @@ from celery import signals
 from engine.deliveries import Begun, Deliveries
 from engine.errors import DatabaseUnavailable, TaskerError
 from engine.journal import Said
+from engine.runners import RELEASED
 from engine.runners.celery import BrokerAway
 from engine.runners.orders import Order
 from engine.runners.place import Place
@@ -35,6 +37,9 @@ CONTACT_SECONDS: Final = 10.0
 END_AGAIN_SECONDS: Final = 0.5
 GRACE_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 3.0
+IDLE_SECONDS: Final = 120.0  # longer than until the next task of what is scheduled every minute
+HOLD_SECONDS: Final = 5.0
+TRY_AGAIN_SECONDS: Final = 10.0
 
 
 def make_app(broker_url: str, options: Mapping[str, Any] | None = None) -> Any:
@@ -88,17 +93,25 @@ class CeleryBroker:
 
 
 class Station:
-    """This process as a place where deliveries are carried out: a place of handler processes for each engine that sends some."""
+    """This process as a place where deliveries are carried out: a place of handler processes for each engine that sends some.
+
+    While its handlers cannot be loaded engines are told that it has no room, and what comes all the same is released, slowly.
+    """
 
     def __init__(self, deliveries: Deliveries, sources: Sequence[str], concurrency: int) -> None:
         self._deliveries = deliveries
         self._sources, self._concurrency = tuple(sources), concurrency
-        self._book = threading.Lock()
-        self._places: dict[str, Place] = {}
-        self._begun: dict[str, Begun] = {}
-        self._tokens: dict[tuple[str, int], str] = {}
         self._telling = threading.Lock()
         self._words: queue.SimpleQueue[tuple[str, Said, float]] = queue.SimpleQueue()
+        self._book = threading.Lock()  # guards what follows
+        self._places: dict[str, Place] = {}
+        self._used_at: dict[str, float] = {}
+        self._begun: dict[str, Begun] = {}
+        self._begun_at: dict[str, Place] = {}
+        self._tokens: dict[tuple[str, int], str] = {}
+        self._problem: str | None = None
+        self._trial: Place | None = None
+        self._try_at = math.inf
         threading.Thread(target=self._beat_forever, name="tasker-beat", daemon=True).start()
 
     def carry_out(self, token: str) -> None:
@@ -107,26 +120,43 @@ class Station:
         if begun is None:
             log.info("a message came twice, or too late; nothing is done")
             return
-        with self._book:
+        with self._book:  # before it asks for its place, which is not given up from now on
             self._begun[token] = begun
             self._tokens[begun.sender, begun.number] = token
-            place = self._place(begun.sender)
         try:
-            kind, payload, _ = place.run([_order(begun)])[0]
+            kind, payload = self._run(token, begun)
             self._tell_words()
         finally:
             with self._book:  # before its end, after which a beat would miss it
                 self._begun.pop(token, None)
+                self._begun_at.pop(token, None)
                 self._tokens.pop((begun.sender, begun.number), None)
         self._end(token, kind, payload)
 
-    def _place(self, sender: str) -> Place:
-        place = self._places.get(sender)
-        if place is None or place.is_closed:
-            until = time.monotonic() + CONTACT_SECONDS
-            place = Place(self._sources, self._concurrency, grace=GRACE_SECONDS, until=until, ask=self._asks(sender), tell=self._tells(sender))
-            self._places[sender] = place
-            place.open()
+    def _run(self, token: str, begun: Begun) -> tuple[int, str]:
+        place = self._place(token, begun.sender)
+        if place is not None:
+            kind, payload, _ = place.run([_order(begun)])[0]
+            if place.problem is None:
+                return kind, payload
+            self._give_up(begun.sender, place)
+        time.sleep(HOLD_SECONDS)  # who can do nothing answers fastest, and would get nearly all messages, again and again
+        return RELEASED, "null"
+
+    def _place(self, token: str, sender: str) -> Place | None:
+        """Where that order runs; None while handlers cannot be loaded."""
+        with self._book:
+            place = self._places.get(sender)
+            if place is None or place.is_closed:
+                if self._problem is not None:
+                    return None
+                place = self._places[sender] = self._opened(sender, self._concurrency, until=time.monotonic() + CONTACT_SECONDS)
+            self._begun_at[token], self._used_at[sender] = place, time.monotonic()
+            return place
+
+    def _opened(self, sender: str, concurrency: int, *, until: float) -> Place:
+        place = Place(self._sources, concurrency, grace=GRACE_SECONDS, until=until, ask=self._asks(sender), tell=self._tells(sender))
+        place.open()
         return place
 
     def _asks(self, sender: str) -> Callable[[int, list[str]], dict[str, str]]:
@@ -157,6 +187,8 @@ class Station:
             try:
                 self._tell_words()
                 self._beat()
+                self._close_idle()
+                self._try_handlers()
             except TaskerError as error:
                 log.warning("this worker has no database and tries again: %s", error)
             except Exception:
@@ -166,13 +198,14 @@ class Station:
     def _beat(self) -> None:
         with self._book:
             begun = dict(self._begun)
+            concurrency = self._concurrency if self._problem is None else 0
         asked = time.monotonic()
-        beats = {beat.token: beat for beat in self._deliveries.beat(self._concurrency, list(begun))}
+        beats = {beat.token: beat for beat in self._deliveries.beat(concurrency, list(begun))}
         with self._book:
             places = dict(self._places)
-            begun = {token: one for token, one in begun.items() if token in self._begun}
+            begun_at = {token: self._begun_at[token] for token in begun if token in self._begun_at}
         for sender, place in places.items():
-            of_it = {token: one for token, one in begun.items() if one.sender == sender}
+            of_it = {token: begun[token] for token, at in begun_at.items() if at is place}
             if any(token not in beats for token in of_it):
                 self._dismiss(sender, place)
                 continue
@@ -185,9 +218,65 @@ class Station:
     def _dismiss(self, sender: str, place: Place) -> None:
         """Its engine is gone, or has given up on us."""
         log.warning("an engine does not wait for its steps here any more; they end")
-        place.close()
         with self._book:
-            self._places.pop(sender, None)
+            self._leave(sender, place)
+        _close(place)
+
+    def _leave(self, sender: str, place: Place) -> bool:
+        """Nothing more begins there; False when that was so before."""
+        is_known = self._places.get(sender) is place
+        if is_known:
+            del self._places[sender], self._used_at[sender]
+        return is_known
+
+    # ---- places that nobody needs
+
+    def _close_idle(self) -> None:
+        """Each life of an engine is a sender of its own: the places of former ones would stay, with all their processes."""
+        for place in self._take_idle():
+            _close(place)
+
+    def _take_idle(self) -> list[Place]:
+        now = time.monotonic()
+        with self._book:  # whoever has noted an order by now keeps its place, and whoever comes later gets a new one
+            busy = {begun.sender for begun in self._begun.values()} & self._places.keys()
+            self._used_at.update(dict.fromkeys(busy, now))
+            idle = [sender for sender, used_at in self._used_at.items() if now - used_at > IDLE_SECONDS]
+            for sender in idle:
+                del self._used_at[sender]
+            return [self._places.pop(sender) for sender in idle]
+
+    # ---- handlers that cannot be loaded
+
+    def _give_up(self, sender: str, place: Place) -> None:
+        """Its handlers could not be loaded; of the orders that waited for them, the first says so."""
+        with self._book:
+            if self._leave(sender, place):
+                self._suffer(place.problem)
+
+    def _suffer(self, problem: str | None) -> None:
+        if problem != self._problem:
+            log.error("no step runs here, and engines are told so, until the handlers can be loaded: %s", problem)
+        self._problem, self._try_at = problem, time.monotonic() + TRY_AGAIN_SECONDS
+
+    def _try_handlers(self) -> None:
+        """As no engine sends orders meanwhile, it is only here that they are found to load again."""
+        with self._book:
+            if self._trial is not None:
+                self._look_at_trial(self._trial)
+            elif self._problem is not None and time.monotonic() > self._try_at:
+                self._trial = self._opened("", 1, until=math.inf)
+
+    def _look_at_trial(self, trial: Place) -> None:
+        if trial.problem is not None:
+            self._trial = None
+            self._suffer(trial.problem)
+        elif trial.is_open:
+            self._trial = self._problem = None
+            log.info("the handlers can be loaded again")
+            _close(trial)
+
+    # ---- what handlers say
 
     def _tell_words(self) -> None:
         with self._telling:  # whoever has taken words has written them before a step's end is told
@@ -209,6 +298,11 @@ class Station:
             self._deliveries.say([(token, said, now - at) for token, said, at in words])
         except DatabaseUnavailable as error:
             log.warning("what handlers said is lost: %s", error)
+
+
+def _close(place: Place) -> None:
+    """In a thread of its own: it waits for processes to end, and the other places need their beats."""
+    threading.Thread(target=place.close, name="tasker-close", daemon=True).start()
 
 
 def _order(begun: Begun) -> Order:

@@ -44,6 +44,7 @@ from engine.rows import (
 PREFIX = "/api/v1"
 TIMEOUT_SECONDS = 10.0
 MAX_PAGE = 200
+MOST_REDIRECTS = 3
 NOUNS = {"cancel": "cancellation", "resume": "resumption", "resolve": "resolution", "retry_downstream": "downstream-retry"}
 """The address of an action where it is not its name."""
 
@@ -81,7 +82,7 @@ class Client(DeskCalls):
         self.url = url.rstrip("/")
         headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         try:
-            self._http = httpx.Client(base_url=self.url + PREFIX, headers=headers, timeout=timeout, transport=transport, follow_redirects=True)
+            self._http = httpx.Client(base_url=self.url + PREFIX, headers=headers, timeout=timeout, transport=transport)
         except (httpx.InvalidURL, ValueError) as error:
             raise RequestError([Problem("server", "bad_url", f"{url!r} is no address of a server: {error}")]) from None
 
@@ -131,7 +132,7 @@ class Client(DeskCalls):
     def step(self, task_id: str, step_name: str) -> RemoteStep:
         """One step with its result and attempts."""
         response = self._send("GET", _step(task_id, step_name))
-        found = json_text.load(response.text)
+        found = self._told(response)
         attempts = tuple(_row(AttemptRow, one) for one in found["executions"])
         return RemoteStep(_row(StepRow, found), found["result"], found["parent_results"], attempts, response.headers["ETag"])
 
@@ -303,28 +304,50 @@ class Client(DeskCalls):
     # ---- how it is asked
 
     def _get(self, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        found: dict[str, Any] = json_text.load(self._send("GET", path, query=query).text)
-        return found
+        return self._told(self._send("GET", path, query=query))
 
     def _post(self, path: str, body: Mapping[str, Any], *, query: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         sent = {"Content-Type": "application/json", **(headers or {})}
-        found: dict[str, Any] = json_text.load(self._send("POST", path, query=query, headers=sent, content=json_text.dump(body).encode()).text)
-        return found
+        return self._told(self._send("POST", path, query=query, headers=sent, content=json_text.dump(body).encode()))
 
     def _put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         sent = {"Content-Type": "application/json"}
-        found: dict[str, Any] = json_text.load(self._send("PUT", path, headers=sent, content=json_text.dump(body).encode()).text)
+        return self._told(self._send("PUT", path, headers=sent, content=json_text.dump(body).encode()))
+
+    def _told(self, response: httpx.Response) -> dict[str, Any]:
+        try:
+            found = json_text.load(response.text)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ServerUnavailable(f"{self.url} answers, but not with the API of Tasker: is there a sign-in before it, or is it another address?")
         return found
 
     def _send(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, **options: Any) -> httpx.Response:
         asked = {name: value for name, value in (query or {}).items() if value is not None}
         try:
-            response = self._http.request(method, path, params=asked, **options)
-        except httpx.TransportError as error:
+            response = self._answer(self._http.build_request(method, path, params=asked, **options))
+        except httpx.RequestError as error:
             raise ServerUnavailable(f"cannot reach {self.url}: {error or type(error).__name__}") from None
+        if response.has_redirect_location:
+            raise ServerUnavailable(f"{self.url} leads elsewhere, to {response.headers['Location']}: give the address of the API itself")
         if response.status_code >= 300:
             _refuse(response)
         return response
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        """The last of it, where the same server leads on, as to another of its databases. Nothing else is followed: a POST would become a GET, or go to strangers."""
+        response = self._http.send(request)
+        for _ in range(MOST_REDIRECTS):
+            onward = response.next_request
+            if onward is None or response.status_code not in (307, 308) or _origin(onward.url) != _origin(request.url):
+                break
+            response = self._http.send(onward)
+        return response
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 def _refuse(response: httpx.Response) -> NoReturn:

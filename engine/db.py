@@ -42,6 +42,7 @@ CANCEL_CHANNEL = "tasker_cancel"
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
 _SCHEME = re.compile(r"^postgres(ql)?(\+\w+)?://")
+_UNREADABLE = "the database URL"
 _BY_SQLSTATE: dict[str, type[TaskerError]] = {
     "WF001": NotFound,
     "WF002": WrongState,
@@ -62,8 +63,14 @@ def described(url: str) -> str:
     try:
         parts = conninfo.conninfo_to_dict(plain_url(url))
     except psycopg.ProgrammingError:
-        return "the database URL"
+        return _UNREADABLE
+    if not _is_port(str(parts.get("port", ""))) or any("@" in str(parts.get(name, "")) for name in ("host", "dbname")):
+        return _UNREADABLE  # a / or @ in the password, which libpq took for the end of it
     return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+
+
+def _is_port(text: str) -> bool:
+    return set(text) <= set("0123456789,")
 
 
 T = TypeVar("T")
@@ -189,8 +196,10 @@ def unavailable(url: str, error: Exception) -> DatabaseUnavailable:
             f"{described(url)} is a connection pooler that refuses settings of a session ({first.rpartition(':')[2].strip()}); "
             "set TASKER_DATABASE_URL to PostgreSQL itself, or to a pool in session mode with ignore_startup_parameters = options"
         )
-    if first.startswith('missing "=" after'):
-        return DatabaseUnavailable("the database URL is no address of PostgreSQL, such as postgresql://user:password@localhost:5432/name")
+    if described(url) == _UNREADABLE:  # what libpq says of it quotes parts of the password
+        return DatabaseUnavailable(
+            "the database URL is no address of PostgreSQL, such as postgresql://user:password@localhost:5432/name; in a password write / as %2F, @ as %40 and % as %25"
+        )
     return DatabaseUnavailable(f"cannot reach PostgreSQL at {described(url)}: {first}")
 
 

@@ -251,8 +251,12 @@ def _may_hold_handlers(name: str) -> bool:
 
 def _yaml_files(modules: Iterable[str], folder: Path | None) -> list[Path]:
     folders = [folder] if folder is not None else [Path(place) for name in modules for place in getattr(sys.modules[name], "__path__", ())]
-    found = {path for place in folders for suffix in ("*.yaml", "*.yml") for path in place.rglob(suffix)}
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.parts[-3:]))
+    return sorted({path for place in folders for suffix in ("*.yaml", "*.yml") for path in place.rglob(suffix) if not _is_hidden(path, place)})
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    """Whether it is hidden within the folder, wherever that lies."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _refuse_namesake(module: Any, name: str, folder: Path | None) -> None:

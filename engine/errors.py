@@ -18,6 +18,8 @@ class TaskerError(Exception):
 class RetryableError(TaskerError):
     """Raise it in a handler when trying again may help: after `delay` (seconds or timedelta) or the step's back-off."""
 
+    delay: float | None = None  # of the class too: a subclass may have an __init__ that does not call this one
+
     def __init__(self, message: object = "", delay: float | timedelta | None = None) -> None:
         super().__init__(message)
         self.delay = delay_seconds(delay)
@@ -25,6 +27,8 @@ class RetryableError(TaskerError):
 
 class PermanentError(TaskerError):
     """Raise it in a handler when trying again cannot help: the step ends, with `error_code` on record."""
+
+    error_code: str | None = None
 
     def __init__(self, message: object = "", error_code: str | None = None) -> None:
         super().__init__(message)

@@ -23,7 +23,7 @@ from engine import json_text, large_results
 from engine.binding import finished
 from engine.db import Database
 from engine.definition import handler_path, nearest
-from engine.errors import PermanentError, Problem, RequestError, RetryableError, TaskerError
+from engine.errors import PermanentError, Problem, RequestError, RetryableError, TaskerError, delay_seconds
 from engine.handlers import Task
 from engine.queries import known_id
 from engine.redactions import redactions_of
@@ -36,6 +36,8 @@ Event = dict[str, Any]
 
 WINDOW = 200
 """Moves that are looked at in one round trip."""
+FAR = 10 * WINDOW
+"""How many moves may be ahead of a reader before it asks how many of them were dropped."""
 ATTEMPTS = 10
 LOOK_AGAIN_SECONDS = 0.03
 """Most transactions that were under way have ended by then."""
@@ -87,7 +89,7 @@ CATALOGUE = (
     EventType("step.failed", "an attempt has failed; another may follow", ("step_name", "attempt", "duration", "error")),
     EventType("step.retried", "another attempt is set, right after its step.failed", ("step_name", "attempt", "duration", "error")),
     EventType("step.cancelled", "the step was cancelled, or what it waited for was", ("step_name", "attempt", "duration", "error")),
-    EventType("step.skipped", "the step was bypassed, and its children go on", ("step_name",)),
+    EventType("step.skipped", "the step was passed over: by a person, or not chosen by a decision", ("step_name",)),
     EventType("step.resolved", "an operator supplied the outcome", ("step_name", "result")),
 )
 EVENT_TYPES = tuple(kind.name for kind in CATALOGUE)
@@ -143,11 +145,7 @@ def newest_event(db: Database) -> int:
 
 def before_oldest_event(db: Database) -> int:
     """The cursor after which to read for everything that is still on record."""
-    query: LiteralString = """
-        select least((select min(h.event_id) from tasker_history h), (select min(c.event_no) from tasker_custom_event c))
-    """
-    oldest = db.value(query)
-    return 0 if oldest is None else max(0, int(oldest) * 2 - 1)
+    return int(db.value("select tasker_next_event(0, 2 * coalesce((select p.counted_to from tasker_rollup_place p), 0) + 1)"))
 
 
 def read_events(
@@ -155,7 +153,8 @@ def read_events(
 ) -> tuple[list[Event], int]:
     """The events after `cursor`, in order, and the next cursor; `until` is what `Horizon.look` said.
 
-    It looks at no more than `limit` moves, of which many may be no event asked for: read on while the cursor is below `until`.
+    It looks at no more than `limit` moves, of which many may be no event asked for: read on while the cursor is below `until`. What retention has
+    dropped is passed in one step.
     """
     reached = min(cursor + 2 * limit, until)
     if reached <= cursor:
@@ -166,7 +165,10 @@ def read_events(
           from tasker_read_events(%(cursor)s, %(reached)s, %(types)s::text[], %(namespace)s)
     """
     parameters = {"cursor": cursor, "reached": reached, "types": list(types) if types else None, "namespace": namespace}
-    return _shown(db, [dict(zip(FIELDS, row, strict=True)) for row in db.rows(query, parameters)]), reached
+    found = [dict(zip(FIELDS, row, strict=True)) for row in db.rows(query, parameters)]
+    if not found and until - reached > 2 * FAR:
+        reached = int(db.value("select tasker_next_event(%(cursor)s, %(until)s)", {"cursor": reached, "until": until}))
+    return _shown(db, found), reached
 
 
 def _shown(db: Database, found: list[Event]) -> list[Event]:
@@ -476,7 +478,7 @@ def _method_name(event_type: str) -> str:
 
 
 def _wait_seconds(error: BaseException, attempts: int) -> float:
-    asked = error.delay if isinstance(error, RetryableError) else None
+    asked = delay_seconds(error.delay) if isinstance(error, RetryableError) else None
     return min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** (attempts - 1)) if asked is None else asked
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
 from engine.db import Database
-from engine.failures import FailureGroup, failure_groups
+from engine.failures import LISTED, SEARCHED, FailureGroup, each_group
 from engine.permissions import Namespaces
 
 LONGEST = 200
@@ -27,14 +27,16 @@ class FailureFilter:
         return {name: value for name, value in asdict(self).items() if value}
 
     def holds(self, group: FailureGroup) -> bool:
-        """Whether the list has the group."""
-        return (
-            self.namespace in (None, group.namespace)
-            and self.name in (None, group.name)
-            and self.step in (None, group.step_name)
-            and (self.error or "").lower() in group.signature.lower()
-            and (self.owner or "").lower() in (group.known.owner or "").lower()
-        )
+        """Whether what is shown of the group has the text."""
+        return (self.error or "").lower() in group.signature.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFailures:
+    """The groups that a filter leaves, the one that failed last first, at most `LISTED`; `looked_at` groups were looked through where there are older ones."""
+
+    groups: tuple[FailureGroup, ...]
+    looked_at: int | None = None
 
 
 def read_failure_filter(given: Mapping[str, str]) -> FailureFilter:
@@ -43,6 +45,18 @@ def read_failure_filter(given: Mapping[str, str]) -> FailureFilter:
 
 
 def chosen_failures(db: Database, chosen: FailureFilter, *, namespaces: Namespaces = None) -> list[FailureGroup]:
-    """The groups that the filter leaves, the one that failed last first."""
-    # by what is shown, never by what is stored: an error that is looked for must not be guessed where it is masked
-    return [each for each in failure_groups(db, namespace=chosen.namespace, name=chosen.name, namespaces=namespaces) if chosen.holds(each)]
+    """The groups that the filter leaves, the one that failed last first, at most `LISTED`."""
+    return list(found_failures(db, chosen, namespaces=namespaces).groups)
+
+
+def found_failures(db: Database, chosen: FailureFilter, *, namespaces: Namespaces = None) -> FoundFailures:
+    """The same, and how far was looked: through `SEARCHED` groups for a text."""
+    most = SEARCHED if chosen.error else LISTED
+    groups: list[FailureGroup] = []
+    asked = each_group(db, namespace=chosen.namespace, name=chosen.name, step=chosen.step, owner=chosen.owner, namespaces=namespaces, limit=most + 1)
+    for looked_at, group in enumerate(asked):
+        if looked_at == most or len(groups) == LISTED:
+            return FoundFailures(tuple(groups), looked_at)
+        # by what is shown, never by what is stored: an error that is looked for must not be guessed where it is masked
+        groups += [group] if chosen.holds(group) else []
+    return FoundFailures(tuple(groups))

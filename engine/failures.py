@@ -5,6 +5,7 @@ A group is what failed in one step of one workflow, in all its versions, with er
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, LiteralString
@@ -18,6 +19,8 @@ from engine.redactions import redactions_of
 LOOKED_AT = 10_000
 """How many tasks with a failed step are looked at, the newest."""
 LISTED = 200
+SEARCHED = 2_000
+"""Through how many groups a text is looked for, those that failed last."""
 TREND_HOURS = 24
 SAMPLES = 3
 LONGEST_WORDS = 200
@@ -79,6 +82,21 @@ def failure_groups(db: Database, *, namespace: str | None = None, name: str | No
 
     Of the newest `LOOKED_AT` tasks with a failed step, in these namespaces; at most `LISTED` groups.
     """
+    return list(each_group(db, namespace=namespace, name=name, key=key, namespaces=namespaces, limit=LISTED))
+
+
+def each_group(
+    db: Database,
+    *,
+    limit: int,
+    namespace: str | None = None,
+    name: str | None = None,
+    step: str | None = None,
+    owner: str | None = None,
+    key: str | None = None,
+    namespaces: Namespaces = None,
+) -> Iterator[FailureGroup]:
+    """The same one by one, up to `limit`; of the step of that name alone, and of whom has `owner` in their name. What masks them is read for LISTED at a time."""
     found = db.rows(
         f"""
         with {_looked(namespaces)}, failed as ({_FAILED})
@@ -92,12 +110,14 @@ def failure_groups(db: Database, *, namespace: str | None = None, name: str | No
                        (array_agg(jsonb_build_object('type', f.error -> 'type', 'message', f.error -> 'message') order by f.finished_at desc))[1]
                   from failed f group by 1, 2, 3, 4, 5) g
           left join tasker_failure_note n on n.failure = g.failure
-         where %(key)s::text is null or g.failure = %(key)s
-         order by g.last_at desc, g.failure limit {LISTED}
+         where (%(key)s::text is null or g.failure = %(key)s) and (%(step)s::text is null or g.step_name = %(step)s)
+           and (%(owner)s::text is null or strpos(lower(n.owner), lower(%(owner)s)) > 0)
+         order by g.last_at desc, g.failure limit %(limit)s
         """,
-        {"looked": LOOKED_AT, "namespace": namespace, "name": name, "key": key, **allowed(namespaces)},
+        {"looked": LOOKED_AT, "namespace": namespace, "name": name, "step": step, "owner": owner, "key": key, "limit": limit, **allowed(namespaces)},
     )
-    return _without_secrets(db, [_group(row) for row in found])
+    for first in range(0, len(found), LISTED):
+        yield from _without_secrets(db, [_group(row) for row in found[first : first + LISTED]])
 
 
 def failure_group(db: Database, key: str, *, namespaces: Namespaces = None) -> FailureGroup:

@@ -22,6 +22,8 @@ _INSTEAD = ("if", "then", "else")
 _OF_EVERY_KEY = ("additionalProperties", "unevaluatedProperties")
 _OF_EVERY_ITEM = ("items", "contains", "unevaluatedItems")
 _VALUES = ("default", "const", "enum", "examples")
+_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+"""They hold schemas by names, which may be those of keywords."""
 
 Place = tuple[str, ...]
 
@@ -262,8 +264,8 @@ def _shown_part(key: str, part: Any, schema: dict[str, Any], root: Any, is_secre
         return _within(part, schema, root)
     if key in ("enum", "examples") and isinstance(part, list):
         return [_within(each, schema, root) for each in part]
-    if key == "properties" and isinstance(part, Mapping):
-        return {name: _shown(each, root, is_secret=is_secret or is_secret_name(name)) for name, each in part.items()}
+    if key in _BY_NAME and isinstance(part, Mapping):
+        return {name: _shown(each, root, is_secret=is_secret or (key == "properties" and is_secret_name(name))) for name, each in part.items()}
     return _shown(part, root, is_secret=is_secret)
 
 

@@ -5,6 +5,7 @@ The scheduler calls `Sweep.go_on`, the command line the rest. Only the database 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -13,13 +14,17 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import LiteralString
 
+import psycopg
+
 from engine import archives
 from engine.archive_files import ArchiveFailed
 from engine.db import Database
-from engine.errors import NotFound, Problem, RequestError
+from engine.errors import DatabaseUnavailable, NotFound, Problem, RequestError
 from engine.rollups import catch_up
 from engine.rows import RetentionRow
 from engine.timing import interval_seconds
+
+log = logging.getLogger("tasker.engine")
 
 SHORTEST = timedelta(minutes=1)
 LONGEST = timedelta(days=36_500)
@@ -178,9 +183,20 @@ class Sweep:
         except ArchiveFailed as error:
             self.failures[place.namespace] = str(error)
             return Dropped()
+        except DatabaseUnavailable as error:
+            if not isinstance(error.__cause__, psycopg.errors.QueryCanceled):
+                raise
+            self._try_fewer(place)
+            return Dropped()
         if looked_to is not None:
             self._places.append(replace(place, after=looked_to))
         return Dropped(task_count, step_count)
+
+    def _try_fewer(self, place: _Place) -> None:
+        """The server has ended a batch that took too long: half of it is next; a task that is too much alone waits for the next beginning."""
+        log.warning("dropping a batch of %s, of at most %d tasks, took too long%s", place.namespace, place.limit, "; half as many are tried" if place.limit > 1 else "")
+        if place.limit > 1:
+            self._places.append(replace(place, limit=place.limit // 2))
 
     def _drop(self, place: _Place) -> tuple[int | None, int, int]:
         if place.archive is not None:

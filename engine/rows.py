@@ -346,7 +346,10 @@ class EngineRow:
 
 @dataclass(frozen=True, slots=True)
 class StandingStep:
-    """A step that runs or waits, with its task: `since` when it runs or is ready, `until` which time it waits for; `served` unless no engine has its handler."""
+    """A step that runs or waits, with its task: `since` when it runs or is ready, `until` which time it waits for.
+
+    `served` unless no engine has its handler and the `labels` that it needs, which are told of ready steps alone.
+    """
 
     task_id: str
     namespace: str
@@ -361,11 +364,15 @@ class StandingStep:
     worker_id: int | None
     engine: str | None
     served: bool
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """What of one version waits and runs; `first_ready_at` is since when the first in line is ready, `engine_count` how many engines take its steps."""
+    """What of one version waits and runs; `first_ready_at` is since when the first in line is ready, `engine_count` how many engines take its steps.
+
+    `unserved_count` of the ready steps are for no engine that is alive: none has the handler, or the labels that they need.
+    """
 
     namespace: str
     name: str
@@ -375,6 +382,7 @@ class QueueRow:
     delayed_count: int
     running_count: int
     engine_count: int
+    unserved_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import psycopg
-from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from psycopg import Connection
@@ -34,7 +34,16 @@ from engine import (
     views,
     words,
 )
-from engine.db import CANCEL_CHANNEL, NEWS_CHANNEL, READY_CHANNEL, Database, OutageLog, connect, is_conflict
+from engine.db import (
+    CANCEL_CHANNEL,
+    NEWS_CHANNEL,
+    OUTAGE_LOG_SECONDS,
+    READY_CHANNEL,
+    Database,
+    OutageLog,
+    connect,
+    is_conflict,
+)
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, TaskerError
 from engine.events import EventDelivery
@@ -123,6 +132,8 @@ class Engine:
         self._outage = OutageLog(log, "the engine cannot start anew yet")
         self._scheduler = _scheduler()
         self._scheduler.add_listener(lambda event: self.figures.late(event.job_id), EVENT_JOB_MAX_INSTANCES | EVENT_JOB_MISSED)
+        self._scheduler.add_listener(self._tell_failure, EVENT_JOB_ERROR)
+        self._failed_at: dict[str, float] = {}
         self._listener = threading.Thread(target=self._listen, name="tasker-listener", daemon=True)
 
     def start(self) -> None:
@@ -223,6 +234,13 @@ class Engine:
                 self._stop.wait(ANEW_SECONDS)
 
     # ---- duties of the loop
+
+    def _tell_failure(self, event: JobExecutionEvent) -> None:
+        """A duty met what it was not made for; it is told with where it came from, but not in each of its rounds."""
+        now = time.monotonic()
+        if now - self._failed_at.get(event.job_id, -OUTAGE_LOG_SECONDS) >= OUTAGE_LOG_SECONDS:
+            self._failed_at[event.job_id] = now
+            log.error("the duty %s failed and is tried again", event.job_id, exc_info=event.exception)
 
     def _duties(self) -> list[tuple[str, Callable[[], None], float]]:
         return [

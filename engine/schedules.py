@@ -14,7 +14,7 @@ from typing import Any, LiteralString
 
 from engine import json_text, queries, tasks
 from engine.db import Database
-from engine.errors import DatabaseUnavailable, KeyReused, NotFound, Problem, RequestError, TaskerError
+from engine.errors import DatabaseUnavailable, NotFound, Problem, RequestError, TaskerError
 from engine.permissions import Namespaces
 from engine.redactions import redactions_of
 from engine.requests import TaskRequest, checked_context
@@ -197,7 +197,7 @@ def fire(db: Database, due: DueSchedule) -> int:
     made: list[tuple[str, bool]] = []
     problem = None if decided.runs else f"left out: no engine was there at {_iso(due.due_at)}"
     try:
-        made = _create(db, [_due_request(due, at) for at in decided.runs])
+        made = tasks.create_tasks(db, [_due_request(due, at) for at in decided.runs])
     except DatabaseUnavailable:
         raise
     except TaskerError as refused:
@@ -210,14 +210,6 @@ def _give_up(db: Database, due: DueSchedule, error: Exception) -> int:
     """One whose times this machine cannot compute, such as for want of its time zone, must not hold up the others."""
     _advance(db, due, None, [], f"its next run cannot be computed: {error}"[:MAX_ERROR])
     return 0
-
-
-def _create(db: Database, requests: list[TaskRequest]) -> list[tuple[str, bool]]:
-    """The tasks, also where another engine made some of them before it died and the workflow's defaults have changed since."""
-    try:
-        return tasks.create_tasks(db, requests) if requests else []
-    except KeyReused:
-        return [] if len(requests) == 1 else [made for request in requests for made in _create(db, [request])]
 
 
 def _advance(db: Database, due: DueSchedule, next_run_at: datetime | None, task_ids: list[str], problem: str | None) -> None:

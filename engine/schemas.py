@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import ipaddress
 import json
+import math
 import re
 import time
 import uuid
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from datetime import time as clock_time
+from fractions import Fraction
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -38,6 +40,7 @@ KNOWN_SCHEMAS = 128
 _EMPTY: referencing.jsonschema.SchemaRegistry = referencing.Registry()
 _REFERENCES = ("$ref", "$dynamicRef")
 _VALUES = ("const", "enum", "default", "examples")
+_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 
 
 def schema_problems(schema: dict[str, Any], path: str) -> list[Problem]:
@@ -82,14 +85,17 @@ def _form_problems(schema: dict[str, Any], path: str) -> list[Problem]:
 
 
 def _subschemas(schema: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    stack = [(path, schema)]
+    # What stands under _BY_NAME is no schema but holds schemas, by names that may be those of keywords.
+    stack = [(path, schema, True)]
     while stack:
-        place, node = stack.pop()
+        place, node, is_schema = stack.pop()
         if isinstance(node, dict):
-            yield place, node
-            stack.extend((json_text.child_path(place, key), child) for key, child in node.items() if key not in _VALUES)
+            if is_schema:
+                yield place, node
+            parts = ((key, child) for key, child in node.items() if not (is_schema and key in _VALUES))
+            stack.extend((json_text.child_path(place, key), child, not (is_schema and key in _BY_NAME)) for key, child in parts)
         elif isinstance(node, list):
-            stack.extend((f"{place}[{no}]", child) for no, child in enumerate(node))
+            stack.extend((f"{place}[{no}]", child, True) for no, child in enumerate(node))
 
 
 def _reference_problems(schema: dict[str, Any], path: str) -> Iterator[Problem]:
@@ -321,6 +327,23 @@ def _additional_properties(validator: Any, extra: Any, instance: Any, schema: An
         yield jsonschema.ValidationError("has properties that are not allowed")
 
 
+def _multiple_of(validator: Any, divisor: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    if validator.is_type(instance, "number") and not _is_multiple(instance, divisor):
+        yield jsonschema.ValidationError(f"{instance!r} is not a multiple of {divisor!r}")
+
+
+def _is_multiple(value: Any, divisor: Any) -> bool:
+    # As the numbers are written: in binary no price is a multiple of 0.01.
+    exact = [_as_written(number) for number in (value, divisor)]
+    return exact[0] is not None and exact[1] is not None and exact[0] % exact[1] == 0
+
+
+def _as_written(number: Any) -> Fraction | None:
+    if isinstance(number, float):
+        return Fraction(repr(number)) if math.isfinite(number) else None
+    return Fraction(number)
+
+
 def _unique_items(validator: Any, wanted: bool, instance: Any, schema: Any) -> Iterator[Any]:
     if wanted and isinstance(instance, list):
         seen = {json_text.canonical(_alike(item)) for item in instance}
@@ -343,6 +366,7 @@ def _validator_class() -> Any:
         "pattern": _pattern,
         "patternProperties": _pattern_properties,
         "additionalProperties": _additional_properties,
+        "multipleOf": _multiple_of,
         "uniqueItems": _unique_items,
     }
     keywords = {name: _in_time(own.get(name, keyword)) for name, keyword in base.VALIDATORS.items()}

@@ -22,7 +22,7 @@ STRIP_RUNS = 20
 LONG_SECONDS = 300.0
 
 STUCK = ("blocked", "unserved", "late", "retrying", "paused")
-"""Why a task is stuck, the most pressing first: a failed step holds a branch, no engine has the handler, it runs longer than 95 of 100 did,
+"""Why a task is stuck, the most pressing first: a failed step holds a branch, no engine has the handler or the labels, it runs longer than 95 of 100 did,
 nothing of it goes on before a retry is due, or somebody paused it, which comes before all but the first where several apply."""
 
 
@@ -65,7 +65,7 @@ def _unserved_tasks(db: Database) -> set[int]:
     query: LiteralString = """
         select distinct r.task_no
           from tasker_front(%(looked)s) r
-         where r.definition_id <> all(array(select unnest(w.definitions) from tasker_worker w where w.lease_until > tasker_clock() and not w.draining))
+         where r.lane <> all(array(select unnest(w.definitions) from tasker_worker w where w.lease_until > tasker_clock() and not w.draining))
     """
     return {row[0] for row in db.rows(query, {"looked": QUEUE_LOOKED_AT})}
 
@@ -156,12 +156,17 @@ def _record(row: tuple[Any, ...]) -> RecordRow:
 
 
 def queues(db: Database, *, namespaces: Namespaces = None) -> list[QueueRow]:
-    """What waits and runs of every version of which anything does, those that no engine serves first; ready steps are counted up to QUEUE_LOOKED_AT."""
+    """What waits and runs of every version of which anything does, those with steps that no engine serves first; ready steps are counted up to QUEUE_LOOKED_AT."""
     found = db.rows(
         f"""
-        with line as materialized (
-          select q.definition_id, count(*) as number, min(q.rank) as head, (array_agg(q.task_no order by q.rank, q.ready_no))[1] as task_no
-            from tasker_front(%(looked)s) q group by 1
+        with lane as materialized (
+          select q.definition_id, q.lane, count(*) as number, min(q.rank) as head, (array_agg(q.task_no order by q.rank, q.ready_no))[1] as task_no
+            from tasker_front(%(looked)s) q group by 1, 2
+        ),
+        line as materialized (
+          select l.definition_id, sum(l.number) as number, min(l.head) as head, (array_agg(l.task_no order by l.head))[1] as task_no,
+                 sum(l.number) filter (where not exists (select from tasker_worker w where w.lease_until > tasker_clock() and not w.draining and l.lane = any(w.definitions))) as unserved
+            from lane l group by 1
         ),
         later as materialized (
           select s.definition_id, count(*) as number
@@ -174,14 +179,14 @@ def queues(db: Database, *, namespaces: Namespaces = None) -> list[QueueRow]:
            cross join lateral (select k.definition_id from tasker_step k
                                 where k.task_no = h.task_no and k.step_no = h.step_no and k.state = 2 and k.worker_id = h.worker_id offset 0) s group by 1
         )
-        select d.namespace, d.name, d.version, coalesce(line.number, 0)::int, first.since, coalesce(later.number, 0)::int, coalesce(hand.number, 0)::int, serving.number
+        select d.namespace, d.name, d.version, coalesce(line.number, 0)::int, first.since, coalesce(later.number, 0)::int, coalesce(hand.number, 0)::int, serving.number, coalesce(line.unserved, 0)::int
           from tasker_definition d
          cross join lateral (select count(*)::int as number from tasker_worker w
                               where w.lease_until > tasker_clock() and not w.draining and d.definition_id = any(w.definitions)) serving
           left join line using (definition_id) left join later using (definition_id) left join hand using (definition_id)
           left join lateral (select line.head + t.priority * interval '1 minute' as since from tasker_task t where t.task_no = line.task_no) first on true
          where (line.number > 0 or later.number > 0 or hand.number > 0){within("d.definition_id", namespaces)}
-         order by serving.number > 0, d.namespace collate "C", d.name collate "C", d.version_rank collate "C" desc
+         order by serving.number > 0 and coalesce(line.unserved, 0) = 0, d.namespace collate "C", d.name collate "C", d.version_rank collate "C" desc
         """,
         {"looked": QUEUE_LOOKED_AT, **allowed(namespaces)},
     )
@@ -244,11 +249,11 @@ def running_counts(db: Database, *, namespaces: Namespaces = None) -> dict[int, 
 
 
 def ready_steps(db: Database, *, limit: int, namespaces: Namespaces = None) -> list[StandingStep]:
-    """The steps of these namespaces that wait for an engine, the first in line first; `served` tells whether any engine has their handler."""
+    """The steps of these namespaces that wait for an engine, the first in line first; `served` tells whether any engine has their handler and labels."""
     found = db.rows(
         f"""
         select {_STEP_COLUMNS}, q.rank + t.priority * interval '1 minute', null::timestamptz, null::int, null,
-               exists (select from tasker_worker w where w.lease_until > tasker_clock() and not w.draining and s.definition_id = any(w.definitions))
+               exists (select from tasker_worker w where w.lease_until > tasker_clock() and not w.draining and q.lane = any(w.definitions)), p.labels
           from {front("%(limit)s", namespaces)} q
          cross join lateral (select k.* from tasker_step k where k.task_no = q.task_no and k.step_no = q.step_no offset 0) s
           {_NAMED}
@@ -256,7 +261,7 @@ def ready_steps(db: Database, *, limit: int, namespaces: Namespaces = None) -> l
         """,
         {"limit": limit, **allowed(namespaces)},
     )
-    return [StandingStep(str(row[0]), *row[1:]) for row in found]
+    return [StandingStep(*(str(row[0]), *row[1:-1], tuple(row[-1]))) for row in found]
 
 
 def delayed_steps(db: Database, *, limit: int, namespaces: Namespaces = None) -> list[StandingStep]:

@@ -59,13 +59,14 @@ def _and(conditions: list[LiteralString]) -> LiteralString:
 
 
 def _in_time(db: Database, query: LiteralString, given: dict[str, Any], within_ms: int) -> int | None:
-    try:
-        with db.connection() as connection, connection.transaction():
-            connection.execute("select set_config('statement_timeout', %s, true)", [str(within_ms)])
-            found = connection.execute(query, given).fetchone()
-            return int(found[0]) if found else 0
-    except psycopg.errors.QueryCanceled:
-        return None
+    with db.connection() as connection:
+        try:
+            with connection.transaction():
+                connection.execute("select set_config('statement_timeout', %s, true)", [str(within_ms)])
+                found = connection.execute(query, given).fetchone()
+                return int(found[0]) if found else 0
+        except psycopg.errors.QueryCanceled:  # here, as outside of the block it would be an outage
+            return None
 
 
 def _versions(db: Database, chosen: TaskFilter, namespaces: Namespaces) -> list[int]:

@@ -40,7 +40,15 @@ def submit_many(db: Database, requests: Sequence[TaskRequest]) -> list[str]:
 
 def create_tasks(db: Database, requests: Sequence[TaskRequest]) -> list[tuple[str, bool]]:
     """As `submit_many`, and with each id whether the task is new."""
-    payload = json_text.dump([_payload(db, request) for request in requests])
+    wanted = [_payload_or_earlier(db, request) for request in requests]
+    made = iter(_made(db, [each for each in wanted if isinstance(each, dict)]))
+    return [next(made) if isinstance(each, dict) else (each, False) for each in wanted]
+
+
+def _made(db: Database, payloads: list[dict[str, Any]]) -> list[tuple[str, bool]]:
+    if not payloads:
+        return []
+    payload = json_text.dump(payloads)
     made = _submitted(db, payload) if db.commits_at_once else _created(db, payload)
     return [(str(task_id), created) for task_id, created in made]
 
@@ -62,9 +70,9 @@ def wanted_definition(db: Database, request: TaskRequest) -> DefinitionRow:
 
 
 def request_problems(db: Database, request: TaskRequest) -> list[Problem]:
-    """Everything that keeps the task from being made, as far as its definition tells. Raises `NotFound`."""
+    """Everything that keeps the task from being made, as far as its definition tells; nothing when it was made before. Raises `NotFound`."""
     try:
-        _payload(db, request)
+        _payload_or_earlier(db, request)
     except RequestError as error:
         return error.problems
     return []
@@ -136,6 +144,26 @@ def register_definition(db: Database, definition: TaskDefinition) -> int:
         raise DefinitionConflict(_explained(db, definition, error)) from None
 
 
+def _payload_or_earlier(db: Database, request: TaskRequest) -> dict[str, Any] | str:
+    """What the database makes the task from, or the id of the task that the same request has made when a version of the workflow still took it."""
+    try:
+        return _payload(db, request)
+    except RequestError:
+        earlier = _earlier(db, request) if request.idempotency_key is not None else None
+        if earlier is None:
+            raise
+        return earlier
+
+
+def _earlier(db: Database, request: TaskRequest) -> str | None:
+    query: LiteralString = """
+        select k.task_id::text from tasker_request_key k
+         where k.namespace = %(namespace)s and k.name = %(name)s and k.key = %(key)s and k.fingerprint = %(fingerprint)s"""
+    known = {"namespace": request.namespace, "name": request.name, "key": request.idempotency_key, "fingerprint": _fingerprint(request)}
+    found = db.rows(query, known)
+    return found[0][0] if found else None
+
+
 def _payload(db: Database, request: TaskRequest) -> dict[str, Any]:
     definition = _definitions.find(db, request)
     context = checked_context(request, definition.schema)
@@ -145,27 +173,36 @@ def _payload(db: Database, request: TaskRequest) -> dict[str, Any]:
     if unknown:
         raise RequestError(unknown)
     payload = {
+        **_content(request),
         "definition_id": definition.definition_id,
         "context": context,
         "initiator": request.initiator,
         "source_system": request.source_system,
-        "reason": request.reason,
-        "tags": list(request.tags),
-        "priority": request.priority,
-        "bypass_steps": list(request.bypass_steps),
         "correlation_id": request.correlation_id,
         "traceparent": request.traceparent,
         "parent_task_id": request.parent_task_id,
         "parent_step": request.parent_step,
-        "run_at": request.run_at.isoformat() if request.run_at else None,
     }
     if request.idempotency_key is not None:
-        # who asks, and in what connection, does not make it another request
-        unasked = dict.fromkeys(("definition_id", "correlation_id", "traceparent", "parent_task_id", "parent_step"))
-        content = {**payload, **unasked, "version": request.version}
-        payload["fingerprint"] = hashlib.sha256(json_text.canonical(content).encode()).hexdigest()
-        payload["idempotency_key"] = request.idempotency_key
+        payload |= {"idempotency_key": request.idempotency_key, "fingerprint": _fingerprint(request)}
     return payload
+
+
+def _content(request: TaskRequest) -> dict[str, Any]:
+    """What makes it this request and no other: neither who asks and in what connection, nor what a version of the workflow adds to the context."""
+    return {
+        "context": request.context,
+        "reason": request.reason,
+        "tags": list(request.tags),
+        "priority": request.priority,
+        "bypass_steps": list(request.bypass_steps),
+        "run_at": request.run_at.isoformat() if request.run_at else None,
+    }
+
+
+def _fingerprint(request: TaskRequest) -> str:
+    content = {**_content(request), "version": request.version}
+    return hashlib.sha256(json_text.canonical(content).encode()).hexdigest()
 
 
 class _Definitions:

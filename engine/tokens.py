@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 
 from engine.accounts import digest
 from engine.db import Database
-from engine.errors import Problem, RequestError
+from engine.errors import NotFound, Problem, RequestError
 from engine.permissions import Rights, unknown_scopes
 
 DEFAULT_LIFE, LONGEST_LIFE = timedelta(days=90), timedelta(days=366)
@@ -112,6 +112,14 @@ def tokens(db: Database, account_id: int | None = None) -> list[TokenRow]:
     """
     found = db.rows(query, {"id": account_id})
     return [TokenRow(*(*row[:3], None if row[3] is None else tuple(row[3]), *row[4:])) for row in found]
+
+
+def token_owner(db: Database, token_id: str) -> str:
+    """The name of the account whose token it is. Raises `NotFound`."""
+    owner: str | None = db.value("select a.name from tasker_token t join tasker_account a using (account_id) where t.token_id = %(token)s", {"token": token_id.replace("\x00", "")})
+    if owner is None:
+        raise NotFound(f"there is no token {token_id[:MAX_LABEL]}")
+    return owner
 
 
 def revoke_token(db: Database, token_id: str, *, actor: str, account_id: int | None = None, address: str | None = None) -> None:

@@ -46,55 +46,73 @@ class TracingProcess:
     def __init__(self, url: str) -> None:
         self._url, self._owner = url, str(uuid.uuid4())
         self._book = threading.Lock()
+        self._is_wanted = False
         self._process: subprocess.Popen[bytes] | None = None
-        self._started = -AGAIN_SECONDS
+        self._started = 0.0
 
     def begin(self, db: Database) -> None:
         """What ends from now on is told. Raises `DatabaseUnavailable`."""
         Place(db, self._owner).begin()
+        self._is_wanted = True
         self._start()
 
     def ask(self, *, is_quiet: bool) -> None:
         """For one more round, a longer one where the engine `is_quiet`. Never waits for it."""
         with self._book:
-            if self._process is None:
-                return
-            try:
-                os.write(self._words(), QUIET if is_quiet else BUSY)
-            except BlockingIOError:
-                pass  # it has not come to what was said before
-            except OSError:
+            if self._is_wanted and not self._is_told(QUIET if is_quiet else BUSY):
                 self._start_again()
 
     def end(self) -> None:
         """What has ended is told, as far as that takes no longer than `LAST_SECONDS`, and another engine may go on at once."""
         with self._book:
+            self._is_wanted = False
             process, self._process = self._process, None
         if process is not None:
             _end(process, LAST_SECONDS)
 
-    def _words(self) -> int:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        return self._process.stdin.fileno()
+    def _is_told(self, word: bytes) -> bool:
+        if self._process is None:
+            return False
+        try:
+            os.write(_words(self._process), word)
+        except BlockingIOError:
+            pass  # it has not come to what was said before
+        except OSError:
+            return False
+        return True
 
     def _start_again(self) -> None:
-        if self._process is None or time.monotonic() - self._started < AGAIN_SECONDS:
+        if time.monotonic() - self._started < AGAIN_SECONDS:
             return
-        log.warning("the process that tells traces ended with %s and is started again", self._process.poll())
-        _end(self._process, 0)
+        process, self._process = self._process, None
+        if process is not None:
+            log.warning("the process that tells traces ended with %s and is started again", process.poll())
+            _end(process, 0)
         self._start()
 
     def _start(self) -> None:
         self._started = time.monotonic()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, ROOT, self._owner, "tasker-traces"],
-            env={**os.environ, URL: self._url},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C on the terminal is for the engine alone
-        )
-        os.set_blocking(self._words(), False)
+        try:
+            self._process = _opened(self._url, self._owner)
+        except OSError as error:
+            log.warning("traces are not told for now, as no process can be started: %s", error)
+
+
+def _opened(url: str, owner: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, ROOT, owner, "tasker-traces"],
+        env={**os.environ, URL: url},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C on the terminal is for the engine alone
+    )
+    os.set_blocking(_words(process), False)
+    return process
+
+
+def _words(process: subprocess.Popen[bytes]) -> int:
+    assert process.stdin is not None
+    return process.stdin.fileno()
 
 
 def _end(process: subprocess.Popen[bytes], seconds: float) -> None:

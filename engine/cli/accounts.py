@@ -31,7 +31,7 @@ def create(name: str, role: str, namespace: str | None, password_stdin: bool, ou
     password = _read_password() if password_stdin else None
     with open_database() as db:
         accounts.create_account(db, name, role=role, namespace=namespace, password=password, outside_id=outside_id, actor=audit_actor())
-        link = None if password_stdin or outside_id else accounts.make_sign_in_link(db, name)
+        link = None if password_stdin or outside_id else accounts.make_sign_in_link(db, name, actor=audit_actor())
     facts = {"name": name, "role": role, "namespace": namespace, "sign_in_path": link and f"/login/link/{link}"}
     print_json(facts) if as_json else click.echo(_told(name, link))
 
@@ -89,11 +89,12 @@ def password(name: str, password_stdin: bool) -> None:
 
 @user.command()
 @click.argument("name")
+@reason_option
 @json_option
-def link(name: str, as_json: bool) -> None:
-    """Print the path of a link that signs in once. Example: tasker user link ada"""
+def link(name: str, reason: str | None, as_json: bool) -> None:
+    """Print the path of a link that signs in once, without a second factor. Example: tasker user link ada"""
     with open_database() as db:
-        path = f"/login/link/{accounts.make_sign_in_link(db, name)}"
+        path = f"/login/link/{accounts.make_sign_in_link(db, name, actor=audit_actor(), reason=reason)}"
     print_json({"sign_in_path": path}) if as_json else click.echo(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import json
 import os
 import pdb
@@ -22,6 +23,15 @@ from engine.settings import Settings
 from engine.testing import FinishedTask, Workbench, run_step
 
 
+@contextmanager
+def _until_quit() -> Iterator[None]:
+    """Who quits a debugger that a handler has opened ends the command with status 1, and sees no traceback: nothing has gone wrong."""
+    try:
+        yield
+    except bdb.BdbQuit:
+        raise click.exceptions.Exit(1) from None
+
+
 @click.command()
 @click.argument("path")
 @click.argument("workflow", metavar="[NAMESPACE/NAME[@VERSION]]", required=False)
@@ -30,6 +40,7 @@ from engine.testing import FinishedTask, Workbench, run_step
 @click.option("--results", default="{}", metavar="JSON|@FILE", help="With --step: the results of the steps before it, by name.")
 @click.option("--item", metavar="JSON|@FILE", help="With --step: the element that a map step's handler gets.")
 @click.option("--debug", is_flag=True, help="Open a debugger where a handler has raised; in a whole workflow its step is run once more for that.")
+@_until_quit()
 def run(path: str, workflow: str | None, context: str, step_name: str | None, results: str, item: str | None, debug: bool) -> None:
     """Run a workflow, or one step, here and now, on a database that is thrown away. Example: tasker run flows shop/refund_order --step pay_back --debug"""
     settings = Settings.from_environ()
@@ -86,6 +97,8 @@ def _run_step(definition: TaskDefinition, name: str, context: Mapping[str, Any],
     options |= {"name": name, "retry_limit": step.retry_limit, "handler_config": step.handler_config, "output_schema": step.output_schema}
     try:
         print_json(run_step(step.handler, context, results, **options))
+    except bdb.BdbQuit:
+        raise
     except Exception as error:
         traceback.print_exception(error)
         if debug:

@@ -193,7 +193,9 @@ def _local_link(db: Database) -> str | None:
     if not accounts.has_accounts(db):
         accounts.create_account(db, accounts.LOCAL_ADMIN, role="admin", actor=audit_actor())
     known = next((each for each in accounts.accounts(db) if each.name == accounts.LOCAL_ADMIN), None)
-    return None if known is None or known.has_password or known.disabled else accounts.make_sign_in_link(db, known.name)
+    if known is None or known.has_password or known.disabled:
+        return None
+    return accounts.make_sign_in_link(db, known.name, actor=audit_actor(), reason="printed at the start")
 
 
 def _asked(url: str, ask: Callable[[Database], T]) -> T:

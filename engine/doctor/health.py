@@ -157,9 +157,9 @@ def _engines(database: Database, url: str) -> Iterator[Check]:
         yield warning("engines", f"none runs{last}", "Start one, or nothing is run: `tasker engine`.")
     else:
         yield ok("engines", f"{len(alive)} running, last heard of at {_words(max(each.seen_at for each in alive))}")
-    waiting = sum(each.ready_count for each in standing.queues(database) if not each.engine_count)
+    waiting = sum(each.unserved_count for each in standing.queues(database))
     if alive and waiting:
-        yield warning("handlers", f"{waiting:,} ready steps for which no engine has the handler", "Give an engine their module: --handlers, or TASKER_HANDLERS.")
+        yield warning("handlers", f"{waiting:,} ready steps for which no engine has the handler or the labels", "Give an engine their module: --handlers, or TASKER_HANDLERS; and what they need: --labels.")
 
 
 def _clock(database: Database, url: str) -> Iterator[Check]:

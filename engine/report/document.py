@@ -129,7 +129,7 @@ def _why_cancelled(facts: Facts) -> Line:
 
 def _how(facts: Facts) -> str:
     counts = Counter(step.row.state for step in facts.steps)
-    retried = sum(len(step.attempts) > 1 for step in facts.steps)
+    retried = sum(step.was_retried for step in facts.steps)
     parts = [
         f"{counts['skipped']} skipped" if counts["skipped"] else "",
         f"{counts['resolved']} resolved by hand" if counts["resolved"] else "",

@@ -50,7 +50,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class StepFacts:
-    """A step and its attempts; `free_at` is when its last parent had ended, or the task could start."""
+    """A step and its attempts, one that was handed back among them; `free_at` is when its last parent had ended, or the task could start."""
 
     row: StepRow
     attempts: tuple[Attempt, ...]
@@ -62,6 +62,11 @@ class StepFacts:
         if not self.attempts or not self.free_at:
             return None
         return max((self.attempts[0].started_at - self.free_at).total_seconds(), 0.0)
+
+    @property
+    def was_retried(self) -> bool:
+        """Whether it needed more than one attempt; one that was handed back is not charged, and goes by the same number again."""
+        return len({attempt.number for attempt in self.attempts}) > 1
 
     @property
     def ran_seconds(self) -> float | None:
@@ -152,6 +157,8 @@ def _attempts(moves: Sequence[ActivityRow]) -> dict[str, list[Attempt]]:
         if move.step_name is None or move.attempt is None or move.from_state == move.to_state:
             continue
         mine = found.setdefault(move.step_name, [])
+        if move.to_state == "running" and mine and mine[-1].number == move.attempt and mine[-1].state == "running":
+            continue  # a map step whose items are done; it has been at work all the time
         if move.to_state == "running":
             mine.append(Attempt(move.attempt, "running", move.at, None, move.engine, None))
         elif mine and mine[-1].number == move.attempt:

@@ -24,6 +24,8 @@ LOOK_SECONDS: Final = 0.2
 CHECK_SECONDS: Final = 2.0
 AHEAD: Final = 2  # messages per handler process, so that a worker need not wait for the next
 MOST_HELD: Final = 1_000
+BEING_SENT: Final = math.inf  # a message that is on its way out is never overdue
+UNSURE: Final = -math.inf  # one that may or may not be there always is
 
 
 class Posts(Protocol):
@@ -76,7 +78,7 @@ class CeleryRunner:
         self._cancelling: set[StepCall] = set()
         self._numbers = itertools.count(1)
         self._places: list[int] = []
-        self._trouble: str | None = ""
+        self._trouble = ""
         self._stopping = self._started = False
         self._over = threading.Event()
         self._checked_at = -math.inf
@@ -118,17 +120,19 @@ class CeleryRunner:
             self._cancelling.add(call)
             number = next((number for number, each in self._calls.items() if each is call), None)
         if number is not None:
-            try:
-                self._settle([(each, CANCELLED, "null") for each in self._posts.withdraw([number])])
-            except TaskerError as error:
-                log.debug("a cancellation has to wait: %s", error)
+            self._withdraw([number])
 
     def standing(self) -> dict[str, Any]:
         """How broker and workers are seen now, for the engines page."""
         with self._lock:
-            said = self._trouble or ("" if self._places else "no worker has been heard of; start one: celery -A engine.celery_worker worker")
+            said = self._trouble or self._lack()
             state = "away" if self._trouble else "troubled" if said else "connected"
             return {"state": state, "at": self._broker.name, "said": said, "workers": len(self._places), "threads": sum(self._places)}
+
+    def _lack(self) -> str:
+        if not self._places:
+            return "no worker has been heard of; start one: celery -A engine.celery_worker worker"
+        return "" if any(self._places) else "no worker can load its handlers; the workers' logs say why"
 
     def stop(self, grace: float) -> None:
         """Withdraws what nobody has begun, waits up to `grace` seconds for the rest, gives up what is left and releases it."""
@@ -144,8 +148,8 @@ class CeleryRunner:
         self._tender.join(CHECK_SECONDS + LOOK_SECONDS)
         try:
             self._posts.drop()
-        except TaskerError as error:
-            log.debug("orders are left behind, and end with the lease: %s", error)
+        except Exception as error:
+            _note("orders are left behind, and end with the lease", error)
         self._settle([(number, RELEASED, "null") for number in list(self._calls)])
         self._posts.close()
 
@@ -154,22 +158,29 @@ class CeleryRunner:
     def _post(self, numbered: Mapping[int, StepCall]) -> dict[int, str]:
         try:
             return self._posts.post([(number, call.task.task_id, call.step_no, call.attempt) for number, call in numbered.items()])
-        except TaskerError as error:
+        except Exception as error:
             self._met(error)
             return {}
 
     def _unsent(self, tokens: Mapping[int, str]) -> list[int]:
         """Sends them; those of which it is not known whether the message is there."""
-        self._sent.update(dict.fromkeys(tokens, -math.inf))
+        with self._lock:  # some may be withdrawn by now: a cancellation does not wait for the rest
+            self._sent.update(dict.fromkeys(tokens.keys() & self._calls.keys(), BEING_SENT))
         try:
             for number, token in tokens.items():
                 self._send(number, token)
-        except BrokerAway as error:
+        except Exception as error:
             self._met(error)
-        return [number for number in tokens if self._sent.get(number) == -math.inf]
+        with self._lock:
+            unsure = [number for number in tokens if self._sent.get(number) == BEING_SENT]
+            self._sent.update(dict.fromkeys(unsure, UNSURE))
+        return unsure
 
     def _send(self, number: int, token: str) -> None:
-        call = self._calls[number]
+        with self._lock:
+            call = self._calls.get(number)
+        if call is None:
+            return
         step = call.task.definition.steps[call.template_no].name
         self._broker.send(token, {"task_id": call.task.public_id, "step": step, "attempt": call.attempt})
         with self._lock:
@@ -182,32 +193,37 @@ class CeleryRunner:
             return
         try:
             self._settle([(number, RELEASED, "null") for number in self._posts.withdraw(numbers)])
-        except TaskerError as error:
-            log.debug("orders could not be withdrawn yet: %s", error)
+        except Exception as error:
+            _note("orders could not be withdrawn yet", error)
 
     # ---- outcomes come in
 
     def _tend(self) -> None:
         while not self._over.is_set():
-            try:
-                self._listening = self._posts.wait(self._listening, LOOK_SECONDS)
-                self._take()
-            except TaskerError as error:
-                log.debug("outcomes have to wait: %s", error)
-                self._pause()
-            except Exception:
-                log.exception("the Celery runner met an error and goes on")
-                self._pause()
+            if not self._tried(self._listen):
+                self._tried(self._hang_up)
+                self._over.wait(LOOK_SECONDS)
             if time.monotonic() - self._checked_at > CHECK_SECONDS:
-                self._check()
-        if self._listening is not None:
-            self._listening.close()
+                self._tried(self._check)
+        self._tried(self._hang_up)
 
-    def _pause(self) -> None:
-        if self._listening is not None:
-            self._listening.close()
-            self._listening = None
-        self._over.wait(LOOK_SECONDS)
+    def _tried(self, part: Callable[[], None]) -> bool:
+        """Whether it went well; whatever it meets, the tender goes on, for without it steps would run for ever."""
+        try:
+            part()
+        except Exception as error:
+            _note("the Celery runner met an error and goes on", error)
+            return False
+        return True
+
+    def _listen(self) -> None:
+        self._listening = self._posts.wait(self._listening, LOOK_SECONDS)
+        self._take()
+
+    def _hang_up(self) -> None:
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.close()
 
     def _take(self) -> None:
         ended, words = self._posts.take()
@@ -236,26 +252,40 @@ class CeleryRunner:
     # ---- the broker
 
     def _check(self) -> None:
-        self._checked_at = now = time.monotonic()
+        self._checked_at = time.monotonic()
+        self._look_around()
+        self._withdraw(self._overdue())
+
+    def _look_around(self) -> None:
         try:
             self._broker.check()
             places = self._posts.places()
-        except TaskerError as error:
+        except Exception as error:
             self._met(error)
-            places = self._places
-        else:
-            if self._trouble:
-                log.info("the broker %s answers again", self._broker.name)
-            self._trouble = ""
+            return
+        if self._trouble:
+            log.info("the broker %s answers again", self._broker.name)
         with self._lock:
-            self._places = places
-            overdue = [number for number, sent in self._sent.items() if now - sent > self._patience]
-        self._withdraw(overdue)
+            self._trouble, self._places = "", places
 
-    def _met(self, error: TaskerError) -> None:
-        if str(error) != self._trouble:
-            log.warning("no step starts: %s", error)
-        self._trouble = str(error)
+    def _overdue(self) -> list[int]:
+        now = time.monotonic()
+        with self._lock:
+            return [number for number, sent in self._sent.items() if now - sent > self._patience]
+
+    def _met(self, error: Exception) -> None:
+        said = str(error) or type(error).__name__
+        if said != self._trouble:
+            log.warning("no step starts: %s", said, exc_info=None if isinstance(error, TaskerError) else error)
+        self._trouble = said
+
+
+def _note(what: str, error: Exception) -> None:
+    """What we know to pass is told by `_met`; anything else is for people to look at."""
+    if isinstance(error, TaskerError):
+        log.debug("%s: %s", what, error)
+    else:
+        log.error(what, exc_info=error)
 
 
 def _outcome(ended: Any) -> tuple[int, int, str]:

@@ -1,6 +1,6 @@
 """One attempt of one step, in whatever thread or process a runner chose: call the handler, tell what became of it.
 
-Nothing that a handler does gets past this function, save what ends the whole process.
+Nothing that a handler does gets past this function, save what ends the whole process and what its caller lets escape.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import copy_context
 from types import FrameType, TracebackType
 from typing import Any
 
 from engine import json_text, objects, redaction, trace_ids
 from engine.binding import Binding, bindings
 from engine.definition import StepTemplate, TaskDefinition, chosen
-from engine.errors import DefinitionError, PermanentError, RetryableError
+from engine.errors import DefinitionError, PermanentError, RetryableError, delay_seconds
 from engine.handlers import ATTEMPT, Contact, Sequence, Step, Task
 from engine.journal import NOWHERE
 from engine.masking import clean, clean_message, cut
@@ -42,11 +43,13 @@ def invoke(
     contact: Contact | None = None,
     item: Item | None = None,
     traceparent: str | None = None,
+    escapes: tuple[type[BaseException], ...] = (),
 ) -> tuple[int, str]:
-    """Run the step's handler once: (COMPLETED or DECIDED, result as JSON), (STORED, what stands for it) or (FAILED, error as JSON). Raises nothing.
+    """Run the step's handler once: (COMPLETED or DECIDED, result as JSON), (STORED, what stands for it) or (FAILED, error as JSON).
 
     `inputs` are the parents' results as JSON text by name; `lookup` fetches those of farther ancestors.
     `contact` tells the handler whether it was asked to stop, and takes what it says while it runs.
+    Raises nothing but what of the handler's own exceptions is one of `escapes`.
     """
     step: Step | None = None
     try:
@@ -63,7 +66,7 @@ def invoke(
         token = ATTEMPT.set((task, step))
         leave = trace_ids.enter(task, step) if trace_ids.IS_ON else None
         try:
-            result = binding.run(task, sequence, step)
+            result = copy_context().run(binding.run, task, sequence, step)  # what it sets in its context must not hit the thread's next step
         finally:
             ATTEMPT.reset(token)
             if leave is not None:
@@ -78,6 +81,8 @@ def invoke(
         if (keeper := objects.keeper()) is not None and item is None:
             return _accept_large(keeper, definition, binding, template.name, task_public_id, result)
         return _accept(binding, json_text.write_result(result))
+    except escapes:
+        raise
     except json_text.ResultRejected as error:
         return FAILED, failure(error.kind, _discreet(str(error), _secrets(step)))
     except BaseException as error:  # SystemExit too: a handler may end its step, not the engine
@@ -136,16 +141,23 @@ def _discreet(text: str, secrets: frozenset[str]) -> str:
 
 
 def _explain(error: BaseException, template: StepTemplate, secrets: frozenset[str]) -> str:
+    retryable = isinstance(error, RetryableError) or (bool(template.retry_on) and isinstance(error, template.retry_on))
+    try:
+        return failure(
+            _type_name(error),
+            _discreet(_message(error), secrets),
+            code=_code(error, secrets),
+            retryable=retryable,
+            delay=delay_seconds(error.delay) if isinstance(error, RetryableError) else None,
+            trace=_trace(error, secrets),
+        )
+    except BaseException as second:  # the exception is the author's, and may have properties that raise whatever they like
+        return failure(_type_name(error), f"(no details: telling them raised {type(second).__name__})", retryable=retryable)
+
+
+def _code(error: BaseException, secrets: frozenset[str]) -> str | None:
     code = error.error_code if isinstance(error, PermanentError) else None
-    delay = error.delay if isinstance(error, RetryableError) else None
-    return failure(
-        _type_name(error),
-        _discreet(_message(error), secrets),
-        code=None if code is None else _discreet(clean_message(str(code)), secrets)[:200],
-        retryable=isinstance(error, RetryableError) or (bool(template.retry_on) and isinstance(error, template.retry_on)),
-        delay=delay,
-        trace=_trace(error, secrets),
-    )
+    return None if code is None else _discreet(clean_message(str(code)), secrets)[:200]
 
 
 def _type_name(error: BaseException) -> str:

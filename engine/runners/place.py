@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from engine.errors import TaskerError
 from engine.journal import Said
 from engine.runners import CANCELLED, RELEASED, Outcome, StepCall
 from engine.runners.orders import Order, Outlines
@@ -51,7 +50,8 @@ class _Ending:
 class Place:
     """Runs orders in `concurrency` handler processes until `until`, a moment of this machine's clock that the engine moves on.
 
-    `ask` fetches the results of farther ancestors for an order's number; `tell` takes what its handler says.
+    `ask` fetches the results of farther ancestors for an order's number; `tell` takes what its handler says. `problem` says why the handlers
+    could not be loaded: then every order is released at once, and nothing of the place is left but this word.
     """
 
     def __init__(self, sources: Sequence[str], concurrency: int, *, grace: float, until: float, ask: Ask, tell: Tell) -> None:
@@ -109,8 +109,9 @@ class Place:
         try:
             self._runner.start(self._deliver, self._look_up, self._hear)
             self.is_open = True
-        except (TaskerError, OSError) as error:
-            self.problem = str(error)
+        except Exception as error:  # whatever it is: without a word of it, orders would wait for a place that never opens
+            self.problem = str(error) or type(error).__name__
+            self._runner.forget()
         self._decided.set()
         while not self.is_closed and self.problem is None and (left := self._until - time.monotonic()) > 0:
             time.sleep(min(left, LOOK_SECONDS))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bdb
+import sys
 import threading
 from datetime import timedelta
 from functools import partial
@@ -22,7 +24,10 @@ FOR_EVER = timedelta(days=36_500)  # the clock is moved by whole days
 
 
 class InlineRunner:
-    """Runs every call at once, where it was submitted; a step's time limit is not watched, as nothing could end it."""
+    """Runs every call at once, where it was submitted; a step's time limit is not watched, as nothing could end it.
+
+    What ends the whole run, such as Ctrl-C, is raised where the call was submitted; its step stays running.
+    """
 
     may_wait = False
     may_start_until = 0.0  # nobody else is there to whom a step could go meanwhile
@@ -59,8 +64,14 @@ class InlineRunner:
         with self._stubs.in_place(task.definition, call.template_no) as stub, logs.captured():
             return stub or invoke(
                 task.definition, call.template_no, call.attempt, call.retry_limit, task.public_id, task.context_json,
-                task.correlation_id, call.inputs, partial(self._lookup, call), contact, call.item, task.traceparent,
+                task.correlation_id, call.inputs, partial(self._lookup, call), contact, call.item, task.traceparent, _escapes(),
             )  # fmt: skip
+
+
+def _escapes() -> tuple[type[BaseException], ...]:
+    """What somebody at the terminal, or the test around the run, wants ended: not the step but the run."""
+    pytest = sys.modules.get("pytest")  # which `tasker run` does without
+    return KeyboardInterrupt, bdb.BdbQuit, *((pytest.fail.Exception, pytest.skip.Exception, pytest.exit.Exception) if pytest else ())
 
 
 class ForegroundWorker(Worker):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any
 
 from engine import json_text, logs, models
@@ -61,7 +62,7 @@ def run_step(
     contact = Contact((said or Said()).hear, asked_to_stop=cancel_requested)
     step = Step(own, attempt, retry_limit, contact) if item is _NOT_GIVEN else Step(own, attempt, retry_limit, contact, index, _stored(item))
     with _as_attempt(task, step):
-        result = binding.run(task, Sequence(definition, own.name, earlier, _nothing), step)
+        result = copy_context().run(binding.run, task, Sequence(definition, own.name, earlier, _nothing), step)
     return _checked(binding.output, json_text.load(_stored(result)))
 
 

@@ -103,7 +103,8 @@ class Workbench:
         """Launch a task and run everything until it has ended, or only a person could help it on.
 
         `workflow` is a Workflow, a TaskHandler or its class, or "namespace/name" with or without "@version"; the context may be a pydantic model;
-        `request_fields` are those of TaskRequest. Back-offs and a later `run_at` cost no time: the clock is moved to when the next one is over.
+        `request_fields` are those of TaskRequest. Back-offs, a later `run_at` and the period of a limit cost no time: the clock is moved to when the
+        next one is over. Ctrl-C, the end of a debugger and pytest's own outcomes in a handler end the run and are raised.
         Raises RequestError and NotFound as `submit` does.
         """
         return self.finish(self.submit(workflow, context, **request_fields))
@@ -117,7 +118,7 @@ class Workbench:
         return tasks.submit(self.db, request)
 
     def finish(self, task_id: str) -> FinishedTask:
-        """Run everything, and wait out every back-off of this task by moving the clock; how the task stands then."""
+        """Run everything, and wait out every back-off and period of a limit that this task waits for, by moving the clock; how the task stands then."""
         self.run_ready()
         while (wait := self._next_due(task_id)) is not None:
             self.move_clock(wait)
@@ -214,7 +215,11 @@ class Workbench:
     def _next_due(self, task_id: str) -> timedelta | None:
         if queries.task_row(self.db, task_id).state in FINAL_TASK:
             return None
-        query = "select min(run_at) - tasker_clock() from tasker_delayed where task_no = tasker_task_no(%s)"
+        query = """
+            select least((select min(d.run_at) from tasker_delayed d where d.task_no = known.task_no),
+                         (select min(n.due_at) from tasker_waiting w join tasker_line n using (limit_id, key)
+                           where w.task_no = known.task_no and n.due_at < 'infinity')) - tasker_clock()
+              from (select tasker_task_no(%s)) as known (task_no)"""
         found = self._worker.connection.execute(query, (task_id,)).fetchone()
         wait: timedelta | None = found[0] if found else None
         return None if wait is None else max(wait, timedelta()) + timedelta(milliseconds=1)

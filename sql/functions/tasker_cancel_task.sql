@@ -12,6 +12,7 @@ declare
   v_now timestamptz := tasker_clock();
   v_task tasker_task;
   v_state smallint;
+  v_left int[];
 begin
   perform tasker_hold_tasks(array[v_task_no]);
   select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
@@ -22,8 +23,13 @@ begin
   end if;
   update tasker_task t set cancel_requested_at = coalesce(t.cancel_requested_at, v_now) where t.task_no = v_task_no;
   -- a row that a claim has taken since is left to it, see tasker_leave_queue
-  delete from tasker_ready r
-   where r.ctid = any(array(select q.ctid from tasker_ready q where q.task_no = v_task_no for update skip locked));
+  with gone as (
+    delete from tasker_ready r
+     where r.ctid = any(array(select q.ctid from tasker_ready q where q.task_no = v_task_no for update skip locked))
+    returning r.step_no
+  )
+  select array_agg(g.step_no) into v_left from gone g;
+  delete from tasker_waiting w where w.task_no = v_task_no and w.step_no = any(v_left);
   delete from tasker_delayed d
    where d.ctid = any(array(select q.ctid from tasker_delayed q where q.task_no = v_task_no for update skip locked));
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)

@@ -1,7 +1,8 @@
 -- tasker_claim_steps: leases up to p_want ready steps to one worker: the namespaces take turns, and within one the best rank is first.
 --   p_definitions  the definitions the worker has handlers for; steps of others stay for other engines, and stand in nobody's way
---   moves  ready -> running, and the task pending -> running     locks  ready rows (claimed elsewhere: skipped), steps, tasks
---   raises WF003 when the worker's lease is over                 events task.started, step.started
+--   moves  ready -> running, and the task pending -> running; before that, what tasker_wake_due moves
+--   locks  as tasker_wake_due; then ready rows (claimed elsewhere: skipped), steps, tasks
+--   raises WF003 when the worker's lease is over                 events task.started, step.started, and those of tasker_wake_due
 create or replace function tasker_claim_steps (p_worker int, p_claim_no int, p_want int, p_definitions int[])
   returns table (task_no bigint, step_no int, definition_id int, attempt smallint)
   language plpgsql

@@ -2,6 +2,7 @@
 --   moves  none     locks  the one row of tasker_words_place, for which nobody waits: whoever finds it held leaves the work to its holder
 --   Tasks go by their number, once nothing below can still appear: a creation takes its transaction number first, as this call does last. Failures follow the
 --   roll-ups, which have decided that. Call it in a transaction of its own.     events none
+--   What was read before the row was held may be older than the row: the place never goes back for it.
 --   p_names  how names of secrets end; with one that was not known before, all tasks are written down anew, and are found only by then. None is forgotten.
 --   returns whether more can be done at once
 create or replace function tasker_index_words (p_limit int, p_names text[])
@@ -67,8 +68,8 @@ begin
 
   update tasker_words_place p
      set tasks_to = v_tasks_to, moves_to = v_moves_to,
-         known_to = case when v_tasks_to = v_place.known_to then v_last else p.known_to end,
-         known_xid = case when v_tasks_to = v_place.known_to then v_xid else p.known_xid end;
+         known_to = case when v_tasks_to >= v_place.known_to then greatest(v_last, v_tasks_to) else p.known_to end,
+         known_xid = case when v_tasks_to >= v_place.known_to then v_xid else p.known_xid end;
   return v_tasks = p_limit or v_moves = 5 * p_limit;
 end
 $$;

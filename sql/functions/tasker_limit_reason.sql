@@ -11,7 +11,7 @@ as $$
      where h.limit_id = p_limit.limit_id and h.key = p_key
   ),
   counted as (
-    select count(*) filter (where not p.ended) as taken, min(p.started_at) as first_at,
+    select count(*) filter (where not p.ended) as taken, min(p.started_at) filter (where p.started_at > tasker_clock() - p_limit.period) as first_at,
            (select string_agg('task ' || left(t.task_id::text, 8), ', ' order by o.number)
               from place o join tasker_task t using (task_no) where not o.ended and o.number <= 3) as holders
       from place p

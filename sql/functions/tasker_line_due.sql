@@ -10,6 +10,6 @@ as $$
     when p_free > 0 then tasker_clock()
     when count(*) filter (where not h.ended) >= p_limit.at_once then 'infinity'
     -- who is let in but has not begun will hold its place for a period from then
-    else coalesce(least(min(h.started_at) + p_limit.period, case when bool_or(h.started_at is null) then tasker_clock() + interval '1 second' end), 'infinity') end
+    else coalesce(least(min(h.started_at) filter (where h.started_at > tasker_clock() - p_limit.period) + p_limit.period, case when bool_or(h.started_at is null) then tasker_clock() + interval '1 second' end), 'infinity') end
     from tasker_place h where h.limit_id = p_limit.limit_id and h.key = p_key
 $$;

@@ -21,7 +21,7 @@ begin
      cross join lateral (select k.name, k.parents, k.labels from tasker_template k where k.definition_id = p_definition_id and k.step_no = coalesce(s.map_no, a.step_no) offset 0) p
      cross join lateral (select k.namespace, k.name from tasker_definition k where k.definition_id = p_definition_id offset 0) d
       left join tasker_limit whole on whole.namespace = d.namespace and whole.name = d.name and whole.step_name = '' and p.parents = '{}' and s.map_no is null
-            and not exists (select from tasker_place h where h.task_no = a.task_no and h.limit_id = whole.limit_id)
+            and not exists (select from tasker_place h where h.task_no = a.task_no and h.limit_id = whole.limit_id and not h.ended)
       left join tasker_limit own on own.namespace = d.namespace and own.name = d.name and own.step_name = p.name
             and not exists (select from tasker_place h where h.task_no = a.task_no and h.limit_id = own.limit_id and h.step_no = a.step_no
                                and h.attempt = s.attempts + 1 and not h.ended)

@@ -10,23 +10,30 @@ as $$
 declare
   v_batch_id bigint;
 begin
-  insert into tasker_batch (action, about, namespaces, actor, reason, item_count, created_at, key, given)
-  select p_action, p_about, array_agg(distinct d.namespace), p_actor, p_reason, count(*), tasker_clock(), p_key, p_given
-    from unnest(p_tasks) as chosen (task_id) join tasker_task t using (task_id) join tasker_definition d using (definition_id)
-  having count(*) > 0
-  on conflict (key) do nothing
-  returning batch_id into v_batch_id;
+  -- one statement: what retention drops meanwhile is an item all the same, and is refused as one that is gone
+  with chosen as materialized (
+    -- in the order in which everybody locks tasks
+    select row_number() over (order by t.task_no, c.place) as item_no, c.task_id, c.step_name, d.namespace
+      from unnest(p_tasks, p_steps) with ordinality as c (task_id, step_name, place) join tasker_task t using (task_id) join tasker_definition d using (definition_id)
+  ),
+  batch as (
+    insert into tasker_batch (action, about, namespaces, actor, reason, item_count, created_at, key, given)
+    select p_action, p_about, array_agg(distinct c.namespace), p_actor, p_reason, count(*), tasker_clock(), p_key, p_given
+      from chosen c having count(*) > 0
+    on conflict (key) do nothing
+    returning batch_id
+  ),
+  item as (
+    insert into tasker_batch_item (batch_id, item_no, task_id, step_name)
+    select b.batch_id, c.item_no, c.task_id, c.step_name from batch b, chosen c
+  )
+  select b.batch_id into v_batch_id from batch b;
   if not found then
     select b.batch_id into v_batch_id from tasker_batch b where b.key = p_key;
     if not found then
       raise exception 'none of the tasks exists any more' using errcode = 'WF001';
     end if;
-    return v_batch_id;
   end if;
-  -- in the order in which everybody locks tasks
-  insert into tasker_batch_item (batch_id, item_no, task_id, step_name)
-  select v_batch_id, row_number() over (order by t.task_no, chosen.place), chosen.task_id, chosen.step_name
-    from unnest(p_tasks, p_steps) with ordinality as chosen (task_id, step_name, place) join tasker_task t using (task_id);
   return v_batch_id;
 end
 $$;

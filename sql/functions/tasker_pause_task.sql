@@ -1,5 +1,5 @@
 -- tasker_pause_task: what runs may end, nothing else of the task starts until it is resumed.
---   moves  none; steps that are or become ready are parked     locks  as tasker_hold_tasks, then the task
+--   moves  none; steps that are or become ready are parked, and stand in no line before a limit any more     locks  as tasker_hold_tasks, then the task
 --   raises WF001 unknown task, WF002 when it has ended, is paused already or is asked to stop     events none; the history says who and why
 -- Whoever unlocks a step meanwhile waits for its row and then sees the mark, whatever snapshot it began with.
 create or replace function tasker_pause_task (p_task_id uuid, p_actor text, p_reason text)
@@ -22,6 +22,7 @@ begin
   perform tasker_refuse_cancelled(v_task_no);
   update tasker_step s set paused = true where s.task_no = v_task_no and s.state in (0, 1, 2, 3, 5);
   update tasker_ready r set rank = 'infinity', definition_id = -abs(r.definition_id) where r.task_no = v_task_no;
+  delete from tasker_waiting w where w.task_no = v_task_no;   -- by who holds the queue rows, see tasker_leave_line
   update tasker_task t set paused = true where t.task_no = v_task_no;
   insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
   values (v_task_no, tasker_clock(), v_task.state, v_task.state, p_actor, p_reason, '{"paused": true}');

@@ -3,7 +3,8 @@
 --   moves  the step -> ready (pending while a parent is open), every step below it -> pending, with attempts anew; results and errors are cleared,
 --          the history keeps them. The task, completed or failed -> running
 --   locks  its queue rows, then all of its steps by step_no, then the task
---   raises WF001 unknown task or step, WF002 when the step has not ended, a step of the task is running, or the task was cancelled
+--   raises WF001 unknown task or step, WF002 when the step has not ended, a step of the task is running, the task was cancelled, or a step to
+--          run again was tried as often as can be counted
 --   events none of its own; the history says who and why
 -- Nothing of the task may run meanwhile: the engine that holds a step of it would go on with the results and the context it knows.
 create or replace function tasker_retry_downstream (p_task_id uuid, p_step_name text, p_context jsonb, p_actor text, p_reason text)
@@ -46,9 +47,11 @@ begin
   if v_reset = '{}' then
     raise exception 'a step that it waits for was cancelled or did not choose it; retry that one with everything downstream' using errcode = 'WF002';
   end if;
+  perform tasker_refuse_spent(v_task_no, v_reset);
   -- items are made anew with their map step; those of before stay on record, and what of them could still move is over
   v_items := array(select s.step_no from tasker_step s where s.task_no = v_task_no and s.map_no = any(v_reset) and s.state not in (4, 7, 8));
   delete from tasker_ready r where r.task_no = v_task_no and r.step_no = any(v_reset || v_items);
+  delete from tasker_waiting w where w.task_no = v_task_no and w.step_no = any(v_reset || v_items);
   delete from tasker_delayed d where d.task_no = v_task_no and d.step_no = any(v_reset || v_items);
 
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason, detail)
@@ -79,6 +82,11 @@ begin
 
   if p_context is not null and p_context is distinct from v_task.context then
     update tasker_task t set context = p_context where t.task_no = v_task_no;
+    -- what waits before a limit lines up anew, where the new context says
+    with moved as (
+      delete from tasker_waiting w where w.task_no = v_task_no returning w.step_no, w.rank
+    )
+    update tasker_ready r set rank = m.rank from moved m where r.task_no = v_task_no and r.step_no = m.step_no and r.definition_id < 0;
     insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
     values (v_task_no, v_now, v_task.state, v_task.state, p_actor, p_reason, jsonb_build_object('context_before', v_task.context));
   end if;

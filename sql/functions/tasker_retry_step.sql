@@ -1,6 +1,6 @@
 -- tasker_retry_step: an operator lets a failed step try again, with as many attempts as its template grants; or ends a back-off early.
 --   moves  failed, retrying -> ready, and a failed task -> running     locks  as tasker_take_step, then the task
---   raises WF001 unknown task or step, WF002 when the step is neither failed nor retrying, or the task was cancelled
+--   raises WF001 unknown task or step, WF002 when the step is neither failed nor retrying, the task was cancelled, or it is tried as often as can be counted
 --   events none of its own; the history says who and why
 create or replace function tasker_retry_step (p_task_id uuid, p_step_name text, p_actor text, p_reason text)
   returns text
@@ -18,6 +18,7 @@ begin
     raise exception 'the step is %, only a failed or waiting step can be retried', tasker_state_name(v_step.state) using errcode = 'WF002';
   end if;
   perform tasker_refuse_cancelled(v_task_no);
+  perform tasker_refuse_spent(v_task_no, array[v_step_no]);
   perform tasker_leave_queue(v_task_no, v_step_no);
   update tasker_step s
      set state = 1, finished_at = null,

@@ -1,6 +1,7 @@
 -- tasker_retry_task: an operator lets every failed step of a task try again.
 --   moves  failed steps -> ready, the task -> running     locks  as tasker_hold_tasks, then the task
---   raises WF001 unknown task, WF002 when no step of it is failed or the task was cancelled
+--   raises WF001 unknown task, WF002 when no step of it is failed, the task was cancelled, or a failed step was tried as often as can be counted
+--   events none of its own; the history says who and why
 create or replace function tasker_retry_task (p_task_id uuid, p_actor text, p_reason text)
   returns text
   language plpgsql
@@ -13,6 +14,7 @@ declare
 begin
   perform tasker_hold_tasks(array[v_task_no]);
   perform tasker_refuse_cancelled(v_task_no);
+  perform tasker_refuse_spent(v_task_no, array(select s.step_no from tasker_step s where s.task_no = v_task_no and s.state = 5));
   with reopened as (
     update tasker_step s
        set state = 1, finished_at = null, retry_limit = least(s.attempts + p.retry_limit, 32767)

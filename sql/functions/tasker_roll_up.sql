@@ -31,7 +31,8 @@ begin
   -- before the row is locked, which would take a transaction number too early
   select h.event_id / 2 as known_to, h.low_xid, h.high_xid into v_horizon from tasker_event_horizon() h;
   select p.* into v_place from tasker_rollup_place p for update skip locked;
-  if not found or v_horizon.low_xid < v_place.known_xid then
+  -- a look that is older than the row, because another call was made in between, would lead the place back
+  if not found or v_horizon.low_xid < v_place.known_xid or v_horizon.known_to < v_place.known_to then
     return next;
     return;
   end if;

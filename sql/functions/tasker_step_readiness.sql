@@ -15,7 +15,7 @@ declare
 begin
   return query
   with recursive step as materialized (
-    select s.step_no, s.definition_id, s.state, s.pending, s.attempts, s.retry_limit, s.children, s.bypass, s.cancel_requested, s.worker_id, s.map_no, s.gated,
+    select s.step_no, s.definition_id, s.state, s.pending, s.attempts, s.retry_limit, s.children, s.bypass, s.cancel_requested, s.worker_id, s.map_no, s.gated, s.first_item, s.item_count,
            tasker_step_name(p.name, s.item_no) as name, p.parents
       from tasker_step s join tasker_template p on p.definition_id = v_definition_id and p.step_no = coalesce(s.map_no, s.step_no)
      where s.task_no = v_task_no
@@ -40,7 +40,9 @@ begin
       from (select s.step_no, unnest(s.parents) as parent_no from step s offset 0) x join step o on o.step_no = x.parent_no group by 1
   ),
   item as (
-    select s.map_no as step_no, count(*)::int as total, count(*) filter (where s.state in (4, 7, 8))::int as satisfied from step s where s.map_no is not null group by 1
+    -- those that it waits for now; what it made before it was run again is on record, and no longer among them
+    select m.step_no, count(*)::int as total, count(*) filter (where s.state in (4, 7, 8))::int as satisfied
+      from step s join step m on m.step_no = s.map_no where s.step_no between m.first_item and m.first_item + m.item_count - 1 group by 1
   ),
   gate as materialized (   -- apart, or it may be asked of every step
     select s.step_no, tasker_gate_reason(v_task_no, s.step_no) as reason from step s where s.state = 1 and s.gated

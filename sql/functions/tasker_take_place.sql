@@ -15,7 +15,8 @@ begin
      where p.definition_id = v_step.definition_id and p.step_no = p_step_no);
   insert into tasker_place (limit_id, key, task_no, step_no, attempt)
   values (p_limit.limit_id, p_key, p_task_no, case when p_limit.step_name = '' then 0 else p_step_no end, case when p_limit.step_name = '' then 0 else v_step.attempts + 1 end)
-  on conflict do nothing;
+  -- one that was let go, but still counts within the period, is taken anew
+  on conflict (limit_id, key, task_no, step_no, attempt) do update set ended = false, started_at = null where tasker_place.ended;
   get diagnostics v_taken = row_count;
   update tasker_ready r set rank = p_rank, definition_id = case when v_has_own then -v_step.definition_id else p_lane end
    where r.task_no = p_task_no and r.step_no = p_step_no;

@@ -5,7 +5,7 @@
 --          retrying with its back-off; failed -> ready; pending, ready, retrying, running -> cancelled; pending, ready, retrying, failed -> skipped, resolved
 --   returns true; false when the step was not in p_from_state
 --   locks  as tasker_take_step, then the task
---   raises WF001 unknown step, WF002 for a move that does not exist, or leads on in a cancelled task
+--   raises WF001 unknown step, WF002 for a move that does not exist, leads on in a cancelled task, or to another attempt than can be counted
 create or replace function tasker_update_step_status (p_step_id bigint, p_from_state text, p_to_state text)
   returns boolean
   language plpgsql
@@ -35,6 +35,9 @@ begin
   end if;
   if v_to in (1, 2, 3, 7, 8) then
     perform tasker_refuse_cancelled(v_task_no);
+  end if;
+  if v_to in (1, 2, 3) then
+    perform tasker_refuse_spent(v_task_no, array[v_step_no]);
   end if;
   perform tasker_leave_queue(v_task_no, v_step_no);
   v_run_at := case when v_to = 3 then v_now + tasker_backoff(v_step.definition_id, coalesce(v_step.map_no, v_step_no), v_step.attempts, null) end;

@@ -1,6 +1,8 @@
 -- tasker_wake_due: moves what has waited long enough from tasker_delayed to tasker_ready.
 --   moves  retrying -> ready, pending roots of a task whose run_at has come -> ready (or skipped when bypassed)
---   locks  delayed rows (those another session is waking are skipped), then steps      events  none; the wait was announced when it was set
+--          and what follows when a bypassed root is skipped: its children -> ready or skipped, and so on down, the task -> its state when all has ended
+--   locks  delayed rows (those another session is waking are skipped), then steps; for a bypassed root then as tasker_unlock_children and tasker_count_off
+--   events none for what becomes ready: the wait was announced when it was set; step.skipped, task.completed | failed | cancelled
 --   returns how many became ready
 create or replace function tasker_wake_due (p_limit int)
   returns int

@@ -15,6 +15,7 @@ create table tasker_step_words (
   primary key (task_no, step_no)
 );
 create index tasker_step_words_words on tasker_step_words using gin (words);
+create index tasker_step_words_of_definition on tasker_step_words (definition_id, task_no, step_no);   -- the newest failures of a quiet namespace beside loud ones
 
 -- how far they are; the one row is made at the first look, and held by who goes on
 create table tasker_words_place (

@@ -185,6 +185,18 @@ def test_a_bad_yaml_file_is_reported_with_line_and_column(registry: HandlerRegis
     assert "line 2, column 1: version" in str(report.failures[0])
 
 
+def test_yaml_counts_wherever_its_folder_lies(registry: HandlerRegistry, tmp_path: Path) -> None:
+    folder = write(tmp_path / ".checkouts" / "shop", {"shop_steps.py": STEPS, "order.yaml": YAML})
+    registry.load([folder], entry_points=False)
+    assert list(registry.handlers) == ["shop/from_yaml"]
+
+
+def test_what_is_hidden_in_the_folder_is_no_workflow_however_deep(registry: HandlerRegistry, tmp_path: Path) -> None:
+    write(tmp_path, {"shop_steps.py": STEPS, ".github/workflows/more/steps/build.yaml": "on: push\n", "parts/.order.yaml": "on: push\n", "order.yaml": YAML})
+    assert registry.load([tmp_path], entry_points=False).failures == []
+    assert list(registry.handlers) == ["shop/from_yaml"]
+
+
 def test_the_environment_picks_its_overrides(registry: HandlerRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {"shop_steps.py": STEPS, "order.yaml": YAML})
     monkeypatch.setenv("TASKER_ENV", "production")

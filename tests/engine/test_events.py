@@ -167,6 +167,100 @@ def test_a_new_subscriber_starts_now_or_at_the_beginning(delivery: Callable[...,
     assert (new, old) == ([after], [before, after])
 
 
+class RoundTrips:
+    """How often windows of the events are read."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        patch.setattr(events, "read_events", self._counted)
+
+    def _counted(self, *given: Any, **named: Any) -> tuple[list[dict[str, Any]], int]:
+        self.count += 1
+        return read_events(*given, **named)
+
+
+@pytest.fixture
+def from_start(registry: HandlerRegistry) -> list[str]:
+    """What a subscriber that begins at the beginning has heard: the ids of completed tasks."""
+    heard: list[str] = []
+
+    class Old(EventSubscriber):
+        subscribe_to = ["task.completed"]
+        from_start = True
+
+        def handle_task_completed(self, event: dict[str, Any]) -> None:
+            heard.append(event["task_id"])
+
+    return heard
+
+
+def roll_up(conn: Conn) -> None:
+    """Everything that has happened by now is counted."""
+    last = conn.execute("select max(event_id) from tasker_history").fetchall()[0][0] or 0
+    until(lambda: conn.execute("select counted_to from tasker_roll_up()").fetchall()[0][0] >= last, "the roll-ups")
+
+
+def drop(conn: Conn, *ids: str) -> None:
+    """These tasks and a billion moves after them are gone after their retention."""
+    roll_up(conn)
+    conn.execute("select tasker_forget_tasks(array(select task_no from tasker_task where task_id = any(%s)))", [list(ids)])
+    conn.execute("select setval(s::regclass, nextval(s::regclass) + 1000000000) from pg_get_serial_sequence('tasker_history', 'event_id') s")
+
+
+def test_a_new_subscriber_begins_with_what_is_left(
+    from_start: list[str], delivery: Callable[..., EventDelivery], conn: Conn, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(conn, run_task(conn, db))
+    left = run_task(conn, db)
+    roll_up(conn)
+    trips, one = RoundTrips(monkeypatch), delivery()
+    first = conn.execute("select min(event_id) from tasker_history").fetchall()[0][0]
+    assert conn.execute("select event_id from tasker_subscription").fetchall() == [(2 * first - 1,)]
+    deliver(one, db)
+    assert from_start == [left]
+    assert trips.count < 9
+
+
+def test_a_new_subscriber_begins_behind_what_was_dropped_when_nothing_is_left(
+    from_start: list[str], delivery: Callable[..., EventDelivery], conn: Conn, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = run_task(conn, db)
+    last = conn.execute("select max(event_id) from tasker_history").fetchall()[0][0]
+    drop(conn, gone)
+    trips, one = RoundTrips(monkeypatch), delivery()
+    assert conn.execute("select event_id >= %s from tasker_subscription", [2 * last]).fetchall() == [(True,)]
+    new = run_task(conn, db)
+    deliver(one, db)
+    assert from_start == [new]
+    assert trips.count < 9
+
+
+def test_what_was_dropped_between_two_tasks_is_passed_at_once(
+    from_start: list[str], delivery: Callable[..., EventDelivery], conn: Conn, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, gone = run_task(conn, db), run_task(conn, db)
+    one = delivery()
+    drop(conn, gone)
+    second = run_task(conn, db)
+    trips = RoundTrips(monkeypatch)
+    deliver(one, db)
+    assert from_start == [first, second]
+    assert trips.count < 9
+
+
+def test_a_new_subscriber_hears_of_what_was_under_way_when_it_came(
+    from_start: list[str], delivery: Callable[..., EventDelivery], database_url: str, conn: Conn, db: Database
+) -> None:
+    # forbids: a transaction has taken its numbers, a later one is seen first, the subscriber begins with that, and then the earlier one commits
+    with psycopg.connect(database_url) as slow:
+        early = run_task(slow, db)
+        late = run_task(conn, db)
+        one = delivery()
+    deliver(one, db)
+    assert from_start == [early, late]
+    assert events.before_oldest_event(db) < 2 * conn.execute("select min(event_id) from tasker_history").fetchall()[0][0]
+
+
 def test_a_subscriber_that_was_away_misses_nothing(delivery: Callable[..., EventDelivery], conn: Conn, db: Database) -> None:
     heard: list[str] = []
 

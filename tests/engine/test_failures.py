@@ -10,9 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine import batches, failures, steps, tasks
+from engine import batches, failure_filter, failures, steps, tasks
 from engine.db import Database
 from engine.errors import NotFound, RequestError, WrongState
+from engine.failure_filter import FailureFilter, chosen_failures, found_failures
 from engine.failures import FailureNote
 from engine.handlers import Workflow
 from engine.requests import TaskRequest
@@ -49,9 +50,9 @@ def signature(conn: psycopg.Connection[Any], message: str) -> str:
 def failed(db: Database, conn: psycopg.Connection[Any]) -> Callable[..., list[str]]:
     """Makes tasks of a workflow in a namespace whose only step failed, each with its message, all running at once."""
 
-    def make(*messages: str, namespace: str = "shop", version: str = "1.0.0") -> list[str]:
+    def make(*messages: str, namespace: str = "shop", version: str = "1.0.0", step: str = "charge") -> list[str]:
         flow = Workflow("pay", namespace=namespace, version=version)
-        flow.step(name="charge", retry_limit=1)(lambda task: None)
+        flow.step(name=step, retry_limit=1)(lambda task: None)
         definition = tasks.register_definition(db, flow.definition)
         made = tasks.submit_many(db, [TaskRequest("pay", namespace, version)] * len(messages))
         worker = value(conn, "select tasker_register_worker('hand', 'threads', 4, array[%s], interval '1 hour', true)", definition)
@@ -89,6 +90,38 @@ def test_failures_with_one_cause_are_one_group_over_all_versions_and_none_once_m
     assert [group.key for group in failures.failure_groups(db)] == [slow.key]
     with pytest.raises(NotFound):
         failures.failure_group(db, refused.key)
+
+
+@pytest.fixture
+def few_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two groups are listed, and three looked through for a text."""
+    for module in (failures, failure_filter):
+        monkeypatch.setattr(module, "LISTED", 2)
+        monkeypatch.setattr(module, "SEARCHED", 3)
+
+
+def test_what_narrows_the_list_is_looked_for_beyond_the_groups_that_it_would_show(db: Database, failed: Callable[..., list[str]], few_listed: None) -> None:
+    failed("the oldest", step="check", version="2.0.0")
+    [oldest] = failures.failure_groups(db)
+    failures.keep_note(db, oldest, FailureNote("Ann of payments"), actor="ana")
+    failed("no answer", "no entry", "no way")
+
+    assert len(chosen_failures(db, FailureFilter())) == 2
+    for chosen in (FailureFilter(owner="ANN"), FailureFilter(step="check"), FailureFilter(step="check", owner="payments", error="OLDEST")):
+        assert [group.key for group in chosen_failures(db, chosen)] == [oldest.key], chosen
+    for nobody in (FailureFilter(owner="bob"), FailureFilter(owner="%"), FailureFilter(step="che"), FailureFilter(step="check", error="answer")):
+        assert found_failures(db, nobody).groups == (), nobody
+
+
+def test_a_list_of_failures_says_how_far_it_was_looked(db: Database, failed: Callable[..., list[str]], few_listed: None) -> None:
+    failed("the oldest", "no answer", "no entry", "no way")
+    assert (len(found_failures(db, FailureFilter()).groups), found_failures(db, FailureFilter()).looked_at) == (2, 2)
+    assert (found_failures(db, FailureFilter(error="oldest")).groups, found_failures(db, FailureFilter(error="oldest")).looked_at) == ((), 3)
+    answered = found_failures(db, FailureFilter(error="answer"))
+    assert ([group.signature for group in answered.groups], answered.looked_at) == (["Timeout: no answer"], 3)
+    failed("the last", namespace="bank")
+    bank = found_failures(db, FailureFilter(namespace="bank", error="last"))
+    assert (len(bank.groups), bank.looked_at) == (1, None)
 
 
 def test_a_secret_of_the_task_is_masked_in_what_a_group_is_called(db: Database, conn: psycopg.Connection[Any], failed: Callable[..., list[str]]) -> None:

@@ -6,12 +6,14 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from engine import HandlerRegistry, PermanentError, RetryableError, StepHandler, StepTemplate, TaskDefinition, Workflow
-from engine.handlers import Sequence, Step, Task
+from engine.handlers import ATTEMPT, Sequence, Step, Task
 from engine.json_text import REPLACED_KEY
 from engine.runners import COMPLETED, DECIDED, FAILED, Item
 from engine.runners.invoke import invoke
@@ -250,6 +252,72 @@ def test_an_exception_that_cannot_be_printed_is_still_a_failure() -> None:
 
     error = failed(raising(Odd()))
     assert (error["type"], error["message"]) == ("Odd", "(no message: its str() raised RuntimeError)")
+
+
+class WithoutSuper(RetryableError, PermanentError):
+    def __init__(self) -> None:
+        pass
+
+
+class Unreadable(PermanentError):
+    @property
+    def error_code(self) -> str:  # type: ignore[override]
+        raise KeyError("no such code")
+
+    @error_code.setter
+    def error_code(self, code: str) -> None: ...
+
+
+def test_an_error_whose_class_does_not_call_ours_has_no_code_and_no_delay() -> None:
+    error = failed(raising(WithoutSuper()))
+    assert (error["type"], error["code"], error["retryable"], error["delay"]) == ("WithoutSuper", None, True, None)
+
+
+@pytest.mark.parametrize(("delay", "seconds"), [(timedelta(minutes=2), 120.0), ("soon", None), (float("nan"), None), (-5, 0.0)])
+def test_a_delay_that_was_set_afterwards_counts_if_it_is_one(delay: Any, seconds: float | None) -> None:
+    late = RetryableError("busy")
+    late.delay = delay
+    error = failed(raising(late))
+    assert (error["message"], error["retryable"], error["delay"]) == ("busy", True, seconds)
+
+
+def test_an_error_that_cannot_be_explained_is_still_a_failure() -> None:
+    error = failed(raising(Unreadable("card refused")))
+    assert (error["type"], error["message"], error["retryable"]) == ("Unreadable", "(no details: telling them raised KeyError)", False)
+
+
+def test_only_what_may_escape_escapes() -> None:
+    definition = TaskDefinition("shop", "order", "1.0.0", steps=(StepTemplate("own", handler_class=raising(KeyboardInterrupt())),))
+    arguments = (definition, 0, 1, 3, TASK_ID, "{}", None, {}, nothing_more)
+    assert invoke(*arguments, escapes=(EOFError,))[0] == FAILED
+    with pytest.raises(KeyboardInterrupt):
+        invoke(*arguments, escapes=(EOFError, KeyboardInterrupt))
+    assert ATTEMPT.get() is None
+
+
+CUSTOMER: ContextVar[str] = ContextVar("customer", default="nobody")
+
+
+def test_what_a_handler_sets_in_its_context_is_gone_in_the_next_attempt() -> None:
+    def handler() -> str:
+        before = CUSTOMER.get()
+        CUSTOMER.set("ann")
+        return before
+
+    assert [run(handler) for _ in range(2)] == [(COMPLETED, "nobody")] * 2
+    assert CUSTOMER.get() == "nobody"
+
+
+def test_a_handler_finds_its_attempt_and_what_its_caller_has_set_in_its_context() -> None:
+    def handler() -> Any:
+        task, step = ATTEMPT.get() or pytest.fail("no attempt")
+        return [task.task_id, step.name, CUSTOMER.get()]
+
+    token = CUSTOMER.set("bob")
+    try:
+        assert run(handler) == (COMPLETED, [TASK_ID, "own", "bob"])
+    finally:
+        CUSTOMER.reset(token)
 
 
 def test_a_traceback_shows_the_handlers_frames_and_its_causes_not_the_engines() -> None:

@@ -47,6 +47,13 @@ INJECTIONS = [
 ]
 
 
+def list_pages() -> list[int]:
+    return [1, 2]
+
+
+def print_page(item: Any) -> None: ...
+
+
 class Hand:
     """An engine that does what the test says."""
 
@@ -71,6 +78,15 @@ class Hand:
         told = {"type": "GatewayError", "message": "no answer", "code": "slow", "traceback": "", "retryable": retryable, "delay": delay, **error}
         query = "select tasker_fail_steps(%s, %s, %s, %s::smallint[], %s::jsonb)"
         self.conn.execute(query, [self.worker, *self._held(task_id, name), json.dumps([told])])
+
+    def expand(self, task_id: str, name: str) -> None:
+        self.start()
+        numbers = [number for [number] in self._held(task_id, name)]
+        self.conn.execute("select tasker_expand_step(%s, %s, %s, %s::smallint)", [self.worker, *numbers])
+
+    def release(self, task_id: str, name: str) -> None:
+        self.start()
+        self.conn.execute("select tasker_release_steps(%s, %s, %s, %s::smallint[])", [self.worker, *self._held(task_id, name)])
 
     def _held(self, task_id: str, name: str) -> list[list[int]]:
         query = "select task_no, step_no, attempts from tasker_steps where task_id = %s and name = %s and state = 'running'"
@@ -186,6 +202,36 @@ def test_a_task_that_has_not_ended_has_a_report_too(db: Database, hand: Hand, la
     hand.complete(task, "check")
     hand.start()
     assert "It has not ended: 1 of 4 steps are done." in html_report(db, task)
+
+
+def test_a_map_step_makes_one_attempt_that_holds_its_items(db: Database, hand: Hand, conn: Conn, registry: HandlerRegistry) -> None:
+    flow = Workflow("print", namespace="shop", version="1.0.0")
+    flow.step()(list_pages)
+    flow.step(depends_on_step="list_pages", for_each="list_pages")(print_page)
+    tasks.register_definition(db, flow.definition)
+    task = tasks.submit(db, TaskRequest("print", "shop"))
+    hand.complete(task, "list_pages", [1, 2])
+    hand.expand(task, "print_page")
+    hand.start()
+    pass_time(conn, 12)
+    hand.complete(task, "print_page[0]")
+    hand.complete(task, "print_page[1]")
+    hand.expand(task, "print_page")
+    [mapped] = [step for step in read_facts(db, task).steps if step.row.name == "print_page"]
+    assert [(attempt.number, attempt.state) for attempt in mapped.attempts] == [(1, "completed")]
+    assert (mapped.ran_seconds or 0) >= 12
+    text = markdown_report(db, task)
+    assert "more than one attempt" not in text
+    assert re.search(r"2 steps, 1\d\.\d{3} s of work", section(text, "Timings"))
+
+
+def test_a_step_that_was_handed_back_needed_one_attempt(db: Database, hand: Hand, launch: Callable[..., str]) -> None:
+    task = launch()
+    hand.release(task, "check")
+    for name in ("check", "charge", "pack", "ship"):
+        hand.complete(task, name)
+    assert "more than one attempt" not in markdown_report(db, task)
+    assert [attempt.state for attempt in read_facts(db, task).steps[0].attempts] == ["ready", "completed"]
 
 
 def test_an_unknown_task_has_none(db: Database) -> None:

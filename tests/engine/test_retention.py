@@ -151,6 +151,20 @@ def test_two_sweeps_at_once_share_the_work(db: Database, conn: Conn, later: Call
     assert count(conn) == 0
 
 
+def test_a_batch_that_takes_too_long_is_halved_until_it_is_through(db: Database, conn: Conn, later: Callable[..., Database], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "STEPS_PER_BATCH", 40)
+    known(db)
+    ended(db, conn, 40)
+    retention.set_default(db, DAY, actor="ann")
+    later(days=2)
+    conn.execute("create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.02); return old; end'")
+    conn.execute("create trigger slow before delete on tasker_step for each row execute function slow()")
+    hurried = Database(db.url, max_size=1, call_seconds=0.5)
+    assert Sweep(hurried).finish() == Dropped(40, 40)
+    hurried.close()
+    assert count(conn) == 0
+
+
 def test_a_reader_of_events_goes_on_over_what_was_dropped(db: Database, conn: Conn, later: Callable[..., Database]) -> None:
     known(db)
     [gone] = ended(db, conn, 1)

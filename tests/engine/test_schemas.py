@@ -32,6 +32,11 @@ from engine.schemas import ContextSchema, check, schema_problems
         ({"pattern": "a{100000}"}, "schema.pattern", "pattern_too_costly"),
         ({"patternProperties": {"^(a": {}}}, "schema.patternProperties", "bad_pattern"),
         ({"patternProperties": {"^a": {}}, "unevaluatedProperties": False}, "schema", "schema_too_costly"),
+        ({"properties": {"default": {"pattern": "(a"}}}, "schema.properties.default.pattern", "bad_pattern"),
+        ({"patternProperties": {"const": {"pattern": "(a"}}}, "schema.patternProperties.const.pattern", "bad_pattern"),
+        ({"$defs": {"enum": {"$ref": "other.json"}}}, 'schema["$defs"].enum.$ref', "remote_ref"),
+        ({"dependentSchemas": {"examples": {"pattern": "(a"}}}, "schema.dependentSchemas.examples.pattern", "bad_pattern"),
+        ({"properties": {"properties": {"properties": {"default": {"pattern": "(a"}}}}}, "schema.properties.properties.properties.default.pattern", "bad_pattern"),
     ],
 )
 def test_an_unfit_schema_is_refused(schema: dict[str, Any], path: str, code: str) -> None:
@@ -42,6 +47,40 @@ def test_a_schema_may_refer_to_itself() -> None:
     tree = {"$defs": {"node": {"type": "object", "properties": {"child": {"$ref": "#/$defs/node"}}}}, "$ref": "#/$defs/node"}
     assert schema_problems(tree, "schema") == []
     assert check(ContextSchema(tree), {"child": {"child": 3}})[0].path == "$.child.child"
+
+
+@pytest.mark.parametrize("schema", [{"default": {"pattern": "(a"}}, {"properties": {"a": {"enum": [{"$ref": "other.json"}], "const": {"pattern": "(a"}}}}])
+def test_a_value_is_no_schema(schema: dict[str, Any]) -> None:
+    assert schema_problems(schema, "schema") == []
+
+
+def test_a_property_may_be_called_as_a_keyword_is() -> None:
+    named = {"properties": {name: {"type": "string"} for name in ("pattern", "patternProperties", "unevaluatedProperties", "$ref", "default", "const")}}
+    assert schema_problems(named, "schema") == []
+    assert check(ContextSchema(named), {"const": 5})[0].path == "$.const"
+
+
+@pytest.mark.parametrize("name", ["default", "const", "enum", "examples"])
+def test_a_property_of_any_name_has_its_default(name: str) -> None:
+    assert ContextSchema({"properties": {name: {"default": 5}}}).with_defaults({}) == {name: 5}
+
+
+@pytest.mark.parametrize(
+    ("value", "divisor"),
+    [(19.99, 0.01), (0.3, 0.1), (1.1, 0.1), (4.35, 0.05), (-19.99, 0.01), (0, 0.01), (7, 7), (7.0, 7), (21, 0.7), (1e308, 0.01), (1e300, 1e-300), (2**62, 2), (5e-324, 5e-324)],
+)
+def test_a_multiple_is_one_as_the_numbers_are_written(value: float, divisor: float) -> None:
+    assert check(ContextSchema({"multipleOf": divisor}), value) == []
+
+
+@pytest.mark.parametrize(("value", "divisor"), [(19.999, 0.01), (0.35, 0.1), (8, 7), (7.5, 7), (2**62 + 1, 2), (1e-300, 1), (float("inf"), 0.1), (float("nan"), 1)])
+def test_what_is_no_multiple_is_refused(value: float, divisor: float) -> None:
+    assert [problem.code for problem in check(ContextSchema({"multipleOf": divisor}), value)] == ["multipleOf"]
+
+
+def test_only_numbers_need_be_multiples() -> None:
+    for value in ("19.99", True, None, [0.5]):
+        assert check(ContextSchema({"multipleOf": 2}), value) == []
 
 
 def test_the_dialect_may_be_named() -> None:

@@ -298,6 +298,22 @@ def test_the_process_that_tells_is_started_again_when_it_dies_and_misses_nothing
     assert len({span.span_id for span in collector.spans}) == 4
 
 
+def test_the_process_that_tells_is_tried_again_when_it_could_not_be_started(
+    collector: Collector, registry: HandlerRegistry, telling: tracing_process.TracingProcess, ended: Callable[..., str], eventually: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise BlockingIOError("no process is to be had")
+
+    assert telling._process
+    with monkeypatch.context() as patch:
+        patch.setattr(tracing_process, "_opened", refuse)
+        telling._process.kill()
+        assert eventually(lambda: telling.ask(is_quiet=True) or telling._process is None)
+        telling.ask(is_quiet=True)
+    task = ended()
+    assert eventually(lambda: telling.ask(is_quiet=True) or set(collector.of(task)) == {task, "only 1"})
+
+
 def test_the_process_that_tells_ends_with_an_engine_that_is_killed_after_all_was_told(
     collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], eventually: Callable[..., bool]
 ) -> None:

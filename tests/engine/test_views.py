@@ -11,6 +11,7 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import psycopg
 import pytest
 
 from engine import TaskRequest, Workflow, accounts, followers, notices, outgoing, retention, tasks, views
@@ -174,6 +175,21 @@ def test_a_view_tells_once_when_it_holds_too_many_and_once_when_it_does_no_more(
     told(db, receiver, mailbox)
     assert receiver.types == ["view.alert", "view.resolved", "view.alert"]
     assert [each.kind for each in notices.deliveries(db, view) if each.channel == "email"] == ["view.alert", "view.resolved", "view.alert"]
+
+
+def test_a_count_that_takes_too_long_is_unknown_and_keeps_no_other_view_from_being_counted(
+    db: Database, conn: psycopg.Connection[Any], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "COUNT_MS", 100)
+    given_workflow(db)
+    owner = given_owner(db)
+    kept = [views.keep_view(db, name, {}, namespace="shop", owner_id=owner, alert=Alert(0, webhook=receiver.url)) for name in ("One", "Two")]
+    submitted(db, 1)
+    with conn.transaction():
+        conn.execute("lock table tasker_task in access exclusive mode")
+        assert views.watch(db, GOING) == 2
+    assert [(each.count, each.counted_at is None) for each in (views.view(db, one, owner, None) for one in kept)] == [(None, False), (None, False)]
+    assert count_tasks(db, read_filter({}).chosen, namespaces=None, within_ms=5_000) == 1, "its connection was lost"
 
 
 def test_what_is_not_taken_is_told_again_after_longer_rests_in_order_and_at_last_given_up(clocked: Database, receiver: Receiver, mailbox: Mailbox) -> None:

@@ -40,7 +40,7 @@ def begin(db: Database) -> None:
 
 
 def make_link(db: Database) -> None:
-    told["link"] = accounts.make_sign_in_link(db, NAME)
+    told["link"] = accounts.make_sign_in_link(db, NAME, actor=ACTOR)
 
 
 def make_token(db: Database) -> None:
@@ -136,7 +136,7 @@ POINTS: dict[str, tuple[Ask, Holds, *tuple[Ask, ...]]] = {
         lambda db: accounts.keep_role(db, "auditor", ["tasker.audit:index"], actor=ACTOR),
         counted("select count(*) from tasker_role where role = 'auditor'", 1),
     ),
-    "tasker_make_sign_in_link": (lambda db: accounts.make_sign_in_link(db, NAME), counted("select count(*) from tasker_sign_in_link", 1), make_accounts),
+    "tasker_make_sign_in_link": (lambda db: accounts.make_sign_in_link(db, NAME, actor=ACTOR), counted("select count(*) from tasker_sign_in_link", 1), make_accounts),
     "tasker_use_sign_in_link": (forgivingly(use_link), is_denied(use_link), make_accounts, make_link),
     "tasker_begin_session": (
         lambda db: accounts.begin_session(db, told["id"], method="tests"),

@@ -20,7 +20,7 @@ from engine.definition import StepTemplate, TaskDefinition
 
 Conn = psycopg.Connection[Any]
 
-_TABLES = ("waiting", "place", "line", "limit", "lane", "task_rollup", "step_rollup", "rollup_wait", "task_words", "step_words", "log", "progress", "history", "claim", "worker", "request_key", "delayed", "ready", "step", "task", "template", "definition", "namespace")
+_TABLES = ("batch_item", "batch", "waiting", "place", "line", "limit", "lane", "task_rollup", "step_rollup", "rollup_wait", "task_words", "step_words", "log", "progress", "history", "claim", "worker", "request_key", "delayed", "ready", "step", "task", "template", "definition", "namespace")
 
 _numbers = itertools.count(1)
 _own_workers: "WeakKeyDictionary[Conn, int]" = WeakKeyDictionary()
@@ -267,6 +267,12 @@ def resolve_step(conn: Conn, task: Task, name: str, result: Any = None) -> str:
     return str(value(conn, "select tasker_resolve_step(%s, %s, %s::jsonb, 'ann', 'by hand')", task.id, name, json.dumps(result)))
 
 
+def make_batch(conn: Conn, *tasks: Task, action: str = "pause", key: str | None = None) -> int:
+    """The number of a batch: the action on each of the tasks."""
+    query = "select tasker_make_batch(%s, %s::uuid[], array_fill(null::text, array[%s]), 'these', 'ann', 'why not', %s)"
+    return int(value(conn, query, action, [task.id for task in tasks], len(tasks), key))
+
+
 class Effect(NamedTuple):
     """What a preview says of a step, or of the task."""
 
@@ -308,6 +314,11 @@ def value(conn: Conn, query: str, *parameters: Any) -> Any:
 def states(conn: Conn, task: Task) -> dict[str, str]:
     rows = conn.execute("select name, state from tasker_steps where task_no = %s", [task.no]).fetchall()
     return {row[0]: row[1] for row in rows}
+
+
+def given_attempts(conn: Conn, task: Task, name: str, attempts: int) -> None:
+    """The step has been tried so often."""
+    conn.execute("update tasker_step set attempts = %s where task_no = %s and step_no = %s", [attempts, task.no, task.step_no(name)])
 
 
 def attempts(conn: Conn, task: Task) -> dict[str, int]:

@@ -148,6 +148,7 @@ def stale_rows(conn: psycopg.Connection[Any]) -> int:
     row = conn.execute(
         "select (select count(*) from tasker_ready r join tasker_step s using (task_no, step_no) where s.state <> 1)"
         " + (select count(*) from tasker_delayed d join tasker_step s using (task_no, step_no) where s.state not in (0, 3))"
+        " + (select count(*) from tasker_waiting w left join tasker_step s using (task_no, step_no) where s.state is distinct from 1 or s.paused)"
     ).fetchone()
     assert row is not None
     return int(row[0])

@@ -107,6 +107,16 @@ def test_what_is_older_than_it_is_kept_is_gone_whole(conn: Conn) -> None:
         assert value(conn, f"select count(*) from {table}") == 0, table
 
 
+def test_a_batch_ends_where_the_items_of_its_tasks_are_as_many_steps_as_it_may_have(conn: Conn) -> None:
+    tasks = given_siblings(conn, 6)
+    conn.execute("update tasker_task set item_count = 5 where task_no = any(%s)", [[one.no for one in tasks[1:3]]])
+    later(conn, days=31)
+    assert drop(conn, tasks[0], limit=4) == (tasks[1].no, 2, 2)   # the second brings five more
+    assert drop(conn, tasks[0], after=tasks[1].no, limit=4) == (tasks[2].no, 1, 1)
+    assert drop(conn, tasks[0], after=tasks[2].no, limit=4) == (None, 3, 3)
+    assert not any(exists(conn, one) for one in tasks)
+
+
 def test_without_a_retention_everything_is_kept(conn: Conn) -> None:
     task = given_ended_task(conn)
     keep(conn, None)

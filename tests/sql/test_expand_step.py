@@ -134,6 +134,19 @@ def test_a_map_step_that_runs_once_more_began_when_it_made_its_items_anew(conn: 
     assert value(conn, "select started_at from tasker_steps where task_no = %s and name = 'm'", task.no) >= again
 
 
+def test_a_map_step_that_runs_once_more_waits_for_the_items_it_makes_now(conn: Conn) -> None:
+    task = given_map(conn, [1, 2, 3], "list -> m")
+    expand(conn, task, "m")
+    complete(conn, task, "m[0]", "m[1]", "m[2]")
+    expand(conn, task, "m")
+    retry_downstream(conn, task, "list")
+    complete(conn, task, "list", result=[1, 2])
+    expand(conn, task, "m")
+    assert waiting_for(conn, task, "m") == "2 of its 2 items"
+    counts = [readiness(conn, task)["m"][name] for name in ("total_parents", "satisfied_parents")]
+    assert counts == [3, 1], "the list, and its items"
+
+
 def test_a_map_step_took_as_long_as_its_items(conn: Conn) -> None:
     task = given_map(conn, [1])
     begun = value(conn, "select tasker_clock()")

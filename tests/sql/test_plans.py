@@ -175,6 +175,21 @@ def test_behind_a_long_history(setup: Setup) -> None:
     assert_reads_little(Engine(session(), known))
 
 
+@pytest.mark.parametrize("options", ["", ENGINE_SESSION])
+@pytest.mark.parametrize("analysed", [False, True])
+def test_a_reader_finds_the_next_event_of_a_long_history_by_its_number(setup: Setup, analysed: bool, options: str) -> None:
+    conn, session, _ = setup
+    if analysed:
+        conn.execute("analyze")
+    conn.execute("insert into tasker_history (task_no, at, to_state) select 1, now(), 2 from generate_series(1, 20000)")
+    conn.execute("delete from tasker_history where event_id between 5 and 19000")
+    reader = session(options)
+    found: dict[int, int] = {}
+    read = rows_read(reader, lambda: found.update({after: graphs.value(reader, "select tasker_next_event(%s, 1000000)", after) for after in (0, 9, 50000)}))
+    assert found == {0: 1, 9: 2 * 19001 - 1, 50000: 1000000}
+    assert sum(read.values()) <= TIMES
+
+
 def test_the_count_would_notice_a_scan(setup: Setup) -> None:
     conn, session, known = setup
     fill(conn, known)

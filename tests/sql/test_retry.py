@@ -4,10 +4,13 @@ import pytest
 from graphs import (
     Conn,
     cancel_step,
+    claim,
     complete,
     fail,
+    given_attempts,
     given_task,
     history,
+    names_of,
     readiness,
     ready,
     refused,
@@ -128,4 +131,41 @@ def test_a_task_may_fail_and_be_retried_again_and_again(conn: Conn) -> None:
     complete(conn, task, "a", "b")
     assert task_state(conn, task) == "completed"
     assert history(conn, task).count(("running", "failed")) == history(conn, task).count(("failed", "running")) == 5
+    assert_invariants(conn)
+
+
+# ---- attempts are counted in a smallint: a claim that could not count would stop for every step that it takes
+
+
+def test_a_step_that_was_tried_as_often_as_can_be_counted_is_not_retried_and_holds_up_no_claim(conn: Conn) -> None:
+    task, other = given_task(conn, "a -> b, c"), given_task(conn, "a")
+    fail(conn, task, "a")
+    given_attempts(conn, task, "a", 32767)
+    for retry in (lambda: retry_step(conn, task, "a"), lambda: retry_task(conn, task)):
+        with refused("WF002"):
+            retry()
+    held = claim(conn)
+    assert (names_of(task, held), names_of(other, held)) == ({"c"}, {"a"})
+    assert skip_step(conn, task, "a") == "skipped"
+    assert_invariants(conn)
+
+
+def test_a_back_off_before_more_attempts_than_can_be_counted_is_not_ended_early(conn: Conn) -> None:
+    task = given_task(conn, "a", retry_limit=2)
+    fail(conn, task, "a", retryable=True)
+    given_attempts(conn, task, "a", 32767)
+    with refused("WF002"):
+        retry_step(conn, task, "a")
+    assert states(conn, task) == {"a": "retrying"}
+
+
+def test_the_last_attempt_that_can_be_counted_is_made(conn: Conn) -> None:
+    task = given_task(conn, "a", retry_limit=3)
+    fail(conn, task, "a")
+    given_attempts(conn, task, "a", 32766)
+    assert retry_step(conn, task, "a") == "ready"
+    assert (readiness(conn, task)["a"]["attempts"], readiness(conn, task)["a"]["retry_limit"]) == (32766, 32767)
+    assert [one.attempt for one in claim(conn)] == [32767]
+    fail(conn, task, "a", retryable=True)
+    assert states(conn, task) == {"a": "failed"}
     assert_invariants(conn)

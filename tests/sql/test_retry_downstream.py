@@ -10,6 +10,7 @@ from graphs import (
     complete,
     decide,
     fail,
+    given_attempts,
     given_task,
     history,
     names_of,
@@ -207,3 +208,14 @@ def test_what_was_passed_over_and_waits_for_a_cancelled_step_is_left_as_it_is(co
     retry_downstream(conn, task, "d")
     assert states(conn, task) == {"d": "ready", "a": "skipped", "x": "cancelled", "c": "pending"}
     assert_invariants(conn)
+
+
+@pytest.mark.parametrize("spent", ["a", "b"])
+def test_no_step_runs_again_that_was_tried_as_often_as_can_be_counted(conn: Conn, spent: str) -> None:
+    task = given_task(conn, "a -> b, c")
+    complete(conn, task, "a", "b", "c")
+    given_attempts(conn, task, spent, 32767)
+    with refused("WF002"):
+        retry_downstream(conn, task, "a")
+    assert states(conn, task) == {"a": "completed", "b": "completed", "c": "completed"}
+    assert retry_downstream(conn, task, "c") == "ready"

@@ -293,6 +293,35 @@ def test_of_two_at_once_one_counts_and_the_other_goes_on(conn: Conn, connect: Ca
     assert task.names == ("a", "b", "c", "d")
 
 
+def test_a_look_that_began_before_another_leads_the_place_no_way_back(new_database_url: str) -> None:
+    # Forbids: one session reads the newest number, another makes its whole call, and the first writes down the older number, so that what lies between counts twice.
+    with psycopg.connect(new_database_url, autocommit=True) as conn, psycopg.connect(new_database_url, autocommit=True) as early:
+        horizon = value(conn, "select pg_get_functiondef('tasker_event_horizon'::regproc)")
+        waiting = horizon.replace("  high_xid := case", "  perform pg_advisory_xact_lock(4711);\n  high_xid := case")
+        assert waiting != horizon
+        conn.execute(waiting.encode())
+        task = given_task(conn, "a -> b -> c")
+        complete(conn, task, "a")
+        roll_up(conn)
+        complete(conn, task, "b")
+        conn.execute("select pg_advisory_lock(4711)")   # this session passes nevertheless
+        calling, patience = threading.Thread(target=early.execute, args=("select * from tasker_roll_up()",)), threading.Event()
+        calling.start()
+        while not value(conn, "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s", early.info.backend_pid):
+            assert calling.is_alive(), "it did not wait"
+            patience.wait(0.005)
+        complete(conn, task, "c")
+        last = value(conn, "select max(event_id) from tasker_history")
+        while value(conn, "select known_to from tasker_rollup_place") < last:
+            conn.execute("select * from tasker_roll_up()")
+        conn.execute("select pg_advisory_unlock(4711)")
+        calling.join(30)
+        complete(conn, task_of(conn, task.definition_id, task.names), *task.names)
+        roll_up(conn)
+        assert difference(conn, TASKS_BY_ROW, TASKS_BY_ROLLUP) == []
+        assert difference(conn, STEPS_BY_ROW, STEPS_BY_ROLLUP) == []
+
+
 def test_what_is_counted_outlives_the_tasks(conn: Conn) -> None:
     task = an_eventful_day(conn)
     roll_up(conn)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +16,8 @@ from engine import search
 from engine.db import Database
 from engine.errors import RequestError
 from engine.masking import SECRET_NAMES
+
+PATIENCE_SECONDS = 10.0
 
 
 @pytest.fixture
@@ -29,6 +33,14 @@ def index(conn: Conn) -> None:
     last = value(conn, "select coalesce(max(task_no), 0) from tasker_task")
     while value(conn, "select tasker_index_words(2000, %s)", list(SECRET_NAMES)) or value(conn, "select tasks_to from tasker_words_place") < last:
         pass  # transactions of others on this server may hold it for a moment
+
+
+def catches_up(conn: Conn) -> bool:
+    """Whether the index comes to the newest task; calls are made for a while, as transactions of others on this server may hold it."""
+    last, until = value(conn, "select max(task_no) from tasker_task"), time.monotonic() + PATIENCE_SECONDS
+    while value(conn, "select tasks_to from tasker_words_place") < last and time.monotonic() < until:
+        conn.execute("select tasker_index_words(2000, %s)", [list(SECRET_NAMES)])
+    return bool(value(conn, "select tasks_to from tasker_words_place") >= last)
 
 
 def tasks(db: Database, text: str, **options: Any) -> list[str]:
@@ -174,6 +186,37 @@ def test_a_task_made_in_a_transaction_that_commits_late_is_indexed_then(conn: Co
     assert value(conn, "select count(*)::int from tasker_task_words where task_no = %s", late.no) == 1
 
 
+def test_a_call_that_began_before_another_leads_the_index_no_way_back(conn: Conn, connect: Callable[..., Conn]) -> None:
+    # Forbids: one engine reads the newest number, another makes its whole call, and the first writes down the older number, from which neither goes on.
+    first = given_task(conn, "a")
+    index(conn)
+    call = "select tasker_index_words(2000, %s)"
+    other, early, patience = connect(), connect(), threading.Event()
+    early.execute(call, [list(SECRET_NAMES)])   # it knows the table by now, and waits for it no sooner than it reads it
+    task_of(conn, first.definition_id, first.names)
+    calling = threading.Thread(target=early.execute, args=(call, [list(SECRET_NAMES)]))
+    with other.transaction():
+        other.execute("lock table tasker_words_place")
+        calling.start()
+        while not value(conn, "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s", early.info.backend_pid):
+            assert calling.is_alive(), "it did not wait"
+            patience.wait(0.005)
+        task_of(conn, first.definition_id, first.names)
+        other.execute(call, [list(SECRET_NAMES)])
+    calling.join(PATIENCE_SECONDS)
+    assert catches_up(conn)
+    task_of(conn, first.definition_id, first.names)
+    assert catches_up(conn)
+
+
+def test_an_index_that_was_led_past_what_it_knew_of_goes_on(conn: Conn) -> None:
+    first = given_task(conn, "a")
+    index(conn)
+    conn.execute("update tasker_words_place set known_to = tasks_to - 1")
+    task_of(conn, first.definition_id, first.names)
+    assert catches_up(conn)
+
+
 def test_a_context_that_a_retry_changed_is_found_as_it_is_now(conn: Conn, db: Database) -> None:
     task = given_task(conn, "a", context={"who": "before"})
     complete(conn, task, "a")
@@ -201,3 +244,49 @@ def test_searching_reads_little_where_nothing_was_ever_analysed(new_database_url
         found = test_plans.rows_read(conn, lambda: conn.execute("select * from tasker_find_tasks('rare', null, 9223372036854775807, 20, %s)", [list(SECRET_NAMES)]).fetchall())
         assert {table: rows for table, rows in found.items() if rows > 5_600} == {}
         assert value(conn, "select count(*)::int from tasker_find_tasks('rare', null, 9223372036854775807, 20, %s)", list(SECRET_NAMES)) == 1
+
+
+LOUD = 30_000
+FOUND = "select * from tasker_find_tasks('flood', %s, 9223372036854775807, 20, %s)"
+FOUND_STEPS = "select * from tasker_find_steps('flood', %s, 9223372036854775807, 2147483647, 20)"
+
+
+@pytest.fixture
+def beside_a_loud_one(new_database_url: str) -> Iterator[tuple[Conn, Task, Task]]:
+    """A few old tasks of a quiet workflow and many newer ones of a loud one, all with one word, as are their failures; the first of either."""
+    with psycopg.connect(new_database_url, autocommit=True) as conn:
+        quiet = given_task(conn, "a", context={"who": "flood"})
+        fail(conn, quiet, "a", message="flood")
+        for _ in range(2):
+            fail(conn, task_of(conn, quiet.definition_id, quiet.names, context={"who": "flood"}), "a", message="flood")
+        loud = given_task(conn, "a", context={"who": "flood"})
+        index(conn)
+        numbers = "generate_series(%(first)s::bigint, %(first)s + %(count)s) as n"
+        given = {"first": loud.no + 1, "count": LOUD, "loud": loud.definition_id}
+        conn.execute(f"insert into tasker_task_words select n, %(loud)s, to_tsvector('simple', 'flood') from {numbers}".encode(), given)
+        conn.execute(f"insert into tasker_step_words select n, 0, %(loud)s, to_tsvector('simple', 'flood') from {numbers}".encode(), given)
+        conn.execute("update tasker_words_place set tasks_to = %(first)s + %(count)s, known_to = %(first)s + %(count)s", given)
+        yield conn, quiet, loud
+
+
+@pytest.mark.parametrize("plans", ["force_generic_plan", "force_custom_plan"])
+def test_a_word_of_a_loud_workflow_costs_the_readers_of_a_quiet_one_no_more_than_so_much(beside_a_loud_one: tuple[Conn, Task, Task], plans: str) -> None:
+    conn, quiet, _ = beside_a_loud_one
+    conn.execute(f"set plan_cache_mode = {plans}".encode())
+    mine, names = [quiet.definition_id], list(SECRET_NAMES)
+    for call, given in ((FOUND, [mine, names]), (FOUND_STEPS, [mine])):
+        found: list[Any] = []
+        rows = test_plans.rows_read(conn, lambda call=call, given=given, found=found: found.extend(conn.execute(call.encode(), given).fetchall()))  # type: ignore[misc]
+        assert [row[0] for row in found] == [quiet.no + 2, quiet.no + 1, quiet.no], call
+        assert max(rows.values()) < 16_000, call
+
+
+def test_a_word_that_is_on_many_old_tasks_and_on_no_new_one_is_found(beside_a_loud_one: tuple[Conn, Task, Task]) -> None:
+    conn, _, loud = beside_a_loud_one
+    for table in ("tasker_task_words", "tasker_step_words"):
+        conn.execute(f"update {table} set words = '' where task_no > %s".encode(), [loud.no + LOUD - 6_000])
+    newest = [loud.no + LOUD - 6_000 - number for number in range(20)]
+    for definitions in (None, [loud.definition_id]):
+        assert [row[0] for row in conn.execute(FOUND_STEPS.encode(), [definitions]).fetchall()] == newest
+    assert [row[0] for row in conn.execute(FOUND.encode(), [None, list(SECRET_NAMES)]).fetchall()] == newest
+    assert conn.execute(FOUND.encode(), [[], list(SECRET_NAMES)]).fetchall() == conn.execute(FOUND_STEPS.encode(), [[]]).fetchall() == []

@@ -12,6 +12,7 @@ from graphs import (
     claim,
     complete,
     fail,
+    given_attempts,
     given_task,
     history,
     move_clock,
@@ -181,3 +182,12 @@ def test_what_was_asked_to_stop_begins_anew_when_it_is_taken_back_by_hand(conn: 
     update_status(conn, task, "a", "running", "ready")
     fail(conn, task, "a", retryable=True)
     assert states(conn, task) == {"a": "retrying"}
+
+
+@pytest.mark.parametrize(("current", "target"), [pair for pair in LEGAL if pair[1] in ("ready", "running", "retrying")])
+def test_no_move_leads_to_another_attempt_than_can_be_counted(conn: Conn, current: StepState, target: StepState) -> None:
+    task = given_step(conn, current)
+    given_attempts(conn, task, "a", 32767)
+    with refused("WF002"):
+        update_status(conn, task, "a", current, target)
+    assert states(conn, task)["a"] == current

@@ -85,9 +85,9 @@ class Broker:
 class Station:
     """A worker process as those who run Celery start it."""
 
-    def __init__(self, story: Story, broker: Broker, number: int) -> None:
+    def __init__(self, story: Story, broker: Broker, handlers: Path, number: int) -> None:
         self.log = story.folder / f"worker-{number}.log"
-        environment = {**os.environ, **broker.environment, "TASKER_DATABASE_URL": story.url, "TASKER_HANDLERS": str(story.handlers), "PYTHONPATH": "."}
+        environment = {**os.environ, **broker.environment, "TASKER_DATABASE_URL": story.url, "TASKER_HANDLERS": str(handlers), "PYTHONPATH": "."}
         arguments = ["--concurrency", "2", "--without-gossip", "--without-mingle", "--loglevel", "info"]
         command = [sys.executable, "-m", "celery", "-A", "engine.celery_worker", "worker", *arguments]
         with self.log.open("wb") as output:
@@ -110,12 +110,12 @@ def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def station(story: Story, broker: Broker) -> Iterator[Callable[[], Station]]:
+def station(story: Story, broker: Broker) -> Iterator[Callable[..., Station]]:
     """Starts a worker process that is gone after the test."""
     stations: list[Station] = []
 
-    def start() -> Station:
-        stations.append(Station(story, broker, len(stations)))
+    def start(handlers: Path = story.handlers) -> Station:
+        stations.append(Station(story, broker, handlers, len(stations)))
         return stations[-1]
 
     yield start
@@ -130,7 +130,7 @@ def cluster_of(story: Story, engine: EngineProcess) -> dict[str, Any]:
 
 
 def test_steps_run_on_celerys_workers_once_each_and_a_worker_that_is_lost_charges_what_it_ran(
-    story: Story, broker: Broker, station: Callable[[], Station]
+    story: Story, broker: Broker, station: Callable[..., Station]
 ) -> None:
     story.write(FLOWS)
     doomed = station()
@@ -164,7 +164,7 @@ def test_steps_run_on_celerys_workers_once_each_and_a_worker_that_is_lost_charge
 
 
 @pytest.mark.nightly
-def test_an_engine_that_dies_leaves_nothing_running_on_celerys_workers(story: Story, station: Callable[[], Station]) -> None:
+def test_an_engine_that_dies_leaves_nothing_running_on_celerys_workers(story: Story, station: Callable[..., Station]) -> None:
     story.write(FLOWS)
     worker = station()
     engine = story.start("--lease", "6", runner="celery")
@@ -178,3 +178,19 @@ def test_an_engine_that_dies_leaves_nothing_running_on_celerys_workers(story: St
     until(lambda: not is_alive(running), "the handler to end with its engine")
     story.open("gate")
     assert story.ended(task)["state"] == "completed"
+
+
+@pytest.mark.nightly
+def test_a_worker_whose_handlers_cannot_be_loaded_says_so_and_is_sent_nothing_until_they_can(story: Story, station: Callable[..., Station]) -> None:
+    story.write(FLOWS)
+    worker = station(story.write("raise RuntimeError('a library is missing')", folder="deployed"))
+    engine = story.start("--lease", "6", runner="celery")
+    task = story.launch("chain", {"order": 12})
+    until(lambda: "load its handlers" in cluster_of(story, engine).get("said", ""), "the engine to see that there is no room")
+    assert "a library is missing" in worker.log.read_text()
+    story.write(FLOWS, folder="deployed")
+    steps = story.ended(task)["steps"]
+    assert steps["third"]["result"] == [7, 12]
+    assert steps["first"]["attempts"] == 1  # what was released was not charged
+    assert worker.log.read_text().count("until the handlers can be loaded") == 1
+    assert engine.drained() == 0

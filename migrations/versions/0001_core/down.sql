@@ -166,6 +166,8 @@ drop function if exists tasker_register_worker;
 
 drop function if exists tasker_register_definition;
 
+drop function if exists tasker_refuse_spent;
+
 drop function if exists tasker_refuse_cancelled;
 
 drop function if exists tasker_recount_task;
@@ -220,6 +222,8 @@ drop function if exists tasker_note_count;
 
 drop function if exists tasker_note_archive;
 
+drop function if exists tasker_next_event;
+
 drop function if exists tasker_need_admin;
 
 drop function if exists tasker_move_exists;
@@ -251,6 +255,8 @@ drop function if exists tasker_level_name;
 drop function if exists tasker_leave_subscriptions;
 
 drop function if exists tasker_leave_queue;
+
+drop function if exists tasker_leave_line;
 
 drop function if exists tasker_lay_aside_event;
 

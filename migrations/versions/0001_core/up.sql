@@ -560,7 +560,7 @@ create table tasker_archive_state (
   check ((error is null) = (failed_at is null))
 );
 
--- source: schema/88_words.sql fe07958dabb7
+-- source: schema/88_words.sql 3e2e8957284c
 -- What can be found by its words: of tasks, and of steps that failed. tasker_index_words fills it, off the fast path. Words are those of the configuration simple.
 
 create table tasker_task_words (
@@ -578,6 +578,7 @@ create table tasker_step_words (
   primary key (task_no, step_no)
 );
 create index tasker_step_words_words on tasker_step_words using gin (words);
+create index tasker_step_words_of_definition on tasker_step_words (definition_id, task_no, step_no);   -- the newest failures of a quiet namespace beside loud ones
 
 -- how far they are; the one row is made at the first look, and held by who goes on
 create table tasker_words_place (
@@ -915,9 +916,10 @@ as $$
   returning schedule_id
 $$;
 
--- source: functions/tasker_admit_line.sql d600abb88fc3
--- tasker_admit_line: the first in one line go on, as many as there are free places. The caller holds the line.
---   returns how many steps now stand in the queue     moves  none     locks  queue rows; those that others hold stay where they are
+-- source: functions/tasker_admit_line.sql d9c7701c6c31
+-- tasker_admit_line: the first in one line go on, as many as there are free places; and every step whose task has its place, wherever it stands.
+--   The caller holds the line.
+--   returns how many places that took     moves  none     locks  queue rows; those that others hold stay where they are
 create or replace function tasker_admit_line (p_limit_id int, p_key text, p_lanes int[], p_want int)
   returns int
   language plpgsql
@@ -927,7 +929,9 @@ declare
   v_limit tasker_limit;
   v_free int;
   v_next record;
-  v_admitted int := 0;
+  v_took int;
+  v_taken int := 0;
+  v_left_behind boolean := false;
 begin
   select l.* into v_limit from tasker_limit l where l.limit_id = p_limit_id;
   perform tasker_look_at_places(v_limit, p_key);
@@ -936,19 +940,25 @@ begin
     select w.rank, w.task_no, w.step_no, w.lane from tasker_waiting w
      where w.limit_id = p_limit_id and w.key = p_key and w.lane = any(p_lanes) order by w.rank, w.task_no, w.step_no limit p_want
   loop
-    exit when v_free <= 0 and not (v_limit.step_name = '' and exists (select from tasker_place h where h.task_no = v_next.task_no and h.limit_id = p_limit_id));
-    perform from tasker_ready r where r.task_no = v_next.task_no and r.step_no = v_next.step_no and r.definition_id < 0 and r.rank = 'infinity' for update skip locked;
-    if found then
-      v_free := v_free - tasker_take_place(v_limit, p_key, v_next.task_no, v_next.step_no, v_next.rank, v_next.lane);
-      v_admitted := v_admitted + 1;
-    -- somebody is at work on it: it is looked at again
-    elsif exists (select from tasker_ready r where r.task_no = v_next.task_no and r.step_no = v_next.step_no and r.definition_id < 0 and r.rank = 'infinity') then
-      continue;
-    end if;
-    delete from tasker_waiting w where w.limit_id = p_limit_id and w.key = p_key and w.rank = v_next.rank and w.task_no = v_next.task_no and w.step_no = v_next.step_no;
+    exit when v_free <= 0;
+    v_took := coalesce(tasker_leave_line(v_limit, p_key, v_next.rank, v_next.task_no, v_next.step_no, v_next.lane), 0);
+    v_free := v_free - v_took;
+    v_taken := v_taken + v_took;
   end loop;
-  update tasker_line n set due_at = tasker_line_due(v_limit, p_key, v_free) where n.limit_id = p_limit_id and n.key = p_key;
-  return v_admitted;
+  if v_limit.step_name = '' then
+    -- for whatever engine they are: they take no place, and who serves them may not look at this line until one is given back
+    for v_next in
+      select w.rank, w.task_no, w.step_no, w.lane from tasker_place h
+       cross join lateral (select k.limit_id, k.key, k.rank, k.task_no, k.step_no, k.lane from tasker_waiting k where k.task_no = h.task_no offset 0) w
+       where h.limit_id = p_limit_id and h.key = p_key and not h.ended and w.limit_id = p_limit_id and w.key = p_key
+    loop
+      v_took := tasker_leave_line(v_limit, p_key, v_next.rank, v_next.task_no, v_next.step_no, v_next.lane);
+      v_left_behind := v_left_behind or v_took is null;
+    end loop;
+  end if;
+  update tasker_line n set due_at = case when v_left_behind then v_now else tasker_line_due(v_limit, p_key, v_free) end
+   where n.limit_id = p_limit_id and n.key = p_key;
+  return v_taken;
 end
 $$;
 
@@ -1331,7 +1341,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_cancel_task.sql d48e6b4934c1
+-- source: functions/tasker_cancel_task.sql 39dd0fd28c1b
 -- tasker_cancel_task: an operator stops a task.
 --   moves  pending, ready, retrying steps -> cancelled; running ones are asked to stop; task -> cancelled, at once or when the last of them has ended
 --   locks  as tasker_hold_tasks, then the task
@@ -1346,6 +1356,7 @@ declare
   v_now timestamptz := tasker_clock();
   v_task tasker_task;
   v_state smallint;
+  v_left int[];
 begin
   perform tasker_hold_tasks(array[v_task_no]);
   select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
@@ -1356,8 +1367,13 @@ begin
   end if;
   update tasker_task t set cancel_requested_at = coalesce(t.cancel_requested_at, v_now) where t.task_no = v_task_no;
   -- a row that a claim has taken since is left to it, see tasker_leave_queue
-  delete from tasker_ready r
-   where r.ctid = any(array(select q.ctid from tasker_ready q where q.task_no = v_task_no for update skip locked));
+  with gone as (
+    delete from tasker_ready r
+     where r.ctid = any(array(select q.ctid from tasker_ready q where q.task_no = v_task_no for update skip locked))
+    returning r.step_no
+  )
+  select array_agg(g.step_no) into v_left from gone g;
+  delete from tasker_waiting w where w.task_no = v_task_no and w.step_no = any(v_left);
   delete from tasker_delayed d
    where d.ctid = any(array(select q.ctid from tasker_delayed q where q.task_no = v_task_no for update skip locked));
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason)
@@ -1409,11 +1425,12 @@ as $$
    order by c.next_run_at, c.schedule_id
 $$;
 
--- source: functions/tasker_claim_steps.sql 3f3cf4f62897
+-- source: functions/tasker_claim_steps.sql 671590e99a26
 -- tasker_claim_steps: leases up to p_want ready steps to one worker: the namespaces take turns, and within one the best rank is first.
 --   p_definitions  the definitions the worker has handlers for; steps of others stay for other engines, and stand in nobody's way
---   moves  ready -> running, and the task pending -> running     locks  ready rows (claimed elsewhere: skipped), steps, tasks
---   raises WF003 when the worker's lease is over                 events task.started, step.started
+--   moves  ready -> running, and the task pending -> running; before that, what tasker_wake_due moves
+--   locks  as tasker_wake_due; then ready rows (claimed elsewhere: skipped), steps, tasks
+--   raises WF003 when the worker's lease is over                 events task.started, step.started, and those of tasker_wake_due
 create or replace function tasker_claim_steps (p_worker int, p_claim_no int, p_want int, p_definitions int[])
   returns table (task_no bigint, step_no int, definition_id int, attempt smallint)
   language plpgsql
@@ -2028,14 +2045,17 @@ begin
 end
 $$;
 
--- source: functions/tasker_declare_limits.sql bfb7c0347b03
--- tasker_declare_limits: the limits that a definition declares are in force, unless an operator has set others.
+-- source: functions/tasker_declare_limits.sql d4af2ac80726
+-- tasker_declare_limits: the limits that a definition declares are in force, and those that it leaves out are not, unless an operator has set others.
 --   p_definition  as tasker_register_definition takes it; a limit is {"at_once", "per_period", "period" in seconds, "key": [path in the context], "secret" key}
---   A limit is on the workflow of that name, whatever the version: what was registered last is what counts.     locks  the limits
+--   A limit is on the workflow of that name, whatever the version: what was registered last is what counts. Of a step that this version does not have
+--   it says nothing: for tasks of older versions the limit on that holds.
+--   locks  the limits, then their lines in order
 create or replace function tasker_declare_limits (p_definition jsonb)
   returns void
-  language sql
+  language plpgsql
 as $$
+begin
   insert into tasker_limit as l (namespace, name, step_name, key_path, at_once, per_period, period, declared)
   select p_definition ->> 'namespace', p_definition ->> 'name', x.step_name, array(select jsonb_array_elements_text(x.value -> 'key')),
          (x.value ->> 'at_once')::int, (x.value ->> 'per_period')::int, make_interval(secs => coalesce((x.value ->> 'period')::float8, 1)), x.value - 'secret'
@@ -2048,7 +2068,21 @@ as $$
     set declared = excluded.declared, key_path = excluded.key_path, period = excluded.period,
         key_is_secret = l.key_is_secret and l.key_path = excluded.key_path,
         at_once = case when l.changed_at is null then excluded.at_once else l.at_once end,
-        per_period = case when l.changed_at is null then excluded.per_period else l.per_period end
+        per_period = case when l.changed_at is null then excluded.per_period else l.per_period end;
+
+  update tasker_limit l
+     set declared = '{}', at_once = case when l.changed_at is not null then l.at_once end, per_period = case when l.changed_at is not null then l.per_period end
+    from (select '' as step_name, p_definition -> 'limit' as value
+          union all
+          select s.value ->> 'name', s.value -> 'limit' from jsonb_array_elements(p_definition -> 'steps') as s (value)) x
+   where l.namespace = p_definition ->> 'namespace' and l.name = p_definition ->> 'name' and l.step_name = x.step_name
+     and jsonb_typeof(x.value) is distinct from 'object' and l.declared <> '{}';
+
+  -- where it allows more than before, nobody gives a place back
+  perform tasker_look_again(l.limit_id)
+    from (select k.limit_id from tasker_limit k
+           where k.namespace = p_definition ->> 'namespace' and k.name = p_definition ->> 'name' order by k.limit_id) l;
+end
 $$;
 
 -- source: functions/tasker_result_text.sql 138419ca4fe3
@@ -2555,42 +2589,67 @@ as $$
   select md5(p_namespace || E'\n' || p_name || E'\n' || p_step_name || E'\n' || p_signature)
 $$;
 
--- source: functions/tasker_find_steps.sql ce54fbfd302a
+-- source: functions/tasker_find_steps.sql 6be81a1402dc
 -- tasker_find_steps: the steps whose last error has all these words, those of the newest tasks first, behind (p_task_no, p_step_no), of these definitions; null: of all.
 --   Where a word is common, the newest are enough; where it is not, the index has few.
+--   What it looks at is bounded, whoever asks: the newest 5,000 of all; where they have too few, the 10,000 that the index names first, in no order; where it
+--   names more, the newest 20,000 of these definitions, as many of each. A step that is in none of them is not found: its words are on 10,000 others, and it is old.
 create or replace function tasker_find_steps (p_query tsquery, p_definitions int[], p_task_no bigint, p_step_no int, p_limit int)
   returns table (task_no bigint, step_no int)
   language plpgsql stable
   set enable_seqscan = off   -- plans must not depend on statistics: what is asked for is a small part of the table
-  set enable_sort = off      -- nor may the newest be found by sorting all: the key has their order
+  set enable_sort = off      -- nor may the newest be found by sorting all: the keys have their order
 as $$
 #variable_conflict use_column
 declare
-  v_found int;
+  c_newest constant int := 5000;
+  c_hits constant int := 10000;
+  c_own constant int := 20000;
+  v_each int := greatest(c_own / greatest(cardinality(p_definitions), 1), 1);   -- of each definition
+  v_found bigint[];   -- as tasker_step_id says them: in the order asked for
+  v_more bigint[];
+  v_hits int;
 begin
-  select count(*) into v_found
-    from (select k.* from tasker_step_words k where (k.task_no, k.step_no) < (p_task_no, p_step_no) order by k.task_no desc, k.step_no desc limit 5000 offset 0) w
+  select array_agg(tasker_step_id(w.task_no, w.step_no)) into v_found
+    from (select k.* from tasker_step_words k where (k.task_no, k.step_no) < (p_task_no, p_step_no) order by k.task_no desc, k.step_no desc limit c_newest offset 0) w
    where w.words @@ p_query and (p_definitions is null or w.definition_id = any(p_definitions));
-  if v_found >= p_limit then
-    return query
-    select w.task_no, w.step_no
-      from (select k.* from tasker_step_words k where (k.task_no, k.step_no) < (p_task_no, p_step_no) order by k.task_no desc, k.step_no desc limit 5000 offset 0) w
-     where w.words @@ p_query and (p_definitions is null or w.definition_id = any(p_definitions))
-     order by w.task_no desc, w.step_no desc limit p_limit;
-  else
-    return query
-    select n.task_no, n.step_no
-      from (select w.task_no, w.step_no from tasker_step_words w
-             where w.words @@ p_query and case when (w.task_no, w.step_no) < (p_task_no, p_step_no) then p_definitions is null or w.definition_id = any(p_definitions) end
-            offset 0) n
-     order by n.task_no desc, n.step_no desc limit p_limit;
+  if coalesce(cardinality(v_found), 0) < p_limit then
+    -- apart, or a plan that knows how few are taken may walk the key through all steps instead
+    with hit as materialized (
+      select w.task_no, w.step_no, w.definition_id from tasker_step_words w where w.words @@ p_query
+    )
+    select array_agg(tasker_step_id(h.task_no, h.step_no))
+             filter (where (h.task_no, h.step_no) < (p_task_no, p_step_no) and (p_definitions is null or h.definition_id = any(p_definitions))), count(*) into v_more, v_hits
+      from (select hit.* from hit limit c_hits) h;
+    v_found := v_found || v_more;
+    if v_hits = c_hits then
+      select array_agg(tasker_step_id(n.task_no, n.step_no)) into v_more
+        from (select w.task_no, w.step_no
+                from unnest(p_definitions) as d (definition_id)
+               -- an equality would let the planner walk the steps of all definitions by their number instead
+               cross join lateral (select k.* from tasker_step_words k
+                                    where k.definition_id >= d.definition_id and (k.definition_id, k.task_no, k.step_no) < (d.definition_id, p_task_no, p_step_no)
+                                    order by k.definition_id desc, k.task_no desc, k.step_no desc limit v_each) w
+               where w.words @@ p_query
+              union all
+              select w.task_no, w.step_no
+                from (select k.* from tasker_step_words k where p_definitions is null and (k.task_no, k.step_no) < (p_task_no, p_step_no)
+                       order by k.task_no desc, k.step_no desc limit c_own offset 0) w
+               where w.words @@ p_query) n;
+      v_found := v_found || v_more;
+    end if;
   end if;
+  return query
+  select f.task_no, f.step_no from (select distinct unnest(v_found) as step_id) n cross join lateral tasker_step_place(n.step_id) f
+   order by n.step_id desc limit p_limit;
 end
 $$;
 
--- source: functions/tasker_find_tasks.sql f0c565fab089
+-- source: functions/tasker_find_tasks.sql 2a1a296e2304
 -- tasker_find_tasks: the newest tasks with all these words, below p_before, of these definitions; null: of all.
 --   Where a word is common, the newest tasks are enough; where it is not, the index has few. Tasks that are not there yet are looked through, 500 at most.
+--   What it looks at is bounded, whoever asks: the newest 5,000 of all; where they have too few, the 10,000 that the index names first, in no order; where it
+--   names more, the newest 20,000 of these definitions, as many of each. A task that is in none of them is not found: its words are on 10,000 others, and it is old.
 --   p_names  how names of secrets end. If some of them were not yet known to whoever wrote the words down, those count for nothing.
 create or replace function tasker_find_tasks (p_query tsquery, p_definitions int[], p_before bigint, p_limit int, p_names text[])
   returns table (task_no bigint)
@@ -2600,9 +2659,16 @@ create or replace function tasker_find_tasks (p_query tsquery, p_definitions int
 as $$
 #variable_conflict use_column
 declare
+  c_newest constant int := 5000;
+  c_hits constant int := 10000;
+  c_own constant int := 20000;
+  v_each int := greatest(c_own / greatest(cardinality(p_definitions), 1), 1);   -- of each definition
   v_tasks_to bigint := coalesce((select p.tasks_to from tasker_words_place p where p_names <@ p.names), 0);
+  v_below bigint := least(p_before, v_tasks_to + 1);
   v_names text[] := array(select unnest(p_names) union select unnest(p.names) from tasker_words_place p);
   v_found bigint[];
+  v_more bigint[];
+  v_hits int;
 begin
   select array_agg(n.task_no) into v_found
     from (select t.task_no
@@ -2611,16 +2677,31 @@ begin
              and (p_definitions is null or t.definition_id = any(p_definitions))
           union all
           select w.task_no
-            from (select k.* from tasker_task_words k where k.task_no < least(p_before, v_tasks_to + 1) order by k.task_no desc limit 5000 offset 0) w
+            from (select k.* from tasker_task_words k where k.task_no < v_below order by k.task_no desc limit c_newest offset 0) w
            where w.words @@ p_query and (p_definitions is null or w.definition_id = any(p_definitions))) n;
   if coalesce(cardinality(v_found), 0) < p_limit then
-    select array_agg(n.task_no) into v_found
-      from (select unnest(v_found) as task_no
-            union
-            select w.task_no from tasker_task_words w
-             where w.words @@ p_query and case when w.task_no < least(p_before, v_tasks_to + 1) then p_definitions is null or w.definition_id = any(p_definitions) end) n;
+    -- apart, or a plan that knows how few are taken may walk the key through all tasks instead
+    with hit as materialized (
+      select w.task_no, w.definition_id from tasker_task_words w where w.words @@ p_query
+    )
+    select array_agg(h.task_no) filter (where h.task_no < v_below and (p_definitions is null or h.definition_id = any(p_definitions))), count(*) into v_more, v_hits
+      from (select hit.* from hit limit c_hits) h;
+    v_found := v_found || v_more;
+    if v_hits = c_hits then
+      select array_agg(n.task_no) into v_more
+        from (select t.task_no
+                from unnest(p_definitions) as d (definition_id)
+               cross join lateral tasker_latest_tasks(d.definition_id, v_each, v_below) t
+               cross join lateral (select k.words from tasker_task_words k where k.task_no = t.task_no offset 0) w
+               where w.words @@ p_query
+              union all
+              select w.task_no
+                from (select k.* from tasker_task_words k where p_definitions is null and k.task_no < v_below order by k.task_no desc limit c_own offset 0) w
+               where w.words @@ p_query) n;
+      v_found := v_found || v_more;
+    end if;
   end if;
-  return query select n.task_no from unnest(v_found) as n (task_no) order by n.task_no desc limit p_limit;
+  return query select n.task_no from (select distinct unnest(v_found) as task_no) n order by n.task_no desc limit p_limit;
 end
 $$;
 
@@ -2748,12 +2829,13 @@ begin
 end
 $$;
 
--- source: functions/tasker_front.sql 1a0a9885609c
+-- source: functions/tasker_front.sql eda4c16dfb02
 -- tasker_front: the first p_most steps of the whole queue, the best rank first, whichever lane they stand in; parked ones are not among them.
 --   p_namespaces  only those of these namespaces; null: of all
+--   returns definition_id  of the steps     lane  where they stand, which is what an engine has to serve: another one than the definition's for steps that need labels
 --   It reads p_most rows of each lane, never all of the queue.
 create or replace function tasker_front (p_most int, p_namespaces text[] default null)
-  returns table (task_no bigint, step_no int, definition_id int, rank timestamptz, ready_no bigint)
+  returns table (task_no bigint, step_no int, definition_id int, rank timestamptz, ready_no bigint, lane int)
   language sql
   stable
 as $$
@@ -2763,7 +2845,7 @@ as $$
     select (select r.definition_id from tasker_ready r where r.definition_id > lane.lane order by r.definition_id, r.rank, r.ready_no limit 1)
       from lane where lane.lane is not null
   )
-  select h.task_no, h.step_no, d.definition_id, h.rank, h.ready_no
+  select h.task_no, h.step_no, d.definition_id, h.rank, h.ready_no, lane.lane
     from lane
    cross join lateral (select k.definition_id, k.namespace from tasker_definition k
                        where k.definition_id = coalesce((select l.definition_id from tasker_lane l where l.lane = lane.lane), lane.lane) offset 0) d
@@ -3006,11 +3088,12 @@ begin
 end
 $$;
 
--- source: functions/tasker_index_words.sql 483c10b03f6b
+-- source: functions/tasker_index_words.sql dc1bfaf205bc
 -- tasker_index_words: the next tasks and failures can be found by their words, up to p_limit of each.
 --   moves  none     locks  the one row of tasker_words_place, for which nobody waits: whoever finds it held leaves the work to its holder
 --   Tasks go by their number, once nothing below can still appear: a creation takes its transaction number first, as this call does last. Failures follow the
 --   roll-ups, which have decided that. Call it in a transaction of its own.     events none
+--   What was read before the row was held may be older than the row: the place never goes back for it.
 --   p_names  how names of secrets end; with one that was not known before, all tasks are written down anew, and are found only by then. None is forgotten.
 --   returns whether more can be done at once
 create or replace function tasker_index_words (p_limit int, p_names text[])
@@ -3076,8 +3159,8 @@ begin
 
   update tasker_words_place p
      set tasks_to = v_tasks_to, moves_to = v_moves_to,
-         known_to = case when v_tasks_to = v_place.known_to then v_last else p.known_to end,
-         known_xid = case when v_tasks_to = v_place.known_to then v_xid else p.known_xid end;
+         known_to = case when v_tasks_to >= v_place.known_to then greatest(v_last, v_tasks_to) else p.known_to end,
+         known_xid = case when v_tasks_to >= v_place.known_to then v_xid else p.known_xid end;
   return v_tasks = p_limit or v_moves = 5 * p_limit;
 end
 $$;
@@ -3469,8 +3552,35 @@ as $$
   select exists (select from passed)
 $$;
 
--- source: functions/tasker_leave_queue.sql ebba4fe65342
--- tasker_leave_queue: a step the caller holds no longer waits its turn.
+-- source: functions/tasker_leave_line.sql 45e37d540159
+-- tasker_leave_line: one step that stands in a line goes on, if it still stands there. The caller holds the line and has a place for it, or knows that its task has one.
+--   A step stands in a line by its row in tasker_waiting, and only who holds its queue row may make that row or remove it; what has no such queue row
+--   any more is tidied up here.
+--   returns how many places that took; null: somebody is at work on the step, and it is to be looked at again
+--   moves  none     locks  the queue row; one that another holds stays where it is
+create or replace function tasker_leave_line (p_limit tasker_limit, p_key text, p_rank timestamptz, p_task_no bigint, p_step_no int, p_lane int)
+  returns int
+  language plpgsql
+as $$
+declare
+  v_is_parked boolean;
+begin
+  perform from tasker_ready r where r.task_no = p_task_no and r.step_no = p_step_no and r.definition_id < 0 and r.rank = 'infinity' for update skip locked;
+  v_is_parked := found;
+  if not v_is_parked and exists (select from tasker_ready r where r.task_no = p_task_no and r.step_no = p_step_no and r.definition_id < 0 and r.rank = 'infinity') then
+    return null;
+  end if;
+  delete from tasker_waiting w where w.limit_id = p_limit.limit_id and w.key = p_key and w.rank = p_rank and w.task_no = p_task_no and w.step_no = p_step_no;
+  -- a pause parks a step just so, but takes it out of the line: the caller's list is older than that
+  if not v_is_parked or not found then
+    return 0;
+  end if;
+  return tasker_take_place(p_limit, p_key, p_task_no, p_step_no, p_rank, p_lane);
+end
+$$;
+
+-- source: functions/tasker_leave_queue.sql 2c2f295a919e
+-- tasker_leave_queue: a step the caller holds no longer waits its turn, nor before a limit.
 --   A row that a claim has taken in this moment is left to it: the claim finds that the step has moved and drops it.
 --   locks  none that it would wait for
 create or replace function tasker_leave_queue (p_task_no bigint, p_step_no int)
@@ -3481,6 +3591,9 @@ as $$
 begin
   delete from tasker_ready r
    where r.ctid = any(array(select q.ctid from tasker_ready q where q.task_no = p_task_no and q.step_no = p_step_no for update skip locked));
+  if found then   -- see tasker_leave_line
+    delete from tasker_waiting w where w.task_no = p_task_no and w.step_no = p_step_no;
+  end if;
   delete from tasker_delayed d
    where d.ctid = any(array(select q.ctid from tasker_delayed q where q.task_no = p_task_no and q.step_no = p_step_no for update skip locked));
 end
@@ -3515,7 +3628,7 @@ as $$
     from (select p_context #>> p_path as value) x
 $$;
 
--- source: functions/tasker_limit_reason.sql a3689be9066a
+-- source: functions/tasker_limit_reason.sql 9a309d761e0e
 -- tasker_limit_reason: what whoever stands in one line before a limit waits for, in words.
 create or replace function tasker_limit_reason (p_limit tasker_limit, p_key text)
   returns text
@@ -3529,7 +3642,7 @@ as $$
      where h.limit_id = p_limit.limit_id and h.key = p_key
   ),
   counted as (
-    select count(*) filter (where not p.ended) as taken, min(p.started_at) as first_at,
+    select count(*) filter (where not p.ended) as taken, min(p.started_at) filter (where p.started_at > tasker_clock() - p_limit.period) as first_at,
            (select string_agg('task ' || left(t.task_id::text, 8), ', ' order by o.number)
               from place o join tasker_task t using (task_no) where not o.ended and o.number <= 3) as holders
       from place p
@@ -3557,7 +3670,7 @@ as $$
                                                          extract(epoch from p_limit.changed_at))::text, 'UTF8')), 'hex'), 32)
 $$;
 
--- source: functions/tasker_line_due.sql 4d071f94d1af
+-- source: functions/tasker_line_due.sql f11c044219e2
 -- tasker_line_due: when the next look at a line is worth while: now, when a place was left free; when the period has gone on; infinity: when a place is given back.
 create or replace function tasker_line_due (p_limit tasker_limit, p_key text, p_free int)
   returns timestamptz
@@ -3570,11 +3683,11 @@ as $$
     when p_free > 0 then tasker_clock()
     when count(*) filter (where not h.ended) >= p_limit.at_once then 'infinity'
     -- who is let in but has not begun will hold its place for a period from then
-    else coalesce(least(min(h.started_at) + p_limit.period, case when bool_or(h.started_at is null) then tasker_clock() + interval '1 second' end), 'infinity') end
+    else coalesce(least(min(h.started_at) filter (where h.started_at > tasker_clock() - p_limit.period) + p_limit.period, case when bool_or(h.started_at is null) then tasker_clock() + interval '1 second' end), 'infinity') end
     from tasker_place h where h.limit_id = p_limit.limit_id and h.key = p_key
 $$;
 
--- source: functions/tasker_line_up.sql 4cf836d47c79
+-- source: functions/tasker_line_up.sql eef8579aa0cf
 -- tasker_line_up: gated steps of one definition that have become ready go where they wait: into a lane of the queue, or first into the line before a limit.
 --   A step goes by the limit of its workflow, when it begins a task that has no place there yet, then by its own.
 --   moves  none     locks  queue rows (those that others hold are skipped), then lines in order
@@ -3598,7 +3711,7 @@ begin
      cross join lateral (select k.name, k.parents, k.labels from tasker_template k where k.definition_id = p_definition_id and k.step_no = coalesce(s.map_no, a.step_no) offset 0) p
      cross join lateral (select k.namespace, k.name from tasker_definition k where k.definition_id = p_definition_id offset 0) d
       left join tasker_limit whole on whole.namespace = d.namespace and whole.name = d.name and whole.step_name = '' and p.parents = '{}' and s.map_no is null
-            and not exists (select from tasker_place h where h.task_no = a.task_no and h.limit_id = whole.limit_id)
+            and not exists (select from tasker_place h where h.task_no = a.task_no and h.limit_id = whole.limit_id and not h.ended)
       left join tasker_limit own on own.namespace = d.namespace and own.name = d.name and own.step_name = p.name
             and not exists (select from tasker_place h where h.task_no = a.task_no and h.limit_id = own.limit_id and h.step_no = a.step_no
                                and h.attempt = s.attempts + 1 and not h.ended)
@@ -3657,7 +3770,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_make_batch.sql 16e91c0d7a5a
+-- source: functions/tasker_make_batch.sql 30a1751e0cbe
 -- tasker_make_batch: an action on many tasks, or steps of tasks, is on record, for the engines to do.
 --   p_steps  as many names as there are tasks, null where the action is on the whole task
 --   p_given  the result, where the action is resolve
@@ -3670,31 +3783,38 @@ as $$
 declare
   v_batch_id bigint;
 begin
-  insert into tasker_batch (action, about, namespaces, actor, reason, item_count, created_at, key, given)
-  select p_action, p_about, array_agg(distinct d.namespace), p_actor, p_reason, count(*), tasker_clock(), p_key, p_given
-    from unnest(p_tasks) as chosen (task_id) join tasker_task t using (task_id) join tasker_definition d using (definition_id)
-  having count(*) > 0
-  on conflict (key) do nothing
-  returning batch_id into v_batch_id;
+  -- one statement: what retention drops meanwhile is an item all the same, and is refused as one that is gone
+  with chosen as materialized (
+    -- in the order in which everybody locks tasks
+    select row_number() over (order by t.task_no, c.place) as item_no, c.task_id, c.step_name, d.namespace
+      from unnest(p_tasks, p_steps) with ordinality as c (task_id, step_name, place) join tasker_task t using (task_id) join tasker_definition d using (definition_id)
+  ),
+  batch as (
+    insert into tasker_batch (action, about, namespaces, actor, reason, item_count, created_at, key, given)
+    select p_action, p_about, array_agg(distinct c.namespace), p_actor, p_reason, count(*), tasker_clock(), p_key, p_given
+      from chosen c having count(*) > 0
+    on conflict (key) do nothing
+    returning batch_id
+  ),
+  item as (
+    insert into tasker_batch_item (batch_id, item_no, task_id, step_name)
+    select b.batch_id, c.item_no, c.task_id, c.step_name from batch b, chosen c
+  )
+  select b.batch_id into v_batch_id from batch b;
   if not found then
     select b.batch_id into v_batch_id from tasker_batch b where b.key = p_key;
     if not found then
       raise exception 'none of the tasks exists any more' using errcode = 'WF001';
     end if;
-    return v_batch_id;
   end if;
-  -- in the order in which everybody locks tasks
-  insert into tasker_batch_item (batch_id, item_no, task_id, step_name)
-  select v_batch_id, row_number() over (order by t.task_no, chosen.place), chosen.task_id, chosen.step_name
-    from unnest(p_tasks, p_steps) with ordinality as chosen (task_id, step_name, place) join tasker_task t using (task_id);
   return v_batch_id;
 end
 $$;
 
--- source: functions/tasker_make_sign_in_link.sql ddedbe2a4575
+-- source: functions/tasker_make_sign_in_link.sql a7763b5dd8bf
 -- tasker_make_sign_in_link: whoever has the secret of that hash may sign in as the account, once and within an hour; earlier links of it are gone.
---   locks  the account     raises WF001
-create or replace function tasker_make_sign_in_link (p_name text, p_hash bytea)
+--   locks  the account     raises WF001     audit tasker.account:update
+create or replace function tasker_make_sign_in_link (p_name text, p_hash bytea, p_actor text, p_reason text, p_address text)
   returns void
   language plpgsql
 as $$
@@ -3703,6 +3823,7 @@ declare
 begin
   delete from tasker_sign_in_link l where l.account_id = v_account_id;
   insert into tasker_sign_in_link (link_hash, account_id, expires_at) values (p_hash, v_account_id, tasker_clock() + interval '1 hour');
+  perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', null, 'account ' || p_name, p_reason, p_address, '{"changed": "sign-in link"}');
 end
 $$;
 
@@ -3863,6 +3984,20 @@ begin
     raise exception 'this is the last administrator; make another one first' using errcode = 'WF002';
   end if;
 end
+$$;
+
+-- source: functions/tasker_next_event.sql 4922161f5c95
+-- tasker_next_event: the place of a reader right before the next event on record: what retention has dropped is not walked through number by number.
+--   p_after  an event id, where the reader is     p_until  an event id up to which nothing is yet to appear, see tasker_event_horizon
+--   returns an event id not before p_after; between the two there is no event. It is p_until at most where that is not before p_after
+create or replace function tasker_next_event (p_after bigint, p_until bigint)
+  returns bigint
+  language sql stable
+  set enable_seqscan = off   -- plans must not depend on statistics: the first row of an index is wanted
+as $$
+  select greatest(p_after, least(p_until, 2 * least(
+    (select min(h.event_id) from tasker_history h where h.event_id >= (p_after + 1) / 2),
+    (select min(c.event_no) from tasker_custom_event c where c.event_no >= (p_after + 1) / 2)) - 1))
 $$;
 
 -- source: functions/tasker_note_archive.sql 8186d065345a
@@ -4074,9 +4209,9 @@ begin
 end
 $$;
 
--- source: functions/tasker_pause_task.sql 46121cbbd49e
+-- source: functions/tasker_pause_task.sql bbc3c59127b6
 -- tasker_pause_task: what runs may end, nothing else of the task starts until it is resumed.
---   moves  none; steps that are or become ready are parked     locks  as tasker_hold_tasks, then the task
+--   moves  none; steps that are or become ready are parked, and stand in no line before a limit any more     locks  as tasker_hold_tasks, then the task
 --   raises WF001 unknown task, WF002 when it has ended, is paused already or is asked to stop     events none; the history says who and why
 -- Whoever unlocks a step meanwhile waits for its row and then sees the mark, whatever snapshot it began with.
 create or replace function tasker_pause_task (p_task_id uuid, p_actor text, p_reason text)
@@ -4099,6 +4234,7 @@ begin
   perform tasker_refuse_cancelled(v_task_no);
   update tasker_step s set paused = true where s.task_no = v_task_no and s.state in (0, 1, 2, 3, 5);
   update tasker_ready r set rank = 'infinity', definition_id = -abs(r.definition_id) where r.task_no = v_task_no;
+  delete from tasker_waiting w where w.task_no = v_task_no;   -- by who holds the queue rows, see tasker_leave_line
   update tasker_task t set paused = true where t.task_no = v_task_no;
   insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
   values (v_task_no, tasker_clock(), v_task.state, v_task.state, p_actor, p_reason, '{"paused": true}');
@@ -4524,6 +4660,28 @@ as $$
 begin
   if exists (select from tasker_task t where t.task_no = p_task_no and t.cancel_requested_at is not null) then
     raise exception 'the task was cancelled' using errcode = 'WF002';
+  end if;
+end
+$$;
+
+-- source: functions/tasker_refuse_spent.sql bd26ba6833a1
+-- tasker_refuse_spent: these steps may be tried once more; attempts are counted in a smallint, and a claim that cannot count stops for all that it takes.
+--   moves  none     locks  none: the caller holds the steps     events none
+--   raises WF002 when one of them has been tried 32,767 times
+create or replace function tasker_refuse_spent (p_task_no bigint, p_step_nos int[])
+  returns void
+  language plpgsql
+  set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
+as $$
+declare
+  v_name text;
+begin
+  select tasker_step_name(p.name, s.item_no) into v_name
+    from tasker_step s join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
+   where s.task_no = p_task_no and s.step_no = any(p_step_nos) and case when s.attempts >= 32767 then true end
+   order by s.step_no limit 1;
+  if found then
+    raise exception '% has been tried 32,767 times, which is as often as can be; skip or resolve it, or begin a new task', v_name using errcode = 'WF002';
   end if;
 end
 $$;
@@ -4984,13 +5142,14 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_downstream.sql 76f56ef1a908
+-- source: functions/tasker_retry_downstream.sql f0257595cc7c
 -- tasker_retry_downstream: an operator lets a step that has ended, and everything below it, run again, with a new context if one is given.
 --   p_context  null keeps the task's context; otherwise valid already, and the old one is kept in the history
 --   moves  the step -> ready (pending while a parent is open), every step below it -> pending, with attempts anew; results and errors are cleared,
 --          the history keeps them. The task, completed or failed -> running
 --   locks  its queue rows, then all of its steps by step_no, then the task
---   raises WF001 unknown task or step, WF002 when the step has not ended, a step of the task is running, or the task was cancelled
+--   raises WF001 unknown task or step, WF002 when the step has not ended, a step of the task is running, the task was cancelled, or a step to
+--          run again was tried as often as can be counted
 --   events none of its own; the history says who and why
 -- Nothing of the task may run meanwhile: the engine that holds a step of it would go on with the results and the context it knows.
 create or replace function tasker_retry_downstream (p_task_id uuid, p_step_name text, p_context jsonb, p_actor text, p_reason text)
@@ -5033,9 +5192,11 @@ begin
   if v_reset = '{}' then
     raise exception 'a step that it waits for was cancelled or did not choose it; retry that one with everything downstream' using errcode = 'WF002';
   end if;
+  perform tasker_refuse_spent(v_task_no, v_reset);
   -- items are made anew with their map step; those of before stay on record, and what of them could still move is over
   v_items := array(select s.step_no from tasker_step s where s.task_no = v_task_no and s.map_no = any(v_reset) and s.state not in (4, 7, 8));
   delete from tasker_ready r where r.task_no = v_task_no and r.step_no = any(v_reset || v_items);
+  delete from tasker_waiting w where w.task_no = v_task_no and w.step_no = any(v_reset || v_items);
   delete from tasker_delayed d where d.task_no = v_task_no and d.step_no = any(v_reset || v_items);
 
   insert into tasker_history (task_no, step_no, at, from_state, to_state, actor, reason, detail)
@@ -5066,6 +5227,11 @@ begin
 
   if p_context is not null and p_context is distinct from v_task.context then
     update tasker_task t set context = p_context where t.task_no = v_task_no;
+    -- what waits before a limit lines up anew, where the new context says
+    with moved as (
+      delete from tasker_waiting w where w.task_no = v_task_no returning w.step_no, w.rank
+    )
+    update tasker_ready r set rank = m.rank from moved m where r.task_no = v_task_no and r.step_no = m.step_no and r.definition_id < 0;
     insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
     values (v_task_no, v_now, v_task.state, v_task.state, p_actor, p_reason, jsonb_build_object('context_before', v_task.context));
   end if;
@@ -5075,10 +5241,10 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_step.sql eec4f3070150
+-- source: functions/tasker_retry_step.sql e16ae4bebd03
 -- tasker_retry_step: an operator lets a failed step try again, with as many attempts as its template grants; or ends a back-off early.
 --   moves  failed, retrying -> ready, and a failed task -> running     locks  as tasker_take_step, then the task
---   raises WF001 unknown task or step, WF002 when the step is neither failed nor retrying, or the task was cancelled
+--   raises WF001 unknown task or step, WF002 when the step is neither failed nor retrying, the task was cancelled, or it is tried as often as can be counted
 --   events none of its own; the history says who and why
 create or replace function tasker_retry_step (p_task_id uuid, p_step_name text, p_actor text, p_reason text)
   returns text
@@ -5096,6 +5262,7 @@ begin
     raise exception 'the step is %, only a failed or waiting step can be retried', tasker_state_name(v_step.state) using errcode = 'WF002';
   end if;
   perform tasker_refuse_cancelled(v_task_no);
+  perform tasker_refuse_spent(v_task_no, array[v_step_no]);
   perform tasker_leave_queue(v_task_no, v_step_no);
   update tasker_step s
      set state = 1, finished_at = null,
@@ -5116,10 +5283,11 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_task.sql 4791a9a7c1a7
+-- source: functions/tasker_retry_task.sql 06bb8cad83eb
 -- tasker_retry_task: an operator lets every failed step of a task try again.
 --   moves  failed steps -> ready, the task -> running     locks  as tasker_hold_tasks, then the task
---   raises WF001 unknown task, WF002 when no step of it is failed or the task was cancelled
+--   raises WF001 unknown task, WF002 when no step of it is failed, the task was cancelled, or a failed step was tried as often as can be counted
+--   events none of its own; the history says who and why
 create or replace function tasker_retry_task (p_task_id uuid, p_actor text, p_reason text)
   returns text
   language plpgsql
@@ -5132,6 +5300,7 @@ declare
 begin
   perform tasker_hold_tasks(array[v_task_no]);
   perform tasker_refuse_cancelled(v_task_no);
+  perform tasker_refuse_spent(v_task_no, array(select s.step_no from tasker_step s where s.task_no = v_task_no and s.state = 5));
   with reopened as (
     update tasker_step s
        set state = 1, finished_at = null, retry_limit = least(s.attempts + p.retry_limit, 32767)
@@ -5193,7 +5362,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_roll_up.sql e6a9cc263889
+-- source: functions/tasker_roll_up.sql 480e22fd85fb
 -- tasker_roll_up: the next moves of the history are counted in the roll-ups, up to p_limit of them.
 --   moves  none     locks  the one row of tasker_rollup_place, for which nobody waits: whoever finds it held leaves the work to its holder
 --   A move is counted by its number, once nothing below can still appear, and together with how far they are counted: in one transaction, so exactly once.
@@ -5227,7 +5396,8 @@ begin
   -- before the row is locked, which would take a transaction number too early
   select h.event_id / 2 as known_to, h.low_xid, h.high_xid into v_horizon from tasker_event_horizon() h;
   select p.* into v_place from tasker_rollup_place p for update skip locked;
-  if not found or v_horizon.low_xid < v_place.known_xid then
+  -- a look that is older than the row, because another call was made in between, would lead the place back
+  if not found or v_horizon.low_xid < v_place.known_xid or v_horizon.known_to < v_place.known_to then
     return next;
     return;
   end if;
@@ -5247,14 +5417,20 @@ begin
 end
 $$;
 
--- source: functions/tasker_run_batches.sql d75f34e59fc5
+-- source: functions/tasker_run_batches.sql a03f71384a52
 -- tasker_run_batches: the next items of the oldest batch that nobody is at are done, or refused each with its reason. Returns how many.
+--   p_limit, p_for  at most so many items, and none is begun after that time: their locks are held together, and the whole is one statement
+--   An item never keeps the batch from going on. What fails for a reason of its own is refused with it. What runs into the time limit of the
+--   statement, or has to be tried again, is left for the next call where something was done before it. Begun first it had all the time there is,
+--   and is refused for the limit; a conflict, and a server without room, is raised.
 --   moves, events  those of the action on each item     locks  the batch, then those of the action
-create or replace function tasker_run_batches (p_limit int)
+--   raises  40001, 40P01 and class 53 from the first item: the caller tries again
+create or replace function tasker_run_batches (p_limit int, p_for interval default '1 second')
   returns int
   language plpgsql
 as $$
 declare
+  v_until timestamptz := clock_timestamp() + p_for;
   v_batch tasker_batch;
   v_item record;
   v_message text;
@@ -5269,20 +5445,34 @@ begin
     select i.item_no, i.task_id, i.step_name from tasker_batch_item i
      where i.batch_id = v_batch.batch_id and i.item_no > v_batch.done_count + v_batch.refused_count order by i.item_no limit p_limit
   loop
+    v_message := null;
     begin
       perform tasker_act(v_item.task_id, v_batch.action, v_item.step_name, v_batch.given, v_batch.actor, v_batch.reason);
-      v_message := null;
-      v_done := v_done + 1;
-    exception when sqlstate 'WF001' or sqlstate 'WF002' or sqlstate '22023' then
-      v_message := sqlerrm;
-      v_refused := v_refused + 1;
+    exception
+      -- the last two stand for their whole classes. The limit strikes once in a statement, so nothing may begin after it
+      when query_canceled or transaction_rollback or insufficient_resources then
+        exit when v_done + v_refused > 0;
+        if sqlstate <> '57014' then
+          raise;
+        end if;
+        v_message := 'it could not be done in time: ' || sqlerrm;
+        v_until := '-infinity';
+      when others then
+        v_message := sqlerrm;
     end;
+    if v_message is null then
+      v_done := v_done + 1;
+    else
+      v_refused := v_refused + 1;
+    end if;
     update tasker_batch_item i set outcome = case when v_message is null then 'done' else 'refused' end, message = v_message
      where i.batch_id = v_batch.batch_id and i.item_no = v_item.item_no;
+    exit when clock_timestamp() >= v_until;
   end loop;
   update tasker_batch b
      set done_count = b.done_count + v_done, refused_count = b.refused_count + v_refused,
-         finished_at = case when b.done_count + b.refused_count + v_done + v_refused = b.item_count then tasker_clock() end
+         finished_at = case when not exists (select from tasker_batch_item i where i.batch_id = b.batch_id
+                                                and i.item_no > b.done_count + b.refused_count + v_done + v_refused) then tasker_clock() end
    where b.batch_id = v_batch.batch_id;
   perform pg_notify('tasker_news', '');
   return v_done + v_refused;
@@ -5680,7 +5870,7 @@ as $$
   select (p_step_id + 524288) >> 20, (((p_step_id + 524288) & 1048575) - 524288)::int
 $$;
 
--- source: functions/tasker_step_readiness.sql 105e61c7dd5d
+-- source: functions/tasker_step_readiness.sql bc1d5f6c1561
 -- tasker_step_readiness: every step of a task with what it waits for, in words.
 --   returns one row per step in order, items before their map step, which they are parents of; waiting_for is empty once a step has ended     raises WF001 unknown task
 create or replace function tasker_step_readiness (p_task_id uuid)
@@ -5698,7 +5888,7 @@ declare
 begin
   return query
   with recursive step as materialized (
-    select s.step_no, s.definition_id, s.state, s.pending, s.attempts, s.retry_limit, s.children, s.bypass, s.cancel_requested, s.worker_id, s.map_no, s.gated,
+    select s.step_no, s.definition_id, s.state, s.pending, s.attempts, s.retry_limit, s.children, s.bypass, s.cancel_requested, s.worker_id, s.map_no, s.gated, s.first_item, s.item_count,
            tasker_step_name(p.name, s.item_no) as name, p.parents
       from tasker_step s join tasker_template p on p.definition_id = v_definition_id and p.step_no = coalesce(s.map_no, s.step_no)
      where s.task_no = v_task_no
@@ -5723,7 +5913,9 @@ begin
       from (select s.step_no, unnest(s.parents) as parent_no from step s offset 0) x join step o on o.step_no = x.parent_no group by 1
   ),
   item as (
-    select s.map_no as step_no, count(*)::int as total, count(*) filter (where s.state in (4, 7, 8))::int as satisfied from step s where s.map_no is not null group by 1
+    -- those that it waits for now; what it made before it was run again is on record, and no longer among them
+    select m.step_no, count(*)::int as total, count(*) filter (where s.state in (4, 7, 8))::int as satisfied
+      from step s join step m on m.step_no = s.map_no where s.step_no between m.first_item and m.first_item + m.item_count - 1 group by 1
   ),
   gate as materialized (   -- apart, or it may be asked of every step
     select s.step_no, tasker_gate_reason(v_task_no, s.step_no) as reason from step s where s.state = 1 and s.gated
@@ -5827,14 +6019,18 @@ begin
 end
 $$;
 
--- source: functions/tasker_subscribe.sql 216206b00e62
--- tasker_subscribe: a subscriber has its place in the events: where it was, or, when it is new, now or at their beginning.
+-- source: functions/tasker_subscribe.sql a3dca1558cd5
+-- tasker_subscribe: a subscriber has its place in the events: where it was, or, when it is new, now or before the first that is still on record.
+--   moves, events  none     locks  none
+--   Below what the roll-ups have counted nothing is yet to appear; what is not counted yet may have an event of a transaction under way before the first
+--   that is seen, and is read from its beginning. Retention waits for the roll-ups, so nothing that it dropped is among that.
 create or replace function tasker_subscribe (p_name text, p_from_start boolean)
   returns void
   language sql
 as $$
   insert into tasker_subscription (name, event_id, created_at)
-  select p_name, case when p_from_start then 0 else h.event_id end, tasker_clock() from tasker_event_horizon() h
+  select p_name, case when p_from_start then tasker_next_event(0, 2 * coalesce((select p.counted_to from tasker_rollup_place p), 0) + 1) else h.event_id end,
+         tasker_clock() from tasker_event_horizon() h
   on conflict (name) do nothing
 $$;
 
@@ -5937,9 +6133,10 @@ begin
 end
 $$;
 
--- source: functions/tasker_take_old_tasks.sql 45f671e7b343
+-- source: functions/tasker_take_old_tasks.sql 217f60681762
 -- tasker_take_old_tasks: those of a batch of a definition's tasks that may be dropped now; nobody else can act on them until the transaction ends.
---   p_after, p_limit, p_hold  as tasker_old_tasks has them
+--   p_after, p_limit, p_hold  as tasker_old_tasks has them; but the batch ends with the task by which it has as many steps, their items included, as
+--          p_limit tasks have without items: a statement that deletes millions of them would never be in time
 --   locks  the tasks, then those of their steps that could still move. Nobody is waited for: what another engine is dropping and what an
 --          operator is acting on is passed by, so the order of locks does not matter here
 --   returns looked_to  the last task that was looked at; null: there are no more. Then the tasks that are held
@@ -5951,13 +6148,22 @@ as $$
 #variable_conflict use_column
 declare
   v_begin timestamptz := tasker_retention_begin(p_definition);
-  v_looked int;
+  v_steps int := (select d.step_count from tasker_definition d where d.definition_id = p_definition);
+  v_more boolean;
   v_old bigint[];
   v_in_hand bigint[];
 begin
-  select max(o.task_no), count(*), coalesce(array_agg(o.task_no) filter (where o.kept_for is null), '{}') into looked_to, v_looked, v_old
-    from tasker_old_tasks(p_definition, p_after, p_limit, p_hold) o;
-  if v_looked < p_limit then
+  with looked_at as (
+    select o.task_no, o.kept_for is null as may_go,
+           coalesce(sum(v_steps + o.item_count) filter (where o.kept_for is null) over (order by o.task_no rows between unbounded preceding and 1 preceding), 0) as steps_before
+      from (select k.task_no, k.kept_for, (select t.item_count from tasker_task t where t.task_no = k.task_no) as item_count
+              from tasker_old_tasks(p_definition, p_after, p_limit, p_hold) k) o
+  ), batch as (
+    select l.task_no, l.may_go from looked_at l where l.steps_before < p_limit::bigint * v_steps
+  )
+  select max(b.task_no), coalesce(array_agg(b.task_no) filter (where b.may_go), '{}'), count(*) = p_limit or count(*) < (select count(*) from looked_at)
+    into looked_to, v_old, v_more from batch b;
+  if not v_more then
     looked_to := null;
   end if;
   select array_agg(k.task_no) into task_nos
@@ -5970,7 +6176,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_take_place.sql 2f922394520c
+-- source: functions/tasker_take_place.sql 5a69860640a1
 -- tasker_take_place: one step passes a limit. From the limit of its workflow it goes on to its own, if it has one, else into its lane of the queue.
 --   returns how many places that took: none when its task has one already     locks  nothing: the caller holds the line and the queue row
 create or replace function tasker_take_place (p_limit tasker_limit, p_key text, p_task_no bigint, p_step_no int, p_rank timestamptz, p_lane int)
@@ -5988,7 +6194,8 @@ begin
      where p.definition_id = v_step.definition_id and p.step_no = p_step_no);
   insert into tasker_place (limit_id, key, task_no, step_no, attempt)
   values (p_limit.limit_id, p_key, p_task_no, case when p_limit.step_name = '' then 0 else p_step_no end, case when p_limit.step_name = '' then 0 else v_step.attempts + 1 end)
-  on conflict do nothing;
+  -- one that was let go, but still counts within the period, is taken anew
+  on conflict (limit_id, key, task_no, step_no, attempt) do update set ended = false, started_at = null where tasker_place.ended;
   get diagnostics v_taken = row_count;
   update tasker_ready r set rank = p_rank, definition_id = case when v_has_own then -v_step.definition_id else p_lane end
    where r.task_no = p_task_no and r.step_no = p_step_no;
@@ -6261,7 +6468,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_update_step_status.sql ed14ad08d968
+-- source: functions/tasker_update_step_status.sql af7550ba45a4
 -- tasker_update_step_status: one move of one step, by hand or by another program; compare and set.
 --   It records the move only: tasker_resolve_dependencies then unlocks the children and settles the task. A task that had ended runs again with
 --   the first step that is led out of failure to run again.
@@ -6269,7 +6476,7 @@ $$;
 --          retrying with its back-off; failed -> ready; pending, ready, retrying, running -> cancelled; pending, ready, retrying, failed -> skipped, resolved
 --   returns true; false when the step was not in p_from_state
 --   locks  as tasker_take_step, then the task
---   raises WF001 unknown step, WF002 for a move that does not exist, or leads on in a cancelled task
+--   raises WF001 unknown step, WF002 for a move that does not exist, leads on in a cancelled task, or to another attempt than can be counted
 create or replace function tasker_update_step_status (p_step_id bigint, p_from_state text, p_to_state text)
   returns boolean
   language plpgsql
@@ -6299,6 +6506,9 @@ begin
   end if;
   if v_to in (1, 2, 3, 7, 8) then
     perform tasker_refuse_cancelled(v_task_no);
+  end if;
+  if v_to in (1, 2, 3) then
+    perform tasker_refuse_spent(v_task_no, array[v_step_no]);
   end if;
   perform tasker_leave_queue(v_task_no, v_step_no);
   v_run_at := case when v_to = 3 then v_now + tasker_backoff(v_step.definition_id, coalesce(v_step.map_no, v_step_no), v_step.attempts, null) end;
@@ -6404,10 +6614,12 @@ as $$
          end
 $$;
 
--- source: functions/tasker_wake_due.sql 7514b57f9e9b
+-- source: functions/tasker_wake_due.sql e9306cdcd66c
 -- tasker_wake_due: moves what has waited long enough from tasker_delayed to tasker_ready.
 --   moves  retrying -> ready, pending roots of a task whose run_at has come -> ready (or skipped when bypassed)
---   locks  delayed rows (those another session is waking are skipped), then steps      events  none; the wait was announced when it was set
+--          and what follows when a bypassed root is skipped: its children -> ready or skipped, and so on down, the task -> its state when all has ended
+--   locks  delayed rows (those another session is waking are skipped), then steps; for a bypassed root then as tasker_unlock_children and tasker_count_off
+--   events none for what becomes ready: the wait was announced when it was set; step.skipped, task.completed | failed | cancelled
 --   returns how many became ready
 create or replace function tasker_wake_due (p_limit int)
   returns int

@@ -95,6 +95,9 @@ def test_up_prints_a_link_of_one_use(shop: Terminal, db: Database) -> None:
     with pytest.raises(urllib.error.HTTPError, match="403"):
         browser.open(link, f"csrf_token={found[1]}".encode(), timeout=20)
     assert [row.name for row in accounts.accounts(db)] == ["admin"]
+    [made] = [row for row in audit.entries(db) if row.detail == {"changed": "sign-in link"}]
+    assert (made.actor, made.object, made.reason) == (f"cli:{getpass.getuser()}", "account admin", "printed at the start")
+    assert link.rpartition("/")[2] not in str(made)
 
 
 def test_what_a_command_does_on_the_database_itself_is_in_the_audit(shop: Terminal) -> None:
@@ -105,6 +108,7 @@ def test_what_a_command_does_on_the_database_itself_is_in_the_audit(shop: Termin
     shop.run("schedule", "remove", "1")
     shop.run("retention", "set", "shop", "30d")
     shop.run("user", "create", "ada", "--role", "admin")
+    shop.run("user", "link", "ada", "--reason", "lost the phone")
     db = Database(shop.environment["TASKER_DATABASE_URL"], max_size=1)
     try:
         found = [(row.action, row.outcome, row.namespace, (row.object or "").partition(" ")[0], row.reason) for row in reversed(audit.entries(db))]
@@ -119,5 +123,7 @@ def test_what_a_command_does_on_the_database_itself_is_in_the_audit(shop: Termin
         ("tasker.schedule:destroy", "done", "shop", "schedule", None),
         ("tasker.workflow:update", "done", "shop", "retention", None),
         ("tasker.account:create", "done", None, "account", None),
+        ("tasker.account:update", "done", None, "account", None),  # the link that is printed with it
+        ("tasker.account:update", "done", None, "account", "lost the phone"),
     ]
     assert actors == {f"cli:{getpass.getuser()}"}

@@ -88,6 +88,25 @@ def test_a_debugger_opens_where_a_handler_has_raised(bare: Terminal, monkeypatch
     assert "(Pdb) -3" in ended.out
 
 
+@pytest.mark.usefixtures("_same_server")
+def test_ctrl_c_in_a_handler_ends_the_command_and_shows_no_traceback(bare: Terminal) -> None:
+    folder = bare.write(FLOW.replace('    if find["amount"] < 0:', '    os.kill(os.getpid(), 2)\n    time.sleep(10)\n    if find["amount"] < 0:').replace("from", "import os, time\nfrom", 1))
+    for ended in (bare.run("run", folder, "--context", '{"amount": 5}'), bare.run("run", folder, "--step", "pay", "--results", '{"find": {"amount": 5}}')):
+        assert (ended.status, ended.out) == (130, "")
+        assert "Traceback" not in ended.err
+
+
+@pytest.mark.usefixtures("_same_server")
+def test_quitting_the_debugger_ends_the_command_and_shows_no_traceback(bare: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = bare.write(FLOW.replace('    if find["amount"] < 0:', '    import pdb; pdb.Pdb().set_trace()\n    if find["amount"] < 0:'))
+    for options in (("--context", '{"amount": 5}'), ("--step", "pay", "--results", '{"find": {"amount": 5}}', "--debug")):
+        monkeypatch.setattr("sys.stdin", io.StringIO("p find['amount'] - 1\nq\n"))
+        ended = bare.run("run", folder, *options)
+        assert ended.status == 1
+        assert "(Pdb) 4" in ended.out
+        assert "Traceback" not in ended.err
+
+
 STOPPING = FLOW.replace('    if find["amount"] < 0:', '    breakpoint()\n    if find["amount"] < 0:')
 
 

@@ -1,5 +1,6 @@
 """`run_step`, as the author of a workflow uses it."""
 
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -52,6 +53,12 @@ def test_a_result_that_could_not_be_stored_is_an_error_with_the_engines_word_for
     with pytest.raises(PermanentError) as raised:
         run_step(lambda: 5, output_schema={"type": "string"})
     assert raised.value.error_code == "output_schema"
+
+
+def test_what_the_handler_sets_in_its_context_is_gone_afterwards() -> None:
+    customer = ContextVar("customer", default="nobody")
+    run_step(lambda: customer.set("ann") and None)
+    assert customer.get() == "nobody"
 
 
 def test_a_request_to_stop_can_be_given() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bdb
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
@@ -233,6 +235,65 @@ def test_decisions_and_map_steps_run_too(tasker: Workbench) -> None:
     assert done.steps["reject"].state == "skipped"
     assert done.result("pay") == [2, 4, 6]
     assert done.steps["pay[0]"].attempts == 2
+
+
+paced = Workflow("paced", namespace="kit", version="1.0.0")
+
+
+@paced.step
+def parcels() -> list[int]:
+    return [1, 2, 3]
+
+
+@paced.step(depends_on_step="parcels", for_each="parcels", limit={"per_minute": 1})
+def post(item: int) -> int:
+    return item
+
+
+def test_the_period_of_a_limit_is_waited_for_by_the_clock(tasker: Workbench) -> None:
+    begun = tasker.now
+    assert tasker.run(paced).result("post") == [1, 2, 3]
+    assert timedelta(minutes=2) <= tasker.now - begun < timedelta(minutes=4)
+
+
+queued = Workflow("queued", namespace="kit", version="1.0.0", limit={"at_once": 1})
+
+
+@queued.step(retry_limit=2, backoff={"base": 3600, "cap": 3600, "jitter": 0})
+def hold(task: Task) -> None:
+    if task.context["busy"]:
+        raise RetryableError("busy")
+
+
+def test_a_place_that_another_task_holds_is_not_waited_for(tasker: Workbench) -> None:
+    tasker.submit(queued, {"busy": True})
+    tasker.run_ready()
+    begun = tasker.now
+    assert tasker.run(queued, {"busy": False}).steps["hold"].state == "ready"
+    assert tasker.now - begun < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("outcome", [KeyboardInterrupt, bdb.BdbQuit, lambda: pytest.skip("no card service here"), lambda: pytest.fail("not to be called")])
+def test_what_ends_the_test_ends_the_run(tasker: Workbench, outcome: Any) -> None:
+    tasker.stub("charge", outcome)
+    with pytest.raises((KeyboardInterrupt, bdb.BdbQuit, pytest.skip.Exception, pytest.fail.Exception)):
+        tasker.run(orders, {"order_id": 7})
+    tasker.stub("charge", {"charged": 1})
+    assert tasker.run(orders, {"order_id": 8}).state == "completed"
+
+
+def test_a_handler_may_end_its_step_as_in_production(tasker: Workbench) -> None:
+    tasker.stub("charge", SystemExit(3))
+    tasker.run(orders, {"order_id": 7}).assert_failed("charge", message="SystemExit")
+
+
+CUSTOMER: ContextVar[str] = ContextVar("customer", default="nobody")
+
+
+def test_what_a_handler_sets_in_its_context_is_not_there_for_the_next(tasker: Workbench) -> None:
+    tasker.stub("charge", lambda: CUSTOMER.set("ann") and {"charged": 1})
+    tasker.stub("receipt", lambda: CUSTOMER.get())
+    assert tasker.run(orders, {"order_id": 7}).result("receipt") == "nobody"
 
 
 def test_the_clock_can_be_moved_by_hand(tasker: Workbench) -> None:

@@ -1,0 +1,226 @@
+"""The engine's side of Celery: whatever broker and database do, every call goes back or is waited for, and messages go on to be looked after."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+
+from engine.deliveries import Ended
+from engine.runners import CANCELLED, COMPLETED, RELEASED
+from engine.runners import celery as celery_runner
+from engine.runners.celery import BrokerAway, CeleryRunner
+
+PATIENCE_SECONDS = 0.2
+Start = Callable[..., CeleryRunner]
+
+
+class Posts:
+    """The orders as the database has them; `begin` and `end` are what a worker does."""
+
+    def __init__(self) -> None:
+        self.concurrency = [2]
+        self.errors: list[Exception] = []
+        self._waiting: set[int] = set()
+        self._ended: list[Ended] = []
+
+    def post(self, orders: Sequence[tuple[int, int, int, int]]) -> dict[int, str]:
+        self._fail()
+        self._waiting.update(order[0] for order in orders)
+        return {order[0]: str(order[0]) for order in orders}
+
+    def begin(self, token: str) -> None:
+        self._waiting.remove(int(token))
+
+    def end(self, token: str) -> None:
+        self._ended.append(Ended(int(token), COMPLETED, "null", "a worker"))
+
+    def take(self) -> tuple[list[Ended], list[Any]]:
+        ended, self._ended = self._ended, []
+        return ended, []
+
+    def withdraw(self, numbers: Sequence[int]) -> set[int]:
+        gone = self._waiting & set(numbers)
+        self._waiting -= gone
+        return gone
+
+    def drop(self) -> None:
+        self._waiting.clear()
+
+    def places(self) -> list[int]:
+        self._fail()
+        return list(self.concurrency)
+
+    def wait(self, connection: Any, seconds: float) -> Any:
+        time.sleep(0.005)
+
+    def close(self) -> None:
+        pass
+
+    def _fail(self) -> None:
+        if self.errors:
+            raise self.errors.pop()
+
+
+class Broker:
+    """Notes what is sent; `meanwhile` happens in the middle of it, and may raise."""
+
+    name = "memory://"
+
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+        self.checks = 0
+        self.meanwhile: Callable[[str], None] = lambda token: None
+
+    def check(self) -> None:
+        self.checks += 1
+
+    def send(self, token: str, ids: Mapping[str, Any]) -> None:
+        self.meanwhile(token)
+        self.tokens.append(token)
+
+    def is_looked_at(self, *, times: int) -> bool:
+        """Whether so many more checks come soon; the last but one is over then, with all that it does."""
+        wanted, deadline = self.checks + times, time.monotonic() + 10
+        while self.checks < wanted and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return self.checks >= wanted
+
+
+@pytest.fixture
+def posts() -> Posts:
+    """A database without orders."""
+    return Posts()
+
+
+@pytest.fixture
+def broker() -> Broker:
+    """A broker that answers."""
+    return Broker()
+
+
+@pytest.fixture
+def start(posts: Posts, broker: Broker, inbox: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts a runner that looks around often, and is stopped when the test is over."""
+    monkeypatch.setattr(celery_runner, "CHECK_SECONDS", 0.02)
+    runners: list[CeleryRunner] = []
+
+    def begin(patience: float = PATIENCE_SECONDS) -> CeleryRunner:
+        runners.append(CeleryRunner(posts, broker, lambda word, now: word, patience=patience))
+        runners[-1].start(inbox.deliver, lambda call, names: {}, inbox.hear)
+        return runners[-1]
+
+    yield begin
+    for runner in runners:
+        runner.stop(0)
+
+
+# ---- messages go out
+
+
+def test_a_message_that_is_being_sent_is_not_overdue_however_long_the_others_take(start: Start, posts: Posts, broker: Broker, calls: Any, inbox: Any) -> None:
+    """Forbids: a look for overdue messages in the middle of a batch withdraws those whose turn has not come."""
+    runner, batch, looked = start(), [calls("nothing") for _ in range(3)], []
+
+    def begun(token: str) -> None:
+        looked.append(broker.is_looked_at(times=3))
+        posts.begin(token)
+
+    broker.meanwhile = begun
+    runner.submit(batch)
+    assert looked == [True, True, True]
+    for token in broker.tokens:
+        posts.end(token)
+    assert inbox.wait(*batch) == [(COMPLETED, None)] * 3
+
+
+def test_a_message_is_not_sent_once_its_step_was_cancelled(start: Start, broker: Broker, calls: Any, inbox: Any) -> None:
+    """Forbids: a cancellation between two messages of a batch ends the thread that sends them."""
+    runner, first, second = start(patience=60), calls("nothing"), calls("nothing")
+    broker.meanwhile = lambda token: runner.cancel(second)
+    runner.submit([first, second])
+    assert inbox.wait(second) == (CANCELLED, None)
+    assert len(broker.tokens) == 1
+    assert first not in inbox.outcomes
+
+
+def test_what_was_not_sent_as_the_broker_went_away_goes_back_at_once(start: Start, posts: Posts, broker: Broker, calls: Any, inbox: Any) -> None:
+    runner, sent, others = start(patience=60), calls("nothing"), [calls("nothing") for _ in range(2)]
+
+    def away(token: str) -> None:
+        if broker.tokens:
+            raise BrokerAway("the broker is away")
+
+    broker.meanwhile = away
+    runner.submit([sent, *others])
+    assert inbox.wait(*others, seconds=1) == [(RELEASED, None)] * 2
+    posts.begin(broker.tokens[0])
+    posts.end(broker.tokens[0])
+    assert inbox.wait(sent) == (COMPLETED, None)
+
+
+def test_what_cannot_be_posted_goes_back_whatever_the_reason(start: Start, posts: Posts, calls: Any, inbox: Any) -> None:
+    runner, call = start(), calls("nothing")
+    posts.errors.append(psycopg.errors.InsufficientPrivilege("permission denied for table tasker_delivery"))
+    posts.places = lambda: [2]  # type: ignore[method-assign]
+    runner.submit([call])
+    assert inbox.wait(call, seconds=1) == (RELEASED, None)
+
+
+# ---- they are looked after
+
+
+def test_what_nobody_begins_in_time_goes_back(start: Start, calls: Any, inbox: Any) -> None:
+    runner, call = start(), calls("nothing")
+    runner.submit([call])
+    assert inbox.wait(call) == (RELEASED, None)
+
+
+@pytest.mark.parametrize("error", [psycopg.errors.InsufficientPrivilege("permission denied"), psycopg.errors.FeatureNotSupported("cached plan must not change result type")])
+def test_outcomes_are_taken_after_an_error_that_nobody_expected(
+    start: Start, posts: Posts, broker: Broker, calls: Any, inbox: Any, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner, call = start(patience=60), calls("nothing")
+    runner.submit([call])
+    posts.begin(broker.tokens[0])
+    with caplog.at_level(logging.WARNING):
+        posts.errors.append(error)
+        assert broker.is_looked_at(times=3)
+    assert [str(error) in record.getMessage() for record in caplog.records if record.name == "engine.runners.celery"] == [True]
+    posts.end(broker.tokens[0])
+    assert inbox.wait(call, seconds=5) == (COMPLETED, None)
+    assert runner.standing()["state"] == "connected"
+
+
+def test_nothing_ends_the_thread_that_takes_outcomes(start: Start, posts: Posts, broker: Broker, calls: Any, inbox: Any) -> None:
+    runner, call = start(), calls("nothing")
+    withdraw, failed = posts.withdraw, threading.Event()
+
+    def fails_once(numbers: Sequence[int]) -> set[int]:
+        if failed.is_set():
+            return withdraw(numbers)
+        failed.set()
+        raise psycopg.errors.InsufficientPrivilege("permission denied for table tasker_delivery")
+
+    posts.withdraw = fails_once  # type: ignore[method-assign]
+    runner.submit([call])
+    assert inbox.wait(call, seconds=5) == (RELEASED, None)
+    assert failed.is_set()
+
+
+def test_workers_that_cannot_load_their_handlers_are_no_room_and_the_engines_page_says_so(start: Start, posts: Posts, broker: Broker, eventually: Any) -> None:
+    runner = start()
+    assert runner.room() == 4
+    posts.concurrency = [0, 0]
+    assert eventually(lambda: runner.room() == 0)
+    standing = runner.standing()
+    assert (standing["state"], standing["workers"], standing["threads"]) == ("troubled", 2, 0)
+    assert "load its handlers" in standing["said"]
+    posts.concurrency = [0, 3]
+    assert eventually(lambda: runner.room() == 6)
+    assert runner.standing()["state"] == "connected"
