@@ -28,7 +28,17 @@ from engine.visitors import Arrived
 from webapp.database import primary
 from webapp.routes import LOOPBACK, PUBLIC, SIGNED_IN, rule_of
 from webapp.security import csrf, from_this_machine
-from webapp.shards import app_and_path, go, home, is_home, lead_home, lead_to_namespace, lives_elsewhere, task_elsewhere
+from webapp.shards import (
+    Place,
+    app_and_path,
+    go,
+    home,
+    is_home,
+    lead_home,
+    lead_to_namespace,
+    lives_elsewhere,
+    task_elsewhere,
+)
 from webapp.visitors import arrived, door, is_elsewhere, is_embedded, sign_in_address, visitor_of_request
 
 log = logging.getLogger(__name__)
@@ -70,14 +80,22 @@ def require(permission: str, namespace: str | None) -> None:
 
 
 def require_task(permission: str, task_id: str) -> str:
-    """The namespace of the task, in which the caller has that right. Raises as `require`; a foreign task and none are answered alike."""
-    namespace, missing = _task_namespace(task_id), queries.no_task(task_id)
-    if namespace is None:
-        known_caller()
-        _lead_to_task(permission, task_id, missing)
-        raise NotFound(missing)
-    _require(permission, namespace, missing)
+    """The namespace of the task, in which the caller has that right. Raises as `require`, and `Elsewhere` when another database has it; a foreign task and none are answered alike."""
+    namespace, place = find_task(permission, task_id)
+    if place is not None:
+        raise go(place)
     return namespace
+
+
+def find_task(permission: str, task_id: str) -> tuple[str, Place | None]:
+    """The namespace of the task, in which the caller has that right, and the database that has it where that is another. Raises as `require`; a foreign task and none are answered alike."""
+    known_caller()
+    here = _task_namespace(task_id)
+    namespace, place = (here, None) if here is not None else task_elsewhere(task_id) or (None, None)
+    if namespace is None:
+        raise NotFound(queries.no_task(task_id))
+    _require(permission, namespace, queries.no_task(task_id))
+    return namespace, place
 
 
 def _task_namespace(task_id: str) -> str | None:
@@ -91,15 +109,6 @@ def _task_namespace(task_id: str) -> str | None:
             known.clear()
         known[task_id] = found
     return found
-
-
-def _lead_to_task(permission: str, task_id: str, missing: str) -> None:
-    """Raises `Elsewhere` when another database has the task and the caller may see it there."""
-    found = task_elsewhere(task_id)
-    if found is not None:
-        namespace, place = found
-        _require(permission, namespace, missing)
-        raise go(place)
 
 
 def require_schedule(permission: str, schedule_id: int) -> str:
@@ -203,18 +212,30 @@ def require_power_over(name: str) -> None:
     require_power_to_give(accounts.account_rights(home(), name))
 
 
+def require_power_over_role(role: str) -> None:
+    """The caller has everywhere what the role holds now; of one that there is not yet, nothing is asked. Raises `NotAllowed`: to change it takes from whoever has it."""
+    _require_to_cover(accounts.role_rights(home(), role, None), "This role may more than you may everywhere yourself. An administrator who may everything can change or remove it.")
+
+
 def require_power_to_give(rights: Rights) -> None:
     """The caller has those rights. Raises `NotAllowed`."""
+    _require_to_cover(rights, "That would be more than you may yourself. An administrator who may everything can do it.")
+
+
+def _require_to_cover(rights: Rights, refusal: str) -> None:
     if not known_caller().rights.covers(rights):
         note_act("denied")
-        raise NotAllowed("That would be more than you may yourself. An administrator who may everything can do it.")
+        raise NotAllowed(refusal)
 
 
 # ---- who asks
 
 
 def still_the_same() -> Callable[[], bool]:
-    """Tells later, outside of this request, whether its caller is still signed in and has the same rights; true while the database cannot say."""
+    """Tells later, outside of this request, whether its caller is still signed in and has the same rights.
+
+    True while the database cannot say, false when the application that vouches for the caller fails to.
+    """
     caller, opened, find = known_caller(), home(), _finder()
 
     def look() -> bool:
@@ -224,6 +245,9 @@ def still_the_same() -> Callable[[], bool]:
             return False
         except (TaskerError, psycopg.Error):
             return True
+        except Exception:
+            log.exception("the application could not say who follows a live page of %s; the page has ended", caller.name)
+            return False
         return found is not None and found.rights == caller.rights
 
     return look
@@ -351,6 +375,8 @@ def _guard() -> Response | None:
         caller = known_caller()
     except Unauthorized:
         return _challenge()
+    if request.path.startswith(API):
+        current_app.extensions["tasker_api_turnstile"]()
     if rule == LOOPBACK:
         require("tasker.metrics:index", None)
     elif rule is None:

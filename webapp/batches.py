@@ -77,7 +77,7 @@ def index() -> Response:
 @blueprint.get("/batches/new/<noun>")
 def new(noun: str) -> Response:
     """What would be done to how many, before it is."""
-    return _preview(noun, 200, None)
+    return _unchosen(noun) or _preview(noun, 200, None)
 
 
 @blueprint.post("/batches/new/<noun>")
@@ -86,6 +86,8 @@ def make(noun: str) -> Response:
     key = _key()
     if key and (known := batches.batch_of_key(database(), key)) is not None:
         return done("This form was sent before: this is the batch it made. Nothing new was begun.", url_for("batches.show", batch_id=known))
+    if (refused := _unchosen(noun)) is not None:
+        return refused
     chosen = _chosen(noun)
     if request.form.get("count") != str(len(chosen.items)):
         return _preview(noun, 409, Notice("refused", "There are more or fewer of them than were shown, and nothing was done. This is what it would be now."))
@@ -139,9 +141,21 @@ def _key() -> str | None:
     return f"{actor()} {given}" if given.isalnum() and len(given) <= 64 else None
 
 
+def _unchosen(noun: str) -> Response | None:
+    """The page that asks for a filter, or None where all of one can be read: the rest of it would hold more than was meant."""
+    asked = read_filter(request.values)
+    if _group_key(request.values) or (asked.chosen.parameters() and not asked.problems):
+        return None
+    typed: dict[str, Any] = {name: text for name, text in asked.typed.items() if text}
+    groups = VERBS[noun].on_steps
+    back = url_for("failures.index") if groups else url_for("tasks.index", **typed)
+    return page("batches/unchosen.html", status=422, verb=VERBS[noun], groups=groups, problems=asked.problems.values(), back=back)
+
+
 def _preview(noun: str, status: int, notice: Notice | None) -> Response:
     chosen = _chosen(noun)
-    return page("batches/new.html", status=status, notice=notice, verb=VERBS[noun], noun=noun, chosen=chosen, examples=chosen.items[:EXAMPLES], most=MOST_ITEMS, key=uuid4().hex, result=request.form.get("result", ""))
+    typed = {name: request.form.get(name, "") for name in ("reason", "result")}
+    return page("batches/new.html", status=status, notice=notice, verb=VERBS[noun], noun=noun, chosen=chosen, examples=chosen.items[:EXAMPLES], most=MOST_ITEMS, key=uuid4().hex, typed=typed)
 
 
 def _chosen(noun: str) -> Chosen:
@@ -151,8 +165,12 @@ def _chosen(noun: str) -> Chosen:
 def choose(noun: str, parameters: Mapping[str, str]) -> Chosen:
     """What the caller may do this to: the group that `failure` names, or what the filter of the parameters holds."""
     here = allowed_namespaces(str(rule_of("batches.make", {"noun": noun})))
-    key = parameters.get("failure", "").replace("\x00", "")
+    key = _group_key(parameters)
     return _of_group(VERBS[noun], key, here) if key else _of_filter(noun, parameters, here)
+
+
+def _group_key(parameters: Mapping[str, str]) -> str:
+    return parameters.get("failure", "").replace("\x00", "")
 
 
 def _of_group(verb: Verb, key: str, here: Namespaces) -> Chosen:

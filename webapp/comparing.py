@@ -7,13 +7,14 @@ from uuid import UUID
 from flask import Blueprint, Response, make_response, redirect, request, url_for
 
 from engine import comparison, queries
-from webapp.access import require_task
+from webapp.access import find_task
 from webapp.comparison import Side
 from webapp.comparison import comparison as compared
 from webapp.database import database
 from webapp.htmx import page
 
 READ = "tasker.task:show"
+NO_ID = "This is no id of a task; it reads like 0198c0de-0000-7000-8000-000000000000."
 
 blueprint = Blueprint("comparing", __name__)
 
@@ -25,15 +26,22 @@ def choose(task_id: UUID) -> Response:
     other = _id(typed) if typed else comparison.last_good(database(), str(task_id))
     if other is not None:
         return make_response(redirect(url_for("comparing.show", task_id=task_id, other_id=other), code=303))
-    task = queries.task_row(database(), str(task_id))
-    return page("comparing/choose.html", status=422 if typed else 200, task=task, typed=typed)
+    return _choose(task_id, typed, NO_ID if typed else None)
 
 
 @blueprint.get("/tasks/<uuid:task_id>/compare/<uuid:other_id>")
 def show(task_id: UUID, other_id: UUID) -> Response:
     """Inputs, states, results and times of both, where they first part, and both on one graph."""
-    require_task(READ, str(other_id))
+    # not led to the other's database, which has no more of the first: each would lead to the other for ever
+    _, place = find_task(READ, str(other_id))
+    if place is not None:
+        return _choose(task_id, str(other_id), f"That task is in the database {place.shard.name}; only tasks of one database can be compared.")
     return page("comparing/show.html", found=compared(_side(task_id), _side(other_id)))
+
+
+def _choose(task_id: UUID, typed: str, problem: str | None) -> Response:
+    task = queries.task_row(database(), str(task_id))
+    return page("comparing/choose.html", status=422 if problem else 200, task=task, typed=typed, problem=problem)
 
 
 def _side(task_id: UUID) -> Side:

@@ -18,7 +18,7 @@ LOUDEST_FIRST = ("removed", "added", "rewired", "changed", "same")
 
 
 def diff_graph(diff: VersionDiff) -> Graph | None:
-    """Both versions as one picture; None for more steps than are drawn."""
+    """Both versions as one picture; None for more, or more tangled, steps than are drawn."""
     return steps_graph(diff.steps, WORDS)
 
 
@@ -33,6 +33,8 @@ def steps_graph(steps: Sequence[StepDiff], words: Mapping[str, str]) -> Graph | 
     for parent, child in lines:
         parents[number[child]].append(number[parent])
     picture = graph.picture(order, [sorted(known) for known in parents])
+    if picture is None:
+        return None
     place = {step.name: no for no, step in enumerate(steps)}
     nodes = tuple(_node(node, [place[order[no]] for no in node.members], steps, words) for node in picture.nodes)
     kinds = (lines.get((order[edge.parent], order[edge.child]), "open") for edge in picture.edges)

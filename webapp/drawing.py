@@ -74,8 +74,8 @@ def task_graph(
     critical: Sequence[str] = (),
     effects: Mapping[str, EffectRow] | None = None,
     row_urls: Mapping[int, str] | None = None,
-) -> Graph:
-    """The graph of a task, each box in the state of its step; the steps of the `critical` path and their edges are marked.
+) -> Graph | None:
+    """The graph of a task, each box in the state of its step; the steps of the `critical` path and their edges are marked. None for what is too tangled to draw.
 
     A group leads to the first of its steps' rows, which is found at `row_urls` by the step's number, or on the same page. With `effects`, those of an action that is only thought of, each box tells what would become of its step.
     """
@@ -86,6 +86,8 @@ def task_graph(
     urls = list(step_urls(task.task_id, [step.name for step in steps]).values())
     words = {name: effect_words(row) for name, row in (effects or {}).items() if row.effect != "kept"}
     picture = graph.picture(_measured(steps, words), parents)
+    if picture is None:
+        return None
     passed_over = frozenset(step.step_no for step in steps if step.passed_over)
     marked = [number[name] for name in critical]
     drawn = _draw(picture, urls, states, f"{plural(len(steps), 'step')}: {tally(states)}", marked, passed_over, row_urls)
@@ -118,10 +120,12 @@ def step_urls(task_id: str, names: Sequence[str]) -> dict[str, str]:
     return {name: first + quote(name, safe="") for name in names}
 
 
-def definition_graph(definition: DefinitionRow) -> Graph:
-    """The graph of a definition; its boxes lead to the rows of the table below."""
+def definition_graph(definition: DefinitionRow) -> Graph | None:
+    """The graph of a definition; its boxes lead to the rows of the table below. None for what is too tangled to draw."""
     steps = definition.steps
     picture = graph.picture(_measured(steps), tuple(step.parents for step in steps))
+    if picture is None:
+        return None
     urls = [f"#step-{step.step_no}" for step in steps]
     drawn = _draw(picture, urls, None, plural(len(steps), "step"))
     return replace(drawn, nodes=_with_kinds(drawn.nodes, {step.name: step for step in steps}))

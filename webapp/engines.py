@@ -61,8 +61,8 @@ class NamespaceQueue:
     def total(self) -> QueueRow:
         """All of it as one row, which is served when every row with ready steps is."""
         heads = [row.first_ready_at for row in self.rows if row.first_ready_at]
-        ready, delayed, running = (sum(getattr(row, key) for row in self.rows) for key in ("ready_count", "delayed_count", "running_count"))
-        return QueueRow(self.name, "", "", ready, min(heads, default=None), delayed, running, min(row.engine_count for row in self.rows))
+        ready, delayed, running, unserved = (sum(getattr(row, key) for row in self.rows) for key in ("ready_count", "delayed_count", "running_count", "unserved_count"))
+        return QueueRow(self.name, "", "", ready, min(heads, default=None), delayed, running, min(row.engine_count for row in self.rows), unserved)
 
 
 @blueprint.get("/engines")
@@ -78,7 +78,7 @@ def index() -> Response:
 @shared
 def _seen() -> dict[str, Any]:
     rows = standing.queues(database(), namespaces=_here())
-    return {"replica": replica_standing(), "engines": _engines(), "queues": _by_namespace(rows), "unserved": [row for row in rows if row.ready_count and not row.engine_count], "held_count": limits.waiting_count(database(), namespaces=_here())}
+    return {"replica": replica_standing(), "engines": _engines(), "queues": _by_namespace(rows), "unserved": [row for row in rows if row.unserved_count], "held_count": limits.waiting_count(database(), namespaces=_here())}
 
 
 def _engines() -> list[EngineView]:

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request, url_for
 
 from engine import failures, queries
 from engine.errors import Problem, RequestError
-from engine.failure_filter import chosen_failures, read_failure_filter
+from engine.failure_filter import found_failures, read_failure_filter
 from engine.failures import FailureGroup, FailureNote
 from engine.views import FAILURES
 from webapp.access import allowed_namespaces, require
@@ -32,10 +32,11 @@ blueprint = Blueprint("failures", __name__)
 def index() -> Response:
     """The groups that nobody has acknowledged, and then the others; for htmx the region of both."""
     chosen = read_failure_filter(request.args)
-    found = chosen_failures(database(), chosen, namespaces=_here())
+    failed = found_failures(database(), chosen, namespaces=_here())
+    found = failed.groups
     if form := asked_format():
         return list_file("failures", (*COLUMNS, *FIELDS), [[_line(each) for each in found]], form)
-    seen: dict[str, Any] = {"open": [each for each in found if not each.acknowledged], "acknowledged": [each for each in found if each.acknowledged], "chosen": chosen.parameters()}
+    seen: dict[str, Any] = {"open": [each for each in found if not each.acknowledged], "acknowledged": [each for each in found if each.acknowledged], "looked_at": failed.looked_at, "chosen": chosen.parameters()}
     if asks_for_regions():
         return regions(["failures/_list.html"], **seen)
     return page("failures/index.html", kept=strip(FAILURES), typed={name: value or "" for name, value in asdict(chosen).items()}, namespaces=queries.namespace_names(database(), only=_here()), **seen)

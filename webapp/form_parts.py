@@ -144,6 +144,14 @@ class Part(ABC):
     def _kept(self, value: Any) -> Any:
         return value
 
+    def _is_null_when_blank(self, *, required: bool) -> bool:
+        # left out, a default would come back in place of the null that was chosen
+        return self.nullable and (required or self._has_default)
+
+    @property
+    def _has_default(self) -> bool:
+        return self.default not in (ABSENT, None)
+
     def _untouched(self, at: str, entries: Mapping[str, str]) -> bool:
         """Whether the entries say no more than a fresh part would."""
         fresh: Entries = {}
@@ -192,7 +200,7 @@ class Leaf(Part):
         given = entries.get(GIVEN + at, "")
         if given in _EMPTY_VALUES:
             return _EMPTY_VALUES[given]
-        return None if required and self.nullable else ABSENT
+        return None if self._is_null_when_blank(required=required) else ABSENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -361,15 +369,23 @@ FREE = Free(schema={})
 
 @dataclass(frozen=True, kw_only=True)
 class Whole(Part):
-    """A part made of parts. Untouched, not required and without a default of its own it is absent."""
+    """A part made of parts. Untouched, not required and without a default of its own it is absent; emptied of its default it is null, if it may be."""
 
     def _read(self, at: str, path: str, reading: Reading, *, required: bool) -> Any:
-        given = reading.entries.get(GIVEN + at, "")
         value = self._collect(at, path, reading)
-        is_due = given in ("{}", "[]") or (required and not self.nullable) or self.default not in (ABSENT, None)
-        if is_due or not self._untouched(at, reading.entries):
+        if self._is_due(at, reading.entries, required):
             return value
-        return None if given == "null" or (required and self.nullable) else ABSENT
+        is_null = reading.entries.get(GIVEN + at) == "null" or self._is_null_when_blank(required=required)
+        return None if is_null else ABSENT
+
+    def _is_due(self, at: str, entries: Mapping[str, str], required: bool) -> bool:
+        if entries.get(GIVEN + at) in ("{}", "[]") or (required and not self.nullable):
+            return True
+        return not self._is_emptied(at, entries) if self._has_default else not self._untouched(at, entries)
+
+    def _is_emptied(self, at: str, entries: Mapping[str, str]) -> bool:
+        is_blank = not any(entries.get(name) for name in self.names(at, entries) if not name.startswith(GIVEN))
+        return self.nullable and is_blank and (entries.get(GIVEN + at) == "null" or not self._untouched(at, entries))
 
     @abstractmethod
     def _collect(self, at: str, path: str, reading: Reading) -> Any: ...
@@ -536,8 +552,8 @@ class Variants(Part):
         part = self.chosen(at, reading.entries)
         if part is not None:
             return part.read(at, path, reading, required=True)
-        is_null = self.nullable and (required or reading.entries.get(GIVEN + at) == "null")
-        return None if is_null else ABSENT
+        was_null = self.nullable and reading.entries.get(GIVEN + at) == "null"
+        return None if was_null or self._is_null_when_blank(required=required) else ABSENT
 
     def _names(self, at: str, entries: Mapping[str, str]) -> Iterator[str]:
         yield VARIANT + at

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from itertools import islice
 from math import ceil, floor
@@ -517,12 +518,28 @@ def _number_look(part: Number, text: str) -> dict[str, Any]:
     if text and not _BROWSER_NUMBER.fullmatch(text):
         return {"widget": widgets.TextInput(), "render_kw": {"inputmode": "decimal"}}
     least, most = _range(part)
-    step = 1 if part.whole else "any"
-    limits = {"min": least, "max": most, "step": part.schema.get("multipleOf", step) if least is None else step}
+    limits = {"min": least, "max": most, "step": _step(part, text, least)}
     return {
         "widget": widgets.NumberInput(),
         "render_kw": {key: value for key, value in limits.items() if value is not None},
     }
+
+
+def _step(part: Number, text: str, least: int | float | None) -> int | float | str:
+    """What the browser counts by. It counts from the smallest value, and without one from what stands in the field: counted from a wrong number, the right ones would be refused."""
+    plain = 1 if part.whole else "any"
+    if least is not None:
+        return plain
+    step = part.schema.get("multipleOf", plain)
+    return step if step == "any" or _is_multiple(text, step) else "any"
+
+
+def _is_multiple(text: str, step: int | float) -> bool:
+    # in decimals, as the text is: 19.99 is a multiple of 0.01
+    try:
+        return not text or Decimal(text) % Decimal(str(step)) == 0
+    except InvalidOperation:
+        return False
 
 
 def _range(part: Number) -> tuple[int | float | None, int | float | None]:

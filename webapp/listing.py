@@ -2,6 +2,7 @@
 
 Parts of a filter that an index serves are looked up in all tasks. The others (a text, an initiator, a value of the context, a state that most tasks
 end in) are looked for among the newest LOOKED_AT tasks that the rest of the filter leaves, and the list says so and leads on to older ones.
+A task that a text names by its id or correlation id is on the first page however old it is, and once more where its turn comes; a file has it once.
 """
 
 from __future__ import annotations
@@ -101,21 +102,23 @@ def list_tasks(asked: AskedFilter, limit: int = PAGE_SIZE) -> TaskList:
     search = _Search(asked.chosen)
     found = search.numbers(limit + 1)
     shown = found[:limit]
-    older = shown[-1] if len(found) > limit else search.floor
+    older = search.older(shown[-1]) if len(found) > limit else search.floor
     rows = _rows(shown)
     looked_at = search.looked_at if search.floor and len(found) <= limit else None
     return TaskList(asked, tuple(rows.values()), tuple(rows), older, looked_at, search.floor_at() if looked_at else None)
 
 
 def all_tasks(asked: AskedFilter) -> Iterator[list[Row]]:
-    """Every task that matches, newest first, page by page, for a file."""
+    """Every task that matches, once, newest first, page by page, for a file."""
     older: int | None = asked.chosen.cursor
+    ahead: set[int] = set()
     while True:
         found = list_tasks(replace(asked, chosen=replace(asked.chosen, cursor=older)), ROWS)
-        yield rows_of(found.items, TASK_COLUMNS)
+        yield rows_of([row for number, row in zip(found.numbers, found.items, strict=True) if number not in ahead], TASK_COLUMNS)
         older = found.older
         if older is None:
             return
+        ahead.update(number for number in found.numbers if number < older)
 
 
 def matching(chosen: TaskFilter, limit: int, namespaces: Namespaces) -> list[int]:
@@ -135,7 +138,7 @@ def renewed(asked: AskedFilter, shown: Sequence[int]) -> TaskList:
     is_full = len(shown) >= PAGE_SIZE
     newer = search.numbers(NEW_COUNTED + len(shown), StoredTask.task_no >= min(shown)) if is_full else search.numbers(NEW_COUNTED + len(shown))
     still = search.numbers(len(shown), StoredTask.task_no.in_(shown))
-    older = shown[-1] if is_full else search.floor
+    older = search.older(shown[-1]) if is_full else search.floor
     left = len(rows.keys() - set(still))
     return TaskList(asked, tuple(rows.values()), tuple(rows), older, new_count=len(set(newer) - rows.keys()), left_count=left)
 
@@ -163,9 +166,18 @@ class _Search:
         if self._chosen.q is None:
             return self._found(conditions, limit)
         named = self._found([*conditions, _contains(self._chosen.q)], limit)
-        hits = _hits(self._chosen.q)
+        hits = [hit for hit in _hits(self._chosen.q) if hit >= self._lowest_named]
         exact = self._found([*self._served, *self._searched, *more, StoredTask.task_no.in_(hits)], limit) if hits else []
         return sorted({*named, *exact}, reverse=True)[:limit]
+
+    @property
+    def _lowest_named(self) -> int:
+        """The first page has what is named however old it is, a later one only what is in its turn."""
+        return 0 if self._chosen.cursor is None or self.floor is None else self.floor
+
+    def older(self, last: int) -> int:
+        """The cursor of the page behind this one, which ends with `last`: what is named may lie far below, with tasks between that nobody has looked at."""
+        return last if self.floor is None else max(last, self.floor)
 
     def floor_at(self) -> datetime | None:
         """When the lowest task that was looked at was made."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from threading import Condition, Event, Lock, Thread
 from typing import Any
@@ -20,12 +21,13 @@ from engine import queries
 from engine.db import NEWS_CHANNEL, Database, OutageLog, connect
 from engine.errors import TaskerError
 from engine.permissions import Namespaces
-from webapp.access import allowed_namespaces, require_task, still_the_same
+from webapp.access import allowed_namespaces, known_caller, require_task, still_the_same
 from webapp.database import CALL_SECONDS, primary
 from webapp.problems import problem
 from webapp.replica import Replica, replica_of
 
 STREAM_LIMIT = 200
+STREAMS_PER_ACCOUNT = 60
 HEARTBEAT_SECONDS = 15.0
 STREAM_SECONDS = 15 * 60.0
 QUIET_SECONDS = 0.5  # at most two messages a second reach a stream
@@ -87,12 +89,39 @@ class Stream:
             self._closed.wait(self.pause if told else 0)
 
 
-class Feed:
-    """Hears the database for all streams of this process; its thread begins with the first stream and rests without any."""
+class Crowd:
+    """How many streams are open in this process, and of whom: each holds a thread of the server, whichever database it is about."""
 
-    def __init__(self, url: str, changes: Changes, *, limit: int = STREAM_LIMIT, look_seconds: float = LOOK_SECONDS) -> None:
-        self._url, self._changes, self.limit, self._look_seconds = url, changes, limit, look_seconds
-        self._streams: set[Stream] = set()
+    def __init__(self) -> None:
+        self._of: Counter[int | None] = Counter()
+        self._lock = Lock()
+
+    def enter(self, account: int | None, *, limit: int, each: int) -> bool:
+        """Count one more of the account, or of nobody's; false when there are as many as there may be, in all or of the account."""
+        with self._lock:
+            if self._of.total() >= limit or (account is not None and self._of[account] >= each):
+                return False
+            self._of[account] += 1
+            return True
+
+    def leave(self, account: int | None) -> None:
+        """One of the account has ended."""
+        with self._lock:
+            self._of[account] -= 1
+            if not self._of[account]:
+                del self._of[account]
+
+
+class Feed:
+    """Hears the database for all streams of one application; its thread begins with the first stream and rests without any.
+
+    `crowd` counts them together with those of the applications that share it: `limit` in all, `each` of one account.
+    """
+
+    def __init__(self, url: str, changes: Changes, crowd: Crowd, *, limit: int = STREAM_LIMIT, each: int = STREAMS_PER_ACCOUNT, look_seconds: float = LOOK_SECONDS) -> None:
+        self._url, self._changes, self._look_seconds = url, changes, look_seconds
+        self._crowd, self._limit, self._each = crowd, limit, each
+        self._streams: dict[Stream, int | None] = {}
         self._wanted = Condition()
         self._thread: Thread | None = None
         self._closed = Event()
@@ -106,15 +135,17 @@ class Feed:
         with self._wanted:
             return None if self._heard_at is None or not self._streams else time.monotonic() - self._heard_at
 
-    def open(self, task_id: str | None, pause: float = 0.0, namespaces: Namespaces = None, look: Look = lambda: True) -> Stream | None:
-        """A new stream with at least `pause` seconds between messages, or None when there are as many as the server can carry."""
+    def open(
+        self, task_id: str | None, pause: float = 0.0, namespaces: Namespaces = None, look: Look = lambda: True, *, account: int | None = None
+    ) -> Stream | None:
+        """A new stream with at least `pause` seconds between messages, or None when there are as many as the server can carry, or as one account may have."""
         with self._wanted:
-            if self._closed.is_set() or len(self._streams) >= self.limit:
+            if self._closed.is_set() or not self._crowd.enter(account, limit=self._limit, each=self._each):
                 return None
             stream = Stream(task_id, pause, namespaces, look)
             if not self._streams:
                 self._heard_at = time.monotonic()
-            self._streams.add(stream)
+            self._streams[stream] = account
             self._begin()
             self._wanted.notify_all()
             return stream
@@ -122,7 +153,8 @@ class Feed:
     def leave(self, stream: Stream) -> None:
         """Forget a stream whose page has gone."""
         with self._wanted:
-            self._streams.discard(stream)
+            if stream in self._streams:
+                self._crowd.leave(self._streams.pop(stream))
 
     def close(self) -> None:
         """End every stream and the thread; a stopping server calls this first."""
@@ -190,9 +222,11 @@ def init_app(app: Flask) -> None:
     """Give the application its place for the feed, made with the first stream."""
     app.config.setdefault("LIVE_STREAMS_OFFERED", True)
     app.config.setdefault("LIVE_STREAM_LIMIT", STREAM_LIMIT)
+    app.config.setdefault("LIVE_STREAMS_PER_ACCOUNT", STREAMS_PER_ACCOUNT)
     app.config.setdefault("LIVE_HEARTBEAT_SECONDS", HEARTBEAT_SECONDS)
     app.config.setdefault("LIVE_STREAM_SECONDS", STREAM_SECONDS)
     app.extensions["tasker_feed"] = None
+    app.extensions["tasker_live_crowd"] = Crowd()
 
 
 def feed_of(app: Flask) -> Feed:
@@ -211,10 +245,11 @@ def feed_if_any(app: Flask) -> Feed | None:
 
 
 def _make_feed(app: Flask) -> Feed:
-    opened, follower, limit = primary(), replica_of(app), app.config["LIVE_STREAM_LIMIT"]
+    opened, follower, crowd = primary(), replica_of(app), app.extensions["tasker_live_crowd"]
+    limits = {"limit": app.config["LIVE_STREAM_LIMIT"], "each": app.config["LIVE_STREAMS_PER_ACCOUNT"]}
     if follower is None:
-        return Feed(opened.url, lambda cursor: queries.changed_tasks(opened, cursor), limit=limit)
-    return Feed(opened.url, _changes_of(follower, opened), limit=limit, look_seconds=REPLICA_LOOK_SECONDS)
+        return Feed(opened.url, lambda cursor: queries.changed_tasks(opened, cursor), crowd, **limits)
+    return Feed(opened.url, _changes_of(follower, opened), crowd, **limits, look_seconds=REPLICA_LOOK_SECONDS)
 
 
 def _changes_of(follower: Replica, opened: Database) -> Changes:
@@ -249,7 +284,7 @@ def live() -> Response:
         require_task("tasker.task:show", str(task_id))
     feed = feed_of(current_app._get_current_object())  # type: ignore[attr-defined]
     pause = CALM_SECONDS if request.args.get("calm") else 0.0
-    stream = feed.open(str(task_id) if task_id else None, pause, allowed_namespaces("tasker.event:index"), still_the_same())
+    stream = feed.open(str(task_id) if task_id else None, pause, allowed_namespaces("tasker.event:index"), still_the_same(), account=known_caller().account_id)
     if stream is None:
         return _refuse()
     config = current_app.config
@@ -263,7 +298,7 @@ def live() -> Response:
 
 def _refuse() -> Response:
     answer = problem(
-        503, "There are as many live pages as this server carries; this one asks again now and then instead."
+        503, "There are as many live pages as this server carries, or as one account may have; this one asks again now and then instead."
     )
     answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return answer

@@ -36,8 +36,10 @@ ADVICE = {
     405: "It takes a form sent from a page of the dashboard.",
     413: "A request may hold up to 2 MB.",
     500: "The cause is in the log of the dashboard.",
-    503: "Tasks are safe: they live in the database and go on as soon as it answers. This page tries again by itself.",
+    503: "Tasks are safe: they live in the database and go on as soon as it answers.",
 }
+READ_AGAIN = "This page tries again by itself."
+SEND_AGAIN = "Go back and send it again; look first whether it was done."
 
 Handler = Callable[[Exception], Response]
 
@@ -57,11 +59,23 @@ def init_app(app: Flask) -> None:
 def problem(status: int, detail: str = "") -> Response:
     """The page, or for htmx the notice, that says what is the matter and what to do."""
     title = TITLES.get(status, "This request cannot be served")
-    advice = "" if status == 403 and detail else ADVICE.get(status, "")
+    advice = _advice(status, detail)
     if asks_for_regions():
         return regions((), status=status, notice=Notice("failed", f"{title}. {detail or advice}"))
-    page = render_template("problem.html", status=status, title=title, detail=detail, advice=advice, path=request.path)
+    page = render_template("problem.html", status=status, title=title, detail=detail, advice=advice, path=request.path, tries_again=status == 503 and _only_reads())
     return make_response(page, status)
+
+
+def _advice(status: int, detail: str) -> str:
+    if status == 403 and detail:
+        return ""
+    again = (READ_AGAIN if _only_reads() else SEND_AGAIN,) if status == 503 else ()
+    return " ".join((ADVICE.get(status, ""), *again))
+
+
+def _only_reads() -> bool:
+    # a form's address asked for anew is another request, and perhaps a wider one
+    return request.method in ("GET", "HEAD")
 
 
 def refused(error: HTTPException) -> Response:

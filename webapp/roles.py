@@ -7,9 +7,10 @@ from typing import Any
 from flask import Blueprint, Response, request, url_for
 
 from engine import accounts
+from engine.accounts import RoleRow
 from engine.errors import NotFound, RequestError, WrongState
 from engine.permissions import ACTIONS, PERMISSIONS, Rights
-from webapp.access import known_caller, require_power_to_give
+from webapp.access import known_caller, require_power_over_role, require_power_to_give
 from webapp.database import database
 from webapp.filters import sentence
 from webapp.htmx import Notice, done, given_reason, page
@@ -19,17 +20,18 @@ blueprint = Blueprint("roles", __name__)
 
 @blueprint.get("/settings/roles")
 def index() -> Response:
-    """The roles, and the form that makes one; filled with the one that `role` names."""
+    """The roles, and the form that makes one; filled with the one that `role` names, where the caller may change it."""
     wanted = request.args.get("role", "")
-    known = next((row for row in accounts.roles(database()) if row.role == wanted and not row.built_in), None)
+    known = next((row for row in accounts.roles(database()) if row.role == wanted and _may_change(row)), None)
     return _page(typed=wanted if known else "", ticked=frozenset(known.permissions if known else ()))
 
 
 @blueprint.post("/settings/roles")
 def keep() -> Response:
-    """The role bundles what was ticked; one of that name before is changed for whoever has it."""
+    """The role bundles what was ticked; one of that name before is changed for whoever has it, by who may all that it held."""
     name = request.form.get("role", "").strip()
     ticked = frozenset(request.form.getlist("permission")) & PERMISSIONS
+    require_power_over_role(name)
     require_power_to_give(Rights.of([("", None, sorted(ticked))]))
     try:
         if not ticked:
@@ -42,7 +44,8 @@ def keep() -> Response:
 
 @blueprint.post("/settings/roles/<role>/removal")
 def remove(role: str) -> Response:
-    """There is no such role any more, if nobody has it."""
+    """There is no such role any more, if nobody has it and the caller may all that it held."""
+    require_power_over_role(role)
     try:
         accounts.remove_role(database(), role, actor=known_caller().name, reason=given_reason(), address=request.remote_addr)
     except (WrongState, NotFound) as error:
@@ -51,5 +54,17 @@ def remove(role: str) -> Response:
 
 
 def _page(status: int = 200, refused: str = "", typed: str = "", ticked: frozenset[str] = frozenset()) -> Response:
-    seen: dict[str, Any] = {"roles": accounts.roles(database()), "actions": ACTIONS, "typed": typed, "ticked": ticked, "may_give": known_caller().rights.namespaces}
+    rows = accounts.roles(database())
+    seen: dict[str, Any] = {
+        "roles": rows,
+        "changeable": {row.role for row in rows if _may_change(row)},
+        "actions": ACTIONS,
+        "typed": typed,
+        "ticked": ticked,
+        "may_give": known_caller().rights.namespaces,
+    }
     return page("settings/roles.html", status=status, notice=Notice("refused", refused) if refused else None, **seen)
+
+
+def _may_change(row: RoleRow) -> bool:
+    return not row.built_in and known_caller().rights.covers(Rights.of([(row.role, None, row.permissions)]))

@@ -7,6 +7,7 @@ import gc
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -14,6 +15,7 @@ from typing import Any
 
 from flask import Flask
 from waitress import wasyncore
+from waitress.channel import HTTPChannel
 from waitress.server import create_server
 
 from engine.errors import TaskerError
@@ -21,9 +23,11 @@ from webapp import database, health, live, replica, security, shards
 
 DEFAULT_PORT = 8080
 PORTS_TRIED = 100
-THREADS = 256  # every open stream holds one; webapp.live allows fewer streams than this
+THREADS = 256  # every open stream holds one; webapp.live allows fewer streams than this, of all applications together
 CONNECTION_LIMIT = 1000
 SHUTDOWN_SECONDS = 5
+DEAF_SECONDS, LOOK_SECONDS = 120.0, 10.0
+"""How long a reader may take nothing of what waits for it, and how often that is looked at."""
 SHOWN_HOSTS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -87,6 +91,8 @@ class Server:
             security.allow_host(each, host)
         self._sockets: dict[int, Any] = {}
         self._stopping = threading.Event()
+        self._deaf: set[Any] = set()
+        self._looked_at = 0.0
         self._waitress: Any = create_server(
             app,
             map=self._sockets,
@@ -109,10 +115,21 @@ class Server:
         try:
             while not self._stopping.is_set():
                 wasyncore.loop(timeout=1.0, use_poll=True, map=self._sockets, count=1)
+                self._leave_the_deaf()
         except KeyboardInterrupt:
             pass
         finally:
             self._wind_down()
+
+    def _leave_the_deaf(self) -> None:
+        """Close the connections that take nothing: each holds a thread that waits to hand on the rest. The server's own timeout is for idle ones alone."""
+        if time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at, before = time.monotonic(), self._deaf
+        self._deaf = {each for each in self._sockets.values() if isinstance(each, HTTPChannel) and _takes_nothing(each)}
+        # seen so twice, as an answer that took long to make may be on its way out at the first look
+        for channel in self._deaf & before:
+            channel.handle_close()
 
     def stop(self) -> None:
         """Make `run` return. May be called from a signal handler or any thread, more than once."""
@@ -131,6 +148,10 @@ class Server:
             health.close(each)
             replica.close(each)
             database.close(each)
+
+
+def _takes_nothing(channel: Any) -> bool:
+    return bool(channel.total_outbufs_len) and time.time() - channel.last_activity > DEAF_SECONDS
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 from zoneinfo import available_timezones
@@ -20,6 +20,8 @@ from webapp.htmx import Notice, done, given_reason, page
 
 ISSUER = "Tasker"
 SECRET = "second_factor"  # where the secret waits for its first code, in the signed cookie of the form tokens
+NEW_TOKEN = {"label": "", "scopes": "", "namespace": "", "days": "90"}
+NEW_ACCOUNT = {"name": "", "role": "", "namespace": ""}  # never the password
 
 blueprint = Blueprint("settings", __name__)
 
@@ -65,12 +67,22 @@ def _confirm(caller: Caller) -> None:
 
 @blueprint.post("/settings/second-factor")
 def second_factor() -> Response:
-    """Show a new secret; with a code of it, ask for such a code from now on."""
-    caller = known_caller()
-    secret = session.get(SECRET)
+    """Show a new secret; with a code of it and the present password, ask for such a code from now on. One that is there already stays."""
+    caller, secret = known_caller(), session.get(SECRET)
+    if accounts.account(database(), caller.name).has_second_factor:
+        session.pop(SECRET, None)
+        return _own(409, _refused("You have a second factor already. Remove the present one first."))
     if not secret or "code" not in request.form:
         session[SECRET] = pyotp.random_base32()
         return _own()
+    return _set_up(caller, secret)
+
+
+def _set_up(caller: Caller, secret: str) -> Response:
+    try:
+        _confirm(caller)  # first, as a code that was looked at counts no second time
+    except accounts.Denied as error:
+        return _own(422, _refused(_words(error)))
     if not accounts.takes_code(database(), caller.account_id, secret, request.form["code"]):
         return _own(422, _refused("This code is not the one of now. Is the clock of your device right?"))
     accounts.set_second_factor(database(), caller.name, secret, actor=caller.name, address=request.remote_addr)
@@ -129,7 +141,7 @@ def make_token() -> Response:
             address=request.remote_addr,
         )
     except RequestError as error:
-        return _own(422, _refused(_words(error)))
+        return _own(422, _refused(_words(error)), typed=_typed(NEW_TOKEN))
     return _own(201, token=token)
 
 
@@ -145,7 +157,11 @@ def revoke_token(token_id: str) -> Response:
     return done("The token counts for nothing any more.", url_for("settings.index"))
 
 
-def _own(status: int = 200, notice: Notice | None = None, token: str = "") -> Response:
+def _typed(fresh: Mapping[str, str]) -> dict[str, str]:
+    return {name: request.form.get(name, text) for name, text in fresh.items()}
+
+
+def _own(status: int = 200, notice: Notice | None = None, token: str = "", typed: Mapping[str, str] = NEW_TOKEN) -> Response:
     caller = known_caller()
     row = accounts.account(database(), caller.name)
     secret = session.get(SECRET) if request.endpoint == "settings.second_factor" else None
@@ -156,6 +172,7 @@ def _own(status: int = 200, notice: Notice | None = None, token: str = "") -> Re
         "secret": secret,
         "uri": pyotp.TOTP(secret).provisioning_uri(name=caller.name, issuer_name=ISSUER) if secret else "",
         "token": token,
+        "typed": typed,
         "shortest": passwords.SHORTEST,
         "zones": sorted(available_timezones()),
         "chosen_zone": caller.zone,
@@ -183,7 +200,7 @@ def create_account() -> Response:
             database(), name, role=role, namespace=namespace, password=typed or None, actor=_actor(), address=request.remote_addr
         )
     except (RequestError, WrongState) as error:
-        return _others(422 if isinstance(error, RequestError) else 409, _refused(_words(error)))
+        return _others(422 if isinstance(error, RequestError) else 409, _refused(_words(error)), typed=_typed(NEW_ACCOUNT))
     if typed:
         return done(f"{name} may sign in.", url_for("settings.list_accounts"))
     return _linked(name, 201)
@@ -197,7 +214,7 @@ def make_link(name: str) -> Response:
 
 
 def _linked(name: str, status: int = 200) -> Response:
-    secret = accounts.make_sign_in_link(database(), name)
+    secret = accounts.make_sign_in_link(database(), name, **_by())
     return _others(status, link=url_for("signing_in.link", secret=secret, _external=True), link_of=name)
 
 
@@ -259,12 +276,13 @@ def _namespace() -> str | None:
     return request.form.get("namespace", "").replace("\x00", "").strip() or None
 
 
-def _others(status: int = 200, notice: Notice | None = None, link: str = "", link_of: str = "") -> Response:
+def _others(status: int = 200, notice: Notice | None = None, link: str = "", link_of: str = "", typed: Mapping[str, str] = NEW_ACCOUNT) -> Response:
     seen: dict[str, Any] = {
         "accounts": accounts.accounts(database()),
         "roles": accounts.role_names(database()),
         "link": link,
         "link_of": link_of,
+        "typed": typed,
     }
     return page("settings/accounts.html", status=status, notice=notice, **seen)
 

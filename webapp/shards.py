@@ -71,6 +71,9 @@ def join(home: Flask, settings: Settings, make: Callable[[Settings], Flask]) -> 
     front = Front(shards, (Place(shards.home, "", home), *others))
     for place in front.places:
         place.app.extensions["tasker_front"] = front
+        # one server carries the streams and downloads of all
+        place.app.extensions["tasker_live_crowd"] = home.extensions["tasker_live_crowd"]
+        place.app.extensions["tasker_downloads"] = home.extensions["tasker_downloads"]
     # the others share the home's key, whether it was given or made: a form's token holds in all of them
     for place in others:
         place.app.config["SECRET_KEY"] = home.config["SECRET_KEY"]

@@ -70,7 +70,7 @@ def link(secret: str) -> Response:
 
 @blueprint.post("/login/link/<secret>")
 def use_link(secret: str) -> Response:
-    """Sign in by a link, once."""
+    """Sign in by a link, once; no second factor is asked for, as a link is the way back in for who has lost theirs."""
     try:
         account_id = accounts.use_sign_in_link(database(), secret)
     except Denied as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -141,7 +141,7 @@ def follow(task_id: UUID) -> Response:
     try:
         followers.follow(database(), str(task_id), known_caller().account_id, channel=channel, target=target, link=link)
     except (RequestError, WrongState) as error:
-        return show_task(task_id, 409 if isinstance(error, WrongState) else 422, Notice("refused", sentence(error)))
+        return show_task(task_id, 409 if isinstance(error, WrongState) else 422, Notice("refused", sentence(error)), telling={"channel": channel, "target": target})
     note_act("done")
     return done(f"{target} is told when the task ends.", url_for("tasks.show", task_id=task_id))
 
@@ -171,7 +171,7 @@ def context(task_id: UUID) -> Response:
     return json_file(queries.task(database(), str(task_id)).context, f"{task_id}-context.json")
 
 
-def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None, note: str = "") -> Response:
+def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None, note: str = "", telling: Mapping[str, str] | None = None) -> Response:
     """The page of a task, or its regions, as it is now."""
     detail = queries.task(database(), str(task_id), items=ITEMS_SHOWN)
     detail = replace(detail, parent_task_id=hide_foreign(detail.parent_task_id))
@@ -183,7 +183,7 @@ def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None, no
         return regions(live_regions(REGIONS, is_open=view.is_open), status=status, notice=notice, view=view)
     told = followers.followers(database(), str(task_id), known_caller().account_id)
     deliveries = notices.task_deliveries(database(), str(task_id)) if may("tasker.task:update", detail.task.namespace) else []
-    return page("tasks/show.html", status=status, notice=notice, view=view, note=note, followers=told, deliveries=deliveries)
+    return page("tasks/show.html", status=status, notice=notice, view=view, note=note, telling=telling, followers=told, deliveries=deliveries)
 
 
 def _act(asked: Asked, command: Callable[..., object], said: str) -> Response:

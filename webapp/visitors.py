@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 from flask import Flask, current_app, g, request, url_for
@@ -29,6 +30,10 @@ SIGNS_IN_HERE = frozenset(
         "settings.sign_out_account",
         "settings.grant",
         "settings.revoke",
+        "api_accounts.create",
+        "api_accounts.sign_out",
+        "api_accounts.grant",
+        "api_accounts.revoke",
     }
 )
 """Endpoints beside those of `webapp.signing_in` that have no sense where people sign in elsewhere and have their roles from there."""
@@ -81,9 +86,12 @@ class Door:
         return self.context.run(self.who)
 
     def visitor_now(self) -> Visitor | None:
-        """The same as another request like this one would find it now, also when this one is long over."""
-        with self.app.request_context(dict(self.environ)):
-            return self.who()
+        """The same as another request like this one would find it now, also when this one is long over; nobody where the application would turn it away."""
+        # without its body, which has been read
+        environ = {**self.environ, "wsgi.input": BytesIO(), "CONTENT_LENGTH": "0"}
+        with self.app.request_context(environ):
+            # what `who` relies on, such as a connection or a person in `g`, may be made by hooks
+            return self.who() if self.app.preprocess_request() is None else None
 
     def sign_in_address(self, wanted: str | None) -> str | None:
         """Where one signs in and comes back to `wanted`, if the application said so."""

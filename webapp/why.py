@@ -36,8 +36,14 @@ def standing_words(step: StandingStep) -> str:
     if step.engine:
         return step.engine
     if step.until is None:
-        return "a free place in an engine" if step.served else "an engine that has its handler; none is running now"
+        return "a free place in an engine" if step.served else f"an engine {_needed(step)}; none is running now"
     return f"attempt {step.attempts + 1} of {step.retry_limit}" if step.state == StepState.RETRYING else "the time its task was launched for"
+
+
+def _needed(step: StandingStep) -> str:
+    if not step.labels:
+        return "that has its handler"
+    return f"with the {'label' if len(step.labels) == 1 else 'labels'} {', '.join(step.labels)}"
 
 
 def error_line(error: Mapping[str, Any] | None, length: int = 200) -> str:

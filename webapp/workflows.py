@@ -11,6 +11,7 @@ from engine.errors import NotFound
 from engine.rows import DefinitionRow, NamespaceRow, RecordRow, WorkflowRow
 from engine.schedules import schedules
 from webapp.access import allowed_namespaces, may
+from webapp.contexts import TABLE_ONLY_ABOVE
 from webapp.database import database
 from webapp.diff_drawing import diff_graph
 from webapp.drawing import definition_graph
@@ -85,7 +86,7 @@ def version(namespace: str, name: str, version: str) -> Response:
         definition=definition,
         versions=queries.versions(database(), namespace, name),
         record=_record_of(definition),
-        graph=definition_graph(definition),
+        graph=definition_graph(definition) if len(definition.steps) <= TABLE_ONLY_ABOVE else None,
         fields=schema_fields(definition.schema),
         runs=standing.RECORD_RUNS,
     )

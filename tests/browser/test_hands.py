@@ -68,6 +68,39 @@ def test_everything_is_reached_by_keys_and_a_field_keeps_its_letters(page: Any, 
     expect(page.locator("#palette")).to_be_visible()
 
 
+TYPE_AND_ENTER = """text => {
+  const box = document.querySelector("#palette input");
+  box.value = text;
+  box.dispatchEvent(new Event("input", { bubbles: true }));
+  box.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+}"""
+
+
+def test_enter_waits_for_the_lines_that_answer_what_was_typed(page: Any, task_id: str) -> None:
+    page.goto("/engines")
+    page.keyboard.press("Control+k")
+    expect(page.locator("#palette-lines [aria-selected=true]")).to_contain_text("Overview")
+    page.evaluate(TYPE_AND_ENTER, task_id[:13])
+    page.wait_for_url(f"**/tasks/{task_id}")
+
+
+def test_a_palette_that_was_closed_before_its_answer_came_leads_nowhere(page: Any, task_id: str) -> None:
+    held: list[Any] = []
+    page.goto("/engines")
+    page.keyboard.press("Control+k")
+    expect(page.locator("#palette-lines [aria-selected=true]")).to_contain_text("Overview")
+    page.route(re.compile(r"/palette\?q=."), lambda route: held.append(route))
+    page.evaluate(TYPE_AND_ENTER, task_id[:13])
+    while not held:
+        page.wait_for_timeout(10)
+    page.mouse.click(2, 2)
+    expect(page.locator("#palette")).to_be_hidden()
+    for route in held:
+        route.continue_()
+    expect(page.locator("#palette-lines [aria-selected=true]")).to_contain_text("process_order")
+    assert page.url.endswith("/engines")
+
+
 def test_a_tab_tells_how_its_task_stands_and_that_it_has_ended(page: Any, site: str, task_id: str, db: Database) -> None:
     page.context.grant_permissions(["notifications"], origin=site)
     page.add_init_script(TOLD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import psycopg
@@ -87,3 +88,44 @@ def test_new_tasks_are_offered_and_move_no_row(page: Any, task_id: str, db: Data
     page.get_by_role("link", name="1 new, show").click()
     expect(rows).to_have_count(2)
     expect(rows.first).to_contain_text(newer[:8])
+
+
+LISTEN = """
+  window.heard = [];
+  for (const each of document.querySelectorAll("[role=status], [aria-live]")) {
+    new MutationObserver(() => window.heard.push(each.textContent.trim())).observe(each, { childList: true, characterData: true, subtree: true });
+  }
+"""
+
+
+def test_who_listens_hears_only_that_a_page_is_renewed_no_more_and_that_it_is_again(page: Any, task_id: str, db: Database) -> None:
+    page.goto(f"/tasks/{task_id}")
+    expect(page.locator("#live-status")).to_contain_text("Updated")
+    page.evaluate(LISTEN)
+    page.evaluate("document.getElementById('live-status').textContent = 'earlier'; window.heard = []")
+    tasks.pause_task(db, task_id, actor="ana")
+    expect(page.locator("#live-status")).to_contain_text("Updated")
+    assert page.evaluate("window.heard") == []
+
+    page.evaluate("window.dispatchEvent(new Event('offline'))")
+    expect(page.locator("#live-turn")).to_contain_text("Offline since")
+    tasks.resume_task(db, task_id, actor="ana")
+    expect(page.locator("#live-turn")).to_have_text("The page is up to date again.")
+    heard = page.evaluate("window.heard")
+    assert [each.split(" since")[0] for each in heard] == ["Offline", "The page is up to date again."]
+
+
+def test_who_listens_hears_that_a_page_that_could_not_be_renewed_is_well_again(browser: Any, site: str, task_id: str, db: Database) -> None:
+    context = browser.new_context(base_url=site)
+    page = context.new_page()
+    page.goto(f"/tasks/{task_id}")
+    expect(page.locator("#live-status")).to_contain_text("Updated")
+    page.route(re.compile(f"/tasks/{task_id}"), lambda route: route.abort())
+    tasks.pause_task(db, task_id, actor="ana")
+    expect(page.locator("#notices")).to_contain_text("does not answer")
+    expect(page.locator("#live-turn")).to_be_empty()
+    page.unroute_all()
+    tasks.resume_task(db, task_id, actor="ana")
+    expect(page.locator("#live-turn")).to_have_text("The page is up to date again.")
+    expect(page.locator("#notices")).not_to_contain_text("does not answer")
+    context.close()

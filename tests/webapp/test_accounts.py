@@ -162,7 +162,7 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_over_tls_of_plain_text(visito
 
 
 def test_a_link_signs_in_once_and_only_by_its_button(visitor: FlaskClient, db: Database, ada: int) -> None:
-    path = f"/login/link/{accounts.make_sign_in_link(db, 'ada')}"
+    path = f"/login/link/{accounts.make_sign_in_link(db, 'ada', actor='tests')}"
     assert visitor.get(path).status_code == visitor.get(path).status_code == 200
     assert send(visitor, path, page=path).headers["Location"] == "/"
     assert visitor.get("/tasks").status_code == 200
@@ -172,7 +172,7 @@ def test_a_link_signs_in_once_and_only_by_its_button(visitor: FlaskClient, db: D
 
 
 def test_a_link_is_void_after_an_hour(visitor: FlaskClient, db: Database, ada: int, ahead: Callable[..., None]) -> None:
-    path = f"/login/link/{accounts.make_sign_in_link(db, 'ada')}"
+    path = f"/login/link/{accounts.make_sign_in_link(db, 'ada', actor='tests')}"
     ahead(minutes=61)
     assert send(visitor, path, page=path).status_code == 403
 
@@ -236,21 +236,75 @@ def test_rights_that_were_taken_away_count_for_nothing_at_once(visitor: FlaskCli
 # ---- the second factor, passwords, tokens and accounts on their pages
 
 
-def test_with_a_second_factor_a_password_alone_opens_nothing(visitor: FlaskClient, db: Database, ada: int) -> None:
-    sign_in(visitor)
-    page = send(visitor, "/settings/second-factor", page="/settings").text
+def new_factor(client: FlaskClient) -> tuple[str, str]:
+    """The secret that the page offers, and the page."""
+    page = send(client, "/settings/second-factor", page="/settings").text
     found = re.search(r"otpauth://[^\"<]+secret=([A-Z2-7]+)", page)
     assert found
-    code = pyotp.TOTP(found[1]).now()
-    assert send(visitor, "/settings/second-factor", page="/settings", code="000000" if code != "000000" else "111111").status_code == 422
-    assert send(visitor, "/settings/second-factor", page="/settings", code=code).status_code == 303
+    return found[1], page
+
+
+def test_with_a_second_factor_a_password_alone_opens_nothing(visitor: FlaskClient, db: Database, ada: int) -> None:
+    sign_in(visitor)
+    secret, _ = new_factor(visitor)
+    code = pyotp.TOTP(secret).now()
+    assert send(visitor, "/settings/second-factor", page="/settings", present=PASSWORD, code="000000" if code != "000000" else "111111").status_code == 422
+    assert send(visitor, "/settings/second-factor", page="/settings", present=PASSWORD, code=code).status_code == 303
     other = FlaskClient(visitor.application)
     assert "/login/code" in sign_in(other).headers["Location"]
     assert other.get("/tasks").headers["Location"].startswith("/login/code")
     assert send(other, "/login/code", page="/login/code", code=code).status_code in (401, 303)
     db.rows("update tasker_account set totp_last = 0 returning 1")
-    assert send(other, "/login/code", page="/login/code", code=pyotp.TOTP(found[1]).now()).status_code in (303,)
+    assert send(other, "/login/code", page="/login/code", code=pyotp.TOTP(secret).now()).status_code in (303,)
     assert other.get("/tasks").status_code == 200
+
+
+def test_a_second_factor_is_set_up_with_the_present_password(visitor: FlaskClient, db: Database, ada: int) -> None:
+    sign_in(visitor)
+    secret, page = new_factor(visitor)
+    form = {"csrf_token": token_of(page), "code": pyotp.TOTP(secret).now()}
+    assert len(re.findall('name="present"', page)) == 2
+    for present in ({}, {"present": "wrong and wrong"}):
+        refused = visitor.post("/settings/second-factor", data={**form, **present})
+        assert (refused.status_code, secret in refused.text) == (422, True)
+        assert not accounts.account(db, "ada").has_second_factor
+    assert visitor.post("/settings/second-factor", data={**form, "present": PASSWORD}).status_code == 303
+    assert accounts.account(db, "ada").has_second_factor
+
+
+def test_a_second_factor_that_is_there_is_not_replaced(visitor: FlaskClient, db: Database, ada: int, conn: psycopg.Connection[Any]) -> None:
+    """Also not by a form that was opened before the present one was set up."""
+    sign_in(visitor)
+    secret, page = new_factor(visitor)
+    accounts.set_second_factor(db, "ada", pyotp.random_base32(), actor="tests")
+    kept = conn.execute("select totp_secret from tasker_account where name = 'ada'").fetchall()
+    form = {"csrf_token": token_of(page), "present": PASSWORD, "code": pyotp.TOTP(secret).now()}
+    for given in (form, {"csrf_token": form["csrf_token"]}, form):
+        refused = visitor.post("/settings/second-factor", data=given)
+        assert (refused.status_code, "Remove the present one first" in refused.text, "otpauth://" in refused.text) == (409, True, False)
+    assert conn.execute("select totp_secret from tasker_account where name = 'ada'").fetchall() == kept
+
+
+def test_who_has_no_password_sets_up_a_second_factor_without_one(visitor: FlaskClient, db: Database, ada: int) -> None:
+    accounts.create_account(db, "grace", role="viewer", actor="tests")
+    path = f"/login/link/{accounts.make_sign_in_link(db, 'grace', actor='tests')}"
+    send(visitor, path, page=path)
+    secret, page = new_factor(visitor)
+    assert 'name="present"' not in page
+    assert visitor.post("/settings/second-factor", data={"csrf_token": token_of(page), "code": pyotp.TOTP(secret).now()}).status_code == 303
+    assert accounts.account(db, "grace").has_second_factor
+
+
+def test_a_link_is_the_way_back_in_for_who_has_lost_a_second_factor(client: FlaskClient, visitor: FlaskClient, db: Database, ada: int) -> None:
+    accounts.set_second_factor(db, "ada", pyotp.random_base32(), actor="tests")
+    page = send(client, "/settings/accounts/ada/link", page="/settings/accounts").text
+    assert "asks for no second factor" in page
+    found = re.search(r"(/login/link/[\w-]{43})", page)
+    assert found
+    send(visitor, found[1], page=found[1])
+    assert visitor.get("/tasks").status_code == 200
+    assert send(visitor, "/settings/second-factor/removal", page="/settings").status_code == 422
+    assert send(visitor, "/settings/second-factor/removal", page="/settings", present=PASSWORD).status_code == 303
 
 
 def test_no_code_counts_twice(db: Database, ada: int) -> None:
@@ -334,6 +388,18 @@ def test_every_act_is_one_entry_with_who_what_where_and_why(post: Callable[..., 
     ]
     assert rows[2].object == f"task {failed_task} step charge"
     assert rows[2].address == "127.0.0.1"
+
+
+def test_a_link_that_was_made_is_on_record_without_its_secret(client: FlaskClient, db: Database, ada: int, conn: psycopg.Connection[Any]) -> None:
+    page = send(client, "/settings/accounts/ada/link", page="/settings/accounts", reason="lost the phone").text
+    found = re.search(r"/login/link/([\w-]{43})", page)
+    assert found
+    [row] = audit.entries(db, action="tasker.account:update")
+    assert (row.actor, row.outcome, row.object, row.reason, row.address) == ("dashboard", "done", "account ada", "lost the phone", "127.0.0.1")
+    assert row.detail == {"changed": "sign-in link"}
+    stored = " ".join(text for (text,) in conn.execute("select a::text from tasker_audit a").fetchall())
+    assert found[1] not in stored
+    assert accounts.digest(found[1]).hex() not in stored
 
 
 def test_the_audit_page_filters_and_its_file_holds_no_formula(client: FlaskClient, db: Database) -> None:

@@ -152,6 +152,30 @@ def test_who_may_not_see_a_namespace_does_not_learn_where_it_lives(both: Install
     assert (">shop<" in page, "/workflows/payments" in page) == (True, False)
 
 
+def test_a_task_of_another_database_is_not_compared_and_the_page_says_so(both: Installation, client: FlaskClient) -> None:
+    pairs = {f"/tasks/{both.order}/compare/{both.payment}": "payments", f"{AWAY}/tasks/{both.payment}/compare/{both.order}": "main"}
+    for address, name in pairs.items():
+        answer = client.get(address)
+        assert (answer.status_code, f"That task is in the database {name}; only tasks of one database can be compared." in answer.text) == (422, True)
+    led = client.get(f"/tasks/{both.payment}/compare?with={both.order}", follow_redirects=True)
+    assert (led.status_code, led.request.path) == (422, f"{AWAY}/tasks/{both.payment}/compare/{both.order}")
+    assert client.get(f"/tasks/{both.order}/compare/{both.order}").status_code == 200
+    reader = FlaskClient(both.app)
+    reader.set_cookie(COOKIE, session_of(both.app.config["DATABASE_URL"], "ada", "viewer", "shop"))
+    foreign, none = (reader.get(f"/tasks/{both.order}/compare/{other}") for other in (both.payment, "00000000-0000-0000-0000-000000000000"))
+    assert foreign.status_code == none.status_code == 404
+    assert "payments" not in foreign.text
+
+
+def test_the_streams_of_all_databases_together_leave_the_server_threads(both: Installation, client: FlaskClient) -> None:
+    for each in apps_of(both.app):
+        each.config["LIVE_STREAM_LIMIT"] = 1
+    for one, other in (("/live", f"{AWAY}/live"), (f"{AWAY}/live", "/live")):
+        with client.get(one) as first:
+            assert first.mimetype == "text/event-stream"
+            assert client.get(other).status_code == 503
+
+
 def test_who_is_not_signed_in_is_led_to_the_home_and_back(both: Installation) -> None:
     stranger = FlaskClient(both.app)
     led = stranger.get(f"{AWAY}/failures")

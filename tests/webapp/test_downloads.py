@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from signed_in import cookie_of
+from signed_in import cookie_of, token_for
 
 from engine import audit, batches, schedules
 from engine.db import Database
 from engine.timing import every
 from webapp import downloads, listing
+from webapp.downloads import BrokenOff, Downloads, TooManyDownloads
 
 Launch = Callable[..., str]
 
@@ -88,10 +89,50 @@ def test_what_is_found_is_in_the_file_to_the_last(client: FlaskClient, launch: L
 def test_too_many_downloads_at_once_are_refused_with_advice(app: Flask, client: FlaskClient, launch: Launch) -> None:
     launch()
     headers = cookie_of(app.config["DATABASE_URL"])
-    taken = [app.extensions["tasker_downloads"].acquire() for _ in range(downloads.MOST_AT_ONCE)]
+    places: Downloads = app.extensions["tasker_downloads"]
+    taken = [places.begin(-number) for number in range(downloads.MOST_AT_ONCE)]
     refused = client.get("/tasks?format=csv", headers=headers)
-    assert (refused.status_code, "Try again" in refused.text) == (429, True)
-    for _ in taken:
-        app.extensions["tasker_downloads"].release()
+    assert (refused.status_code, "Try again" in refused.text, refused.headers["Retry-After"]) == (429, True, "10")
+    for each in taken:
+        places.end(each)
     for _ in range(downloads.MOST_AT_ONCE + 1):
         assert client.get("/tasks?format=csv", headers=headers).text.count("\n") == 2
+
+
+def test_a_program_is_told_of_too_many_downloads_as_of_every_error(app: Flask) -> None:
+    program = FlaskClient(app)
+    program.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token_for(app.config['DATABASE_URL'])}"
+    places: Downloads = app.extensions["tasker_downloads"]
+    taken = [places.begin(-number) for number in range(downloads.MOST_AT_ONCE)]
+    refused = program.get("/api/v1/audit.csv")
+    assert (refused.status_code, refused.json["errors"][0]["code"], refused.headers["Retry-After"]) == (429, "too_many_downloads", "10")
+    places.end(taken[0])
+    assert program.get("/api/v1/audit.csv").mimetype == "text/csv"
+
+
+def test_one_account_has_few_downloads_and_leaves_places_to_others() -> None:
+    places = Downloads()
+    first, _ = places.begin(1), places.begin(1)
+    with pytest.raises(TooManyDownloads, match="You are downloading 2"):
+        places.begin(1)
+    places.begin(2)
+    places.end(first)
+    places.begin(1)
+
+
+def test_a_reader_that_takes_nothing_loses_its_place_and_the_rest_of_the_file() -> None:
+    """And is told by a broken file: one that just ended would be taken for whole."""
+    now = [0.0]
+    places = Downloads(lambda: now[0])
+    slow, steady = places.begin(1), places.begin(1)
+    now[0] = downloads.STALLED_SECONDS - 1
+    places.go_on(steady)
+    now[0] = downloads.STALLED_SECONDS
+    again = places.begin(1)
+    with pytest.raises(BrokenOff):
+        places.go_on(slow)
+    places.end(slow)
+    with pytest.raises(TooManyDownloads):
+        places.begin(1)
+    places.go_on(steady)
+    places.go_on(again)

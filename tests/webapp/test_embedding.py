@@ -9,7 +9,7 @@ from typing import Any
 import flask_login
 import psycopg
 import pytest
-from flask import Flask, Response, redirect, request
+from flask import Flask, Response, g, redirect, request
 from flask.testing import FlaskClient
 from flask_wtf.csrf import CSRFProtect
 from signed_in import cookie_of, token_of
@@ -140,7 +140,8 @@ def test_every_address_on_a_page_lies_below_the_prefix(tasker: Tasker, shop: Fla
     # a server that can keep no thread for a stream is asked for none
     tasker.dashboard(shop).config["LIVE_STREAMS_OFFERED"] = False
     assert "sse-connect" not in client.get("/tasker/").text
-    css = client.get("/tasker/static/page.css")
+    [style] = re.findall(r'href="(/tasker/static/page\.css\?v=\w+)"', client.get("/tasker/").text)
+    css = client.get(style)
     assert (css.status_code, css.mimetype) == (200, "text/css")
 
 
@@ -211,6 +212,20 @@ def test_nobody_signs_in_at_the_dashboard_itself(visit: Visit, shop: Flask, db: 
     assert not [words for words in ("New account", "Sign-in link", "Give the role") if words in others]
 
 
+def test_nobodys_roles_are_changed_by_the_api_of_the_dashboard_either(visit: Visit, db: Database) -> None:
+    ada, ben = visit("ada"), visit("ben")
+    for client in (ada, ben):
+        client.get("/tasker/")
+    token = {"Authorization": f"Bearer {tokens.make_token(db, 'ada', 'a program', actor='ada')}"}
+    acts = {"/accounts": {"name": "eve", "role": "viewer"}, "/accounts/ben/roles": {"role": "admin"}, "/accounts/ben/roles/removal": {"role": "operator", "namespace": "shop"}, "/accounts/ben/sign-out": {}}
+    for path, body in acts.items():
+        answer = ada.post(f"/tasker/api/v1{path}", json=body, headers=token)
+        assert (answer.status_code, answer.json["errors"][0]["code"]) == (404, "not_found"), path
+    assert {each.name for each in accounts.accounts(db)} == {"ada", "ben"}
+    assert ada.post("/tasker/api/v1/accounts/ben/disabling", headers=token).status_code == 200
+    assert ben.get("/tasker/tasks").status_code == 403
+
+
 def test_a_name_of_another_account_is_not_taken_over(visit: Visit, db: Database) -> None:
     accounts.create_account(db, "ada", role="viewer", actor="tests", password="four grey horses")
     refused = visit("ada").get("/tasker/")
@@ -225,15 +240,21 @@ def test_a_disabled_account_stays_out_whatever_the_application_says(visit: Visit
     assert client.get("/tasker/tasks").status_code == 403
 
 
-def test_a_stream_ends_when_its_reader_is_nobody_any_more(shop: Flask, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = []
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], bool]]:
+    """What the streams that are opened ask about their readers."""
+    found: list[Callable[[], bool]] = []
     opened = Stream.__init__
 
     def watched(self: Stream, *given: Any) -> None:
         opened(self, *given)
-        looks.append(given[-1])
+        found.append(given[-1])
 
     monkeypatch.setattr(Stream, "__init__", watched)
+    return found
+
+
+def test_a_stream_ends_when_its_reader_is_nobody_any_more(visit: Visit, looks: list[Callable[[], bool]]) -> None:
     with visit("ben").get("/tasker/live") as answer:
         assert answer.mimetype == "text/event-stream"
         [look] = looks
@@ -241,6 +262,38 @@ def test_a_stream_ends_when_its_reader_is_nobody_any_more(shop: Flask, visit: Vi
         ROLES["ben"] = {"shop": "viewer"}
         assert not look()
         del ROLES["ben"]
+        assert not look()
+
+
+def test_who_follows_a_live_page_is_asked_as_in_a_request_with_the_hooks_of_the_application(database_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, looks: list[Callable[[], bool]]) -> None:
+    monkeypatch.setenv("TASKER_DATA_DIR", str(settings.data_dir))
+    shop = Flask("shop")
+    shop.secret_key, people = "the shop's own key", {"ada": True}
+
+    @shop.before_request
+    def find() -> Any:
+        if not people:
+            return "closed for today", 503
+        g.person = people["ada"] and "ada"
+        return None
+
+    tasker = Tasker(shop, who=lambda: Visitor(g.person, roles="admin"), database=database_url, streams=5)
+    inner = tasker.dashboard(shop)
+    with FlaskClient(shop).get("/tasker/live") as answer:
+        assert answer.mimetype == "text/event-stream"
+        [look] = looks
+        assert look()
+        people.clear()
+        assert not look()
+    live.close(inner)
+    database.close(inner)
+
+
+def test_a_stream_ends_when_the_application_cannot_say_who_its_reader_is(visit: Visit, looks: list[Callable[[], bool]]) -> None:
+    with visit("ben").get("/tasker/live") as answer:
+        assert answer.mimetype == "text/event-stream"
+        [look] = looks
+        ROLES["ben"] = 7
         assert not look()
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import psycopg
 from flask.testing import FlaskClient
 
-from engine import tasks
+from engine import standing, tasks
 from engine.db import Database
 from engine.definition import TaskDefinition
+from engine.handlers import Workflow
+from engine.requests import TaskRequest
 from webapp import engines, waiting
 
 Launch = Callable[..., str]
@@ -128,6 +130,35 @@ def test_what_nobody_can_run_is_told(client: FlaskClient, launch: Launch, engine
     page = client.get("/engines").text
     assert "Nobody can run 1 ready step." in page
     assert "Draining" in page
+
+
+def test_a_step_whose_labels_no_engine_has_is_told_of_as_its_own_page_does(client: FlaskClient, db: Database, conn: Conn, engine: Any) -> None:
+    flow = Workflow("render", namespace="shop")
+    flow.step(name="draw", needs="gpu")(lambda task: None)
+    flow.step(name="print")(lambda task: None)
+    known = tasks.register_definition(db, flow.definition)
+    engine.definitions.append(known)
+    conn.execute("update tasker_worker set definitions = definitions || %s", [known])
+    task_id = tasks.submit(db, TaskRequest("render", "shop"))
+    engine.claim()
+    tasks.submit(db, TaskRequest("render", "shop"))
+    conn.execute("select tasker_admit_steps(%s, 100)", [engine.definitions])
+
+    needed = "an engine with the label gpu; none is running now"
+    assert needed in client.get(f"/tasks/{task_id}/steps/draw").text
+    ready = client.get("/steps?queue=ready").text
+    assert (ready.count(needed), ready.count("a free place in an engine")) == (2, 1)
+    page = client.get("/engines").text
+    assert "Nobody can run 2 ready steps." in page
+    assert "none for 2" in page
+    assert [row[1] for row in queue_rows(client)] == ["3", "3"]
+    assert len(standing.stuck_tasks(db)["unserved"]) == 2
+
+    [lane] = [row[0] for row in conn.execute("select lane from tasker_lane where definition_id = %s", [known]).fetchall()]
+    conn.execute("update tasker_worker set definitions = definitions || %s", [lane])
+    assert needed not in client.get("/steps?queue=ready").text
+    assert "Nobody can run" not in client.get("/engines").text
+    assert "unserved" not in standing.stuck_tasks(db)
 
 
 def test_the_first_in_line_stands_first(client: FlaskClient, launch: Launch, engine: Any) -> None:

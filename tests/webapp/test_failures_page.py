@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from engine import batches, failures
+from engine import batches, failure_filter, failures
 from engine.db import Database
 
 GOING = threading.Event()
@@ -68,6 +69,16 @@ def test_failures_are_narrowed_and_the_filter_is_kept_as_a_view_with_its_number(
     assert "/failures?namespace=shop" in client.get("/views").text
 
 
+def test_the_list_says_how_far_it_was_looked_where_there_are_more(client: FlaskClient, launch: Callable[..., str], engine: HandEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.fail(launch(1), "validate")
+    assert "Looked through" not in client.get("/failures").text
+    later = launch(2)
+    engine.complete(later, "validate")
+    engine.fail(later, "charge")
+    monkeypatch.setattr(failure_filter, "LISTED", 1)
+    assert "Looked through the 1 group that failed last; there are older ones." in client.get("/failures").text
+
+
 def test_a_whole_group_is_retried_after_it_was_shown_and_says_what_came_of_each(client: FlaskClient, post: Post, db: Database, engine: HandEngine, many_failed: list[str]) -> None:
     [group] = failures.failure_groups(db)
     address = f"/batches/new/step-retry?failure={group.key}"
@@ -119,6 +130,33 @@ def test_what_a_filter_holds_is_acted_on_and_can_be_stopped(client: FlaskClient,
     batches.run_due(db, GOING)
     assert sorted(str(row[0]) for row in db.rows("select task_id from tasker_task where paused")) == sorted(tagged)
     assert "3<span" in re.sub(r"\s", "", client.get("/batches").text)
+
+
+def test_the_address_of_a_form_for_many_says_to_which_ones_also_when_it_was_refused(client: FlaskClient, post: Post, db: Database, launch: Callable[..., str]) -> None:
+    [launch(number, tags=("night",), initiator="ana") for number in range(1, 3)]
+    launch(9)
+    address = "/batches/new/pause?tag=night&initiator=ana"
+    refused = post(address, count="3", reason="<stocktaking>")
+    assert refused.status_code == 409
+    for page in (client.get(address).text, refused.text):
+        assert f'action="{escape(address)}"' in page
+        assert "Pause 2 tasks" in page
+    assert 'name="reason" value="&lt;stocktaking&gt;"' in refused.text
+    assert post(address, count="2").status_code == 303
+
+
+@pytest.mark.parametrize(("query", "words"), [("", ""), ("?tagg=night", ""), ("?cursor=5", ""), ("?state=sleeping", "no task state"), ("?tag=night&within=soon", "href=\"/tasks?tag=night&amp;within=soon\"")])
+def test_nothing_is_done_to_many_without_a_filter_that_can_be_read(client: FlaskClient, post: Post, db: Database, launch: Callable[..., str], query: str, words: str) -> None:
+    launch(tags=("night",))
+    for answer in (client.get(f"/batches/new/pause{query}"), post(f"/batches/new/pause{query}", count="1")):
+        assert (answer.status_code, "Choose a filter first" in answer.text, words in answer.text) == (422, True, True)
+        assert 'href="/tasks' in answer.text
+    assert batches.batches(db) == []
+
+
+def test_steps_are_those_of_a_group_of_failures(client: FlaskClient) -> None:
+    answer = client.get("/batches/new/step-retry")
+    assert (answer.status_code, "Choose a group of failures first" in answer.text) == (422, True)
 
 
 def test_what_is_known_of_failures_is_kept_and_what_cannot_be_kept_stays_in_its_field(client: FlaskClient, post: Post, db: Database, many_failed: list[str]) -> None:

@@ -175,6 +175,17 @@ def test_bounds_and_steps_reach_the_browser() -> None:
     assert (inside["min"], inside["max"], inside["step"]) == ("1", "9", "1")
     assert control(of(n={"type": "number"}), "n")["step"] == "any"
     assert control(of(n={"type": "number", "multipleOf": 0.5}), "n")["step"] == "0.5"
+
+
+def test_a_wrong_number_in_a_field_does_not_make_the_browser_refuse_the_right_ones() -> None:
+    """Without a smallest value a browser counts its steps from what stands in the field."""
+
+    def steps(part: dict[str, Any], *texts: str) -> list[str]:
+        return [Page(sent(of(n=part), launch_form(of(n=part)), n=text)).controls["context/n"]["step"] for text in texts]
+
+    assert steps({"type": "number", "multipleOf": 0.01}, "19.99", "0.07", "19.995", "") == ["0.01", "0.01", "any", "0.01"]
+    assert steps({"type": "integer"}, "7", "1.5", "1e30") == ["1", "any", "any"]
+    assert steps({"type": "integer", "minimum": 0}, "7", "1.5") == ["1", "1"]
     assert control(of(s={"type": "string", "pattern": "^[a-z]+$"}), "s")["pattern"] == "[a-z]+"
 
 
@@ -621,6 +632,36 @@ def test_below_eight_levels_a_part_is_json() -> None:
     assert control(schema, "/".join("x" * 8))["tag"] == "textarea"
 
 
+# Null is an answer of its own
+
+
+@pytest.mark.parametrize(("kind", "default"), [("boolean", True), ("boolean", False), ("string", "x"), ("integer", 7), ("number", 0)])
+def test_null_that_is_chosen_is_not_replaced_by_the_default(kind: str, default: Any) -> None:
+    for required in ([], ["a"]):
+        schema = of(a={"type": [kind, "null"], "default": default}) | {"required": required}
+        assert entered(schema) == {"a": default}
+        assert entered(schema, a="") == {"a": None}
+
+
+def test_null_that_is_chosen_among_values_or_variants_is_not_replaced_by_the_default() -> None:
+    assert entered(of(a={"enum": ["x", "y", None], "type": ["string", "null"], "default": "y"}), a="") == {"a": None}
+    variants = {"anyOf": [{"oneOf": [of(b={"type": "string"}), {"type": "integer"}]}, {"type": "null"}], "default": 7}
+    assert entered(of(a=variants)) == {"a": 7}
+    assert entered(of(a=variants), **{"_variant:/a": ""}) == {"a": None}
+
+
+def test_an_object_or_a_list_emptied_of_its_default_is_null_where_it_may_be() -> None:
+    for nullable in (True, False):
+        kinds: Any = ["object", "null"] if nullable else "object"
+        schema = of(a={**of(b={"type": "string"}), "type": kinds, "default": {"b": "x"}})
+        assert entered(schema) == {"a": {"b": "x"}}
+        assert entered(schema, **{"a/b": ""}) == {"a": None if nullable else {}}
+        assert entered(schema, **{"a/b": "y"}) == {"a": {"b": "y"}}
+    names = of(a={"type": ["array", "null"], "items": {"type": "string"}, "default": ["x"]})
+    assert sent(names, sent(names, launch_form(names), press="_remove:/a:0")).context() == {"a": None}
+    assert entered(of(a={"type": ["array", "null"], "items": {"type": "string"}, "default": []})) == {"a": []}
+
+
 # Everything that can be stored can be launched again from the form
 
 
@@ -687,12 +728,22 @@ LEAVES = st.one_of(
     st.fixed_dictionaries({"type": st.just("string"), "default": TEXTS}),
     st.fixed_dictionaries({"type": st.just("integer"), "default": st.integers(0, 9)}),
     st.fixed_dictionaries({"type": st.just("boolean"), "default": st.booleans()}),
+    st.sampled_from(["string", "integer", "boolean"]).flatmap(lambda kind: nullable_with_default({"type": kind})),
 )
+
+
+def nullable_with_default(schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """The same part where it may be null, with each kind of default."""
+    return fitting(schema | {"type": [schema["type"], "null"]}).map(lambda default: schema | {"type": [schema["type"], "null"], "default": default})
+
+
 PARTS = st.recursive(
     LEAVES,
     lambda inner: st.one_of(
         objects(inner),
         inner.map(lambda item: {"type": "array", "items": item}),
+        objects(inner).flatmap(nullable_with_default),
+        inner.flatmap(lambda item: nullable_with_default({"type": "array", "items": item})),
         st.lists(inner, min_size=1, max_size=3).map(lambda branches: {"oneOf": branches}),
     ),
     max_leaves=8,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from itertools import combinations, pairwise
@@ -12,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from webapp import graph
-from webapp.graph import GraphLayout, Node
+from webapp.graph import GraphLayout, Node, alike, net
+from webapp.graph.alike import groups
+from webapp.graph.measures import ALIKE
+from webapp.graph.net import Net
 from webapp.graph.pictures import laid_out
 
 Dag = tuple[list[str], list[tuple[int, ...]]]
@@ -199,12 +203,54 @@ def test_lines_of_a_grid_run_between_its_boxes() -> None:
     assert_readable(graph.layout(*fan(40)))
 
 
+def scattered(count: int, near: int) -> Dag:
+    """Each step after one of the three before it, and after any of the `near` before it."""
+    chance = random.Random(1)
+    parents = [tuple({no - 1 - chance.randrange(min(no, near)), no - 1 - no % 3}) if no > 3 else () for no in range(count)]
+    return [f"step_{number}" for number in range(count)], parents
+
+
+def halves(count: int) -> Dag:
+    """Edges of every length: each step after the one before, the one half as far, and the one seven before."""
+    return [f"step_{no}" for no in range(count)], [tuple(sorted({no - 1, no // 2, max(no - 7, 0)})) if no else () for no in range(count)]
+
+
 def test_a_thousand_steps_are_placed_quickly() -> None:
-    names = [f"step_{number}" for number in range(1000)]
-    parents = [tuple({(no * 7919) % no, no - 1 - no % 3}) if no > 3 else () for no in range(1000)]
     started = time.process_time()
-    graph.layout(names, parents)
+    graph.layout(*scattered(1000, 100))
     assert time.process_time() - started < 10  # processor seconds: what this forbids takes minutes
+
+
+@pytest.mark.parametrize("steps", [halves(2000), scattered(2000, 2000), ([str(no) for no in range(2000)], [() if no == 0 else tuple({0, no - 1}) for no in range(2000)])])
+def test_what_is_too_tangled_to_draw_has_no_picture_and_is_known_for_it_at_once(steps: Dag) -> None:
+    names, parents = steps
+    started = time.process_time()
+    assert graph.picture(names, parents) is None
+    assert graph.page_svg(names, parents, {}, {}) is None
+    with pytest.raises(graph.TooTangled, match="2,000 steps"):
+        graph.standalone_svg(names, parents, {})
+    assert time.process_time() - started < 10  # processor seconds: what this forbids takes minutes
+
+
+@pytest.mark.parametrize("steps", [halves(60), scattered(60, 60), scattered(60, 9)])
+def test_bends_are_counted_before_they_are_made(steps: Dag, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, parents = steps
+    made = Net(tuple(parents))
+    bends = len(made.layer) - len(names)
+    monkeypatch.setattr(net, "MOST_BENDS", bends)
+    net.require_drawable(tuple(parents))
+    monkeypatch.setattr(net, "MOST_BENDS", bends - 1)
+    with pytest.raises(graph.TooTangled):
+        net.require_drawable(tuple(parents))
+
+
+def test_what_tells_chains_apart_too_far_away_leaves_every_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The difference at the end goes back through the chains one step a round."""
+    chains, length = ALIKE + 1, 30
+    parents = ((), *[(0,)] * chains, *((no - chains,) for no in range(1 + chains, 1 + chains * length)), (chains * length,))
+    assert max(map(len, groups.__wrapped__(parents))) == ALIKE
+    monkeypatch.setattr(alike, "ROUNDS", length - 1)
+    assert groups.__wrapped__(parents) == tuple((no,) for no in range(len(parents)))
 
 
 def test_collapsed_alike_steps_are_one_node() -> None:
@@ -225,8 +271,10 @@ def test_three_alike_steps_are_not_collapsed() -> None:
 
 
 def test_only_large_graphs_are_collapsed_on_a_page() -> None:
-    assert len(graph.picture(*fan(200)).nodes) == 202
-    assert len(graph.picture(*fan(400)).nodes) == 3
+    few, many = graph.picture(*fan(200)), graph.picture(*fan(400))
+    assert few
+    assert many
+    assert (len(few.nodes), len(many.nodes)) == (202, 3)
 
 
 # As a file

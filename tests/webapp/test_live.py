@@ -11,9 +11,11 @@ import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from signed_in import session_of
 
 from webapp import live
-from webapp.live import Stream
+from webapp.access import COOKIE
+from webapp.live import Crowd, Feed, Stream
 
 PATIENCE = 10.0
 
@@ -88,6 +90,33 @@ def test_a_full_server_refuses_a_stream_and_says_when_to_ask_again(app: Flask, c
         refused = app.test_client().get("/live")
         assert refused.status_code == 503
         assert refused.headers["Retry-After"]
+
+
+def test_one_account_leaves_places_to_others(app: Flask, client: FlaskClient) -> None:
+    app.config.update(LIVE_STREAM_LIMIT=3, LIVE_STREAMS_PER_ACCOUNT=1)
+    other = FlaskClient(app)
+    other.set_cookie(COOKIE, session_of(app.config["DATABASE_URL"], "ada"))
+    with client.get("/live") as first:
+        assert first.mimetype == "text/event-stream"
+        assert app.test_client().get("/live").status_code == 503
+        with other.get("/live") as second:
+            assert second.mimetype == "text/event-stream"
+    with client.get("/live") as again:
+        assert again.mimetype == "text/event-stream"
+
+
+def test_a_stream_that_is_left_twice_gives_one_place_back() -> None:
+    crowd = Crowd()
+    feed = Feed("", lambda cursor: (None, {}), crowd, limit=2)
+    feed._begin = lambda: None  # type: ignore[method-assign]
+    one, other = feed.open(None), feed.open(None)
+    assert one
+    assert other
+    assert feed.open(None) is None
+    feed.leave(one)
+    feed.leave(one)
+    assert feed.open(None)
+    assert feed.open(None) is None
 
 
 def test_a_page_that_leaves_gives_its_place_back(app: Flask, client: FlaskClient) -> None:

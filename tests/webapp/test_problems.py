@@ -37,6 +37,14 @@ def test_without_its_database_a_page_says_so_and_when_to_try_again(cut_off: Flas
     assert "p4ssw0rd" not in answer.text
 
 
+def test_a_page_that_was_read_is_asked_for_anew_and_a_form_that_was_sent_is_not(cut_off: FlaskClient) -> None:
+    read, sent = cut_off.get("/batches/new/pause?tag=night"), cut_off.post("/batches/new/pause?tag=night", data={"count": "3"})
+    assert read.status_code == sent.status_code == 503
+    assert ['http-equiv="refresh"' in answer.text for answer in (read, sent)] == [True, False]
+    assert ["tries again by itself" in answer.text for answer in (read, sent)] == [True, False]
+    assert ["look first whether it was done" in answer.text for answer in (read, sent)] == [False, True]
+
+
 def test_without_its_database_htmx_gets_a_notice(cut_off: FlaskClient) -> None:
     answer = cut_off.get("/tasks", headers={"HX-Request": "true"})
     assert answer.status_code == 503

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 
 import pytest
-from flask import Flask
+from flask import Flask, Response
 
-from webapp import server
+from webapp import routes, server
 from webapp.server import PortUnavailable, Server, bind
 
 PATIENCE = 10.0
@@ -104,6 +104,26 @@ def test_pages_are_answered_while_many_streams_are_open(serving: Server, cookie:
     assert connection.getresponse().status == 200
     for stream in streams:
         stream.close()
+
+
+def test_a_reader_that_takes_nothing_holds_no_thread_for_long(app: Flask, serving: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks for more than the server keeps for it, and reads none of that: the thread that hands it on would wait for good."""
+    monkeypatch.setattr(server, "DEAF_SECONDS", 0.3)
+    monkeypatch.setattr(server, "LOOK_SECONDS", 0.1)
+    monkeypatch.setitem(routes.ROUTES, "endless", routes.PUBLIC)
+    ended = threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        try:
+            while True:
+                yield bytes(2**20)
+        finally:
+            ended.set()
+
+    app.add_url_rule("/endless", "endless", lambda: Response(pieces()))
+    with socket.create_connection(("127.0.0.1", serving.port), PATIENCE) as reader:
+        reader.sendall(b"GET /endless HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert ended.wait(PATIENCE)
 
 
 def test_serve_tells_the_url_and_ends_with_stop(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:

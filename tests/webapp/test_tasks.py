@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from html import unescape
@@ -156,6 +157,40 @@ def test_a_search_that_stops_somewhere_says_so_and_goes_on(client: FlaskClient, 
     assert further
     assert old in client.get(unescape(further[1])).text
     assert shown(client, q=old) == [old]
+
+
+def pages(client: FlaskClient, **parameters: str) -> list[list[str]]:
+    """The ids on each page of the list, followed to its end."""
+    found, cursor = [], {}
+    while cursor is not None:
+        page = client.get("/tasks", query_string={**parameters, **cursor}).text
+        found.append(re.findall(r'<th scope="row"><a class="id" href="/tasks/([^"]+)">', page))
+        older = re.search(r'rel="next" href="[^"]*cursor=(\d+)', page)
+        cursor = {"cursor": older[1]} if older else None
+    return found
+
+
+def test_a_task_that_a_text_names_is_on_the_first_page_and_once_more_where_its_turn_comes(client: FlaskClient, launch: Launch, monkeypatch: Any) -> None:
+    monkeypatch.setattr(listing, "LOOKED_AT", 3)
+    old = launch()
+    for _ in range(8):
+        launch()
+    assert pages(client, q=old) == [[old], [], [old], []]
+    assert client.get("/tasks", query_string={"q": old, "format": "ndjson"}).text.count(old) == 1
+
+
+def test_what_lies_between_the_newest_and_what_a_text_names_is_looked_at(client: FlaskClient, launch: Launch, monkeypatch: Any) -> None:
+    monkeypatch.setattr(listing, "LOOKED_AT", 10)
+    named = [launch(correlation_id="ord-1") for _ in range(PAGE_SIZE)]
+    between = launch(reason="after ord-1")
+    newest = [launch(reason="about ord-1") for _ in range(10)]
+    found = pages(client, q="ord-1")
+    assert found[0] == [*newest[::-1], *named[::-1][: PAGE_SIZE - 10]]
+    assert {task_id for page in found for task_id in page} == {*named, between, *newest}
+    later = [task_id for page in found[1:] for task_id in page]
+    assert later == [between, *named[::-1]]
+    lines = client.get("/tasks", query_string={"q": "ord-1", "format": "ndjson"}).text.splitlines()
+    assert sorted(json.loads(line)["task_id"] for line in lines) == sorted([*named, between, *newest])
 
 
 def test_a_search_through_everything_claims_no_end(client: FlaskClient, launch: Launch) -> None:

@@ -16,6 +16,9 @@ from engine.db import Database
 from engine.definition import TaskDefinition
 from engine.schedules import add_schedule, pause_schedule
 from engine.timing import cron, every
+from webapp import workflows
+from webapp.graph import net
+from webapp.graph.pictures import laid_out
 from webapp.schema_table import schema_fields
 
 Launch = Callable[..., str]
@@ -99,6 +102,27 @@ def test_a_schema_of_odd_parts_is_shown_all_the_same() -> None:
         {"properties": {"any": True, "either": {"oneOf": [{}, {}]}, "both": {"type": ["string", "null"]}}}
     )
     assert [field.type for field in fields] == ["any", "any of several", "string or null"]
+
+
+@pytest.mark.usefixtures("definition_id")
+def test_a_version_of_very_many_steps_is_shown_as_a_table_only(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflows, "TABLE_ONLY_ABOVE", 3)
+    page = client.get("/workflows/shop/process_order/1.0.0").text
+    assert "4 steps are too many to draw; the table has them all." in page
+    assert 'id="graph-drawing"' not in page
+    assert 'id="step-3"' in page
+
+
+def test_what_is_too_tangled_to_draw_is_shown_without_a_graph_everywhere(client: FlaskClient, db: Database, failed_task: str, order_workflow: Callable[[str], TaskDefinition], monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks.register_definition(db, order_workflow("2.0.0"))
+    version, task = "/workflows/shop/process_order", f"/tasks/{failed_task}"
+    drawn = (f"{version}/1.0.0", f"{version}/diff", task, f"{task}/replay", f"{task}/preview/retry", f"{task}/incident")
+    assert [path for path in drawn if 'class="graph' not in client.get(path).text] == []
+    laid_out.cache_clear()
+    monkeypatch.setattr(net, "MOST_PASSES", -1)
+    answers = {path: client.get(path) for path in drawn}
+    assert [path for path, answer in answers.items() if answer.status_code != 200 or 'class="graph"' in answer.text] == []
+    assert all("4 steps are too many to draw; the table has them all." in answers[path].text for path in (f"{version}/1.0.0", task))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from flask import Response, request
 
 from engine import accounts, tokens
 from engine.permissions import Rights
-from webapp.access import known_caller, require_power_over, require_power_to_give
+from webapp.access import known_caller, require_power_over, require_power_over_role, require_power_to_give
 from webapp.api import access, shapes
 from webapp.api.account_shapes import (
     AccountRequestSchema,
@@ -58,7 +58,7 @@ def create(given: dict[str, Any]) -> Response:
     """
     require_power_to_give(accounts.role_rights(database(), given["role"], given["namespace"]))
     accounts.create_account(database(), **given, **_by())
-    link = None if given["password"] else f"/login/link/{accounts.make_sign_in_link(database(), given['name'])}"
+    link = None if given["password"] else f"/login/link/{accounts.make_sign_in_link(database(), given['name'], **_by())}"
     made = account(accounts.account(database(), given["name"]))
     return shapes.respond(made | {"sign_in_path": link}, 201, location=f"{PREFIX}/accounts/{made['name']}")
 
@@ -148,6 +148,7 @@ def roles() -> Response:
 def keep_role(given: dict[str, Any], **address: str) -> Response:
     """Make a role of your own, or change what it bundles"""
     name = address["role"]
+    require_power_over_role(name)
     require_power_to_give(Rights.of([("", None, given["permissions"])]))
     accounts.keep_role(database(), name, given["permissions"], **_by())
     return shapes.respond(next(role(row) for row in accounts.roles(database()) if row.role == name))
@@ -158,6 +159,7 @@ def keep_role(given: dict[str, Any], **address: str) -> Response:
 @endpoints.may_answer(404, 409)
 def remove_role(**address: str) -> Response:
     """Remove a role of your own that no account has"""
+    require_power_over_role(address["role"])
     accounts.remove_role(database(), address["role"], **_by())
     return Response(status=204)
 
@@ -191,5 +193,8 @@ def make_token(given: dict[str, Any]) -> Response:
 @endpoints.may_answer(404)
 def revoke_token(token_id: str) -> Response:
     """Revoke a token"""
+    owner = tokens.token_owner(database(), token_id)
+    if owner != known_caller().name:
+        require_power_over(owner)
     tokens.revoke_token(database(), token_id, **_by())
     return Response(status=204)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from flask import Response
 from werkzeug.exceptions import NotFound as NoSuchAddress
 
-from engine import batches
-from engine.errors import ChangedSince, Problem, RequestError
+from engine import batches, failures
+from engine.batches import Batch, BatchItem
+from engine.errors import ChangedSince, KeyReused, NotFound, Problem, RequestError
+from engine.steps import result_text
 from webapp.api import access, shapes
 from webapp.api.batch_shapes import (
     ActionBatchDetailSchema,
@@ -25,6 +28,7 @@ from webapp.api.bodies import DryRunQuery, ReasonSchema
 from webapp.api.chosen import parameters_of
 from webapp.batches import EXAMPLES, VERBS, Chosen, choose, require_stopping
 from webapp.database import database
+from webapp.task_filter import read_filter
 
 READ = "tasker.task:index"
 
@@ -61,12 +65,14 @@ def make(asked: dict[str, Any], given: dict[str, Any], noun: str) -> Response:
     """Do one thing to many
 
     `noun` is retry, cancellation, pause or resumption of the tasks of a filter, or of those of a group of failures; step-retry, step-skip or step-resolution of all
-    steps of a group. Ask with `dry_run=true` first: its `count` must still be right when the batch is begun.
+    steps of a group. Ask with `dry_run=true` first: its `count` must still be right when the batch is begun. An `idempotency_key` that has made another
+    batch is refused with `key_reused`.
     """
     if noun not in VERBS:
         raise NoSuchAddress
-    key = f"{access.actor()} {given['idempotency_key']}" if given["idempotency_key"] else None
+    key = f"{access.actor()} {given['idempotency_key']}" if given["idempotency_key"] and not asked["dry_run"] else None
     if key and (known := batches.batch_of_key(database(), key)) is not None:
+        _require_same(known, noun, given)
         return _made(known)
     chosen = _chosen(noun, given)
     if asked["dry_run"]:
@@ -79,6 +85,8 @@ def make(asked: dict[str, Any], given: dict[str, Any], noun: str) -> Response:
     made = batches.make_batch(
         database(), VERBS[noun].action, chosen.items, about=chosen.about, actor=access.actor(), reason=given.get("reason"), key=key, given=given["result"]
     )
+    if key:
+        _require_same(made, noun, given)  # of two requests with the key at once, one is answered the batch of the other
     access.note_act("done", given.get("reason"))
     return _made(made)
 
@@ -99,9 +107,42 @@ def _made(batch_id: int) -> Response:
     return shapes.respond(batch(batches.batch(database(), batch_id)), 201, location=f"{PREFIX}/batches/{batch_id}")
 
 
+def _require_same(batch_id: int, noun: str, given: dict[str, Any]) -> None:
+    """The batch is what this request asks for, as far as is on record. Raises `KeyReused`, and `RequestError` for what no batch can be."""
+    _require_choice(noun, given)
+    found, [first] = batches.batch(database(), batch_id), batches.batch_items(database(), batch_id, limit=1)
+    same_act = (found.action, first.step_name is not None) == (VERBS[noun].action, VERBS[noun].on_steps)
+    if not same_act or not _is_about(found.about, given) or not _gives(found, first, given["result"]):
+        raise KeyReused(f"the key was used for batch {batch_id}, which is another one: {found.action}, {found.about}")
+
+
+def _is_about(about: str, given: dict[str, Any]) -> bool:
+    """Whether a batch that says so of itself was chosen like this. Of a group of failures its step must be the same: the words for their cause may change, and when nothing is failed any more nobody can tell."""
+    if given["failure"] is None:
+        parameters = read_filter(parameters_of(given["filter"])).chosen.parameters()
+        return about.partition(": ")[2] == (", ".join(f"{name} {value}" for name, value in parameters.items()) or "all tasks")
+    try:
+        group = failures.failure_group(database(), given["failure"])
+    except NotFound:
+        return True
+    return about.startswith(f"{group.namespace}/{group.name} {group.step_name}: ")
+
+
+def _gives(found: Batch, item: BatchItem, result: Any) -> bool:
+    """Whether the batch resolves its steps with that result."""
+    if found.action != "resolve" or item.step_name is None:
+        return True
+    kept = database().value("select b.given from tasker_batch b where b.batch_id = %(batch)s", {"batch": found.batch_id})
+    return bool(kept == result or kept == json.loads(result_text(database(), item.task_id, item.step_name, result)))
+
+
 def _chosen(noun: str, given: dict[str, Any]) -> Chosen:
+    _require_choice(noun, given)
+    return choose(noun, {"failure": given["failure"]} if given["failure"] else parameters_of(given["filter"]))
+
+
+def _require_choice(noun: str, given: dict[str, Any]) -> None:
     if (given["filter"] is None) == (given["failure"] is None):
         raise RequestError([Problem("filter", "ambiguous", "give either filter or failure")])
     if given["failure"] is None and VERBS[noun].on_steps:
         raise RequestError([Problem("failure", "missing", "is required: it is done to the steps of a group of failures")])
-    return choose(noun, {"failure": given["failure"]} if given["failure"] else parameters_of(given["filter"]))

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import flask_smorest
 
-from webapp.api import errors, limits
+from webapp.api import errors
 from webapp.api.answers import ErrorsSchema
 from webapp.api.reading import Reader
 
@@ -42,7 +42,6 @@ class Endpoints(flask_smorest.Blueprint):  # type: ignore[misc]
 
     def __init__(self, name: str, description: str) -> None:
         super().__init__(f"api_{name}", __name__, url_prefix=PREFIX, description=description)
-        self.before_request(limits.refuse_hasty_caller)
         errors.speak_json(self)
 
     def may_answer(self, *statuses: int) -> Decorator:

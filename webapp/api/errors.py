@@ -25,6 +25,7 @@ from engine.errors import (
     WrongState,
 )
 from webapp import problems
+from webapp.downloads import RETRY_AFTER_SECONDS, TooManyDownloads
 
 PREFIX = "/api/"
 UNPARSEABLE = frozenset({"bad_json", "bad_encoding"})
@@ -60,6 +61,7 @@ class Refused(TaskerError):
 def init_app(app: Flask) -> None:
     """Errors without an endpoint, such as an address that does not exist, are in the API's form where they are under its prefix."""
     app.register_error_handler(HTTPException, lambda error: answer(error) if is_asked() else problems.refused(error))
+    app.register_error_handler(Refused, answer)
 
 
 def speak_json(scaffold: Scaffold) -> None:
@@ -98,6 +100,7 @@ STATUSES: tuple[tuple[type[Exception], tuple[int, str]], ...] = (
     (ChangedSince, (412, "changed")),
     (WrongState, (409, "wrong_state")),
     (KeyReused, (422, "key_reused")),
+    (TooManyDownloads, (429, "too_many_downloads")),
     (DatabaseUnavailable, (503, "unavailable")),
 )
 
@@ -138,4 +141,6 @@ def _of_database(error: Exception) -> tuple[int, list[Problem]]:
 def _retry_after(error: Exception, status: int) -> float | None:
     if isinstance(error, Refused):
         return error.retry_after
+    if isinstance(error, TooManyDownloads):
+        return RETRY_AFTER_SECONDS
     return problems.RETRY_AFTER_SECONDS if status == 503 else None

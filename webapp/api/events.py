@@ -17,7 +17,7 @@ from flask import Flask, Response, current_app, request
 from engine import events
 from engine.db import Database
 from engine.errors import DatabaseUnavailable, Problem, RequestError
-from webapp.access import still_the_same
+from webapp.access import known_caller, still_the_same
 from webapp.api import access, shapes
 from webapp.api.answers import EventPageSchema
 from webapp.api.blueprint import Endpoints
@@ -133,10 +133,10 @@ def _stream(asked: dict[str, Any], within: frozenset[str] | None) -> Response:
     if not shared.enter(caller, config["API_STREAMS_PER_CALLER"]):
         raise Refused(429, "too_many_streams", f"at most {config['API_STREAMS_PER_CALLER']} streams at once", retry_after=LOOK_SECONDS)
     feed = feed_of(current_app._get_current_object())  # type: ignore[attr-defined]
-    opened = feed.open(None, 0.0, within, still_the_same())
+    opened = feed.open(None, 0.0, within, still_the_same(), account=known_caller().account_id)
     if opened is None:
         shared.leave(caller)
-        raise Refused(503, "unavailable", "this server carries no more streams; read pages instead", retry_after=LOOK_SECONDS)
+        raise Refused(503, "unavailable", "this server carries no more streams, or no more of one account; read pages instead", retry_after=LOOK_SECONDS)
     response = Response(_messages(opened, following, config, REFRESH if is_lost else ""), mimetype="text/event-stream", headers=STREAM_HEADERS)
     response.call_on_close(lambda: feed.leave(opened))
     response.call_on_close(lambda: shared.leave(caller))
@@ -155,12 +155,15 @@ def _resume(asked: dict[str, Any]) -> bool:
 
 
 def _messages(opened: Stream, following: Following, config: Any, first: str) -> Iterator[str]:
-    """The text of the stream: events as they come, and a comment whenever there were none for long."""
+    """The text of the stream: events as they come, and a comment whenever there were none for long.
+
+    One read at a time, however far behind its reader is: between two of them the stream looks whether it is to end.
+    """
     said_at = time.monotonic()
     if first:
         yield first
     for told in opened.messages(LOOK_SECONDS, config["LIVE_STREAM_SECONDS"]):
-        text = told if told.startswith("retry") else "".join(map(_message, _quietly(following)))
+        text = told if told.startswith("retry") else _piece(opened, following)
         if not text and time.monotonic() - said_at > config["LIVE_HEARTBEAT_SECONDS"]:
             text = ": still here\n\n"
         if text:
@@ -168,13 +171,15 @@ def _messages(opened: Stream, following: Following, config: Any, first: str) -> 
             yield text
 
 
-def _quietly(following: Following) -> Iterator[events.Event]:
-    """Everything there is to tell; nothing while the database is away, as the stream goes on where it was."""
+def _piece(opened: Stream, following: Following) -> str:
+    """The next events as text, and a stream that looks for more of them; nothing while the database is away, as the stream goes on where it was."""
     try:
-        while found := following.read(WINDOW):
-            yield from found
+        found = following.read(WINDOW)
     except DatabaseUnavailable:
-        return
+        return ""
+    if found:
+        opened.tell(None)
+    return "".join(map(_message, found))
 
 
 def _message(event: events.Event) -> str:

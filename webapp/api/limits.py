@@ -33,6 +33,8 @@ def init_app(app: Flask, environ: Mapping[str, str] = os.environ) -> None:
     app.config.setdefault("API_BACKLOG", int(number(environ, "TASKER_API_BACKLOG", BACKLOG)))
     app.extensions["tasker_api_buckets"] = Buckets()
     app.extensions["tasker_api_backlog"] = Backlog()
+    # for webapp.access, which comes before this and asks it before it looks at rights: a denial is an entry of the audit
+    app.extensions["tasker_api_turnstile"] = refuse_hasty_caller
 
 
 def number(environ: Mapping[str, str], name: str, otherwise: float) -> float:

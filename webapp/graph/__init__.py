@@ -5,7 +5,8 @@ In the order in which a picture comes about: `net`, `order`, `grid`, `rows` with
 """
 
 from webapp.graph.measures import COLLAPSE_ABOVE, NODE_HEIGHT
+from webapp.graph.net import TooTangled
 from webapp.graph.pictures import Edge, GraphLayout, Node, collapse, layout, picture
 from webapp.graph.svg import page_svg, standalone_svg
 
-__all__ = ["COLLAPSE_ABOVE", "NODE_HEIGHT", "Edge", "GraphLayout", "Node", "collapse", "layout", "page_svg", "picture", "standalone_svg"]
+__all__ = ["COLLAPSE_ABOVE", "NODE_HEIGHT", "Edge", "GraphLayout", "Node", "TooTangled", "collapse", "layout", "page_svg", "picture", "standalone_svg"]

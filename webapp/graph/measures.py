@@ -21,6 +21,9 @@ MIXED_ROWS = 48
 SMALL = 400
 EFFORT = 8000
 ALIKE = 4
+ROUNDS = 200
+MOST_BENDS = 50_000
+MOST_PASSES = 500_000
 
 Parents = tuple[tuple[int, ...], ...]
 Layers = list[list[int]]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from webapp.graph.measures import Layers, Parents
+from engine.errors import TaskerError
+from webapp.graph.measures import MOST_BENDS, MOST_PASSES, Layers, Parents
 
 
 def depths(parents: Parents) -> list[int]:
@@ -23,6 +25,34 @@ def children_of(parents: Parents) -> Layers:
     return children
 
 
+class TooTangled(TaskerError):
+    """The edges pass so many layers that a picture of them would take minutes, and show nothing."""
+
+
+def require_drawable(parents: Parents) -> None:
+    """The picture has at most `MOST_BENDS` bends and its edges pass at most `MOST_PASSES` of them. Raises `TooTangled`, before any bend is made."""
+    layer = depths(parents)
+    longest: Counter[Trunk] = Counter()
+    passes = 0
+    for (parent, child), trunk in trunks(parents, layer).items():
+        passed = layer[child] - layer[parent] - 1
+        passes += passed
+        longest[trunk] = max(longest[trunk], passed)
+    if passes > MOST_PASSES or longest.total() > MOST_BENDS:
+        raise TooTangled(f"{len(parents):,} steps whose dependencies pass so many others are too many to draw")
+
+
+Trunk = tuple[bool, int]
+"""The long edges that enter a step, or with False those that leave it."""
+
+
+def trunks(parents: Parents, layer: Sequence[int]) -> dict[tuple[int, int], Trunk]:
+    """For each long edge the one whose bends it shares: that of its end with the most long edges."""
+    long = [(p, c) for c, known in enumerate(parents) for p in known if layer[c] - layer[p] > 1]
+    leaving, entering = Counter(p for p, _ in long), Counter(c for _, c in long)
+    return {(p, c): (True, c) if entering[c] > leaving[p] else (False, p) for p, c in long}
+
+
 class Net:
     """The steps, and a bend wherever an edge passes a layer, so that all neighbours are one layer apart.
 
@@ -35,35 +65,30 @@ class Net:
         self.ups: Layers = [[] for _ in parents]
         self.downs: Layers = [[] for _ in parents]
         self.ways: dict[tuple[int, int], tuple[int, ...]] = {}
-        self._bends: dict[tuple[bool, int, int], int] = {}
+        self._bends: dict[tuple[Trunk, int], int] = {}
         self._segments: set[tuple[int, int]] = set()
-        self._add_edges([(p, c) for c, known in enumerate(parents) for p in known])
+        self._add_edges([(p, c) for c, known in enumerate(parents) for p in known], trunks(parents, self.layer))
 
     def is_bend(self, vertex: int) -> bool:
         return vertex >= self.step_count
 
-    def _add_edges(self, edges: list[tuple[int, int]]) -> None:
-        layer = self.layer
-        long = [(p, c) for p, c in edges if layer[c] - layer[p] > 1]
-        leaving, entering = Counter(p for p, _ in long), Counter(c for _, c in long)
+    def _add_edges(self, edges: list[tuple[int, int]], shared: Mapping[tuple[int, int], Trunk]) -> None:
         for p, c in edges:
-            self.ways[p, c] = self._way(p, c, shared_by_child=entering[c] > leaving[p])
+            trunk = shared.get((p, c))
+            self.ways[p, c] = () if trunk is None else self._way(p, c, trunk)
             for above, below in pairwise((p, *self.ways[p, c], c)):
                 self._add_segment(above, below)
 
-    def _way(self, parent: int, child: int, *, shared_by_child: bool) -> tuple[int, ...]:
-        owner = child if shared_by_child else parent
-        between = range(self.layer[parent] + 1, self.layer[child])
-        return tuple(self._bend(shared_by_child, owner, layer) for layer in between)
+    def _way(self, parent: int, child: int, trunk: Trunk) -> tuple[int, ...]:
+        return tuple(self._bend(trunk, layer) for layer in range(self.layer[parent] + 1, self.layer[child]))
 
-    def _bend(self, shared_by_child: bool, owner: int, layer: int) -> int:
-        key = (shared_by_child, owner, layer)
-        if key not in self._bends:
-            self._bends[key] = len(self.layer)
+    def _bend(self, trunk: Trunk, layer: int) -> int:
+        if (trunk, layer) not in self._bends:
+            self._bends[trunk, layer] = len(self.layer)
             self.layer.append(layer)
             self.ups.append([])
             self.downs.append([])
-        return self._bends[key]
+        return self._bends[trunk, layer]
 
     def _add_segment(self, above: int, below: int) -> None:
         if (above, below) in self._segments:

@@ -10,7 +10,7 @@ from webapp.graph.alike import groups
 from webapp.graph.canvas import Canvas
 from webapp.graph.labels import label
 from webapp.graph.measures import COLLAPSE_ABOVE, NODE_HEIGHT, Parents
-from webapp.graph.net import Net
+from webapp.graph.net import Net, TooTangled, require_drawable
 from webapp.graph.rows import spots
 
 
@@ -55,13 +55,16 @@ class GraphLayout:
     edges: tuple[Edge, ...]
 
 
-def picture(names: Sequence[str], parents: Sequence[Sequence[int]]) -> GraphLayout:
-    """The layout a page shows: every step, or above `COLLAPSE_ABOVE` steps with the alike ones drawn as one."""
-    return collapse(names, parents) if len(names) > COLLAPSE_ABOVE else layout(names, parents)
+def picture(names: Sequence[str], parents: Sequence[Sequence[int]]) -> GraphLayout | None:
+    """The layout a page shows: every step, or above `COLLAPSE_ABOVE` steps with the alike ones drawn as one; None for what is too tangled to draw."""
+    try:
+        return collapse(names, parents) if len(names) > COLLAPSE_ABOVE else layout(names, parents)
+    except TooTangled:
+        return None
 
 
 def layout(names: Sequence[str], parents: Sequence[Sequence[int]]) -> GraphLayout:
-    """Place every step. `parents[no]` are step numbers below `no`, as in a definition; the same input gives the same picture."""
+    """Place every step. `parents[no]` are step numbers below `no`, as in a definition; the same input gives the same picture. Raises `TooTangled`."""
     members = tuple((no,) for no in range(len(names)))
     return laid_out(tuple(names), tuple(tuple(known) for known in parents), members)
 
@@ -69,7 +72,7 @@ def layout(names: Sequence[str], parents: Sequence[Sequence[int]]) -> GraphLayou
 def collapse(names: Sequence[str], parents: Sequence[Sequence[int]]) -> GraphLayout:
     """Place the steps with alike ones as one node: four or more with alike parents and alike children become "37 steps".
 
-    Parallel branches of the same shape therefore become one branch. A node's `no` is its lowest step number.
+    Parallel branches of the same shape therefore become one branch. A node's `no` is its lowest step number. Raises `TooTangled`.
     """
     members = groups(tuple(tuple(known) for known in parents))
     group_of = {no: group for group, steps in enumerate(members) for no in steps}
@@ -80,6 +83,7 @@ def collapse(names: Sequence[str], parents: Sequence[Sequence[int]]) -> GraphLay
 
 @lru_cache(maxsize=256)
 def laid_out(names: tuple[str, ...], parents: Parents, members: Parents) -> GraphLayout:
+    require_drawable(parents)
     net = Net(parents)
     canvas = Canvas(net, spots(net), [label(name) for name in names])
     return GraphLayout(canvas.width, canvas.height, _nodes(canvas, names, members), _edges(canvas, parents, members))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from webapp.graph.net import TooTangled
 from webapp.graph.pictures import Node, layout
 
 
@@ -13,14 +14,17 @@ def standalone_svg(
 ) -> str:
     """The whole picture as an SVG file of its own; each box tells its step's state by word and colour if it has one.
 
-    `kinds` names the decisions and map steps, which are marked; a state may have more words behind its first, such as `pending 3/50`.
+    `kinds` names the decisions and map steps, which are marked; a state may have more words behind its first, such as `pending 3/50`. Raises `TooTangled`.
     """
     return _svg(names, parents, states, kinds or {}, 'xmlns="http://www.w3.org/2000/svg"', f"<style>{_SVG_STYLE}</style>\n")
 
 
-def page_svg(names: Sequence[str], parents: Sequence[Sequence[int]], states: Mapping[str, str], kinds: Mapping[str, str]) -> str:
-    """The same picture to stand in a page that has the style of its classes."""
-    return _svg(names, parents, states, kinds, 'class="graph"', "")
+def page_svg(names: Sequence[str], parents: Sequence[Sequence[int]], states: Mapping[str, str], kinds: Mapping[str, str]) -> str | None:
+    """The same picture to stand in a page that has the style of its classes; None for what is too tangled to draw."""
+    try:
+        return _svg(names, parents, states, kinds, 'class="graph"', "")
+    except TooTangled:
+        return None
 
 
 def _svg(names: Sequence[str], parents: Sequence[Sequence[int]], states: Mapping[str, str], kinds: Mapping[str, str], own: str, style: str) -> str:

@@ -10,6 +10,8 @@
   const list = palette?.querySelector("[role=listbox]");
   let asked = 0;
   let waiting = null;
+  let answered = null; // the text that the list answers
+  let isEntered = false;
 
   const options = () => [...list.querySelectorAll("[role=option]")];
   const chosen = () => list.querySelector("[aria-selected=true]");
@@ -24,28 +26,46 @@
     if (all.length) choose(all[(all.indexOf(chosen()) + by + all.length) % all.length]);
   }
   async function ask() {
+    clearTimeout(waiting);
     const number = ++asked;
-    const answer = await fetch(`${palette.dataset.url}?q=${encodeURIComponent(box.value)}`, { headers: { "HX-Request": "true" } }).catch(() => null);
+    const text = box.value;
+    const lines = await linesFor(text).catch(() => null);
     // an earlier question that is answered later says nothing any more
-    if (number !== asked || !answer?.ok || answer.redirected) return;
-    list.innerHTML = await answer.text();
+    if (number !== asked) return;
+    if (lines === null) { isEntered = false; return; }
+    list.innerHTML = lines;
+    answered = text;
     choose(options()[0]);
+    if (isEntered) enter();
+  }
+  async function linesFor(text) {
+    const answer = await fetch(`${palette.dataset.url}?q=${encodeURIComponent(text)}`, { headers: { "HX-Request": "true" } });
+    return answer.ok && !answer.redirected ? answer.text() : null;
+  }
+  // Enter means what was typed, not the list of before: it waits for the answer.
+  function enter() {
+    isEntered = answered !== box.value;
+    if (isEntered) ask();
+    else if (chosen()) location.assign(chosen().dataset.url);
   }
   function openPalette() {
     if (!palette || palette.open) return;
     sheet?.close();
     palette.showModal();
     box.select();
+    answered = null;
     ask();
   }
+  palette?.addEventListener("close", () => { isEntered = false; });
   box?.addEventListener("input", () => {
+    isEntered = false;
     clearTimeout(waiting);
     waiting = setTimeout(ask, 120);
   });
   palette?.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown") step(1);
     else if (event.key === "ArrowUp") step(-1);
-    else if (event.key === "Enter" && chosen()) location.assign(chosen().dataset.url);
+    else if (event.key === "Enter") enter();
     else return;
     event.preventDefault();
   });

@@ -57,7 +57,10 @@
   if (document.querySelector("#live:not([sse-connect]) [hx-get]")) startPolling();
 
   // The reader is told when the page was last renewed, and in plain sight when it is not being renewed.
+  // Who listens is told only when that turns: a word at each renewal would never end.
   const status = document.getElementById("live-status");
+  const turn = document.getElementById("live-turn");
+  let wasStale = false;
   const isLive = (element) => Boolean(element?.closest?.("#live"));
   const exactly = () => new Date().toLocaleTimeString("en-GB");
 
@@ -65,9 +68,14 @@
     if (!status) return;
     status.textContent = words;
     status.classList.toggle("stale", isStale);
+    if (isStale !== wasStale) turn.textContent = isStale ? words : "The page is up to date again.";
+    wasStale = isStale;
   }
   document.addEventListener("htmx:afterRequest", (event) => {
-    if (!isLive(event.detail.elt) || !event.detail.successful) return;
+    if (!isLive(event.detail.elt)) return;
+    // what has failed is said among the notices
+    wasStale ||= Boolean(event.detail.failed);
+    if (!event.detail.successful) return;
     document.querySelectorAll("#notices .notice-failed").forEach((said) => said.remove());
     tellStatus(`Updated ${exactly()}${polling === null ? "" : ", every 5 s"}.`, false);
   });
@@ -117,7 +125,8 @@
       if (xhr.status >= 200 && xhr.status < 300) form.reset();
     });
   });
-  document.addEventListener("htmx:sendError", () => {
+  document.addEventListener("htmx:sendError", (event) => {
+    wasStale ||= isLive(event.detail.elt);
     const notices = document.getElementById("notices");
     if (!notices || notices.querySelector(".notice-failed")) return;
     const said = document.createElement("p");

@@ -48,6 +48,32 @@ def test_all_steps_of_a_cause_are_resolved_and_a_batch_is_stopped(api: Caller, d
     assert queries.step(db, failed_task, "charge").result == {"paid": True}
 
 
+def test_a_key_that_has_made_a_batch_answers_the_same_request_alone(api: Caller, db: Database, failed_task: str) -> None:
+    api.create(tags=["night"])
+    key, failure = {"idempotency_key": "once"}, failures.failure_groups(db)[0].key
+    body: dict[str, Any] = {"filter": {"tag": "night"}, "count": 1, **key}
+    made = api.post("/batches/new/pause", body)
+    assert made.status_code == 201
+    dry = api.post("/batches/new/cancellation?dry_run=true", body)
+    assert (dry.status_code, dry.json["dry_run"], dry.json["action"]) == (200, True, "cancel")
+    others = (("cancellation", body), ("pause", body | {"filter": {}}), ("pause", {"failure": failure, "count": 1, **key}), ("step-retry", {"failure": failure, "count": 1, **key}))
+    for noun, other in others:
+        answer = api.post(f"/batches/new/{noun}", other)
+        assert (answer.status_code, codes(answer)) == (422, [("", "key_reused")]), (noun, other)
+    assert codes(api.post("/batches/new/pause", key)) == [("filter", "ambiguous")]
+    assert [one["batch_id"] for one in api.get("/batches").json["batches"]] == [made.json["batch_id"]]
+
+
+def test_a_key_that_has_resolved_a_group_answers_the_same_result_alone(api: Caller, db: Database, failed_task: str) -> None:
+    body: dict[str, Any] = {"failure": failures.failure_groups(db)[0].key, "count": 1, "result": {"paid": 1}, "idempotency_key": "once"}
+    made = api.post("/batches/new/step-resolution", body).json
+    assert codes(api.post("/batches/new/step-resolution", body | {"result": {"paid": 2}})) == [("", "key_reused")]
+    assert codes(api.post("/batches/new/step-retry", body)) == [("", "key_reused")]
+    batches.run_due(db, threading.Event())
+    again = api.post("/batches/new/step-resolution", body)
+    assert (again.status_code, again.json["batch_id"]) == (201, made["batch_id"])
+
+
 @pytest.mark.parametrize(("noun", "body", "path"), [
     ("retry", {"count": 1}, "filter"),
     ("retry", {"filter": {}, "failure": "x"}, "filter"),

@@ -11,8 +11,11 @@ import pytest
 from calls import Caller, codes
 from flask import Flask, abort
 from flask.testing import FlaskClient
+from signed_in import token_for
 from sqlalchemy.exc import OperationalError
 
+from engine import audit
+from engine.db import Database
 from engine.errors import DatabaseUnavailable
 from engine.json_text import MAX_BYTES
 from engine.settings import Settings
@@ -130,6 +133,18 @@ def test_a_hasty_caller_is_told_when_to_ask_again(app: Flask, api: Caller) -> No
     answer = api.get("/engines")
     assert (answer.status_code, codes(answer)) == (429, [("", "too_many_requests")])
     assert int(answer.headers["Retry-After"]) > 1
+
+
+def test_what_a_caller_may_not_do_is_counted_too_and_past_its_share_not_on_record(app: Flask, database_url: str, db: Database, failed_task: str) -> None:
+    app.config["API_RATE"] = 0.001
+    client = FlaskClient(app)
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token_for(database_url, 'reader', 'viewer')}"
+    viewer = Caller(client)
+    assert [viewer.post(f"/tasks/{failed_task}/retry").status_code for _ in range(5)] == [403, *[429] * 4]
+    assert [entry.action for entry in audit.entries(db, actor="reader", outcome="denied")] == ["tasker.task:retry"]
+    for path in ("/nothing", f"/tasks/{failed_task}/retry"):
+        answer = viewer.get(path)
+        assert (answer.status_code, codes(answer)) == (429, [("", "too_many_requests")]), path
 
 
 def test_a_bucket_fills_with_time_and_is_each_callers_own() -> None:

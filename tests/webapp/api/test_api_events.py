@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import token_for
 
+from engine import tokens
+from engine.db import Database
+from webapp import live
 from webapp.api import events
 
 STREAM = {"Accept": "text/event-stream"}
@@ -120,6 +124,54 @@ def test_a_stream_tells_of_what_happens_while_it_is_open(app: Flask, api: Caller
     api.post(f"/tasks/{failed_task}/steps/charge/resolution", {"result": 1})
     assert next(messages)["data"]["type"] == "step.resolved"
     messages.close()  # type: ignore[attr-defined]
+
+
+def pieces(client: FlaskClient, query: str = "?cursor=0") -> Iterator[list[int]]:
+    """The ids of the events that a stream tells, by the pieces in which they come."""
+    with client.get(f"/api/v1/events{query}", headers=STREAM, buffered=False) as answer:
+        for chunk in answer.response:
+            text = chunk.decode() if isinstance(chunk, bytes) else chunk
+            if found := [int(line.removeprefix("id: ")) for line in text.splitlines() if line.startswith("id: ")]:
+                yield found
+
+
+def test_a_stream_that_is_far_behind_tells_piece_by_piece(api: Caller, client: FlaskClient, failed_task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [event["event_id"] for event in all_pages(api)]
+    monkeypatch.setattr(events, "WINDOW", 2)
+    monkeypatch.setattr(events, "LOOK_SECONDS", 60.0)
+    came: list[list[int]] = []
+    for piece in pieces(client):
+        came.append(piece)
+        if piece[-1] == expected[-1]:
+            break
+    assert [event_id for piece in came for event_id in piece] == expected
+    assert {len(piece) for piece in came} <= {1, 2}
+
+
+def test_a_stream_that_is_far_behind_ends_with_its_server(app: Flask, client: FlaskClient, failed_task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "WINDOW", 2)
+    told = pieces(client)
+    assert len(next(told)) <= 2
+    live.close(app)
+    assert list(told) == []
+
+
+def test_a_stream_that_is_far_behind_ends_when_its_token_is_revoked(client: FlaskClient, db: Database, token: str, failed_task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "WINDOW", 2)
+    monkeypatch.setattr(events, "LOOK_SECONDS", 0.0)
+    told = pieces(client)
+    assert len(next(told)) <= 2
+    tokens.revoke_token(db, token.split("_")[1], actor="tests")
+    assert list(told) == []
+
+
+def test_a_stream_that_is_far_behind_ends_when_its_time_is_over(app: Flask, client: FlaskClient, failed_task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "WINDOW", 2)
+    app.config["LIVE_STREAM_SECONDS"] = 0.5
+    told = pieces(client)
+    assert len(next(told)) <= 2
+    time.sleep(0.5)
+    assert list(told) == []
 
 
 def test_a_caller_has_a_few_streams_and_gets_their_places_back(app: Flask, api: Caller) -> None:

@@ -132,6 +132,37 @@ def test_a_server_that_is_away_or_busy_is_one_error() -> None:
     assert busy.value.retry_after == 7.0
 
 
+def test_nothing_that_is_asked_for_goes_to_another_address() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.host == "server.test", "a stranger was asked"
+        elsewhere = f"https://{request.url.host}{request.url.path}" if request.url.path.endswith("/tasks") else "http://login.test/"
+        return httpx.Response(301 if request.method == "POST" else 307, headers={"Location": elsewhere})
+
+    with pytest.raises(ServerUnavailable, match=r"leads elsewhere, to https://server.test/api/v1/tasks: give the address"):
+        answering(answer).submit(order())
+    with pytest.raises(ServerUnavailable, match="leads elsewhere, to http://login.test/"):
+        answering(answer).batches()
+
+
+def test_where_the_server_itself_leads_on_the_same_is_asked_there() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "/db/" not in request.url.path:
+            return httpx.Response(307, headers={"Location": f"/db/east{request.url.path}"})
+        assert (request.method, request.headers["Authorization"]) == ("POST", "Bearer secret")
+        assert b'"order_id"' in request.content
+        return httpx.Response(201, json={"task_id": "there"})
+
+    assert answering(answer).submit(order()) == "there"
+    with pytest.raises(ServerUnavailable, match="leads elsewhere"):
+        answering(lambda request: httpx.Response(307, headers={"Location": request.url.path})).submit(order())   # in a circle
+
+
+@pytest.mark.parametrize("text", ["<html>Sign in</html>", "", "[1]"])
+def test_what_is_not_the_api_is_told_as_such(text: str) -> None:
+    with pytest.raises(ServerUnavailable, match="not with the API of Tasker"):
+        answering(lambda _: httpx.Response(200, text=text)).tasks()
+
+
 def test_a_token_is_sent_and_its_refusal_told() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         assert request.headers["Authorization"] == "Bearer secret"
