@@ -17,15 +17,20 @@ from engine.leases import literal
 
 BATCH = 500
 CONNECTIONS = 2
+REST_SECONDS = 0.02
 _RESULTS = "[" + ",".join(['{"ok": 1}'] * BATCH) + "]"
 
 
 @dataclass(frozen=True, slots=True)
 class Floors:
-    """F2 in steps per second: insert of a step and update with its result, in batches of 500 on two connections. C1 in milliseconds: one insert and its commit."""
+    """F2 in steps per second: insert of a step and update with its result, in batches of 500 on two connections. C1 in milliseconds: one insert and its commit.
+
+    N1 in milliseconds: the same after a rest, and that another session hears of it.
+    """
 
     f2: float
     c1: float
+    n1: float
 
 
 def steps_per_second(url: str, steps: int, rounds: int) -> float:
@@ -39,6 +44,26 @@ def commit_seconds(url: str, commits: int) -> float:
     with connect(url, call_seconds=BULK_SECONDS) as connection:
         connection.execute("create table if not exists bench_commit (number int)")
         return statistics.median(_timed(lambda: connection.execute("insert into bench_commit values (1)", prepare=True)) for _ in range(commits))
+
+
+def heard_seconds(url: str, times: int) -> float:
+    """N1, the median: after `REST_SECONDS` in which nobody does anything, one insert, its commit, and the notification that another session waits for."""
+    with connect(url, call_seconds=BULK_SECONDS) as writer, connect(url, call_seconds=BULK_SECONDS) as listener:
+        writer.execute("create table if not exists bench_commit (number int)")
+        listener.execute("listen bench_heard")
+        return statistics.median(_rested(lambda: _tell(writer, listener)) for _ in range(times))
+
+
+def _tell(writer: Connection[Any], listener: Connection[Any]) -> None:
+    writer.execute("insert into bench_commit values (1)", prepare=True)
+    writer.execute("select pg_notify('bench_heard', '')", prepare=True)
+    for _ in listener.notifies(timeout=BULK_SECONDS, stop_after=1):
+        pass
+
+
+def _rested(work: Callable[[], object]) -> float:
+    time.sleep(REST_SECONDS)
+    return _timed(work)
 
 
 def _steps_per_second(url: str, connection: Connection[Any], steps: int) -> float:

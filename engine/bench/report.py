@@ -31,6 +31,7 @@ def _floors(report: dict[str, Any]) -> Table:
     rows = [report[key] for key in ("floors_before", "floors_after", "floors")]
     table.add_row("F2 insert + update, batches of 500, steps/s", *(f"{row['F2']:,}" for row in rows))
     table.add_row("C1 one insert + commit, ms", *(f"{row['C1']:.3f}" for row in rows))
+    table.add_row("N1 the same after a rest, heard by another, ms", *(f"{row['N1']:.3f}" for row in rows))
     return table
 
 
@@ -48,7 +49,7 @@ def _latency(report: dict[str, Any]) -> Table:
     found = report["workloads"]["W4"]
     runners = ("threads", "processes")
     table.add_row("one hop", *(f"{found[r]['hop_p50_ms']} / {found[r]['hop_p99_ms']} ({found[r]['hop_ratio']} C1)" for r in runners))
-    table.add_row("submit to claimed", *(f"{found[r]['submit_to_claim_p50_ms']} / {found[r]['submit_to_claim_p99_ms']}" for r in runners))
+    table.add_row("submit to claimed", *(f"{found[r]['submit_to_claim_p50_ms']} / {found[r]['submit_to_claim_p99_ms']} ({found[r]['submit_to_claim_ratio']} N1)" for r in runners))
     return table
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from engine.bench.floors import Floors, commit_seconds, steps_per_second
+from engine.bench.floors import Floors, commit_seconds, heard_seconds, steps_per_second
 from engine.bench.place import throwaway_database
 from engine.bench.report import print_report
 from engine.bench.sizes import FULL, QUICK, Sizes
@@ -43,38 +43,45 @@ def run(settings: Settings, *, rounds: int = 5, quick: bool = False, progress: C
 
 
 def _floors(url: str, sizes: Sizes, rounds: int) -> Floors:
-    return Floors(steps_per_second(url, sizes.floor_steps, rounds), commit_seconds(url, sizes.floor_commits) * 1000)
+    return Floors(
+        steps_per_second(url, sizes.floor_steps, rounds), commit_seconds(url, sizes.floor_commits) * 1000, heard_seconds(url, sizes.submits) * 1000
+    )
 
 
 def _report(before: Floors, after: Floors, runners: dict[str, Any], creation: dict[str, Any], claim: Any, ready: Any) -> dict[str, Any]:
-    f2, c1 = (before.f2 + after.f2) / 2, (before.c1 + after.c1) / 2
+    mean = Floors((before.f2 + after.f2) / 2, (before.c1 + after.c1) / 2, (before.n1 + after.n1) / 2)
     drift = max(before.f2, after.f2) / min(before.f2, after.f2), max(before.c1, after.c1) / min(before.c1, after.c1)
     workloads = {
-        name: {runner: {"steps_per_s": round(rate), "ratio": round(rate / f2, 3)} for runner, rate in _by_runner(runners, name)}
+        name: {runner: {"steps_per_s": round(rate), "ratio": round(rate / mean.f2, 3)} for runner, rate in _by_runner(runners, name)}
         for name in ("W1", "W2", "W3")
     }
-    workloads["W4"] = {runner: _latencies(found, c1) for runner, found in runners.items()}
+    workloads["W4"] = {runner: _latencies(found, mean) for runner, found in runners.items()}
     return {
-        "floors": {"F2": round(f2), "C1": round(c1, 4)},
-        "floors_before": {"F2": round(before.f2), "C1": round(before.c1, 4)},
-        "floors_after": {"F2": round(after.f2), "C1": round(after.c1, 4)},
+        "floors": _shown(mean),
+        "floors_before": _shown(before),
+        "floors_after": _shown(after),
         "noisy": max(drift) > NOISY,
         "workloads": workloads,
-        "creation": creation | {"ratio": round(creation["steps_per_s"] / f2, 3)},
+        "creation": creation | {"ratio": round(creation["steps_per_s"] / mean.f2, 3)},
         "claim": claim,
         "readiness": ready,
     }
+
+
+def _shown(floors: Floors) -> dict[str, float]:
+    return {"F2": round(floors.f2), "C1": round(floors.c1, 4), "N1": round(floors.n1, 4)}
 
 
 def _by_runner(runners: dict[str, Any], workload: str) -> list[tuple[str, float]]:
     return [(runner, found[workload]) for runner, found in runners.items()]
 
 
-def _latencies(found: dict[str, Any], c1: float) -> dict[str, float]:
+def _latencies(found: dict[str, Any], floors: Floors) -> dict[str, float]:
     return {
         "hop_p50_ms": round(found["hop"][0], 3),
         "hop_p99_ms": round(found["hop"][1], 3),
-        "hop_ratio": round(found["hop"][0] / c1, 2),
+        "hop_ratio": round(found["hop"][0] / floors.c1, 2),
         "submit_to_claim_p50_ms": round(found["submit"][0], 3),
         "submit_to_claim_p99_ms": round(found["submit"][1], 3),
+        "submit_to_claim_ratio": round(found["submit"][0] / floors.n1, 2),
     }

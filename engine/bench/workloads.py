@@ -13,6 +13,7 @@ import psycopg
 
 from engine import rollups, tasks, words
 from engine.bench import flows
+from engine.bench.floors import REST_SECONDS
 from engine.bench.place import BULK_SECONDS
 from engine.bench.sizes import Sizes
 from engine.db import Database
@@ -102,7 +103,7 @@ def _submits(db: Database, count: int) -> list[float]:
     for _ in range(count):
         begin = time.time()
         task_id = tasks.submit(db, TaskRequest("single", flows.NAMESPACE))
-        time.sleep(0.02)
+        time.sleep(REST_SECONDS)
         started = db.value("select extract(epoch from started_at)::float8 from tasker_tasks where task_id = %(id)s", {"id": task_id})
         waits.append((started - begin) * 1000 if started else 20.0)
     return waits
