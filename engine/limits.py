@@ -55,6 +55,7 @@ def _limits(db: Database, asked: dict[str, Any]) -> list[LimitRow]:
                tasker_limit_seen(l), l.key_is_secret
           from tasker_limit l
          where (%(namespace)s::text is null or l.namespace = %(namespace)s) and (%(name)s::text is null or l.name = %(name)s)
+           and (l.declared <> '{}' or l.changed_at is not null)   -- a later version declares it no more, and no operator keeps it
            and (%(step)s::text is null or l.step_name = %(step)s) and (%(here)s::text[] is null or l.namespace = any(%(here)s::text[]))
          order by l.namespace collate "C", l.name collate "C", l.step_name collate "C"
     """

@@ -12,6 +12,18 @@ charge.define("call_bank", limit={"at_once": 3, "per_minute": 60})
 """
 
 
+def test_a_limit_that_a_new_version_declares_no_more_is_listed_as_long_as_an_operator_keeps_it(terminal: Terminal) -> None:
+    terminal.environment["TASKER_HANDLERS"] = str(terminal.write(CHARGE))
+    terminal.run("launch", "payments/charge", "--context", '{"customer": "ann"}')
+    terminal.run("limit", "set", "payments/charge", "--at-once", "2")
+    without = CHARGE.replace('limit={"at_once": 1, "key": "customer"}', 'version="0.2.0"').replace(', limit={"at_once": 3, "per_minute": 60}', "")
+    terminal.environment["TASKER_HANDLERS"] = str(terminal.write(without, "later.py", "later"))
+    assert terminal.run("launch", "payments/charge@0.2.0", "--context", '{"customer": "ann"}').status == 0
+    assert [(row["step"], row["at_once"]) for row in terminal.run("limit", "list", "--json").json()["limits"]] == [(None, 2)]
+    terminal.run("limit", "reset", "payments/charge")
+    assert terminal.run("limit", "list", "--json").json()["limits"] == []
+
+
 def test_an_operator_changes_a_limit_until_it_is_reset(terminal: Terminal) -> None:
     terminal.environment["TASKER_HANDLERS"] = str(terminal.write(CHARGE))
     assert terminal.run("launch", "payments/charge", "--context", '{"customer": "ann"}').status == 0
