@@ -82,7 +82,7 @@ def test_a_workflow_goes_through_under_two_roles_that_may_do_no_more_than_they_n
 def what_is_done_to_many_is_done(client: Any, owner: str) -> None:
     """Batches, views and limits, which the dashboard reaches by functions of the owner or by tables of its own."""
     with psycopg.connect(owner, autocommit=True) as connection:
-        connection.execute("insert into tasker_limit (namespace, name, step_name, key_path, at_once, declared) values ('shop', 'process_order', 'none', '{}', 1, '{}')")
+        connection.execute("insert into tasker_limit (namespace, name, step_name, key_path, at_once, declared) values ('shop', 'process_order', 'none', '{}', 1, '{\"at_once\": 1}')")
     limit = "/api/v1/limits/shop/process_order"
     assert client.post(f"{limit}/change?step=none", json={"at_once": 2}).json["at_once"] == 2
     assert client.post(f"{limit}/reset?step=none").status_code == 200

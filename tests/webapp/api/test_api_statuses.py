@@ -106,7 +106,7 @@ def ask_about_accounts(asker: Asker, api: Caller, task_id: str) -> None:
 
 def ask_about_limits(asker: Asker, conn: Any) -> None:
     """A limit of a step that there is not, so that it holds nothing up: it is seen, changed and reset, also as it was not looked at."""
-    conn.execute("insert into tasker_limit (namespace, name, step_name, key_path, at_once, declared) values ('shop', 'process_order', 'none', '{}', 1, '{}')")
+    conn.execute("insert into tasker_limit (namespace, name, step_name, key_path, at_once, declared) values ('shop', 'process_order', 'none', '{}', 1, '{\"at_once\": 1}')")
     place, path = {"namespace": "shop", "name": "process_order"}, "/api/v1/limits/{namespace}/{name}"
     asker.send("get", path, place, asker.client, "?step=none")
     for noun in ("change", "reset"):
