@@ -27,6 +27,7 @@ MAX_CATCH_UP = 100
 
 MAX_TEXT = 200
 LONGEST = timedelta(days=366)
+LONGEST_ZONE = 64
 NICKNAMES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -152,6 +153,8 @@ def _zone_problems(name: str) -> list[Problem]:
 
 @lru_cache(maxsize=256)
 def _zone(name: str) -> tzinfo:
+    if len(name) > LONGEST_ZONE:  # each part of it would be looked for as a module within a module
+        raise ValueError("no zone has so long a name")
     # cronsim knows that this UTC has no summer time, and takes the short way
     return UTC if name == "UTC" else ZoneInfo(name)
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from flask import Flask, g, request
 from markupsafe import Markup
 
+from engine.timing import LONGEST_ZONE
 from engine.wording import ago as ago
 from engine.wording import count as count
 from engine.wording import label as label
@@ -58,7 +59,7 @@ def chosen_zone() -> str | None:
 def zone_named(name: str) -> ZoneInfo:
     """The zone of that name, or UTC. The name comes from outside, so nothing it says may raise."""
     try:
-        return ZoneInfo(name) if name else ZoneInfo("UTC")
+        return ZoneInfo(name) if 0 < len(name) <= LONGEST_ZONE else ZoneInfo("UTC")
     except (KeyError, ValueError, OSError):
         return ZoneInfo("UTC")
 
