@@ -10,6 +10,7 @@ as $$
 #variable_conflict use_column
 declare
   v_now timestamptz := tasker_clock();
+  v_began timestamptz := clock_timestamp();
   v_lane int;    -- the first that has steps; mostly it is the only one
   v_rank timestamptz;   -- of its first step: what stood before it is dead rows, which a transaction that is open for long keeps
   v_no bigint;
@@ -22,15 +23,19 @@ begin
   if exists (select from tasker_delayed d where d.run_at <= v_now) then
     perform tasker_wake_due(1000);
   end if;
-  select first.lane, first.rank, first.ready_no, other.lane into v_lane, v_rank, v_no, v_other
-    from (select r.definition_id as lane, r.rank, r.ready_no from tasker_ready r order by r.definition_id, r.rank, r.ready_no limit 1) first
-    left join lateral (select r.definition_id as lane from tasker_ready r where r.definition_id > first.lane
-                        order by r.definition_id, r.rank, r.ready_no limit 1) other on true;
-  if v_lane is null or v_lane > 0 and v_other is null and v_lane <> all(p_definitions) then
-    return;
-  end if;
-  if v_lane < 0 or v_other is not null then
+  if coalesce(current_setting('tasker.heads', true), '') <> '' then
     v_picked := tasker_pick_steps(p_definitions, p_want);
+  else
+    select first.lane, first.rank, first.ready_no, other.lane into v_lane, v_rank, v_no, v_other
+      from (select r.definition_id as lane, r.rank, r.ready_no from tasker_ready r order by r.definition_id, r.rank, r.ready_no limit 1) first
+      left join lateral (select r.definition_id as lane from tasker_ready r where r.definition_id > first.lane
+                          order by r.definition_id, r.rank, r.ready_no limit 1) other on true;
+    if v_lane is null or v_lane > 0 and v_other is null and v_lane <> all(p_definitions) then
+      return;
+    end if;
+    if v_lane < 0 or v_other is not null or clock_timestamp() - v_began > interval '1 ms' then
+      v_picked := tasker_pick_steps(p_definitions, p_want);
+    end if;
   end if;
   return query
   with taken as (

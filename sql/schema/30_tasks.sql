@@ -80,6 +80,13 @@ create table tasker_ready (
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 create index tasker_ready_task on tasker_ready (task_no, step_no);
 
+-- where a lane of the queue begins: the place of its first step
+create type tasker_head as (
+  lane      int,
+  rank      timestamptz,
+  ready_no  bigint
+);
+
 -- steps in state retrying, and the roots of tasks with a later run_at
 create table tasker_delayed (
   run_at     timestamptz not null,

@@ -40,6 +40,8 @@ class Snare:
     times: int = 1
     sprung: threading.Event = field(default_factory=threading.Event)
     caught: int = 0
+    ports: list[int] = field(default_factory=list)
+    """Of the sessions that it met, as the server knows them: pg_stat_activity.client_port."""
 
     def takes(self, statement: str) -> bool:
         return self.caught < self.times and re.search(self.pattern, statement) is not None
@@ -334,6 +336,7 @@ class Proxy:
 
 def _spring(snare: Snare, link: Link) -> None:
     try:
+        snare.ports.append(link.server.getsockname()[1])
         snare.spring(link)
     finally:
         snare.sprung.set()

@@ -268,6 +268,8 @@ drop function if exists tasker_last_event;
 
 drop function if exists tasker_lanes;
 
+drop function if exists tasker_known_heads;
+
 drop function if exists tasker_keep_visitor;
 
 drop function if exists tasker_keep_view;
@@ -325,6 +327,8 @@ drop function if exists tasker_follow_archive;
 drop function if exists tasker_find_tasks;
 
 drop function if exists tasker_find_steps;
+
+drop function if exists tasker_find_heads;
 
 drop function if exists tasker_failure_key;
 
@@ -497,6 +501,7 @@ drop table if exists tasker_worker;
 
 drop table if exists tasker_request_key;
 drop table if exists tasker_delayed;
+drop type if exists tasker_head;
 drop table if exists tasker_ready;
 drop table if exists tasker_step;
 drop table if exists tasker_task;

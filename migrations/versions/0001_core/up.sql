@@ -78,7 +78,7 @@ create table tasker_template (
 -- gladly walk all of a definition by an index of (definition_id, name) as find one step by the key
 create unique index tasker_template_name on tasker_template ((definition_id::text || ' ' || name));
 
--- source: schema/30_tasks.sql 3765bc0ccb7f
+-- source: schema/30_tasks.sql 60012e721ed8
 -- What runs: tasks, their steps, and the two queues a waiting step can stand in.
 -- No foreign keys here: rows are only made and removed by our functions, and the checks would halve the speed.
 
@@ -160,6 +160,13 @@ create table tasker_ready (
   primary key (definition_id, rank, ready_no)   -- so a long line of steps that an engine cannot run, or may not yet, stands in nobody's way
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 create index tasker_ready_task on tasker_ready (task_no, step_no);
+
+-- where a lane of the queue begins: the place of its first step
+create type tasker_head as (
+  lane      int,
+  rank      timestamptz,
+  ready_no  bigint
+);
 
 -- steps in state retrying, and the roots of tasks with a later run_at
 create table tasker_delayed (
@@ -1425,7 +1432,7 @@ as $$
    order by c.next_run_at, c.schedule_id
 $$;
 
--- source: functions/tasker_claim_steps.sql 671590e99a26
+-- source: functions/tasker_claim_steps.sql a55511bec996
 -- tasker_claim_steps: leases up to p_want ready steps to one worker: the namespaces take turns, and within one the best rank is first.
 --   p_definitions  the definitions the worker has handlers for; steps of others stay for other engines, and stand in nobody's way
 --   moves  ready -> running, and the task pending -> running; before that, what tasker_wake_due moves
@@ -1438,6 +1445,7 @@ as $$
 #variable_conflict use_column
 declare
   v_now timestamptz := tasker_clock();
+  v_began timestamptz := clock_timestamp();
   v_lane int;    -- the first that has steps; mostly it is the only one
   v_rank timestamptz;   -- of its first step: what stood before it is dead rows, which a transaction that is open for long keeps
   v_no bigint;
@@ -1450,15 +1458,19 @@ begin
   if exists (select from tasker_delayed d where d.run_at <= v_now) then
     perform tasker_wake_due(1000);
   end if;
-  select first.lane, first.rank, first.ready_no, other.lane into v_lane, v_rank, v_no, v_other
-    from (select r.definition_id as lane, r.rank, r.ready_no from tasker_ready r order by r.definition_id, r.rank, r.ready_no limit 1) first
-    left join lateral (select r.definition_id as lane from tasker_ready r where r.definition_id > first.lane
-                        order by r.definition_id, r.rank, r.ready_no limit 1) other on true;
-  if v_lane is null or v_lane > 0 and v_other is null and v_lane <> all(p_definitions) then
-    return;
-  end if;
-  if v_lane < 0 or v_other is not null then
+  if coalesce(current_setting('tasker.heads', true), '') <> '' then
     v_picked := tasker_pick_steps(p_definitions, p_want);
+  else
+    select first.lane, first.rank, first.ready_no, other.lane into v_lane, v_rank, v_no, v_other
+      from (select r.definition_id as lane, r.rank, r.ready_no from tasker_ready r order by r.definition_id, r.rank, r.ready_no limit 1) first
+      left join lateral (select r.definition_id as lane from tasker_ready r where r.definition_id > first.lane
+                          order by r.definition_id, r.rank, r.ready_no limit 1) other on true;
+    if v_lane is null or v_lane > 0 and v_other is null and v_lane <> all(p_definitions) then
+      return;
+    end if;
+    if v_lane < 0 or v_other is not null or clock_timestamp() - v_began > interval '1 ms' then
+      v_picked := tasker_pick_steps(p_definitions, p_want);
+    end if;
   end if;
   return query
   with taken as (
@@ -2589,6 +2601,35 @@ as $$
   select md5(p_namespace || E'\n' || p_name || E'\n' || p_step_name || E'\n' || p_signature)
 $$;
 
+-- source: functions/tasker_find_heads.sql b0a13d0d26a0
+-- tasker_find_heads: where each lane of the queue begins now: its first step. Parked steps are in no lane.
+--   A transaction that is open for long keeps the rows of all steps that left the queue since, and each look walks over them. So what a long look
+--   found is kept for this session, for twenty times as long as the look took (tasker_known_heads): it costs a twentieth then, and a step that
+--   comes to stand before a head is taken that much later.
+create or replace function tasker_find_heads ()
+  returns tasker_head[]
+  language plpgsql
+as $$
+declare
+  v_began timestamptz := clock_timestamp();
+  v_took interval;
+  v_lane int := 0;
+  v_head tasker_head;
+  v_heads tasker_head[] := '{}';
+begin
+  loop   -- from one lane that has steps to the next
+    select r.definition_id, r.rank, r.ready_no into v_head from tasker_ready r where r.definition_id > v_lane order by r.definition_id, r.rank, r.ready_no limit 1;
+    exit when not found;
+    v_lane := v_head.lane;
+    v_heads := v_heads || v_head;
+  end loop;
+  v_took := clock_timestamp() - v_began;
+  perform set_config('tasker.heads', case when v_took > interval '1 ms' then v_heads::text else '' end, false);
+  perform set_config('tasker.heads_until', (clock_timestamp() + least(20 * v_took, interval '1 s'))::text, false);
+  return v_heads;
+end
+$$;
+
 -- source: functions/tasker_find_steps.sql 6be81a1402dc
 -- tasker_find_steps: the steps whose last error has all these words, those of the newest tasks first, behind (p_task_no, p_step_no), of these definitions; null: of all.
 --   Where a word is common, the newest are enough; where it is not, the index has few.
@@ -3391,6 +3432,20 @@ begin
   return v_account_id;
 exception when unique_violation then
   raise exception 'the name "%" is another account''s', p_name using errcode = 'WF002';
+end
+$$;
+
+-- source: functions/tasker_known_heads.sql 2aee0187d12b
+-- tasker_known_heads: where each lane of the queue began when this session last looked, if that look was a long one and is not long ago; else null.
+create or replace function tasker_known_heads ()
+  returns tasker_head[]
+  language plpgsql stable
+as $$
+begin
+  if coalesce(current_setting('tasker.heads', true), '') = '' or clock_timestamp() > current_setting('tasker.heads_until')::timestamptz then
+    return null;
+  end if;
+  return current_setting('tasker.heads')::tasker_head[];
 end
 $$;
 
@@ -4243,24 +4298,30 @@ begin
 end
 $$;
 
--- source: functions/tasker_pick_in_turn.sql c5749c23a0a1
+-- source: functions/tasker_pick_in_turn.sql 6db9281c748e
 -- tasker_pick_in_turn: which steps are next when several lanes of the queue have some: the namespaces take turns, and within one the best rank is first.
 --   So a namespace with a million steps takes no more of a claim than another needs; what one leaves is for the others. Who begins is drawn,
 --   as a claim of one step would else always go to the same.
 --   returns the places of at most p_want rows of tasker_ready, locked     locks  those rows (rows that another claim takes are skipped)
-create or replace function tasker_pick_in_turn (p_lanes int[], p_want int)
+--   p_heads  where each lane begins     p_served  the lanes that the caller's engine serves
+create or replace function tasker_pick_in_turn (p_heads tasker_head[], p_served int[], p_want int)
   returns tid[]
   language plpgsql
 as $$
 declare
+  v_heads tasker_head[] := array(select h from unnest(p_heads) h where h.lane = any(p_served));
   v_lane record;
   v_more int := 0;
   v_part tid[];
   v_picked tid[] := '{}';
 begin
+  if cardinality(v_heads) < 2 then
+    return array(select q.ctid from tasker_ready q where q.definition_id = v_heads[1].lane and (q.rank, q.ready_no) >= (v_heads[1].rank, v_heads[1].ready_no)
+                  order by q.rank, q.ready_no limit p_want for update skip locked);
+  end if;
   for v_lane in
     with lane as materialized (
-      select l.lane, d.namespace from unnest(p_lanes) as l (lane) cross join lateral
+      select l.lane, l.rank, l.ready_no, d.namespace from unnest(v_heads) as l cross join lateral
         (select k.namespace from tasker_definition k
          where k.definition_id = coalesce((select n.definition_id from tasker_lane n where n.lane = l.lane), l.lane) offset 0) d
     ),
@@ -4268,20 +4329,22 @@ begin
       select n.namespace, random() as drawn from (select distinct lane.namespace from lane) n
     ),
     head as (
-      select lane.lane, luck.drawn, row_number() over (partition by lane.namespace order by h.rank, h.ready_no) as turn
+      select lane.lane, lane.rank, lane.ready_no, luck.drawn, row_number() over (partition by lane.namespace order by h.rank, h.ready_no) as turn
         from lane join luck using (namespace)
-       cross join lateral (select q.rank, q.ready_no from tasker_ready q where q.definition_id = lane.lane order by q.rank, q.ready_no limit p_want) h
+       cross join lateral (select q.rank, q.ready_no from tasker_ready q where q.definition_id = lane.lane
+                           and (q.rank, q.ready_no) >= (lane.rank, lane.ready_no) order by q.rank, q.ready_no limit p_want) h
     ),
     counted as (
       select head.lane, count(*) as available from head group by 1
     ),
     due as (
-      select n.lane, count(*)::int as share from (select head.lane from head order by head.turn, head.drawn limit p_want) n group by 1
+      select n.lane, n.rank, n.ready_no, count(*)::int as share
+        from (select head.lane, head.rank, head.ready_no from head order by head.turn, head.drawn limit p_want) n group by 1, 2, 3
     )
-    select due.lane, due.share from due join counted using (lane) order by counted.available, due.lane
+    select due.lane, due.rank, due.ready_no, due.share from due join counted using (lane) order by counted.available, due.lane
   loop
     -- what another claim is just taking from a short lane is made up for from a longer one
-    v_part := array(select q.ctid from tasker_ready q where q.definition_id = v_lane.lane
+    v_part := array(select q.ctid from tasker_ready q where q.definition_id = v_lane.lane and (q.rank, q.ready_no) >= (v_lane.rank, v_lane.ready_no)
                      order by q.rank, q.ready_no limit v_lane.share + v_more for update skip locked);
     v_more := v_lane.share + v_more - cardinality(v_part);
     v_picked := v_picked || v_part;
@@ -4290,31 +4353,29 @@ begin
 end
 $$;
 
--- source: functions/tasker_pick_steps.sql f96349f5ef90
--- tasker_pick_steps: which ready steps a claim takes when steps stand in several lanes, or are parked: those that may go on now are let in first.
+-- source: functions/tasker_pick_steps.sql 299b33239e2a
+-- tasker_pick_steps: which ready steps a claim takes when steps stand in several lanes, are parked, or stand behind many dead rows:
+-- those that may go on now are let in first.
 --   returns the places of at most p_want rows of tasker_ready, locked     locks  as tasker_admit_steps; then those rows (rows that another claim takes are skipped)
 create or replace function tasker_pick_steps (p_served int[], p_want int)
   returns tid[]
   language plpgsql
 as $$
 declare
-  v_lane int := 0;
-  v_lanes int[] := '{}';
+  v_known tasker_head[];
+  v_picked tid[];
 begin
   if exists (select from tasker_ready r where r.definition_id < 0) then
     perform tasker_admit_steps(p_served, p_want);
   end if;
-  loop   -- from one lane that has steps to the next
-    select r.definition_id into v_lane from tasker_ready r where r.definition_id > v_lane order by r.definition_id, r.rank, r.ready_no limit 1;
-    exit when not found;
-    if v_lane = any(p_served) then
-      v_lanes := v_lanes || v_lane;
+  v_known := tasker_known_heads();
+  if v_known is not null then
+    v_picked := tasker_pick_in_turn(v_known, p_served, p_want);
+    if cardinality(v_picked) = p_want then
+      return v_picked;
     end if;
-  end loop;
-  if cardinality(v_lanes) > 1 then
-    return tasker_pick_in_turn(v_lanes, p_want);
   end if;
-  return array(select q.ctid from tasker_ready q where q.definition_id = v_lanes[1] order by q.rank, q.ready_no limit p_want for update skip locked);
+  return tasker_pick_in_turn(tasker_find_heads(), p_served, p_want);
 end
 $$;
 
