@@ -41,6 +41,7 @@ FAR = 10 * WINDOW
 ATTEMPTS = 10
 LOOK_AGAIN_SECONDS = 0.03
 """Most transactions that were under way have ended by then."""
+LOOKS_AGAIN = 4
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
 LEASE = timedelta(seconds=15)
@@ -120,6 +121,11 @@ class Horizon:
     def __init__(self) -> None:
         self.decided = 0
         self._noted: tuple[int, int] | None = None
+
+    @property
+    def noted(self) -> int:
+        """The event id that is decided next: above `decided` while transactions under way might still hide an earlier event."""
+        return self._noted[0] if self._noted else self.decided
 
     @property
     def is_held(self) -> bool:
@@ -262,6 +268,7 @@ class Subscription:
         self._instance: Any = None
         self._thread: threading.Thread | None = None
         self._fence: int | None = None
+        self._until = 0
 
     @property
     def busy(self) -> bool:
@@ -282,11 +289,12 @@ class Subscription:
         return held
 
     def begin(self, until: int) -> None:
-        """What is due up to `until` is being delivered, in a thread that holds no one up; nothing when it is under way already."""
+        """What is due up to `until` is being delivered, in a thread that holds no one up; one that is under way goes on to there."""
+        self._until = until
         busy, held = self.busy, self.take()  # in this order: a thread that ends in between has recorded all it did
         if busy or not held or not held.due or held.event_id >= until:
             return
-        self._thread = threading.Thread(target=self._deliver, args=(_Place(held), until), name=f"tasker-events {self.name}", daemon=True)
+        self._thread = threading.Thread(target=self._deliver, args=(_Place(held),), name=f"tasker-events {self.name}", daemon=True)
         self._thread.start()
 
     def wait(self, seconds: float) -> None:
@@ -294,10 +302,10 @@ class Subscription:
         if self._thread is not None:
             self._thread.join(seconds)
 
-    def _deliver(self, place: _Place, until: int) -> None:
+    def _deliver(self, place: _Place) -> None:
         try:
-            while place.event_id < until and self._may_go_on(place):
-                events, reached = read_events(self._db, place.event_id, types=self.types, until=until)
+            while place.event_id < self._until and self._may_go_on(place):
+                events, reached = read_events(self._db, place.event_id, types=self.types, until=self._until)
                 if not all(self._hand_over(event, place) for event in events):
                     break
                 place.passed(reached, delivered=0)
@@ -404,10 +412,13 @@ class EventDelivery:
             log.debug("events have to wait: %s", error)
 
     def _reached(self) -> int:
-        """The event up to which nothing is missing; where transactions under way may hide one, it is looked for twice."""
+        """The event up to which nothing is missing; while transactions under way may hide one of those there are, it is looked for again."""
         reached = self._horizon.look(self._db)
-        if self._horizon.is_held and not self._stopping.wait(LOOK_AGAIN_SECONDS):
-            return self._horizon.look(self._db)
+        newest = self._horizon.noted
+        for _ in range(LOOKS_AGAIN):
+            if reached >= newest or self._stopping.wait(LOOK_AGAIN_SECONDS):
+                break
+            reached = self._horizon.look(self._db)
         return reached
 
     def settle(self, seconds: float) -> None:

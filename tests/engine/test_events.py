@@ -543,6 +543,63 @@ def test_an_engine_that_lost_its_lease_while_a_subscriber_was_busy_records_nothi
     assert conn.execute("select event_id, fence, delivered_count from tasker_subscription").fetchone() == place
 
 
+def test_a_delivery_under_way_goes_on_to_what_has_happened_meanwhile(delivery: Callable[..., EventDelivery], conn: Conn, db: Database) -> None:
+    # Forbids: what comes while a subscriber is busy waits for the next round, which may find it busy again.
+    heard: list[str] = []
+    at_work, go_on = threading.Event(), threading.Event()
+
+    class Slow(EventSubscriber):
+        subscribe_to = "task.completed"
+
+        def handle_task_completed(self, event: dict[str, Any]) -> None:
+            at_work.set()
+            assert go_on.wait(PATIENCE_SECONDS)
+            heard.append(event["task_id"])
+
+    one = delivery()
+    first = run_task(conn, db)
+    until(lambda: one.deliver_due() or at_work.is_set(), "the first event")
+    second = run_task(conn, db)
+    newest = events.newest_event(db)
+    until(lambda: one.deliver_due() or one._horizon.decided >= newest, "the horizon")
+    one.deliver_due()
+    go_on.set()
+    one.settle(PATIENCE_SECONDS)
+    assert heard == [first, second]
+
+
+def test_what_a_transaction_under_way_may_hide_is_looked_for_again_in_the_same_round(
+    delivery: Callable[..., EventDelivery], conn: Conn, db: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+
+    class Monitor(EventSubscriber):
+        subscribe_to = "task.completed"
+
+        def handle_task_completed(self, event: dict[str, Any]) -> None:
+            heard.append(event["task_id"])
+
+    one = delivery()
+    task = run_task(conn, db)
+    waits: list[float] = []
+    with psycopg.connect(database_url) as slow:
+        slow.execute("select pg_current_xact_id()")
+
+        def wait(seconds: float) -> bool:
+            waits.append(seconds)
+            if len(waits) == 3:
+                slow.commit()
+            time.sleep(0.01)
+            return False
+
+        monkeypatch.setattr(events, "LOOKS_AGAIN", 1000)  # any transaction of the server holds it, another test's too
+        monkeypatch.setattr(one._stopping, "wait", wait)
+        one.deliver_due()
+    one.settle(PATIENCE_SECONDS)
+    assert len(waits) >= 3
+    assert heard == [task]
+
+
 def test_a_busy_subscribers_lease_is_renewed(delivery: Callable[..., EventDelivery], conn: Conn, db: Database, move_clock: Callable[..., None]) -> None:
     entered, go_on = threading.Event(), threading.Event()
 
