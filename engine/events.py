@@ -12,7 +12,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
@@ -261,14 +261,16 @@ class _Place:
 class Subscription:
     """One subscriber class and its durable place in the events. One engine at a time owns it, and one thread delivers."""
 
-    def __init__(self, db: Database, subscriber: type[Any], owner: str, *, lease: timedelta, attempts: int, stopping: threading.Event) -> None:
+    def __init__(
+        self, db: Database, subscriber: type[Any], owner: str, *, lease: timedelta, attempts: int, stopping: threading.Event, newest: Callable[[], int]
+    ) -> None:
         self.name = str(handler_path(subscriber))
         self.types = _served_types(self.name, subscriber)
         self._db, self._class, self._owner, self._lease, self._attempts, self._stopping = db, subscriber, owner, lease, attempts, stopping
+        self._newest = newest
         self._instance: Any = None
         self._thread: threading.Thread | None = None
         self._fence: int | None = None
-        self._until = 0
 
     @property
     def busy(self) -> bool:
@@ -289,12 +291,11 @@ class Subscription:
         return held
 
     def begin(self, until: int) -> None:
-        """What is due up to `until` is being delivered, in a thread that holds no one up; one that is under way goes on to there."""
-        self._until = until
+        """What is due up to `until` is being delivered, in a thread that holds no one up; nothing when it is under way already."""
         busy, held = self.busy, self.take()  # in this order: a thread that ends in between has recorded all it did
         if busy or not held or not held.due or held.event_id >= until:
             return
-        self._thread = threading.Thread(target=self._deliver, args=(_Place(held),), name=f"tasker-events {self.name}", daemon=True)
+        self._thread = threading.Thread(target=self._deliver, args=(_Place(held), until), name=f"tasker-events {self.name}", daemon=True)
         self._thread.start()
 
     def wait(self, seconds: float) -> None:
@@ -302,17 +303,23 @@ class Subscription:
         if self._thread is not None:
             self._thread.join(seconds)
 
-    def _deliver(self, place: _Place) -> None:
+    def _deliver(self, place: _Place, until: int) -> None:
         try:
-            while place.event_id < self._until and self._may_go_on(place):
-                events, reached = read_events(self._db, place.event_id, types=self.types, until=self._until)
-                if not all(self._hand_over(event, place) for event in events):
-                    break
-                place.passed(reached, delivered=0)
-                self._keep_up(place)
+            while place.event_id < until and self._deliver_some(place, until):
+                until = until if place.event_id < until else self._newest()
             self._record(place)
         except (TaskerError, psycopg.Error) as error:
             log.warning("events for %s have to wait: %s", self.name, error)
+
+    def _deliver_some(self, place: _Place, until: int) -> bool:
+        """Whether to go on after the next window."""
+        if not self._may_go_on(place):
+            return False
+        events, reached = read_events(self._db, place.event_id, types=self.types, until=until)
+        if not all(self._hand_over(event, place) for event in events):
+            return False
+        place.passed(reached, delivered=0)
+        return self._keep_up(place)
 
     def _may_go_on(self, place: _Place) -> bool:
         return not self._stopping.is_set() and self._fence == place.fence
@@ -385,9 +392,10 @@ class EventDelivery:
         self._db = db
         self._owner = str(uuid.uuid4())
         self._stopping = threading.Event()
-        self._horizon = Horizon()
+        self._horizon, self._looking = Horizon(), threading.Lock()
         known = (
-            Subscription(db, subscriber, self._owner, lease=lease, attempts=attempts, stopping=self._stopping) for subscriber in registry.subscribers()
+            Subscription(db, subscriber, self._owner, lease=lease, attempts=attempts, stopping=self._stopping, newest=self._newest)
+            for subscriber in registry.subscribers()
         )
         self.subscriptions = tuple(one for one in known if one.types)
 
@@ -404,12 +412,22 @@ class EventDelivery:
     def deliver_due(self) -> None:
         """What is due is on its way to the subscribers that this engine owns, and their leases are renewed; to be called again and again."""
         try:
-            until = self._reached()
+            with self._looking:
+                until = self._reached()
             for subscription in self.subscriptions:
                 if not self._stopping.is_set():
                     subscription.begin(until)
         except (TaskerError, psycopg.Error) as error:
             log.debug("events have to wait: %s", error)
+
+    def _newest(self) -> int:
+        """What a delivery goes on to when it has come to its end; what was known before, where another is just looking."""
+        if not self._looking.acquire(blocking=False):
+            return self.reached
+        try:
+            return self._reached()
+        finally:
+            self._looking.release()
 
     def _reached(self) -> int:
         """The event up to which nothing is missing; while transactions under way may hide one of those there are, it is looked for again."""
