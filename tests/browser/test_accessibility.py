@@ -167,6 +167,8 @@ def test_the_way_in_has_no_violation_and_needs_no_script(chromium_browser: Any, 
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url("**/login")
     scriptless.close()
+
+
 def test_the_reference_of_the_api_has_no_violation_and_fits_a_phone(page: Any) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto("/api/docs")
