@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, LiteralString
 
+from engine.access.permissions import Namespaces
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
-from engine.permissions import Namespaces
 from engine.steps import result_text
 
 BatchAction = Literal["retry", "cancel", "pause", "resume", "skip", "resolve"]

@@ -322,7 +322,9 @@ class TaskDefinition:
         key = tuple(content.get("limit", {}).get("key", ()))
         if not key:
             return content
-        from engine import redaction  # few limits have a key, and whoever imports a workflow need not wait for it
+        from engine.hiding import (
+            redaction,  # few limits have a key, and whoever imports a workflow need not wait for it
+        )
 
         return content | {"limit": content["limit"] | {"secret": True}} if redaction.leads_to_secret(key, self.schema) else content
 

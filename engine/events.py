@@ -25,8 +25,8 @@ from engine.db import Database
 from engine.definition import handler_path, nearest
 from engine.errors import PermanentError, Problem, RequestError, RetryableError, TaskerError, delay_seconds
 from engine.handlers import Task
+from engine.hiding.redactions import redactions_of
 from engine.queries import known_id
-from engine.redactions import redactions_of
 from engine.registry import HandlerRegistry
 
 log = logging.getLogger("tasker.events")

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, ove
 from engine import json_text, models
 from engine.definition import DEFAULT_VERSION, StepTemplate, TaskDefinition, assemble, head_problems, nearest, shown
 from engine.errors import DefinitionError, NotFound, Problem
+from engine.hiding.redaction import secret_texts
 from engine.journal import NOWHERE, Journal
-from engine.redaction import secret_texts
 from engine.registry import HandlerRegistry, Registration
 
 _Handler = TypeVar("_Handler", bound="type[TaskHandler]")

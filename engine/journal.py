@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, SupportsFloat
 
 from engine import json_text
-from engine.masking import clean, clean_message, cut, is_secret_name
-from engine.redaction import scrubbed
+from engine.hiding.masking import clean, clean_message, cut, is_secret_name
+from engine.hiding.redaction import scrubbed
 
 MAX_LINES: Final = 1_000
 MAX_BYTES: Final = 1 << 20

@@ -90,7 +90,7 @@ def lock_worker(connection: Connection[Any], worker_id: int) -> None:
 
 
 def heartbeat(connection: Connection[Any], who: WorkerIdentity, *, definitions: Sequence[int], draining: bool, figures: str | None = None) -> bool:
-    """Whether the worker's lease was still running; then it runs anew from now, and `figures`, JSON of engine.own_figures, are on record."""
+    """Whether the worker's lease was still running; then it runs anew from now, and `figures`, JSON of engine.monitoring.own_figures, are on record."""
     query: LiteralString = "select tasker_heartbeat(%s, %s, %s::int[], %s, %s::jsonb)"
     found = connection.execute(query, (who.worker_id, who.lease, literal(definitions), draining, figures)).fetchone()
     return bool(found and found[0])

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, LiteralString
 
+from engine.access.permissions import Namespaces
 from engine.db import Database
 from engine.errors import NotFound
 from engine.gates import Limit
-from engine.masking import MASK, is_secret_name
-from engine.permissions import Namespaces
+from engine.hiding.masking import MASK, is_secret_name
 from engine.rows import LimitedRow, LimitRow
 
 LISTED = 50

@@ -19,8 +19,8 @@ from typing import Any, Final
 from engine import json_text
 from engine.errors import TaskerError
 from engine.handlers import ATTEMPT
+from engine.hiding.masking import clean, clean_message, cut
 from engine.journal import LEVELS, plain
-from engine.masking import clean, clean_message, cut
 from engine.settings import Settings
 
 FORMATS: Final = ("json", "text")

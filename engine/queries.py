@@ -10,14 +10,15 @@ from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
-from engine import json_text, large_results, redactions
+from engine import json_text, large_results
+from engine.access.permissions import Namespaces
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
 from engine.gates import Limit
+from engine.hiding import redactions
+from engine.hiding.redaction import masked, shown_schema
+from engine.hiding.redactions import Redaction, TaskRedaction
 from engine.journal import level_number
-from engine.permissions import Namespaces
-from engine.redaction import masked, shown_schema
-from engine.redactions import Redaction, TaskRedaction
 from engine.rows import (
     ActivityRow,
     AttemptRow,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from engine import audit, queries, redaction
+from engine import queries
+from engine.access import audit
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
-from engine.redaction import Place
+from engine.hiding import redaction
+from engine.hiding.redaction import Place
 
 PERMISSION = "tasker.task:reveal"
 MAX_LISTED = 200

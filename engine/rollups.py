@@ -9,7 +9,7 @@ import threading
 import time
 
 from engine.db import Database
-from engine.spans import HOURS_KEPT, MINUTES_KEPT
+from engine.measures.spans import HOURS_KEPT, MINUTES_KEPT
 
 MOVES_PER_BATCH = 5_000
 BATCHES_PER_ROUND = 100

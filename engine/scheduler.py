@@ -21,19 +21,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from psycopg import Connection
 
-from engine import (
-    batches,
-    followers,
-    large_results,
-    leases,
-    log_lines,
-    notices,
-    objects,
-    schedules,
-    tasks,
-    views,
-    words,
-)
+from engine import batches, large_results, leases, log_lines, objects, schedules, tasks
 from engine.db import (
     CANCEL_CHANNEL,
     NEWS_CHANNEL,
@@ -47,14 +35,16 @@ from engine.db import (
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, TaskerError
 from engine.events import EventDelivery
-from engine.own_figures import Figures
+from engine.finding import views, words
+from engine.keeping.retention import Sweep
+from engine.monitoring.own_figures import Figures
+from engine.outgoing import followers, notices
 from engine.registry import HandlerRegistry
-from engine.retention import Sweep
 from engine.rollups import RollUp
 from engine.runners import Runner, usual_concurrency
 from engine.runners.processes import ProcessesRunner
 from engine.runners.threads import ThreadsRunner
-from engine.tracing_process import open_tracing
+from engine.traces.tracing_process import open_tracing
 from engine.worker import Worker
 
 log = logging.getLogger("tasker.engine")

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 from engine import json_text, queries, tasks
+from engine.access.permissions import Namespaces
 from engine.db import Database
 from engine.errors import DatabaseUnavailable, NotFound, Problem, RequestError, TaskerError
-from engine.permissions import Namespaces
-from engine.redactions import redactions_of
+from engine.hiding.redactions import redactions_of
 from engine.requests import TaskRequest, checked_context
 from engine.rows import ScheduledTask, ScheduleRow
 from engine.timing import POLICIES, Policy, Timing, plan

@@ -27,9 +27,10 @@ import referencing
 import referencing.exceptions
 import referencing.jsonschema
 
-from engine import json_text, patterns, redaction
+from engine import json_text, patterns
 from engine.errors import Problem
-from engine.masking import is_secret_name
+from engine.hiding import redaction
+from engine.hiding.masking import is_secret_name
 from engine.patterns import TooCostly
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -13,7 +13,7 @@ from engine import actions, json_text, queries
 from engine.db import Database
 from engine.definition import TaskDefinition
 from engine.errors import DefinitionConflict, NotFound, Problem, RequestError
-from engine.redaction import masked, shown_schema
+from engine.hiding.redaction import masked, shown_schema
 from engine.requests import TaskRequest, checked_context
 from engine.rows import DefinitionRow, Preview
 from engine.states import TaskState

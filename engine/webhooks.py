@@ -14,7 +14,7 @@ import httpx
 from engine import json_text
 from engine.errors import RetryableError
 from engine.handlers import EventSubscriber
-from engine.signing import EVENT_ID, EVENT_TYPE, SIGNATURE, is_authentic, signature
+from engine.outgoing.signing import EVENT_ID, EVENT_TYPE, SIGNATURE, is_authentic, signature
 
 __all__ = ["EVENT_ID", "EVENT_TYPE", "SIGNATURE", "WebhookSubscriber", "is_authentic", "signature"]
 

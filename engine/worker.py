@@ -20,7 +20,6 @@ import psycopg
 from psycopg import Connection
 
 from engine import json_text, leases, objects
-from engine.backlog import Backlog
 from engine.db import (
     Database,
     OutageLog,
@@ -34,7 +33,8 @@ from engine.db import (
 )
 from engine.definition import TaskDefinition
 from engine.errors import DatabaseUnavailable, LeaseLost, RetryableError
-from engine.own_figures import Figures
+from engine.monitoring.backlog import Backlog
+from engine.monitoring.own_figures import Figures
 from engine.runners import (
     CANCELLED,
     COMPLETED,

@@ -9,7 +9,7 @@ import psycopg
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from engine import accounts, tokens
+from engine.access import accounts, tokens
 from engine.db import Database
 from engine.errors import DatabaseUnavailable
 from webapp.access import COOKIE

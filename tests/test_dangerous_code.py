@@ -15,10 +15,10 @@ LOADS_OBJECTS = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpick
 UNESCAPED = {"yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system", "os.popen"}
 ASKS = {"execute", "executemany", "rows", "value"}
 FETCHES = {"urllib.request", "requests", "httpx", "aiohttp", "http.client", "socket.create_connection"}
-ASK_OTHERS = {"engine/http.py", "engine/webhooks.py", "engine/client.py", "engine/otlp.py", "engine/outgoing.py", "webapp/methods.py"}
+ASK_OTHERS = {"engine/http.py", "engine/webhooks.py", "engine/client.py", "engine/traces/otlp.py", "engine/outgoing/posting.py", "webapp/methods.py"}
 """Steps and subscribers whose authors wrote the address, the client of the API, and the collector of traces and the provider of sign-ins that the settings name.
 
-engine/outgoing.py alone goes to addresses that were typed on a page, and to no private one that no setting names."""
+engine/outgoing/posting.py alone goes to addresses that were typed on a page, and to no private one that no setting names."""
 OWN_FRAMES = "engine/runners/"
 """Between an engine and the processes that it started itself, whose code is as trusted as its own."""
 OWN_HTML = {"webapp/diff_drawing.py", "webapp/drawing.py", "webapp/filters.py", "webapp/patterns.py"}

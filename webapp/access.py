@@ -18,13 +18,14 @@ from flask import Flask, Response, current_app, g, make_response, redirect, requ
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 
-from engine import accounts, audit, queries, schedules, tokens
-from engine.accounts import SignedIn
+from engine import queries, schedules
+from engine.access import accounts, audit, tokens
+from engine.access.accounts import SignedIn
+from engine.access.permissions import Namespaces, Rights
+from engine.access.tokens import Bearer
+from engine.access.visitors import Arrived
 from engine.db import Database
 from engine.errors import NotFound, TaskerError
-from engine.permissions import Namespaces, Rights
-from engine.tokens import Bearer
-from engine.visitors import Arrived
 from webapp.database import primary
 from webapp.routes import LOOPBACK, PUBLIC, SIGNED_IN, rule_of
 from webapp.security import csrf, from_this_machine

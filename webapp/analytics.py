@@ -9,11 +9,12 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from engine import analytics, queries, spans
+from engine import queries
+from engine.access.permissions import Namespaces
 from engine.errors import NotFound
-from engine.figures import Scope
-from engine.permissions import Namespaces
-from engine.spans import Range
+from engine.measures import analytics, spans
+from engine.measures.figures import Scope
+from engine.measures.spans import Range
 from webapp.access import allowed_namespaces
 from webapp.charts import durations_chart, ends_chart, ends_words, unit, when
 from webapp.database import database

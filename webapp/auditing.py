@@ -8,8 +8,8 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from engine import audit
-from engine.audit import AuditRow
+from engine.access import audit
+from engine.access.audit import AuditRow
 from webapp.access import allowed_namespaces
 from webapp.database import database
 from webapp.downloads import ROWS, Row, asked_format, list_file, rows_of

@@ -9,10 +9,12 @@ from uuid import uuid4
 
 from flask import Blueprint, Response, request, url_for
 
-from engine import batches, failures, standing
+from engine import batches
+from engine.access.permissions import Namespaces
 from engine.batches import MOST_ITEMS, BatchAction
 from engine.errors import RequestError, WrongState
-from engine.permissions import Namespaces
+from engine.finding import failures
+from engine.measures import standing
 from webapp.access import allowed_namespaces, note_act, require
 from webapp.database import database
 from webapp.downloads import asked_format, list_file, rows_of

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from markupsafe import Markup
 
-from engine.figures import Ends, Slot
+from engine.measures.figures import Ends, Slot
 from webapp.filters import plural, reader_zone, seconds
 
 WIDTH, HEIGHT = 1000, 160

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from flask import Blueprint, Response, make_response, redirect, request, url_for
 
-from engine import comparison, queries
+from engine import queries
+from engine.measures import comparison
 from webapp.access import find_task
 from webapp.comparison import Side
 from webapp.comparison import comparison as compared

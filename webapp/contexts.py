@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from flask import url_for
 
-from engine.quantiles import Spread
+from engine.measures.quantiles import Spread
 from engine.rows import ActivityRow, LinePage, MoveRow, StepDetail, StepRow, TaskDetail, TaskRow, UsualRow
 from engine.states import FINAL_TASK, StepState, TaskState
 from engine.why import why_step, why_task

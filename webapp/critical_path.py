@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.critical_path import critical_path
+from engine.measures.critical_path import critical_path
 from engine.rows import StepRow
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import psycopg
 from flask import Blueprint, Response, current_app
 
-from engine import health, queries
+from engine import queries
+from engine.access.permissions import Namespaces
 from engine.errors import TaskerError
-from engine.permissions import Namespaces
+from engine.monitoring import health
 from engine.rows import NamespaceRow
 from webapp.access import allowed_namespaces
 from webapp.database import primary_of

@@ -9,8 +9,9 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from engine import limits, queries, standing
-from engine.permissions import Namespaces
+from engine import limits, queries
+from engine.access.permissions import Namespaces
+from engine.measures import standing
 from engine.rows import EngineRow, QueueRow, StandingStep
 from webapp.access import allowed_namespaces
 from webapp.database import database

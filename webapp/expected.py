@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from engine.quantiles import Spread
+from engine.measures.quantiles import Spread
 from engine.rows import StepRow, TaskRow, UsualRow
 from engine.states import FINAL_TASK, StepState
 

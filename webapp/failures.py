@@ -9,11 +9,12 @@ from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 
-from engine import failures, queries
+from engine import queries
 from engine.errors import Problem, RequestError
-from engine.failure_filter import found_failures, read_failure_filter
-from engine.failures import FailureGroup, FailureNote
-from engine.views import FAILURES
+from engine.finding import failures
+from engine.finding.failure_filter import found_failures, read_failure_filter
+from engine.finding.failures import FailureGroup, FailureNote
+from engine.finding.views import FAILURES
 from webapp.access import allowed_namespaces, require
 from webapp.database import database
 from webapp.downloads import Row, asked_format, list_file

@@ -23,7 +23,7 @@ from wtforms.form import BaseForm
 
 from engine import json_text, schemas
 from engine.errors import Problem
-from engine.redaction import is_marked
+from engine.hiding.redaction import is_marked
 from engine.requests import context_schema
 from webapp.form_parts import (
     ABSENT,

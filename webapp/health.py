@@ -8,9 +8,9 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, jsonify
 
-from engine import health
 from engine.db import Database
 from engine.errors import TaskerError
+from engine.monitoring import health
 from webapp.access import NotAllowed, allowed_namespaces
 from webapp.database import database_url
 from webapp.glance import Glance

@@ -13,12 +13,12 @@ from flask import Blueprint, Response, request, url_for
 
 from engine import queries, tasks
 from engine.errors import KeyReused, RequestError
-from engine.redaction import masked
+from engine.finding.task_counts import count_by_state
+from engine.hiding.redaction import masked
 from engine.requests import TaskRequest
 from engine.rows import DefinitionRow
 from engine.sheets import MAX_CHARACTERS, MAX_ROWS, Sheet, SheetRow, read_sheet
 from engine.states import FINAL_TASK, TaskState
-from engine.task_counts import count_by_state
 from webapp.access import allowed_namespaces, note
 from webapp.database import database
 from webapp.filters import plural, sentence

@@ -11,8 +11,9 @@ from typing import Any
 from flask import Blueprint, Response, current_app, flash, make_response, redirect, request, url_for
 from werkzeug.datastructures import MultiDict
 
-from engine import presets, queries, redaction, tasks
+from engine import presets, queries, tasks
 from engine.errors import KeyReused, NotFound, RequestError
+from engine.hiding import redaction
 from engine.requests import TaskRequest
 from engine.rows import DefinitionRow, TaskRow
 from webapp.access import note, require, require_task

@@ -31,11 +31,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from engine import queries, standing
-from engine.permissions import Namespaces
-from engine.redaction import leads_to_secret, masked
+from engine import queries
+from engine.access.permissions import Namespaces
+from engine.finding.search import ids_from
+from engine.hiding.redaction import leads_to_secret, masked
+from engine.measures import standing
 from engine.rows import TaskRow
-from engine.search import ids_from
 from engine.states import TASK_CODES, TaskState
 from webapp.access import allowed_namespaces
 from webapp.database import database

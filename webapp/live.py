@@ -18,9 +18,9 @@ import psycopg
 from flask import Blueprint, Flask, Response, current_app, request
 
 from engine import queries
+from engine.access.permissions import Namespaces
 from engine.db import NEWS_CHANNEL, Database, OutageLog, connect
 from engine.errors import TaskerError
-from engine.permissions import Namespaces
 from webapp.access import allowed_namespaces, known_caller, require_task, still_the_same
 from webapp.database import CALL_SECONDS, primary
 from webapp.problems import problem

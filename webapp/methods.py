@@ -20,7 +20,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from engine.accounts import Denied
+from engine.access.accounts import Denied
 from engine.settings import Settings
 
 CALL_SECONDS = 5.0

@@ -14,9 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
-from engine.metrics import EngineFigures, Measures, Moves, Spread, Standing, read_measures
-from engine.own_figures import SECONDS, SIZES, Histogram
-from engine.permissions import Namespaces
+from engine.access.permissions import Namespaces
+from engine.monitoring.metrics import EngineFigures, Measures, Moves, Spread, Standing, read_measures
+from engine.monitoring.own_figures import SECONDS, SIZES, Histogram
 from webapp.access import allowed_namespaces
 from webapp.database import database
 from webapp.glance import Glance

@@ -7,8 +7,9 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from engine import queries, standing
+from engine import queries
 from engine.errors import NotFound
+from engine.measures import standing
 from engine.rows import TaskRow
 from engine.why import why_task
 from webapp.access import allowed_namespaces, may

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from flask import Blueprint, Response, make_response, render_template, request, url_for
 
-from engine import views
-from engine.search import MAX_TEXT
+from engine.finding import views
+from engine.finding.search import MAX_TEXT
 from webapp.access import allowed_namespaces, known_caller, may
 from webapp.database import database
 from webapp.drawing import step_urls

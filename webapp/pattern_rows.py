@@ -9,6 +9,7 @@ from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
+from engine.finding.views import Alert, View
 from engine.journal import LEVELS
 from engine.replicas import Standing
 from engine.rows import (
@@ -34,7 +35,6 @@ from engine.rows import (
 )
 from engine.states import StepState, TaskState
 from engine.timing import Timing
-from engine.views import Alert, View
 from webapp.contexts import TaskView, task_view
 from webapp.diff_drawing import diff_graph
 from webapp.engines import EngineView, NamespaceQueue

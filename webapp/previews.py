@@ -17,8 +17,8 @@ from flask import Blueprint, Response, request, url_for
 from engine import queries, steps, tasks
 from engine.actions import EFFECTS
 from engine.errors import ChangedSince, RequestError, WrongState
+from engine.hiding.redaction import restored
 from engine.json_text import read_input
-from engine.redaction import restored
 from engine.rows import EffectRow, Preview, StepRow, TaskDetail, TaskRow
 from engine.states import FINAL_TASK
 from webapp.access import note_act

@@ -6,10 +6,10 @@ from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 
-from engine import accounts
-from engine.accounts import RoleRow
+from engine.access import accounts
+from engine.access.accounts import RoleRow
+from engine.access.permissions import ACTIONS, PERMISSIONS, Rights
 from engine.errors import NotFound, RequestError, WrongState
-from engine.permissions import ACTIONS, PERMISSIONS, Rights
 from webapp.access import known_caller, require_power_over_role, require_power_to_give
 from webapp.database import database
 from webapp.filters import sentence

@@ -7,9 +7,9 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from engine import search
 from engine.errors import RequestError
-from engine.search import Found
+from engine.finding import search
+from engine.finding.search import Found
 from webapp.access import allowed_namespaces
 from webapp.database import database
 from webapp.downloads import Row, asked_format, list_file

@@ -11,7 +11,7 @@ import pyotp
 from flask import Blueprint, Response, g, redirect, request, session, url_for
 from flask import make_response as made
 
-from engine import accounts, passwords, tokens
+from engine.access import accounts, passwords, tokens
 from engine.errors import NotFound, RequestError, WrongState
 from webapp.access import Caller, drop_cookie, keep_cookie, known_caller, require_power_over, require_power_to_give
 from webapp.database import database

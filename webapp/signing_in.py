@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Blueprint, Response, current_app, make_response, redirect, request, session, url_for
 from werkzeug.exceptions import NotFound
 
-from engine import accounts
-from engine.accounts import Denied, TooManyTries
+from engine.access import accounts
+from engine.access.accounts import Denied, TooManyTries
 from webapp.access import caller_of_request, drop_cookie, keep_cookie, known_caller, own_page
 from webapp.database import database
 from webapp.filters import sentence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.task_filter import MAX_TASK_NO, MAX_TEXT, AskedFilter, ContextValue, TaskFilter, read_filter
+from engine.finding.task_filter import MAX_TASK_NO, MAX_TEXT, AskedFilter, ContextValue, TaskFilter, read_filter
 
 __all__ = ["MAX_TASK_NO", "MAX_TEXT", "AskedFilter", "ContextValue", "TaskFilter", "read_filter", "read_shown", "without"]
 

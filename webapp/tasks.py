@@ -10,9 +10,10 @@ from uuid import UUID
 
 from flask import Blueprint, Response, make_response, request, url_for
 
-from engine import followers, notices, queries, tasks
+from engine import queries, tasks
 from engine import report as reports
 from engine.errors import RequestError, WrongState
+from engine.outgoing import followers, notices
 from engine.states import TaskState
 from webapp.access import allowed_namespaces, hide_foreign, known_caller, may, note_act
 from webapp.contexts import ACTIVITY_SHOWN, ITEMS_SHOWN, task_view, timeline_view

@@ -8,8 +8,8 @@ from functools import partial
 
 from flask import current_app
 
-from engine import standing, usual
-from engine.quantiles import Spread
+from engine.measures import standing, usual
+from engine.measures.quantiles import Spread
 from engine.rows import UsualRow
 from webapp.database import database
 from webapp.glance import Glance

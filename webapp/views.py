@@ -13,12 +13,14 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, request, url_for
 
-from engine import notices, queries, views
+from engine import queries
+from engine.access.permissions import Namespaces
 from engine.errors import RequestError, WrongState
-from engine.failure_filter import chosen_failures
-from engine.permissions import Namespaces
-from engine.task_counts import count_tasks
-from engine.views import FAILURES, KINDS, TASKS, Alert, View
+from engine.finding import views
+from engine.finding.failure_filter import chosen_failures
+from engine.finding.task_counts import count_tasks
+from engine.finding.views import FAILURES, KINDS, TASKS, Alert, View
+from engine.outgoing import notices
 from webapp.access import allowed_namespaces, known_caller, note, require
 from webapp.database import database
 from webapp.filters import sentence

@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import Flask, current_app, g, request, url_for
 
-from engine import visitors
+from engine.access import visitors
 from engine.db import Database
 
 DOOR = "tasker.door"
@@ -128,7 +128,7 @@ def sign_in_address(wanted: str | None = None) -> str | None:
 
 
 def arrived(opened: Database, visitor: Visitor | None, address: str | None) -> visitors.Arrived | None:
-    """The account of whom the application vouches for, with their rights of now. Raises as `engine.visitors.arrive`."""
+    """The account of whom the application vouches for, with their rights of now. Raises as `engine.access.visitors.arrive`."""
     if visitor is None:
         return None
     return visitors.arrive(opened, visitor.outside_id, visitor.name, visitor.given, host="application", address=address)

@@ -8,7 +8,8 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from engine import limits, queries, standing
+from engine import limits, queries
+from engine.measures import standing
 from engine.rows import StandingStep
 from webapp.access import allowed_namespaces
 from webapp.database import database

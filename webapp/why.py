@@ -19,7 +19,7 @@ STUCK_WORDS = {
     "retrying": "Before a retry",
     "paused": "Paused",
 }
-"""Why a task is stuck, in two or three words, by the reasons of `engine.standing`."""
+"""Why a task is stuck, in two or three words, by the reasons of `engine.measures.standing`."""
 
 
 def init_app(app: Flask) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from engine import queries, standing
+from engine import queries
 from engine.errors import NotFound
+from engine.measures import standing
 from engine.rows import DefinitionRow, NamespaceRow, RecordRow, WorkflowRow
 from engine.schedules import schedules
 from webapp.access import allowed_namespaces, may

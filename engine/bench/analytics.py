@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from engine import analytics, spans, tasks
+from engine import tasks
 from engine.bench import flows
 from engine.bench.place import bulk_database
 from engine.db import Database
 from engine.definition import StepTemplate, TaskDefinition
-from engine.figures import Scope
+from engine.measures import analytics, spans
+from engine.measures.figures import Scope
 
 STEPS = 10_000_000
 DAYS = 90

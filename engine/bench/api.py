@@ -18,7 +18,8 @@ from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine import accounts, queries, tasks, tokens
+from engine import queries, tasks
+from engine.access import accounts, tokens
 from engine.bench import flows
 from engine.bench.pages import Times, dashboard, quantiles
 from engine.bench.past import end_all

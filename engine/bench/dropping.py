@@ -14,13 +14,14 @@ from typing import Any
 
 from psycopg import Connection
 
-from engine import leases, retention, tasks
+from engine import leases, tasks
 from engine.bench import flows
 from engine.bench.past import end_all
 from engine.bench.place import bulk_database
 from engine.db import Database, connect
+from engine.keeping import retention
+from engine.keeping.retention import BATCHES_PER_ROUND, STEPS_PER_BATCH, Dropped, Sweep
 from engine.requests import TaskRequest
-from engine.retention import BATCHES_PER_ROUND, STEPS_PER_BATCH, Dropped, Sweep
 
 TASKS = 200_000
 LENGTH = 5

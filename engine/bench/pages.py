@@ -26,7 +26,8 @@ from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine import accounts, queries, tasks
+from engine import queries, tasks
+from engine.access import accounts
 from engine.bench import flows
 from engine.bench.past import end_all
 from engine.bench.place import bulk_database

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from engine import rollups, search, tasks, words
+from engine import rollups, tasks
 from engine.bench import flows
 from engine.bench.past import end_all
 from engine.bench.place import bulk_database
 from engine.db import Database
+from engine.finding import search, words
 from engine.requests import TaskRequest
 
 TASKS = 100_000

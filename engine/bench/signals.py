@@ -27,7 +27,7 @@ from engine.bench.workloads import throughput
 from engine.db import Database
 from engine.errors import TaskerError
 from engine.settings import Settings
-from engine.tracing import NAME
+from engine.traces.tracing import NAME
 
 RUNNER = "processes"
 SCRAPE_SECONDS = 5.0

@@ -11,13 +11,14 @@ from typing import Any
 
 import psycopg
 
-from engine import rollups, tasks, words
+from engine import rollups, tasks
 from engine.bench import flows
 from engine.bench.floors import REST_SECONDS
 from engine.bench.place import BULK_SECONDS
 from engine.bench.sizes import Sizes
 from engine.db import Database
 from engine.errors import TaskerError
+from engine.finding import words
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest
 from engine.scheduler import Engine

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import click
 
-from engine import accounts, tokens
-from engine.accounts import AccountRow
+from engine.access import accounts, tokens
+from engine.access.accounts import AccountRow
 from engine.cli.output import print_json, print_table, short_time
 from engine.cli.setting import audit_actor, json_option, open_database, reason_option
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from engine import archive_files, archives
-from engine.archive_files import ArchiveFailed, ArchiveFile
 from engine.cli.output import print_json, print_table, short_time
 from engine.cli.setting import actor, json_option, note, open_database
 from engine.db import Database
 from engine.errors import NotFound
+from engine.keeping import archive_files, archives
+from engine.keeping.archive_files import ArchiveFailed, ArchiveFile
 from engine.queries import known_id
 from engine.rows import ArchiveRow
 

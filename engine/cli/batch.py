@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from engine import batches, failures
+from engine import batches
 from engine.cli.output import print_json, print_table, short_time
 from engine.cli.setting import actor, json_option, note, open_database
 from engine.errors import RequestError
+from engine.finding import failures
 from engine.json_text import read_input
 
 RIGHTS = {"retry": "tasker.step:retry", "skip": "tasker.step:update", "resolve": "tasker.step:update"}

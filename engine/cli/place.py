@@ -14,11 +14,11 @@ from engine import actions, queries, report, steps, tasks
 from engine.cli.setting import actor, note, open_database, open_shards
 from engine.db import Database
 from engine.errors import DatabaseUnavailable, NotFound, TaskerError, WrongState
+from engine.finding.spread import merged, read_cursors
 from engine.requests import TaskRequest
 from engine.rows import EngineRow, LinePage, Preview, TaskDetail, TaskPage, TaskRow
 from engine.settings import Settings
 from engine.shards import Shards
-from engine.spread import merged, read_cursors
 
 if TYPE_CHECKING:
     from engine.client import Client

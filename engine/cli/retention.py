@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import click
 
-from engine import archives, large_results
-from engine import retention as keeping
+from engine import large_results
 from engine.cli.output import print_json, print_table, short_time
 from engine.cli.setting import actor, json_option, note, open_database
 from engine.db import Database
-from engine.retention import Dropped, Old, Sweep
+from engine.keeping import archives
+from engine.keeping import retention as keeping
+from engine.keeping.retention import Dropped, Old, Sweep
 from engine.rows import ArchiveRow, RetentionRow
 from engine.timing import interval_text
 

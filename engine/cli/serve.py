@@ -16,7 +16,8 @@ from typing import TypeVar, cast
 
 import click
 
-from engine import accounts, embedded, gates
+from engine import embedded, gates
+from engine.access import accounts
 from engine.cli.clusters import Place, cluster_options, runner_maker
 from engine.cli.reloading import run_reloading, tell_started
 from engine.cli.setting import (

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import click
 import psycopg
 
-from engine import audit, embedded, log_lines, migrate, tasks
+from engine import embedded, log_lines, migrate, tasks
+from engine.access import audit
 from engine.db import Database
 from engine.errors import DatabaseUnavailable, Problem, RequestError, TaskerError
 from engine.json_text import read_input

@@ -7,15 +7,16 @@ from typing import Any
 
 import click
 
-from engine import accounts, views
+from engine.access import accounts
 from engine.cli.output import print_json, print_table, short_time
 from engine.cli.setting import json_option, note, open_database
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
-from engine.failure_filter import chosen_failures
-from engine.task_counts import MOST, count_tasks
-from engine.task_filter import read_filter
-from engine.views import View
+from engine.finding import views
+from engine.finding.failure_filter import chosen_failures
+from engine.finding.task_counts import MOST, count_tasks
+from engine.finding.task_filter import read_filter
+from engine.finding.views import View
 
 COUNT_MS = 2_000
 _owner = click.option("--owner", required=True, metavar="ACCOUNT", help="Whose view it is.")

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import psycopg
 
-from engine import archives, large_results, migrate, objects, queries, replicas, standing
+from engine import large_results, migrate, objects, queries, replicas
 from engine.db import Database, described
 from engine.definition import nearest
 from engine.discovery import is_there
 from engine.doctor.checks import Check, Surroundings, ok, problem, warning
 from engine.errors import TaskerError
 from engine.journal import LEVELS
+from engine.keeping import archives
+from engine.measures import standing
 from engine.settings import VARIABLES
 from engine.shards import Shard, Shards
 

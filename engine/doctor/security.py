@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from engine import accounts, database_roles, queries, tokens
+from engine import database_roles, queries
+from engine.access import accounts, tokens
 from engine.db import Database, connect
 from engine.doctor.checks import Check, Surroundings, ok, problem, warning
 from engine.errors import TaskerError

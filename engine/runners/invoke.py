@@ -12,13 +12,14 @@ from contextvars import copy_context
 from types import FrameType, TracebackType
 from typing import Any
 
-from engine import json_text, objects, redaction, trace_ids
+from engine import json_text, objects, trace_ids
 from engine.binding import Binding, bindings
 from engine.definition import StepTemplate, TaskDefinition, chosen
 from engine.errors import DefinitionError, PermanentError, RetryableError, delay_seconds
 from engine.handlers import ATTEMPT, Contact, Sequence, Step, Task
+from engine.hiding import redaction
+from engine.hiding.masking import clean, clean_message, cut
 from engine.journal import NOWHERE
-from engine.masking import clean, clean_message, cut
 from engine.runners import COMPLETED, DECIDED, FAILED, STORED, Item
 
 MAX_TRACEBACK = 16 << 10

@@ -11,7 +11,7 @@ from engine import json_text
 from engine.definition import nearest
 from engine.errors import PermanentError, Problem, RequestError, RetryableError
 from engine.handlers import Step
-from engine.masking import MASK
+from engine.hiding.masking import MASK
 from engine.recording import FORMAT
 from engine.registry import Handler
 from engine.testing.workbench import FinishedStep, FinishedTask, Workbench

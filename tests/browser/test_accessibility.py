@@ -11,8 +11,10 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
-from engine import accounts, queries, tasks, views
+from engine import queries, tasks
+from engine.access import accounts
 from engine.db import Database
+from engine.finding import views
 from engine.handlers import Workflow
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest

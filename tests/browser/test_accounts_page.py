@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
-from engine import accounts
+from engine.access import accounts
 from engine.db import Database
 
 

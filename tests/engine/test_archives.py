@@ -16,12 +16,13 @@ import pytest
 from pyarrow import parquet
 from test_retention import count, ended, known
 
-from engine import archive_files, archives, events, retention
-from engine.archive_files import ArchiveFailed, Record
+from engine import events
 from engine.db import Database
 from engine.doctor.health import _archives
 from engine.errors import NotFound
-from engine.retention import Dropped, Sweep
+from engine.keeping import archive_files, archives, retention
+from engine.keeping.archive_files import ArchiveFailed, Record
+from engine.keeping.retention import Dropped, Sweep
 
 DAY = timedelta(days=1)
 Conn = psycopg.Connection[Any]

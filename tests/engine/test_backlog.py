@@ -11,12 +11,12 @@ import psycopg
 import pytest
 
 from engine import TaskRequest, leases, tasks
-from engine import backlog as backlogs
-from engine.backlog import Backlog
 from engine.db import Database
 from engine.definition import StepTemplate, TaskDefinition
 from engine.journal import Line, Progress
 from engine.leases import WorkerIdentity
+from engine.monitoring import backlog as backlogs
+from engine.monitoring.backlog import Backlog
 from engine.runners import StepCall, TaskInfo
 
 _numbers = itertools.count(1)

@@ -10,11 +10,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine import batches, failure_filter, failures, steps, tasks
+from engine import batches, steps, tasks
 from engine.db import Database
 from engine.errors import NotFound, RequestError, WrongState
-from engine.failure_filter import FailureFilter, chosen_failures, found_failures
-from engine.failures import FailureNote
+from engine.finding import failure_filter, failures
+from engine.finding.failure_filter import FailureFilter, chosen_failures, found_failures
+from engine.finding.failures import FailureNote
 from engine.handlers import Workflow
 from engine.requests import TaskRequest
 

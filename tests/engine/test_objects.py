@@ -12,25 +12,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine import (
-    TaskRequest,
-    Workflow,
-    archive_files,
-    archives,
-    events,
-    large_results,
-    leases,
-    objects,
-    queries,
-    retention,
-    tasks,
-)
+from engine import TaskRequest, Workflow, events, large_results, leases, objects, queries, tasks
 from engine.db import Database
 from engine.doctor.health import _objects
 from engine.errors import TaskerError
+from engine.keeping import archive_files, archives, retention
+from engine.keeping.retention import Dropped, Sweep
 from engine.objects import ObjectMissing, StoreFailed
 from engine.registry import HandlerRegistry
-from engine.retention import Dropped, Sweep
 from engine.scheduler import Engine
 
 Conn = psycopg.Connection[Any]

@@ -9,7 +9,7 @@ import psycopg
 
 from engine import TaskRequest, Workflow, tasks
 from engine.db import Database
-from engine.own_figures import SECONDS, SIZES, Figures, Histogram
+from engine.monitoring.own_figures import SECONDS, SIZES, Figures, Histogram
 from engine.registry import HandlerRegistry
 from engine.scheduler import Engine
 

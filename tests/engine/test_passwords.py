@@ -7,7 +7,7 @@ import threading
 import pytest
 from argon2 import PasswordHasher, extract_parameters
 
-from engine import accounts, passwords
+from engine.access import accounts, passwords
 from engine.db import Database
 from engine.errors import RequestError
 

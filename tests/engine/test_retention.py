@@ -11,12 +11,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine import TaskRequest, Workflow, events, retention, tasks
+from engine import TaskRequest, Workflow, events, tasks
 from engine.db import Database
 from engine.definition import StepTemplate, TaskDefinition
 from engine.errors import NotFound, RequestError
+from engine.keeping import retention
+from engine.keeping.retention import BATCHES_PER_ROUND, STEPS_PER_BATCH, Dropped, Old, Sweep
 from engine.registry import HandlerRegistry
-from engine.retention import BATCHES_PER_ROUND, STEPS_PER_BATCH, Dropped, Old, Sweep
 from engine.scheduler import Engine
 
 DAY = timedelta(days=1)

@@ -10,8 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine import TaskRequest, Workflow, rollups, spans, tasks
+from engine import TaskRequest, Workflow, rollups, tasks
 from engine.db import Database
+from engine.measures import spans
 from engine.registry import HandlerRegistry
 from engine.scheduler import Engine
 

@@ -23,7 +23,7 @@ def test_a_duty_that_meets_what_nobody_foresaw_is_told_once_and_goes_on(
         rounds.append(True)
         raise ValueError("nobody foresaw this")
 
-    monkeypatch.setattr("engine.views.watch", break_down)
+    monkeypatch.setattr("engine.finding.views.watch", break_down)
     Workflow("other", namespace="tests", version="1.0.0").define("only", handler_class=lambda task: 1)
     engine = Engine(db.url, registry, runner="threads", concurrency=1, grace=1)
     engine.start()

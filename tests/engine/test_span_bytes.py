@@ -12,7 +12,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, Status
 
 from engine import trace_ids
-from engine.span_bytes import Ending, request_bytes, span_bytes
+from engine.traces.span_bytes import Ending, request_bytes, span_bytes
 
 TASK = "0b6f6e0c-1234-4a3b-8c1d-0123456789ab"
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

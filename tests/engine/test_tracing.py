@@ -20,12 +20,13 @@ from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from engine import Workflow, events, submit, tasks, trace_ids, tracing, tracing_process
+from engine import Workflow, events, submit, tasks, trace_ids
 from engine.db import Database
 from engine.errors import PermanentError, RetryableError, TaskerError
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest
 from engine.scheduler import Engine
+from engine.traces import tracing, tracing_process
 
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

@@ -14,15 +14,20 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine import TaskRequest, Workflow, accounts, followers, notices, outgoing, retention, tasks, views
+from engine import TaskRequest, Workflow, tasks
+from engine.access import accounts
 from engine.db import Database
 from engine.errors import NotFound, PermanentError, RequestError, RetryableError, TaskerError, WrongState
-from engine.mail import MailServer
+from engine.finding import views
+from engine.finding.task_counts import MOST, count_tasks
+from engine.finding.task_filter import read_filter
+from engine.finding.views import Alert
+from engine.keeping import retention
+from engine.outgoing import followers, notices
+from engine.outgoing import posting as outgoing
+from engine.outgoing.mail import MailServer
 from engine.registry import HandlerRegistry
 from engine.scheduler import Engine
-from engine.task_counts import MOST, count_tasks
-from engine.task_filter import read_filter
-from engine.views import Alert
 from engine.webhooks import is_authentic
 
 GOING = threading.Event()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyotp
 
-from engine import accounts, audit, tokens
+from engine.access import accounts, audit, tokens
 from engine.db import Database
 
 Ask = Callable[[Database], object]

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from account_points import ACTOR, Ask, Holds, told
 
-from engine import TaskRequest, archive_files, archives, large_results, objects, retention, rollups, tasks
+from engine import TaskRequest, large_results, objects, rollups, tasks
 from engine.db import Database
+from engine.keeping import archive_files, archives, retention
 
 
 @cache

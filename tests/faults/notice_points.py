@@ -10,9 +10,13 @@ from threading import Event
 
 from account_points import ACTOR, Ask, Holds, counted, make_accounts, told
 
-from engine import TaskRequest, accounts, batches, followers, notices, retention, tasks, views, visitors
+from engine import TaskRequest, batches, tasks
+from engine.access import accounts, visitors
 from engine.db import Database
-from engine.notices import Notice
+from engine.finding import views
+from engine.keeping import retention
+from engine.outgoing import followers, notices
+from engine.outgoing.notices import Notice
 
 TARGET = "https://example.com/hook"
 NEVER = Event()

@@ -34,24 +34,23 @@ from engine import (
     Workflow,
     batches,
     events,
-    failures,
     leases,
     limits,
     presets,
-    retention,
     rollups,
     schedules,
     steps,
     tasks,
     timing,
-    words,
 )
 from engine.borrowed import Borrowed
 from engine.db import Database, connect
 from engine.deliveries import Deliveries, Posts
 from engine.errors import NotFound, TaskerError, WrongState
 from engine.events import EventDelivery
+from engine.finding import failures, words
 from engine.journal import Line
+from engine.keeping import retention
 from engine.leases import WorkerIdentity
 from engine.registry import HandlerRegistry
 

@@ -1,4 +1,4 @@
-"""`engine.analytics`: every figure is what plain SQL says of the tasks, steps and history of the same range."""
+"""`engine.measures.analytics`: every figure is what plain SQL says of the tasks, steps and history of the same range."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import graphs
 import pytest
 from graphs import Conn, complete, fail, given_task, move_clock, roll_up, task_of, value
 
-from engine import analytics, spans
 from engine.db import Database
 from engine.errors import NotFound
-from engine.figures import Performance, Scope, StepFigures
-from engine.quantiles import LIMITS, Spread
-from engine.spans import Range
+from engine.measures import analytics, spans
+from engine.measures.figures import Performance, Scope, StepFigures
+from engine.measures.quantiles import LIMITS, Spread
+from engine.measures.spans import Range
 
 TO_A_BIN = 1.27
 

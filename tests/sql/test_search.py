@@ -1,4 +1,4 @@
-"""`engine.search` and the functions it stands on: whatever is known of a task, a failure or a workflow finds it, and nothing else does."""
+"""`engine.finding.search` and the functions it stands on: whatever is known of a task, a failure or a workflow finds it, and nothing else does."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 import test_plans
 from graphs import Conn, Task, complete, fail, given_task, move_clock, retry_downstream, roll_up, task_of, value
 
-from engine import search
 from engine.db import Database
 from engine.errors import RequestError
-from engine.masking import SECRET_NAMES
+from engine.finding import search
+from engine.hiding.masking import SECRET_NAMES
 
 PATIENCE_SECONDS = 10.0
 

@@ -13,11 +13,13 @@ from flask.testing import FlaskClient
 from signed_in import session_of, token_for, token_of
 from werkzeug.routing import Rule
 
-from engine import accounts, audit, batches, failures, schedules, tasks, tokens, views
+from engine import batches, schedules, tasks
+from engine.access import accounts, audit, tokens
+from engine.access.permissions import PERMISSIONS, ROLES, Rights
 from engine.db import Database
 from engine.definition import TaskDefinition
+from engine.finding import failures, views
 from engine.handlers import Workflow
-from engine.permissions import PERMISSIONS, ROLES, Rights
 from engine.requests import TaskRequest
 from engine.timing import every
 from webapp.access import COOKIE

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from signed_in import token_of
 from werkzeug.test import TestResponse
 
-from engine import accounts, audit, passwords, tokens
+from engine.access import accounts, audit, passwords, tokens
 from engine.db import Database
 from webapp import database
 from webapp.access import COOKIE, SECURE_COOKIE, own_page

@@ -11,9 +11,9 @@ from flask.testing import FlaskClient
 from test_access import Twins, client_of
 
 from engine import queries, tasks
-from engine.comparison import last_good
 from engine.db import Database
 from engine.handlers import Workflow
+from engine.measures.comparison import last_good
 from engine.requests import TaskRequest
 from webapp.comparison import Comparison, Side, comparison, differences
 from webapp.version_diff import Change

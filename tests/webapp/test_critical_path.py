@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from engine.critical_path import critical_path
+from engine.measures.critical_path import critical_path
 from engine.rows import StepRow
 from webapp.critical_path import telling_path
 

@@ -15,7 +15,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import cookie_of, token_for
 
-from engine import audit, batches, schedules
+from engine import batches, schedules
+from engine.access import audit
 from engine.db import Database
 from engine.timing import every
 from webapp import downloads, listing
@@ -80,7 +81,7 @@ def test_a_file_of_steps_is_the_table_of_the_task(client: FlaskClient, db: Datab
 
 
 def test_what_is_found_is_in_the_file_to_the_last(client: FlaskClient, launch: Launch, monkeypatch: pytest.MonkeyPatch, db: Database) -> None:
-    monkeypatch.setattr("engine.search.MAX_FOUND", 2)
+    monkeypatch.setattr("engine.finding.search.MAX_FOUND", 2)
     made = [launch(number, correlation_id="of-one-evening") for number in range(1, 6)]
     found = lines(client.get("/search?q=of-one-evening&format=ndjson").text)
     assert [(row["kind"], row["task_id"]) for row in found] == [("task", task_id) for task_id in reversed(made)]

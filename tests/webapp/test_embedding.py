@@ -15,7 +15,7 @@ from flask_wtf.csrf import CSRFProtect
 from signed_in import cookie_of, token_of
 from sqlalchemy import create_engine
 
-from engine import accounts, audit, tokens
+from engine.access import accounts, audit, tokens
 from engine.db import Database
 from engine.settings import Settings
 from webapp import Tasker, Visitor, database, health, live

@@ -10,10 +10,11 @@ from typing import Any
 import psycopg
 from flask.testing import FlaskClient
 
-from engine import standing, tasks
+from engine import tasks
 from engine.db import Database
 from engine.definition import TaskDefinition
 from engine.handlers import Workflow
+from engine.measures import standing
 from engine.requests import TaskRequest
 from webapp import engines, waiting
 

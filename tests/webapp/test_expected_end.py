@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from engine import queries, standing
+from engine import queries
 from engine.db import Database
+from engine.measures import standing
 
 Launch = Callable[..., str]
 HOUR = 3600.0

@@ -12,8 +12,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from engine import batches, failure_filter, failures
+from engine import batches
 from engine.db import Database
+from engine.finding import failure_filter, failures
 
 GOING = threading.Event()
 HandEngine, Post = Any, Callable[..., TestResponse]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.metrics import EngineFigures, Measures, Moves, Spread, Standing
-from engine.own_figures import Figures
+from engine.monitoring.metrics import EngineFigures, Measures, Moves, Spread, Standing
+from engine.monitoring.own_figures import Figures
 from webapp import metrics as page
 
 FOLDER = Path(__file__).parents[2] / "docs" / "grafana"

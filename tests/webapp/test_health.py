@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from engine import accounts, tokens
+from engine.access import accounts, tokens
 from engine.db import Database
 from engine.settings import Settings
 from webapp import create_app, database, health, live

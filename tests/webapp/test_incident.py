@@ -10,7 +10,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from test_access import client_of
 
-from engine import accounts, steps
+from engine import steps
+from engine.access import accounts
 from engine.db import Database
 
 

@@ -13,7 +13,8 @@ from flask.testing import FlaskClient
 from signed_in import session_of, token_for
 from werkzeug.test import TestResponse
 
-from engine import audit, limits, tasks
+from engine import limits, tasks
+from engine.access import audit
 from engine.db import Database
 from engine.handlers import Workflow
 from engine.requests import TaskRequest

@@ -20,7 +20,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 from werkzeug.test import TestResponse
 
-from engine import accounts, audit
+from engine.access import accounts, audit
 from engine.db import Database
 from engine.settings import OidcSettings, Settings
 from webapp import create_app, database

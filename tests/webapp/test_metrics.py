@@ -13,9 +13,11 @@ from flask.testing import FlaskClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from engine import accounts, metrics, rollups, tokens
+from engine import rollups
+from engine.access import accounts, tokens
 from engine.db import Database
-from engine.own_figures import Figures
+from engine.monitoring import metrics
+from engine.monitoring.own_figures import Figures
 from webapp import create_app
 from webapp import metrics as page
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from engine import standing
+from engine.measures import standing
 
 Launch = Callable[..., str]
 Conn = psycopg.Connection[Any]

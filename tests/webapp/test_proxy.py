@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from signed_in import token_of
 
-from engine import accounts, audit
+from engine.access import accounts, audit
 from engine.db import Database
 from engine.settings import Settings
 from webapp import create_app

@@ -13,22 +13,11 @@ from flask.testing import FlaskClient
 from signed_in import token_for, token_of
 from werkzeug.routing import Rule
 
-from engine import (
-    PermanentError,
-    TaskRequest,
-    Workflow,
-    audit,
-    batches,
-    events,
-    failures,
-    presets,
-    queries,
-    schedules,
-    steps,
-    tasks,
-)
+from engine import PermanentError, TaskRequest, Workflow, batches, events, presets, queries, schedules, steps, tasks
+from engine.access import audit
 from engine.db import Database
 from engine.errors import NotFound, RequestError
+from engine.finding import failures
 from engine.handlers import Step, Task
 from engine.registry import HandlerRegistry
 from engine.revelations import SecretPlace, reveal, secret_places

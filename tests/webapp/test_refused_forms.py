@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from engine import accounts
+from engine.access import accounts
 from engine.db import Database
 
 Post = Callable[..., TestResponse]

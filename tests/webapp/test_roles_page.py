@@ -9,9 +9,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import session_of, token_of
 
-from engine import accounts, audit
+from engine.access import accounts, audit
+from engine.access.permissions import Rights
 from engine.db import Database
-from engine.permissions import Rights
 
 
 def test_a_role_of_ones_own_is_made_changed_given_in_a_namespace_and_removed(app: Flask, client: FlaskClient, db: Database) -> None:

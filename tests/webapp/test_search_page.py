@@ -11,8 +11,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import session_of, token_for
 
-from engine import rollups, words
+from engine import rollups
 from engine.db import Database
+from engine.finding import words
 from webapp.access import COOKIE
 
 

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from engine import queries, rollups
 from engine.db import Database
-from engine.usual import usual_steps
+from engine.measures.usual import usual_steps
 
 Launch = Callable[..., str]
 STEPS = ("validate", "charge", "reserve", "ship")

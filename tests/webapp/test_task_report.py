@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from flask.testing import FlaskClient
 
-from engine import archives, retention
 from engine.db import Database
-from engine.retention import Sweep
+from engine.keeping import archives, retention
+from engine.keeping.retention import Sweep
 
 UNKNOWN = "7f3b4c80-0000-4000-8000-000000000000"
 

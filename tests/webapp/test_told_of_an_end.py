@@ -11,9 +11,10 @@ from flask.testing import FlaskClient
 from signed_in import session_of
 from werkzeug.test import TestResponse
 
-from engine import followers, notices, tasks
+from engine import tasks
 from engine.db import Database
 from engine.errors import PermanentError, RetryableError
+from engine.outgoing import followers, notices
 from webapp.access import COOKIE
 
 GOING = threading.Event()

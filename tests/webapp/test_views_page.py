@@ -11,8 +11,9 @@ from flask.testing import FlaskClient
 from signed_in import session_of, token_of
 from werkzeug.test import TestResponse
 
-from engine import batches, failures, views
+from engine import batches
 from engine.db import Database
+from engine.finding import failures, views
 from webapp.access import COOKIE
 
 GOING = threading.Event()

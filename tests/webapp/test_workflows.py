@@ -11,9 +11,10 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from engine import standing, tasks
+from engine import tasks
 from engine.db import Database
 from engine.definition import TaskDefinition
+from engine.measures import standing
 from engine.schedules import add_schedule, pause_schedule
 from engine.timing import cron, every
 from webapp import workflows

@@ -7,11 +7,11 @@ from typing import Any
 from marshmallow import Schema, fields
 from marshmallow.validate import Length, OneOf, Range
 
-from engine import accounts
-from engine.accounts import AccountRow, RoleRow
-from engine.audit import AuditRow
-from engine.permissions import PERMISSIONS
-from engine.tokens import MAX_LABEL, TokenRow
+from engine.access import accounts
+from engine.access.accounts import AccountRow, RoleRow
+from engine.access.audit import AuditRow
+from engine.access.permissions import PERMISSIONS
+from engine.access.tokens import MAX_LABEL, TokenRow
 from webapp.api.answers import PageSchema
 from webapp.api.bodies import MAX_NAME, LimitQuery, StrictSchema
 from webapp.api.fields import Number as Digits

@@ -7,8 +7,8 @@ from typing import Any
 
 from flask import Response, request
 
-from engine import accounts, tokens
-from engine.permissions import Rights
+from engine.access import accounts, tokens
+from engine.access.permissions import Rights
 from webapp.access import known_caller, require_power_over, require_power_over_role, require_power_to_give
 from webapp.api import access, shapes
 from webapp.api.account_shapes import (

@@ -9,11 +9,11 @@ from flask import Response
 from marshmallow import Schema, fields
 from marshmallow.validate import OneOf
 
-from engine import analytics, spans
 from engine.errors import Problem, RequestError
-from engine.figures import Ends, PathShare, Scope, SlowTask, StepFigures, WorkflowFigures
-from engine.quantiles import Spread
-from engine.spans import Range
+from engine.measures import analytics, spans
+from engine.measures.figures import Ends, PathShare, Scope, SlowTask, StepFigures, WorkflowFigures
+from engine.measures.quantiles import Spread
+from engine.measures.spans import Range
 from webapp.api import access, shapes
 from webapp.api.blueprint import Endpoints
 from webapp.api.fields import said, text

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Response
 
-from engine import audit
+from engine.access import audit
 from engine.errors import Problem, RequestError
 from webapp.api import access, shapes
 from webapp.api.account_shapes import AuditPageSchema, AuditQuery, entry

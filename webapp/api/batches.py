@@ -8,9 +8,10 @@ from typing import Any
 from flask import Response
 from werkzeug.exceptions import NotFound as NoSuchAddress
 
-from engine import batches, failures
+from engine import batches
 from engine.batches import Batch, BatchItem
 from engine.errors import ChangedSince, KeyReused, NotFound, Problem, RequestError
+from engine.finding import failures
 from engine.steps import result_text
 from webapp.api import access, shapes
 from webapp.api.batch_shapes import (

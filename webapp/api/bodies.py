@@ -9,9 +9,9 @@ from marshmallow.validate import Length, OneOf, Range
 
 from engine.errors import Problem, RequestError
 from engine.journal import LEVELS
+from engine.measures.standing import STUCK
 from engine.queries import MAX_PAGE
 from engine.requests import MAX_BYPASSED, MAX_KEY, MAX_TAG, MAX_TAGS, MAX_TEXT, PRIORITIES
-from engine.standing import STUCK
 from engine.timing import POLICIES
 from webapp.api.fields import TASK_STATE, Flag, Number, said, text
 from webapp.htmx import MAX_REASON

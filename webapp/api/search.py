@@ -9,7 +9,7 @@ from flask import Response
 from marshmallow import Schema, fields
 from marshmallow.validate import Range
 
-from engine import search
+from engine.finding import search
 from webapp.api import shapes
 from webapp.api.blueprint import Endpoints
 from webapp.api.fields import Number, maybe_text, maybe_time, names, said, text

@@ -8,9 +8,9 @@ from flask import Response
 from marshmallow import Schema, fields
 from marshmallow.validate import OneOf, Range
 
-from engine import views
 from engine.errors import NotFound, Problem, RequestError
-from engine.failure_filter import LONGEST
+from engine.finding import views
+from engine.finding.failure_filter import LONGEST
 from webapp.access import known_caller
 from webapp.api import access, shapes
 from webapp.api.blueprint import PREFIX, Endpoints

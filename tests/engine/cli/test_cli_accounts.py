@@ -13,7 +13,7 @@ import urllib.request
 import pytest
 from terminal import ROOT, Terminal, refused
 
-from engine import accounts, audit, tokens
+from engine.access import accounts, audit, tokens
 from engine.db import Database
 
 PASSWORD = "four grey horses at noon"

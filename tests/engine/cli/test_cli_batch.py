@@ -7,8 +7,9 @@ import threading
 import psycopg
 from terminal import Terminal
 
-from engine import batches, failures
+from engine import batches
 from engine.db import Database
+from engine.finding import failures
 
 TASK = ("launch", "shop/process_order", "--context", '{"order_id": 7}')
 

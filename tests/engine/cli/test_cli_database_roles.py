@@ -12,7 +12,8 @@ import pytest
 from signed_in import session_of, token_for
 from terminal import Terminal, until
 
-from engine import accounts, audit, database_roles, migrate
+from engine import database_roles, migrate
+from engine.access import accounts, audit
 from engine.db import Database
 from engine.settings import Settings
 

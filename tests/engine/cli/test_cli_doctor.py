@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from terminal import Ended, Terminal
 
-from engine import accounts, tokens
+from engine.access import accounts, tokens
 from engine.db import Database
 from engine.embedded import EmbeddedServer
 

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import session_of, token_for, token_of
 
-from engine import accounts, tokens
+from engine.access import accounts, tokens
 from engine.client import Client, NotAllowed
 from engine.db import Database
 from engine.errors import NotFound, RequestError, WrongState

@@ -7,9 +7,10 @@ from typing import Any
 
 from calls import Caller
 
-from engine import analytics, rollups, spans
+from engine import rollups
 from engine.db import Database
-from engine.figures import Scope
+from engine.measures import analytics, spans
+from engine.measures.figures import Scope
 
 
 def test_the_answers_are_the_engines(api: Caller, db: Database, launch: Callable[..., str], engine: Any, failed_task: str) -> None:

@@ -11,8 +11,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import token_for
 
-from engine import batches, failures, queries
+from engine import batches, queries
 from engine.db import Database
+from engine.finding import failures
 
 
 def test_all_tasks_of_a_filter_are_cancelled_as_a_dry_run_has_told(api: Caller, db: Database) -> None:

@@ -32,8 +32,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from engine import accounts, batches, tokens, views
+from engine import batches
+from engine.access import accounts, tokens
 from engine.db import Database
+from engine.finding import views
 from webapp.server import Server, bind
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sql"))

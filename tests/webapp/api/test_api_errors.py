@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from signed_in import token_for
 from sqlalchemy.exc import OperationalError
 
-from engine import audit
+from engine.access import audit
 from engine.db import Database
 from engine.errors import DatabaseUnavailable
 from engine.json_text import MAX_BYTES

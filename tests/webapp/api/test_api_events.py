@@ -13,7 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import token_for
 
-from engine import tokens
+from engine.access import tokens
 from engine.db import Database
 from webapp import live
 from webapp.api import events

@@ -1,0 +1,194 @@
+"""Failed steps, those with the same cause together: two thousand failures are often three errors.
+
+A group is what failed in one step of one workflow, in all its versions, with errors of one signature: type and message without numbers and ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, LiteralString
+
+from engine.access.permissions import Namespaces
+from engine.db import Database
+from engine.errors import NotFound, Problem, RequestError
+from engine.hiding.redactions import redactions_of
+from engine.queries import allowed, within
+
+LOOKED_AT = 10_000
+"""How many tasks with a failed step are looked at, the newest."""
+LISTED = 200
+SEARCHED = 2_000
+"""Through how many groups a text is looked for, those that failed last."""
+TREND_HOURS = 24
+SAMPLES = 3
+LONGEST_WORDS = 200
+MAX_NOTE = 2_000
+MAX_OWNER = 100
+MAX_RUNBOOK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class FailureNote:
+    """What people know of a group. It counts as acknowledged until `until`."""
+
+    owner: str | None = None
+    note: str | None = None
+    runbook: str | None = None
+    until: datetime | None = None
+    changed_by: str | None = None
+    changed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failures with one cause. `per_hour` counts those of the last day, the oldest hour first; `open_count` those of its
+    tasks that have not ended; `samples` are ids of the latest tasks.
+
+    `signature` is what their errors have in common; where that holds a secret of the latest task, it is that task's error, masked.
+    """
+
+    key: str
+    namespace: str
+    name: str
+    step_name: str
+    signature: str
+    step_count: int
+    task_count: int
+    open_count: int
+    first_at: datetime
+    last_at: datetime
+    versions: tuple[str, ...]
+    samples: tuple[str, ...]
+    per_hour: tuple[int, ...]
+    latest: dict[str, Any]
+    acknowledged: bool
+    known: FailureNote
+
+
+_FAILED: LiteralString = """
+    select t.task_id::text as task_id, t.task_no, t.is_open, d.namespace, d.name, d.version, p.name as step_name,
+           tasker_step_name(p.name, s.item_no) as place, tasker_error_signature(s.error) as signature, s.error, s.finished_at
+      from looked t
+      join tasker_step s on s.task_no = t.task_no and s.state = 5
+      join tasker_definition d on d.definition_id = s.definition_id
+      join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
+"""
+
+
+def failure_groups(db: Database, *, namespace: str | None = None, name: str | None = None, key: str | None = None, namespaces: Namespaces = None) -> list[FailureGroup]:
+    """The groups of the failed steps there are now, the one that failed last first. A step that was retried, resolved or skipped is in none.
+
+    Of the newest `LOOKED_AT` tasks with a failed step, in these namespaces; at most `LISTED` groups.
+    """
+    return list(each_group(db, namespace=namespace, name=name, key=key, namespaces=namespaces, limit=LISTED))
+
+
+def each_group(
+    db: Database,
+    *,
+    limit: int,
+    namespace: str | None = None,
+    name: str | None = None,
+    step: str | None = None,
+    owner: str | None = None,
+    key: str | None = None,
+    namespaces: Namespaces = None,
+) -> Iterator[FailureGroup]:
+    """The same one by one, up to `limit`; of the step of that name alone, and of whom has `owner` in their name. What masks them is read for LISTED at a time."""
+    found = db.rows(
+        f"""
+        with {_looked(namespaces)}, failed as ({_FAILED})
+        select g.*, coalesce(n.until > tasker_clock(), false), n.owner, n.note, n.runbook, n.until, n.changed_by, n.changed_at
+          from (select tasker_failure_key(f.namespace, f.name, f.step_name, f.signature) as failure, f.namespace, f.name, f.step_name, f.signature,
+                       count(*)::int, count(distinct f.task_no)::int,
+                       count(distinct f.task_no) filter (where f.is_open), min(f.finished_at), max(f.finished_at) as last_at, array_agg(distinct f.version),
+                       (array_agg(f.task_id order by f.finished_at desc))[1:{SAMPLES}],
+                       array_agg(extract(epoch from tasker_clock() - f.finished_at)::int / 3600)
+                         filter (where f.finished_at > tasker_clock() - interval '{TREND_HOURS} hours'),
+                       (array_agg(jsonb_build_object('type', f.error -> 'type', 'message', f.error -> 'message') order by f.finished_at desc))[1]
+                  from failed f group by 1, 2, 3, 4, 5) g
+          left join tasker_failure_note n on n.failure = g.failure
+         where (%(key)s::text is null or g.failure = %(key)s) and (%(step)s::text is null or g.step_name = %(step)s)
+           and (%(owner)s::text is null or strpos(lower(n.owner), lower(%(owner)s)) > 0)
+         order by g.last_at desc, g.failure limit %(limit)s
+        """,
+        {"looked": LOOKED_AT, "namespace": namespace, "name": name, "step": step, "owner": owner, "key": key, "limit": limit, **allowed(namespaces)},
+    )
+    for first in range(0, len(found), LISTED):
+        yield from _without_secrets(db, [_group(row) for row in found[first : first + LISTED]])
+
+
+def failure_group(db: Database, key: str, *, namespaces: Namespaces = None) -> FailureGroup:
+    """The group of that key. Raises `NotFound` when nothing of it is failed any more."""
+    found = failure_groups(db, key=key.replace("\x00", ""), namespaces=namespaces)
+    if not found:
+        raise NotFound("none of these failures is left: they were retried, resolved or dropped")
+    return found[0]
+
+
+def failed_steps(db: Database, key: str, *, open_only: bool = False, namespaces: Namespaces = None) -> list[tuple[str, str]]:
+    """The task and the name of every failed step of a group, the newest first; with `open_only` of tasks that have not ended."""
+    query: LiteralString = f"""
+        with {_looked(namespaces)}, failed as ({_FAILED})
+        select f.task_id, f.place from failed f
+         where tasker_failure_key(f.namespace, f.name, f.step_name, f.signature) = %(key)s and (f.is_open or not %(open)s) order by f.task_no desc, f.place
+    """
+    given = {"looked": LOOKED_AT, "open": open_only, "namespace": None, "name": None, "key": key.replace("\x00", ""), **allowed(namespaces)}
+    return [(row[0], row[1]) for row in db.rows(query, given)]
+
+
+def keep_note(db: Database, group: FailureGroup, known: FailureNote, *, actor: str) -> None:
+    """This is what is known of the group now; a note of nothing is none. Raises `RequestError` with everything wrong in it."""
+    problems = _problems(known)
+    if problems:
+        raise RequestError(problems)
+    given = {"key": group.key, "namespace": group.namespace, "owner": known.owner, "note": known.note, "runbook": known.runbook, "until": known.until}
+    db.value(
+        "select tasker_keep_failure_note(%(key)s, %(namespace)s, %(owner)s, %(note)s, %(runbook)s, %(until)s::timestamptz, %(actor)s)",
+        {**given, "actor": actor},
+    )
+
+
+def _problems(known: FailureNote) -> list[Problem]:
+    limits = (("owner", known.owner, MAX_OWNER), ("note", known.note, MAX_NOTE), ("runbook", known.runbook, MAX_RUNBOOK))
+    long = [Problem(field, "too_long", f"has {len(text):,} characters; the limit is {most:,}") for field, text, most in limits if text and len(text) > most]
+    if known.runbook and not known.runbook.startswith(("http://", "https://")):
+        long.append(Problem("runbook", "no_address", "must begin with http:// or https://"))
+    return long
+
+
+def _looked(namespaces: Namespaces) -> LiteralString:
+    return f"""looked as materialized (
+          select t.task_no, t.task_id, t.finished_at is null as is_open from tasker_task t join tasker_definition k using (definition_id)
+           where t.failed_count > 0 and (%(namespace)s::text is null or k.namespace = %(namespace)s) and (%(name)s::text is null or k.name = %(name)s)
+                 {within("t.definition_id", namespaces)}
+           order by t.task_no desc limit %(looked)s)"""
+
+
+def _without_secrets(db: Database, groups: list[FailureGroup]) -> list[FailureGroup]:
+    latest = db.rows(
+        """
+        select t.task_id::text, d.namespace, d.name, d.version, t.context from tasker_task t join tasker_definition d using (definition_id)
+         where t.task_id = any(%(ids)s::uuid[])
+        """,
+        {"ids": [group.samples[0] for group in groups]},
+    )
+    redactions = redactions_of(db, [(row[1], row[2], row[3]) for row in latest])
+    shown = {row[0]: redactions[row[1], row[2], row[3]].of_task(row[4]) for row in latest}
+    return [_masked(group, shown[group.samples[0]].error(group.latest)) if group.samples[0] in shown else group for group in groups]
+
+
+def _masked(group: FailureGroup, error: dict[str, Any]) -> FailureGroup:
+    if error == group.latest:
+        return group
+    words = f"{error.get('type') or 'Error'}: {error.get('message') or ''}"
+    return replace(group, signature=words.splitlines()[0][:LONGEST_WORDS])
+
+
+def _group(row: tuple[Any, ...]) -> FailureGroup:
+    *plain, versions, samples, ages, latest, acknowledged = row[:15]
+    per_hour = tuple(sum(age == hour for age in ages or ()) for hour in range(TREND_HOURS - 1, -1, -1))
+    given: list[Any] = [*plain, tuple(versions), tuple(samples), per_hour, latest, acknowledged, FailureNote(*row[15:])]
+    return FailureGroup(*given)

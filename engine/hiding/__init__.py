@@ -1,0 +1,1 @@
+"""What may not be shown: secrets in contexts, results, errors and logs."""

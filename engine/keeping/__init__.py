@@ -1,0 +1,1 @@
+"""How long finished tasks are kept, and the files that they leave."""

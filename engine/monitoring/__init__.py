@@ -1,0 +1,1 @@
+"""What a watching machine asks for: health, metrics, and how much is waiting."""
