@@ -242,6 +242,8 @@ def translated(error: psycopg.Error) -> Exception:
     ours = _BY_SQLSTATE.get(error.sqlstate or "")
     if ours is not None:
         return ours(error.diag.message_primary or str(error))
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return DatabaseUnavailable(f"PostgreSQL needed more time than a call may take: {_first_line(error)}")
     if is_lost(error):
         return DatabaseUnavailable(f"the connection to PostgreSQL was lost: {_first_line(error)}")
     if is_short(error):

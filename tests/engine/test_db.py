@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.db import connect, described
+from engine.db import Database, connect, described
 from engine.errors import DatabaseUnavailable
 
 
@@ -35,3 +35,11 @@ def test_a_password_that_is_written_wrongly_is_not_told_with_the_error(url: str)
 )
 def test_a_place_is_told_without_its_password(url: str, place: str) -> None:
     assert described(url) == place
+
+
+def test_a_call_that_takes_too_long_is_told_as_that_and_not_as_a_lost_connection(database_url: str) -> None:
+    database = Database(database_url, call_seconds=0.5)
+    with pytest.raises(DatabaseUnavailable, match="needed more time than a call may take"):
+        database.value("select pg_sleep(5)")
+    assert database.value("select 1") == 1
+    database.close()
