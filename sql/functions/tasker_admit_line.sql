@@ -1,4 +1,4 @@
--- tasker_admit_line: the first in one line go on, as many as there are free places; and every step whose task has its place, wherever it stands.
+-- tasker_admit_line: the first in one line go on, as many as there are free places; and every step that has its place, or whose task has it, wherever it stands.
 --   The caller holds the line.
 --   returns how many places that took     moves  none     locks  queue rows; those that others hold stay where they are
 create or replace function tasker_admit_line (p_limit_id int, p_key text, p_lanes int[], p_want int)
@@ -26,17 +26,15 @@ begin
     v_free := v_free - v_took;
     v_taken := v_taken + v_took;
   end loop;
-  if v_limit.step_name = '' then
-    -- for whatever engine they are: they take no place, and who serves them may not look at this line until one is given back
-    for v_next in
-      select w.rank, w.task_no, w.step_no, w.lane from tasker_place h
-       cross join lateral (select k.limit_id, k.key, k.rank, k.task_no, k.step_no, k.lane from tasker_waiting k where k.task_no = h.task_no offset 0) w
-       where h.limit_id = p_limit_id and h.key = p_key and not h.ended and w.limit_id = p_limit_id and w.key = p_key
-    loop
-      v_took := tasker_leave_line(v_limit, p_key, v_next.rank, v_next.task_no, v_next.step_no, v_next.lane);
-      v_left_behind := v_left_behind or v_took is null;
-    end loop;
-  end if;
+  -- for whatever engine they are: they take no place, and who serves them may not look at this line until one is given back
+  for v_next in
+    select w.rank, w.task_no, w.step_no, w.lane from tasker_place h
+     cross join lateral (select k.limit_id, k.key, k.rank, k.task_no, k.step_no, k.lane from tasker_waiting k where k.task_no = h.task_no offset 0) w
+     where h.limit_id = p_limit_id and h.key = p_key and not h.ended and w.limit_id = p_limit_id and w.key = p_key and h.step_no in (0, w.step_no)
+  loop
+    v_took := tasker_leave_line(v_limit, p_key, v_next.rank, v_next.task_no, v_next.step_no, v_next.lane);
+    v_left_behind := v_left_behind or v_took is null;
+  end loop;
   update tasker_line n set due_at = case when v_left_behind then v_now else tasker_line_due(v_limit, p_key, v_free) end
    where n.limit_id = p_limit_id and n.key = p_key;
   return v_taken;

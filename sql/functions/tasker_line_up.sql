@@ -1,14 +1,29 @@
 -- tasker_line_up: gated steps of one definition that have become ready go where they wait: into a lane of the queue, or first into the line before a limit.
 --   A step goes by the limit of its workflow, when it begins a task that has no place there yet, then by its own.
---   moves  none     locks  queue rows (those that others hold are skipped), then lines in order
+--   Whether there is a place already is known only of a line that is held: a look that is under way may just find that it was let go. So a step
+--   whose line another holds stands in it, and is let in from there.
+--   moves  none     locks  lines of places (those that others hold are skipped), queue rows (likewise), then lines in order
 create or replace function tasker_line_up (p_definition_id int, p_most int)
   returns void
   language plpgsql
 as $$
 declare
   v_now timestamptz := tasker_clock();
+  v_held tasker_line[];
 begin
-  with arrived as materialized (
+  v_held := array(
+    select n from tasker_line n
+     where (n.limit_id, n.key) in (
+       select h.limit_id, h.key
+         from (select r.task_no, r.step_no from tasker_ready r
+                where r.definition_id = -p_definition_id and r.rank < 'infinity' order by r.rank, r.ready_no limit p_most) r
+        cross join lateral (select k.limit_id, k.key, k.step_no from tasker_place k where k.task_no = r.task_no and not k.ended offset 0) h
+        where h.step_no in (0, r.step_no))
+     order by n.limit_id, n.key for update skip locked);
+  with held as materialized (
+    select (unnest(v_held)).*
+  ),
+  arrived as materialized (
     select r.task_no, r.step_no, r.rank, r.ready_no from tasker_ready r
      where r.definition_id = -p_definition_id and r.rank < 'infinity' order by r.rank, r.ready_no limit p_most for update skip locked
   ),
@@ -21,10 +36,10 @@ begin
      cross join lateral (select k.name, k.parents, k.labels from tasker_template k where k.definition_id = p_definition_id and k.step_no = coalesce(s.map_no, a.step_no) offset 0) p
      cross join lateral (select k.namespace, k.name from tasker_definition k where k.definition_id = p_definition_id offset 0) d
       left join tasker_limit whole on whole.namespace = d.namespace and whole.name = d.name and whole.step_name = '' and p.parents = '{}' and s.map_no is null
-            and not exists (select from tasker_place h where h.task_no = a.task_no and h.limit_id = whole.limit_id and not h.ended)
+            and not exists (select from tasker_place h join held using (limit_id, key) where h.task_no = a.task_no and h.limit_id = whole.limit_id and not h.ended)
       left join tasker_limit own on own.namespace = d.namespace and own.name = d.name and own.step_name = p.name
-            and not exists (select from tasker_place h where h.task_no = a.task_no and h.limit_id = own.limit_id and h.step_no = a.step_no
-                               and h.attempt = s.attempts + 1 and not h.ended)
+            and not exists (select from tasker_place h join held using (limit_id, key) where h.task_no = a.task_no and h.limit_id = own.limit_id
+                               and h.step_no = a.step_no and h.attempt = s.attempts + 1 and not h.ended)
   ),
   waiting as (
     insert into tasker_waiting (limit_id, key, rank, task_no, step_no, lane)

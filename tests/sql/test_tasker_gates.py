@@ -382,6 +382,55 @@ def test_a_step_that_was_handed_back_and_paused_takes_its_place_anew(conn: Conn)
     assert_invariants(conn)
 
 
+def later(connect: Callable[..., Conn]) -> Conn:
+    """A session for which everything that has happened is past."""
+    session = connect()
+    move_clock(session, minutes=1)
+    return session
+
+
+def meanwhile(call: Callable[[], Any]) -> threading.Thread:
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_task_that_begins_anew_while_its_place_is_given_away_does_not_go_on_beside_the_other(connect: Callable[..., Conn], conn: Conn) -> None:
+    # Forbids: a claim that still sees the place which another, not yet committed, has seen to be free.
+    known = given(conn, "a", limit={"at_once": 1})
+    one, two = tasks_of(conn, known, {}, {})
+    fail_all(conn, claim(conn, want=9), worker=own_worker(conn))
+    swept(conn)
+    slow, quick = later(connect), later(connect)
+    workers = given_worker(slow), given_worker(quick)
+    found: list[Held] = []
+    with slow.transaction():
+        assert [step.task_no for step in claim(slow, want=9, worker=workers[0])] == [two.no]
+        retry_task(conn, one)
+        other = meanwhile(lambda: found.extend(claim(quick, want=9, worker=workers[1])))
+        other.join(0.5)
+    other.join(10)
+    assert found == []
+    assert waits_for(conn, one, "a").startswith("a free place: 1 of 1 taken by ")
+    assert_invariants(conn)
+
+
+def test_a_step_that_was_handed_back_keeps_its_place_though_its_line_is_being_looked_at(connect: Callable[..., Conn], conn: Conn) -> None:
+    # Forbids: that it stands in the line before a place that it holds itself.
+    (one, *_), first = given_line(conn)
+    release(conn, [first])
+    slow, quick = later(connect), later(connect)
+    worker = given_worker(quick)
+    found: list[Held] = []
+    with slow.transaction():
+        slow.execute("select from tasker_line for update")
+        other = meanwhile(lambda: found.extend(claim(quick, want=9, worker=worker)))
+        other.join(0.5)
+    other.join(10)
+    assert [step.task_no for step in [*found, *claim(conn, want=9)]] == [one.no]
+    assert_invariants(conn)
+
+
 def insisting(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """As engines do: what a deadlock has undone is asked again."""
     while True:

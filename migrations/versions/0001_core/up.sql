@@ -923,8 +923,8 @@ as $$
   returning schedule_id
 $$;
 
--- source: functions/tasker_admit_line.sql d9c7701c6c31
--- tasker_admit_line: the first in one line go on, as many as there are free places; and every step whose task has its place, wherever it stands.
+-- source: functions/tasker_admit_line.sql 46b487e25ed7
+-- tasker_admit_line: the first in one line go on, as many as there are free places; and every step that has its place, or whose task has it, wherever it stands.
 --   The caller holds the line.
 --   returns how many places that took     moves  none     locks  queue rows; those that others hold stay where they are
 create or replace function tasker_admit_line (p_limit_id int, p_key text, p_lanes int[], p_want int)
@@ -952,17 +952,15 @@ begin
     v_free := v_free - v_took;
     v_taken := v_taken + v_took;
   end loop;
-  if v_limit.step_name = '' then
-    -- for whatever engine they are: they take no place, and who serves them may not look at this line until one is given back
-    for v_next in
-      select w.rank, w.task_no, w.step_no, w.lane from tasker_place h
-       cross join lateral (select k.limit_id, k.key, k.rank, k.task_no, k.step_no, k.lane from tasker_waiting k where k.task_no = h.task_no offset 0) w
-       where h.limit_id = p_limit_id and h.key = p_key and not h.ended and w.limit_id = p_limit_id and w.key = p_key
-    loop
-      v_took := tasker_leave_line(v_limit, p_key, v_next.rank, v_next.task_no, v_next.step_no, v_next.lane);
-      v_left_behind := v_left_behind or v_took is null;
-    end loop;
-  end if;
+  -- for whatever engine they are: they take no place, and who serves them may not look at this line until one is given back
+  for v_next in
+    select w.rank, w.task_no, w.step_no, w.lane from tasker_place h
+     cross join lateral (select k.limit_id, k.key, k.rank, k.task_no, k.step_no, k.lane from tasker_waiting k where k.task_no = h.task_no offset 0) w
+     where h.limit_id = p_limit_id and h.key = p_key and not h.ended and w.limit_id = p_limit_id and w.key = p_key and h.step_no in (0, w.step_no)
+  loop
+    v_took := tasker_leave_line(v_limit, p_key, v_next.rank, v_next.task_no, v_next.step_no, v_next.lane);
+    v_left_behind := v_left_behind or v_took is null;
+  end loop;
   update tasker_line n set due_at = case when v_left_behind then v_now else tasker_line_due(v_limit, p_key, v_free) end
    where n.limit_id = p_limit_id and n.key = p_key;
   return v_taken;
@@ -3746,18 +3744,33 @@ as $$
     from tasker_place h where h.limit_id = p_limit.limit_id and h.key = p_key
 $$;
 
--- source: functions/tasker_line_up.sql eef8579aa0cf
+-- source: functions/tasker_line_up.sql 03467ba970a0
 -- tasker_line_up: gated steps of one definition that have become ready go where they wait: into a lane of the queue, or first into the line before a limit.
 --   A step goes by the limit of its workflow, when it begins a task that has no place there yet, then by its own.
---   moves  none     locks  queue rows (those that others hold are skipped), then lines in order
+--   Whether there is a place already is known only of a line that is held: a look that is under way may just find that it was let go. So a step
+--   whose line another holds stands in it, and is let in from there.
+--   moves  none     locks  lines of places (those that others hold are skipped), queue rows (likewise), then lines in order
 create or replace function tasker_line_up (p_definition_id int, p_most int)
   returns void
   language plpgsql
 as $$
 declare
   v_now timestamptz := tasker_clock();
+  v_held tasker_line[];
 begin
-  with arrived as materialized (
+  v_held := array(
+    select n from tasker_line n
+     where (n.limit_id, n.key) in (
+       select h.limit_id, h.key
+         from (select r.task_no, r.step_no from tasker_ready r
+                where r.definition_id = -p_definition_id and r.rank < 'infinity' order by r.rank, r.ready_no limit p_most) r
+        cross join lateral (select k.limit_id, k.key, k.step_no from tasker_place k where k.task_no = r.task_no and not k.ended offset 0) h
+        where h.step_no in (0, r.step_no))
+     order by n.limit_id, n.key for update skip locked);
+  with held as materialized (
+    select (unnest(v_held)).*
+  ),
+  arrived as materialized (
     select r.task_no, r.step_no, r.rank, r.ready_no from tasker_ready r
      where r.definition_id = -p_definition_id and r.rank < 'infinity' order by r.rank, r.ready_no limit p_most for update skip locked
   ),
@@ -3770,10 +3783,10 @@ begin
      cross join lateral (select k.name, k.parents, k.labels from tasker_template k where k.definition_id = p_definition_id and k.step_no = coalesce(s.map_no, a.step_no) offset 0) p
      cross join lateral (select k.namespace, k.name from tasker_definition k where k.definition_id = p_definition_id offset 0) d
       left join tasker_limit whole on whole.namespace = d.namespace and whole.name = d.name and whole.step_name = '' and p.parents = '{}' and s.map_no is null
-            and not exists (select from tasker_place h where h.task_no = a.task_no and h.limit_id = whole.limit_id and not h.ended)
+            and not exists (select from tasker_place h join held using (limit_id, key) where h.task_no = a.task_no and h.limit_id = whole.limit_id and not h.ended)
       left join tasker_limit own on own.namespace = d.namespace and own.name = d.name and own.step_name = p.name
-            and not exists (select from tasker_place h where h.task_no = a.task_no and h.limit_id = own.limit_id and h.step_no = a.step_no
-                               and h.attempt = s.attempts + 1 and not h.ended)
+            and not exists (select from tasker_place h join held using (limit_id, key) where h.task_no = a.task_no and h.limit_id = own.limit_id
+                               and h.step_no = a.step_no and h.attempt = s.attempts + 1 and not h.ended)
   ),
   waiting as (
     insert into tasker_waiting (limit_id, key, rank, task_no, step_no, lane)
