@@ -1,4 +1,5 @@
--- tasker_run_batches: the next items of the oldest batch that nobody is at are done, or refused each with its reason. Returns how many.
+-- tasker_run_batches: the next items of one batch are done, or refused each with its reason. Returns how many.
+--   The batches take turns: it is the one that has waited longest since an engine was at it, and that nobody is at now.
 --   p_limit, p_for  at most so many items, and none is begun after that time: their locks are held together, and the whole is one statement
 --   An item never keeps the batch from going on. What fails for a reason of its own is refused with it. What runs into the time limit of the
 --   statement, or has to be tried again, is left for the next call where something was done before it. Begun first it had all the time there is,
@@ -17,7 +18,7 @@ declare
   v_done int := 0;
   v_refused int := 0;
 begin
-  select b.* into v_batch from tasker_batch b where b.finished_at is null order by b.batch_id limit 1 for update skip locked;
+  select b.* into v_batch from tasker_batch b where b.finished_at is null order by b.worked_at nulls first, b.batch_id limit 1 for update skip locked;
   if not found then
     return 0;
   end if;
@@ -50,7 +51,7 @@ begin
     exit when clock_timestamp() >= v_until;
   end loop;
   update tasker_batch b
-     set done_count = b.done_count + v_done, refused_count = b.refused_count + v_refused,
+     set done_count = b.done_count + v_done, refused_count = b.refused_count + v_refused, worked_at = clock_timestamp(),
          finished_at = case when not exists (select from tasker_batch_item i where i.batch_id = b.batch_id
                                                 and i.item_no > b.done_count + b.refused_count + v_done + v_refused) then tasker_clock() end
    where b.batch_id = v_batch.batch_id;

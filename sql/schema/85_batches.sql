@@ -12,6 +12,7 @@ create table tasker_batch (
   done_count     int not null default 0,
   refused_count  int not null default 0,
   created_at     timestamptz not null,
+  worked_at      timestamptz,                 -- when an engine was at it last
   finished_at    timestamptz,                 -- set when every item has an outcome, or when it was stopped
   stopped_by     text,                        -- who stopped it before its end
   key            text unique                  -- a request repeated with its key makes no second batch

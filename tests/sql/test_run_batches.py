@@ -47,6 +47,18 @@ def failing(conn: Conn, task: Task, sqlstate: str) -> Iterator[None]:
         yield
 
 
+# ---- turns
+
+
+def test_batches_take_turns(conn: Conn) -> None:
+    # Forbids: three tasks wait until a hundred thousand others are done.
+    large, small = (make_batch(conn, *(given_task(conn, "a") for _ in range(count))) for count in (4, 2))
+    seen = []
+    while run(conn, limit=1):
+        seen.append((outcomes(conn, large).count("done"), outcomes(conn, small).count("done")))
+    assert seen == [(1, 0), (1, 1), (2, 1), (2, 2), (3, 2), (4, 2)]
+
+
 # ---- time
 
 

@@ -381,7 +381,7 @@ create table tasker_preset (
   primary key (namespace, name, preset)
 );
 
--- source: schema/85_batches.sql d491298c9eb2
+-- source: schema/85_batches.sql 5e6c02aca7ce
 -- One action on many tasks or steps, which an engine does piece by piece.
 
 create table tasker_batch (
@@ -396,6 +396,7 @@ create table tasker_batch (
   done_count     int not null default 0,
   refused_count  int not null default 0,
   created_at     timestamptz not null,
+  worked_at      timestamptz,                 -- when an engine was at it last
   finished_at    timestamptz,                 -- set when every item has an outcome, or when it was stopped
   stopped_by     text,                        -- who stopped it before its end
   key            text unique                  -- a request repeated with its key makes no second batch
@@ -5495,8 +5496,9 @@ begin
 end
 $$;
 
--- source: functions/tasker_run_batches.sql a03f71384a52
--- tasker_run_batches: the next items of the oldest batch that nobody is at are done, or refused each with its reason. Returns how many.
+-- source: functions/tasker_run_batches.sql 6220ff205eb6
+-- tasker_run_batches: the next items of one batch are done, or refused each with its reason. Returns how many.
+--   The batches take turns: it is the one that has waited longest since an engine was at it, and that nobody is at now.
 --   p_limit, p_for  at most so many items, and none is begun after that time: their locks are held together, and the whole is one statement
 --   An item never keeps the batch from going on. What fails for a reason of its own is refused with it. What runs into the time limit of the
 --   statement, or has to be tried again, is left for the next call where something was done before it. Begun first it had all the time there is,
@@ -5515,7 +5517,7 @@ declare
   v_done int := 0;
   v_refused int := 0;
 begin
-  select b.* into v_batch from tasker_batch b where b.finished_at is null order by b.batch_id limit 1 for update skip locked;
+  select b.* into v_batch from tasker_batch b where b.finished_at is null order by b.worked_at nulls first, b.batch_id limit 1 for update skip locked;
   if not found then
     return 0;
   end if;
@@ -5548,7 +5550,7 @@ begin
     exit when clock_timestamp() >= v_until;
   end loop;
   update tasker_batch b
-     set done_count = b.done_count + v_done, refused_count = b.refused_count + v_refused,
+     set done_count = b.done_count + v_done, refused_count = b.refused_count + v_refused, worked_at = clock_timestamp(),
          finished_at = case when not exists (select from tasker_batch_item i where i.batch_id = b.batch_id
                                                 and i.item_no > b.done_count + b.refused_count + v_done + v_refused) then tasker_clock() end
    where b.batch_id = v_batch.batch_id;
