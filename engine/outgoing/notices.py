@@ -15,7 +15,7 @@ from engine import json_text
 from engine.db import Database
 from engine.errors import PermanentError, RetryableError
 from engine.outgoing import mail
-from engine.outgoing import posting as outgoing
+from engine.outgoing import posting
 from engine.outgoing.mail import MailServer
 from engine.outgoing.signing import EVENT_ID, EVENT_TYPE, SIGNATURE, signature
 
@@ -61,7 +61,7 @@ Sender = Callable[[Notice], None]
 
 def senders() -> Mapping[str, Sender]:
     """The ways out that the surroundings name. Raises `TaskerError` for a mail server that is named wrongly."""
-    server, private = MailServer.from_environ(), outgoing.allowed_hosts()
+    server, private = MailServer.from_environ(), posting.allowed_hosts()
     return {"webhook": lambda notice: _post(notice, private), "email": lambda notice: _mail(notice, server)}
 
 
@@ -102,7 +102,7 @@ def task_deliveries(db: Database, task_id: str, limit: int = 20) -> list[Deliver
 
 def target_problem(channel: str, target: str) -> str | None:
     """What is wrong with a place to tell something to."""
-    return mail.address_problem(target) if channel == "email" else outgoing.address_problem(target)
+    return mail.address_problem(target) if channel == "email" else posting.address_problem(target)
 
 
 def _due(db: Database) -> list[Notice]:
@@ -134,7 +134,7 @@ def _post(notice: Notice, private: frozenset[str]) -> None:
     body = json_text.dump({"event_id": str(notice.notice_id), **notice.facts}).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "tasker-webhook", EVENT_ID: str(notice.notice_id), EVENT_TYPE: str(notice.facts["type"])}
     signed = {SIGNATURE: signature(notice.secret, body, int(time.time()))} if notice.secret else {}
-    outgoing.post(notice.target, body, headers | signed, private=private)
+    posting.post(notice.target, body, headers | signed, private=private)
 
 
 def _mail(notice: Notice, server: MailServer | None) -> None:

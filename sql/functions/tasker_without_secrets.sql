@@ -1,5 +1,5 @@
 -- tasker_without_secrets: a JSON value without what stands under names of secrets, at any depth.
---   p_names  how such names end, each a regular expression: engine.masking has them     changes nothing
+--   p_names  how such names end, each a regular expression: engine.hiding.masking has them     changes nothing
 create or replace function tasker_without_secrets (p_value jsonb, p_names text[])
   returns jsonb
   language plpgsql

@@ -321,7 +321,7 @@ def test_the_process_that_tells_ends_with_an_engine_that_is_killed_after_all_was
     session = "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'tasker traces'"
     program = """
         import os, signal, sys
-        from engine import tracing_process
+        from engine.traces import tracing_process
         from engine.db import Database
         process = tracing_process.open_tracing(sys.argv[1])
         process.begin(Database(sys.argv[1]))

@@ -24,7 +24,7 @@ from engine.finding.task_filter import read_filter
 from engine.finding.views import Alert
 from engine.keeping import retention
 from engine.outgoing import followers, notices
-from engine.outgoing import posting as outgoing
+from engine.outgoing import posting
 from engine.outgoing.mail import MailServer
 from engine.registry import HandlerRegistry
 from engine.scheduler import Engine
@@ -336,7 +336,7 @@ def test_who_follows_a_task_is_told_of_its_end_once_if_they_may_still_see_it(db:
 
 
 def test_a_running_engine_counts_and_tells(database_url: str, db: Database, receiver: Receiver, eventually: Callable[..., bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(outgoing.HOSTS, "127.0.0.1")
+    monkeypatch.setenv(posting.HOSTS, "127.0.0.1")
     flow = Workflow("pay", namespace="shop", version="1.0.0")
 
     @flow.step
@@ -366,7 +366,7 @@ def test_a_mail_server_that_is_named_wrongly_is_said_so_at_the_start(url: str) -
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "http://localhost/", "http://169.254.169.254/latest", "http://[::1]/", "http://[::ffff:10.0.0.1]/", "http://0.0.0.0/", "http://2130706433/"])
 def test_nothing_is_sent_to_an_address_inside_unless_its_host_is_named(url: str) -> None:
     with pytest.raises((PermanentError, RetryableError)) as refused:
-        outgoing.post(url, b"{}", {}, private=frozenset())
+        posting.post(url, b"{}", {}, private=frozenset())
     assert "private" in str(refused.value) or "cannot be found" in str(refused.value)
 
 
@@ -385,7 +385,7 @@ def test_a_receiver_that_drips_its_answer_is_left_after_the_time_for_all_of_it()
     stop = serving(server)
     began = time.monotonic()
     with pytest.raises(RetryableError):
-        outgoing.post(f"http://127.0.0.1:{server.server_address[1]}/", b"{}", {}, private=HERE, seconds=0.5)
+        posting.post(f"http://127.0.0.1:{server.server_address[1]}/", b"{}", {}, private=HERE, seconds=0.5)
     assert time.monotonic() - began < 60, "the time limit holds between two bytes only"
     stop()
 
