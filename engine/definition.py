@@ -28,6 +28,8 @@ MAX_SECONDS = 366 * 86_400.0
 MAX_DESCRIPTION = 16_384
 MAX_RESOURCES = 20
 MAX_RESOURCE_NAME = 64
+HINTS = 20
+"""For so many unknown names the nearest known one is looked for."""
 DEFAULT_VERSION = "0.1.0"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}\Z")
@@ -314,6 +316,7 @@ class TaskDefinition:
             "description": self.description,
             "schema": self.schema,
             "fingerprint": self.fingerprint,
+            "content": self._content(),
             "steps": steps,
         }
 
@@ -640,10 +643,13 @@ class _Checks:
     def _parents_are_known(self, steps: Sequence[StepTemplate]) -> bool:
         names = {step.name for step in steps}
         before = len(self.problems)
+        hints: dict[str, str] = {}  # to compare each with thousands of names would take minutes
         for no, step in enumerate(steps):
             for parent in step.depends_on:
                 if parent not in names:
-                    message = f"step {step.name!r} depends on {shown(parent)}, which is no step here{nearest(parent, names)}"
+                    if parent not in hints and len(hints) < HINTS:
+                        hints[parent] = nearest(parent, names)
+                    message = f"step {step.name!r} depends on {shown(parent)}, which is no step here{hints.get(parent, '')}"
                     self.refuse(f"step_templates[{no}].depends_on_step", "unknown_dependency", message)
         return len(self.problems) == before
 

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from engine import json_text, trace_ids
 from engine.definition import head_problems, kind, nearest, shown
-from engine.errors import Problem, RequestError
+from engine.errors import MAX_PROBLEMS, Problem, RequestError
 
 if TYPE_CHECKING:
     from engine.schemas import ContextSchema
@@ -66,7 +67,8 @@ class TaskRequest:
     def of(cls, given: Mapping[str, Any]) -> TaskRequest:
         """The request that a mapping from outside describes; unknown and missing fields are problems like the others."""
         known = [one.name for one in fields(cls)]
-        problems = [Problem(str(key), "unknown_key", f"unknown field {shown(key)}{nearest(str(key), known)}") for key in given if key not in known]
+        unknown = islice((key for key in given if key not in known), MAX_PROBLEMS)
+        problems = [Problem(str(key), "unknown_key", f"unknown field {shown(key)}{nearest(str(key), known)}") for key in unknown]
         if "name" not in given:
             problems.append(Problem("name", "missing", "is required"))
         if problems:

@@ -210,7 +210,7 @@ def _problem(error: Any, path: str) -> Iterator[Problem]:
                 yield Problem(json_text.child_path(place, name), "missing", "is required")
     elif error.validator == "additionalProperties" and isinstance(error.instance, dict) and error.validator_value is False:
         known = error.schema.get("properties", {})
-        for name in _extras(error.instance, error.schema):
+        for name in islice(_extras(error.instance, error.schema), MAX_SHOWN):
             yield Problem(json_text.child_path(place, name), "unknown_key", f"is not allowed here{_nearest(name, known)}")
     else:
         yield Problem(place, str(error.validator), _message(error))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
+from engine import json_text
 from engine.errors import RequestError
 from engine.requests import TaskRequest, checked_context
 
@@ -162,14 +162,10 @@ def read_cell(cell: str, kinds: frozenset[str]) -> Any:
     if "string" in kinds:
         return cell
     try:
-        read = json.loads(cell.strip().lower() if cell.strip().lower() in ("true", "false", "null") else cell, parse_constant=_refuse)
-    except (ValueError, RecursionError):
+        read = json_text.read_input(cell.strip().lower() if cell.strip().lower() in ("true", "false", "null") else cell)
+    except RequestError:
         return cell
     return read if kinds or not isinstance(read, str) else cell
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
 
 
 def kinds_at(schema: Mapping[str, Any] | None, column: str) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +24,7 @@ from webapp.security import actor
 from webapp.views import strip
 
 STEPS_SHOWN = 50
-COLUMNS = ("key", "namespace", "name", "step_name", "signature", "step_count", "task_count", "open_count", "first_at", "last_at", "versions", "samples", "acknowledged")
+COLUMNS = ("key", "namespace", "name", "step_name", "signature", "step_count", "task_count", "open_count", "healed_count", "first_at", "last_at", "versions", "samples", "acknowledged")
 FIELDS = ("owner", "note", "runbook", "until")
 
 blueprint = Blueprint("failures", __name__)
@@ -31,13 +32,13 @@ blueprint = Blueprint("failures", __name__)
 
 @blueprint.get("/failures")
 def index() -> Response:
-    """The groups that nobody has acknowledged, and then the others; for htmx the region of both."""
+    """The groups that somebody has to look at, then those that a later run has healed, and those acknowledged; for htmx the region of all."""
     chosen = read_failure_filter(request.args)
     failed = found_failures(database(), chosen, namespaces=_here())
     found = failed.groups
     if form := asked_format():
         return list_file("failures", (*COLUMNS, *FIELDS), [[_line(each) for each in found]], form)
-    seen: dict[str, Any] = {"open": [each for each in found if not each.acknowledged], "acknowledged": [each for each in found if each.acknowledged], "looked_at": failed.looked_at, "chosen": chosen.parameters()}
+    seen: dict[str, Any] = {**_sorted(found), "looked_at": failed.looked_at, "chosen": chosen.parameters()}
     if asks_for_regions():
         return regions(["failures/_list.html"], **seen)
     return page("failures/index.html", kept=strip(FAILURES), typed={name: value or "" for name, value in asdict(chosen).items()}, namespaces=queries.namespace_names(database(), only=_here()), **seen)
@@ -76,6 +77,13 @@ def show_group(
     steps = failures.failed_steps(database(), group.key, namespaces=_here())
     known = typed or {name: _text(getattr(group.known, name)) for name in FIELDS}
     return page("failures/show.html", status=status, notice=notice, group=group, steps=steps[:STEPS_SHOWN], typed=known, errors=errors or {})
+
+
+def _sorted(groups: Sequence[FailureGroup]) -> dict[str, list[FailureGroup]]:
+    found: dict[str, list[FailureGroup]] = {"open": [], "healed": [], "acknowledged": []}
+    for group in groups:
+        found["acknowledged" if group.acknowledged else "healed" if group.is_healed else "open"].append(group)
+    return found
 
 
 def _line(group: FailureGroup) -> Row:

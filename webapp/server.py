@@ -19,15 +19,19 @@ from waitress.channel import HTTPChannel
 from waitress.server import create_server
 
 from engine.errors import TaskerError
-from webapp import database, health, live, replica, security, shards
+from webapp import MAX_REQUEST_BYTES, database, health, live, replica, security, shards
 
 DEFAULT_PORT = 8080
 PORTS_TRIED = 100
 THREADS = 256  # every open stream holds one; webapp.live allows fewer streams than this, of all applications together
 CONNECTION_LIMIT = 1000
 SHUTDOWN_SECONDS = 5
+MOST_BYTES, MOST_HEADER_BYTES = 4 * MAX_REQUEST_BYTES, 64 * 1024
+"""What is read of a request at most, before the application has seen anything of it: a little more than it takes, so that it can say so on a page."""
 DEAF_SECONDS, LOOK_SECONDS = 120.0, 10.0
 """How long a reader may take nothing of what waits for it, and how often that is looked at."""
+SLOW_SECONDS = 60.0
+"""How long a request may take to arrive."""
 SHOWN_HOSTS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -92,6 +96,7 @@ class Server:
         self._sockets: dict[int, Any] = {}
         self._stopping = threading.Event()
         self._deaf: set[Any] = set()
+        self._coming: dict[Any, float] = {}
         self._looked_at = 0.0
         self._waitress: Any = create_server(
             app,
@@ -99,6 +104,8 @@ class Server:
             sockets=[listening],
             threads=THREADS,
             connection_limit=CONNECTION_LIMIT,
+            max_request_body_size=MOST_BYTES,
+            max_request_header_size=MOST_HEADER_BYTES,
             asyncore_use_poll=True,
             ident=None,
             clear_untrusted_proxy_headers=not app.config["PROXY_HOPS"],
@@ -115,21 +122,35 @@ class Server:
         try:
             while not self._stopping.is_set():
                 wasyncore.loop(timeout=1.0, use_poll=True, map=self._sockets, count=1)
-                self._leave_the_deaf()
+                self._leave_who_holds_up()
         except KeyboardInterrupt:
             pass
         finally:
             self._wind_down()
 
-    def _leave_the_deaf(self) -> None:
-        """Close the connections that take nothing: each holds a thread that waits to hand on the rest. The server's own timeout is for idle ones alone."""
-        if time.monotonic() - self._looked_at < LOOK_SECONDS:
-            return
-        self._looked_at, before = time.monotonic(), self._deaf
-        self._deaf = {each for each in self._sockets.values() if isinstance(each, HTTPChannel) and _takes_nothing(each)}
+    def _leave_who_holds_up(self) -> None:
+        """Close the connections that take nothing, or send their request too slowly. The server's own timeout is for idle ones alone."""
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_SECONDS:
+            self._looked_at = now
+            channels = [each for each in self._sockets.values() if isinstance(each, HTTPChannel)]
+            self._leave_the_deaf(channels)
+            self._leave_the_slow(channels, now)
+
+    def _leave_the_deaf(self, channels: list[Any]) -> None:
+        """Each holds a thread that waits to hand on the rest."""
+        before, self._deaf = self._deaf, {each for each in channels if _takes_nothing(each)}
         # seen so twice, as an answer that took long to make may be on its way out at the first look
         for channel in self._deaf & before:
             channel.handle_close()
+
+    def _leave_the_slow(self, channels: list[Any], now: float) -> None:
+        """Each holds one of the server's connections, which are not without end."""
+        coming = {each.request: each for each in channels if each.request is not None and not each.request.completed}
+        self._coming = {request: self._coming.get(request, now) for request in coming}
+        for request, since in self._coming.items():
+            if now - since > SLOW_SECONDS:
+                coming[request].handle_close()
 
     def stop(self) -> None:
         """Make `run` return. May be called from a signal handler or any thread, more than once."""

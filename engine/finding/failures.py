@@ -19,6 +19,8 @@ from engine.queries import allowed, within
 LOOKED_AT = 10_000
 """How many tasks with a failed step are looked at, the newest."""
 LISTED = 200
+ALIKE = 200
+"""So many tasks of one correlation id, and of one version, are looked at for a later run that went well."""
 SEARCHED = 2_000
 """Through how many groups a text is looked for, those that failed last."""
 TREND_HOURS = 24
@@ -44,7 +46,7 @@ class FailureNote:
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
     """Failures with one cause. `per_hour` counts those of the last day, the oldest hour first; `open_count` those of its
-    tasks that have not ended; `samples` are ids of the latest tasks.
+    tasks that have not ended; `healed_count` those that a later run of the same has done since; `samples` are ids of the latest tasks.
 
     `signature` is what their errors have in common; where that holds a secret of the latest task, it is that task's error, masked.
     """
@@ -57,6 +59,7 @@ class FailureGroup:
     step_count: int
     task_count: int
     open_count: int
+    healed_count: int
     first_at: datetime
     last_at: datetime
     versions: tuple[str, ...]
@@ -66,11 +69,41 @@ class FailureGroup:
     acknowledged: bool
     known: FailureNote
 
+    @property
+    def is_healed(self) -> bool:
+        """Whether a later run has done what each of its tasks had to do."""
+        return self.healed_count == self.task_count
+
+
+# The same again: of that workflow, with the same context under the same correlation id, or by the same schedule.
+_HEALED: LiteralString = f"""
+    good as materialized (
+      select k.task_no, k.correlation_id, k.context, d.namespace, d.name
+        from (select distinct l.correlation_id from looked l where not l.is_open) c
+       cross join lateral (select t.task_no, t.definition_id, t.correlation_id, t.context from tasker_task t
+                            where t.correlation_id = c.correlation_id and t.state = 4 limit {ALIKE}) k
+        join tasker_definition d using (definition_id)
+    ),
+    last_good as materialized (
+      select s.namespace, s.name, s.tag, max(k.task_no) as task_no
+        from (select distinct l.namespace, l.name, tag from looked l cross join unnest(l.tags) as tag where tag like 'schedule:%%' and not l.is_open) s
+        join tasker_definition d on d.namespace = s.namespace and d.name = s.name
+       cross join lateral (select t.task_no, t.state, t.tags from tasker_task t where t.definition_id = d.definition_id order by t.task_no desc limit {ALIKE}) k
+       where k.state = 4 and s.tag = any(k.tags) group by 1, 2, 3
+    ),
+    healed as materialized (
+      select l.task_no from looked l join good g on (g.correlation_id, g.namespace, g.name, g.context) = (l.correlation_id, l.namespace, l.name, l.context)
+       where g.task_no > l.task_no and not l.is_open
+      union
+      select l.task_no from looked l join last_good g on (g.namespace, g.name) = (l.namespace, l.name)
+       where g.tag = any(l.tags) and g.task_no > l.task_no and not l.is_open
+    )"""
 
 _FAILED: LiteralString = """
-    select t.task_id::text as task_id, t.task_no, t.is_open, d.namespace, d.name, d.version, p.name as step_name,
+    select t.task_id::text as task_id, t.task_no, t.is_open, h.task_no is not null as is_healed, d.namespace, d.name, d.version, p.name as step_name,
            tasker_step_name(p.name, s.item_no) as place, tasker_error_signature(s.error) as signature, s.error, s.finished_at
       from looked t
+      left join healed h on h.task_no = t.task_no
       join tasker_step s on s.task_no = t.task_no and s.state = 5
       join tasker_definition d on d.definition_id = s.definition_id
       join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
@@ -99,11 +132,11 @@ def each_group(
     """The same one by one, up to `limit`; of the step of that name alone, and of whom has `owner` in their name. What masks them is read for LISTED at a time."""
     found = db.rows(
         f"""
-        with {_looked(namespaces)}, failed as ({_FAILED})
+        with {_looked(namespaces)}, {_HEALED}, failed as ({_FAILED})
         select g.*, coalesce(n.until > tasker_clock(), false), n.owner, n.note, n.runbook, n.until, n.changed_by, n.changed_at
           from (select tasker_failure_key(f.namespace, f.name, f.step_name, f.signature) as failure, f.namespace, f.name, f.step_name, f.signature,
                        count(*)::int, count(distinct f.task_no)::int,
-                       count(distinct f.task_no) filter (where f.is_open), min(f.finished_at), max(f.finished_at) as last_at, array_agg(distinct f.version),
+                       count(distinct f.task_no) filter (where f.is_open), count(distinct f.task_no) filter (where f.is_healed), min(f.finished_at), max(f.finished_at) as last_at, array_agg(distinct f.version),
                        (array_agg(f.task_id order by f.finished_at desc))[1:{SAMPLES}],
                        array_agg(extract(epoch from tasker_clock() - f.finished_at)::int / 3600)
                          filter (where f.finished_at > tasker_clock() - interval '{TREND_HOURS} hours'),
@@ -131,7 +164,7 @@ def failure_group(db: Database, key: str, *, namespaces: Namespaces = None) -> F
 def failed_steps(db: Database, key: str, *, open_only: bool = False, namespaces: Namespaces = None) -> list[tuple[str, str]]:
     """The task and the name of every failed step of a group, the newest first; with `open_only` of tasks that have not ended."""
     query: LiteralString = f"""
-        with {_looked(namespaces)}, failed as ({_FAILED})
+        with {_looked(namespaces)}, {_HEALED}, failed as ({_FAILED})
         select f.task_id, f.place from failed f
          where tasker_failure_key(f.namespace, f.name, f.step_name, f.signature) = %(key)s and (f.is_open or not %(open)s) order by f.task_no desc, f.place
     """
@@ -161,7 +194,7 @@ def _problems(known: FailureNote) -> list[Problem]:
 
 def _looked(namespaces: Namespaces) -> LiteralString:
     return f"""looked as materialized (
-          select t.task_no, t.task_id, t.finished_at is null as is_open from tasker_task t join tasker_definition k using (definition_id)
+          select t.task_no, t.task_id, t.finished_at is null as is_open, t.correlation_id, t.context, t.tags, k.namespace, k.name from tasker_task t join tasker_definition k using (definition_id)
            where t.failed_count > 0 and (%(namespace)s::text is null or k.namespace = %(namespace)s) and (%(name)s::text is null or k.name = %(name)s)
                  {within("t.definition_id", namespaces)}
            order by t.task_no desc limit %(looked)s)"""
@@ -188,7 +221,7 @@ def _masked(group: FailureGroup, error: dict[str, Any]) -> FailureGroup:
 
 
 def _group(row: tuple[Any, ...]) -> FailureGroup:
-    *plain, versions, samples, ages, latest, acknowledged = row[:15]
+    *plain, versions, samples, ages, latest, acknowledged = row[:16]
     per_hour = tuple(sum(age == hour for age in ages or ()) for hour in range(TREND_HOURS - 1, -1, -1))
-    given: list[Any] = [*plain, tuple(versions), tuple(samples), per_hour, latest, acknowledged, FailureNote(*row[15:])]
+    given: list[Any] = [*plain, tuple(versions), tuple(samples), per_hour, latest, acknowledged, FailureNote(*row[16:])]
     return FailureGroup(*given)

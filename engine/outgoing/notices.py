@@ -14,8 +14,7 @@ from typing import Any, LiteralString
 from engine import json_text
 from engine.db import Database
 from engine.errors import PermanentError, RetryableError
-from engine.outgoing import mail
-from engine.outgoing import posting
+from engine.outgoing import mail, posting
 from engine.outgoing.mail import MailServer
 from engine.outgoing.signing import EVENT_ID, EVENT_TYPE, SIGNATURE, signature
 

@@ -231,3 +231,55 @@ def test_a_batch_of_nothing_or_of_too_much_is_refused(db: Database) -> None:
             batches.make_batch(db, "retry", items, about="", actor="ana")
     with pytest.raises(NotFound):
         batches.make_batch(db, "retry", [("00000000-0000-0000-0000-000000000000", None)], about="", actor="ana")
+
+
+# ---- what a later run has healed
+
+
+@pytest.fixture
+def run(db: Database, conn: psycopg.Connection[Any]) -> Callable[..., str]:
+    """A task of one step that has ended so; its id."""
+    worker = value(conn, "select tasker_register_worker('hand', 'threads', 4, array[]::int[], interval '1 hour', true)")
+
+    def make(*, well: bool, name: str = "pay", version: str = "1.0.0", **given: Any) -> str:
+        flow = Workflow(name, namespace="shop", version=version)
+        flow.step(name="charge", retry_limit=1)(lambda task: None)
+        definition = tasks.register_definition(db, flow.definition)
+        task_id = tasks.submit(db, TaskRequest(name, "shop", version, **{"correlation_id": "order-7", "context": {"order": 7}} | given))
+        number = value(conn, "select task_no from tasker_task where task_id = %s", task_id)
+        conn.execute("select * from tasker_claim_steps(%s, 1, 100, array[%s])", [worker, definition])
+        if well:
+            conn.execute("select * from tasker_complete_batch(%s, 2, array[%s]::bigint[], '{0}', '{1}', '[null]', 0)", [worker, number])
+        else:
+            error = '[{"type": "Timeout", "message": "no answer", "retryable": false}]'
+            conn.execute("select tasker_fail_steps(%s, array[%s]::bigint[], '{0}', '{1}', %s)", [worker, number, error])
+        return task_id
+
+    return make
+
+
+def healed(db: Database) -> tuple[int, int]:
+    [group] = failures.failure_groups(db, name="pay")
+    return group.healed_count, group.task_count
+
+
+@pytest.mark.parametrize("again", [{}, {"version": "2.0.0"}, {"correlation_id": "another", "context": {}, "tags": ("schedule:3",)}])
+def test_a_failure_is_healed_by_a_later_run_of_the_same(db: Database, run: Callable[..., str], again: dict[str, Any]) -> None:
+    run(well=True, **again)
+    run(well=False, tags=("schedule:3", "nightly"))
+    assert healed(db) == (0, 1), "what went well before heals nothing"
+    run(well=False, **again)
+    assert healed(db) == (0, 2)
+    run(well=True, **again)
+    assert healed(db) == (2, 2)
+    assert failures.failure_groups(db)[0].is_healed
+
+
+@pytest.mark.parametrize(
+    "other", [{"name": "refund"}, {"context": {"order": 8}}, {"correlation_id": "order-8"}, {"correlation_id": "another", "context": {}, "tags": ("schedule:4", "nightly")}]
+)
+def test_a_failure_is_not_healed_by_a_run_of_something_else(db: Database, run: Callable[..., str], other: dict[str, Any]) -> None:
+    # Forbids: of a hundred children that bear one correlation id, ninety-nine hide the one that failed.
+    run(well=False, tags=("schedule:3", "nightly"))
+    run(well=True, **other)
+    assert healed(db) == (0, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine import TaskRequest
-from engine.sheets import MAX_ROWS, read_sheet
+from engine.sheets import MAX_ROWS, read_cell, read_sheet
 
 ABOUT = TaskRequest("order", "shop", "1.0.0")
 SCHEMA = {
@@ -61,3 +61,8 @@ def test_columns_of_the_task_are_no_fields_of_its_context() -> None:
 def test_a_workflow_without_a_schema_takes_any_table() -> None:
     sheet = read_sheet("\ufeffa\tb.c\n1\ttrue\n".removeprefix("\ufeff"), ABOUT, None)
     assert (sheet.problems, sheet.rows[0].context) == ((), {"a": 1, "b": {"c": True}})
+
+
+@pytest.mark.parametrize("cell", ['{"a": 1, "a": 2}', "NaN", "9" * 30, "[" * 5_000])
+def test_a_cell_that_no_other_door_would_read_stays_text_for_the_schema_to_object_to(cell: str) -> None:
+    assert read_cell(cell, frozenset({"object", "array", "number"})) == cell

@@ -23,8 +23,7 @@ from engine.finding.task_counts import MOST, count_tasks
 from engine.finding.task_filter import read_filter
 from engine.finding.views import Alert
 from engine.keeping import retention
-from engine.outgoing import followers, notices
-from engine.outgoing import posting
+from engine.outgoing import followers, notices, posting
 from engine.outgoing.mail import MailServer
 from engine.registry import HandlerRegistry
 from engine.scheduler import Engine

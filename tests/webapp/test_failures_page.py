@@ -41,6 +41,20 @@ def test_failures_with_one_cause_are_one_line_with_their_number_and_lead_to_thei
     assert all(f"/tasks/{task_id}/steps/validate" in shown for task_id in many_failed)
 
 
+def test_what_a_later_run_has_healed_stands_in_a_fold_and_no_longer_in_front(client: FlaskClient, db: Database, launch: Callable[..., str], engine: HandEngine) -> None:
+    engine.fail(launch(1), "validate")
+    again = launch(1)
+    db.value("update tasker_task set correlation_id = 'order-1' returning 1")
+    assert "healed by a later run" not in client.get("/failures").text
+    for step in ("validate", "charge", "reserve", "ship"):
+        engine.complete(again, step)
+    page = client.get("/failures").text
+    assert "<summary>1 group healed by a later run</summary>" in page
+    assert page.index("healed by a later run") < page.index("row-failed")
+    [group] = failures.failure_groups(db)
+    assert "A later run of the same has done what 1 task had to do." in client.get(f"/failures/{group.key}").text
+
+
 def test_failures_are_narrowed_and_the_filter_is_kept_as_a_view_with_its_number(client: FlaskClient, post: Post, db: Database, launch: Callable[..., str], engine: HandEngine) -> None:
     engine.fail(launch(1), "validate")
     later = launch(2)

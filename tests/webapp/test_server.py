@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.client import HTTPConnection
 
 import pytest
@@ -124,6 +127,39 @@ def test_a_reader_that_takes_nothing_holds_no_thread_for_long(app: Flask, servin
     with socket.create_connection(("127.0.0.1", serving.port), PATIENCE) as reader:
         reader.sendall(b"GET /endless HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert ended.wait(PATIENCE)
+
+
+def test_a_request_that_is_larger_than_any_is_refused_before_it_is_read(serving: Server) -> None:
+    """Forbids: anybody, without an account, has a gigabyte of his written into a temporary file."""
+    with socket.create_connection(("127.0.0.1", serving.port), PATIENCE) as sender:
+        sender.sendall(b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 104857600\r\n\r\n")
+        assert sender.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_request_in_pieces_is_refused_as_soon_as_it_is_too_large(serving: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    piece = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+    with socket.create_connection(("127.0.0.1", serving.port), PATIENCE) as sender:
+        sender.sendall(b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        sent = 0
+        with suppress(OSError):
+            while sent < 10 * server.MOST_BYTES and not select.select([sender], [], [], 0)[0]:
+                sender.sendall(piece)
+                sent += len(piece)
+        assert sent < 3 * server.MOST_BYTES
+
+
+@pytest.mark.parametrize("beginning", [b"GET / HT", b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nname="])
+def test_a_request_that_takes_too_long_to_arrive_is_not_waited_for(serving: Server, monkeypatch: pytest.MonkeyPatch, beginning: bytes) -> None:
+    """It sends something now and then, so that it is never idle."""
+    monkeypatch.setattr(server, "SLOW_SECONDS", 0.3)
+    monkeypatch.setattr(server, "LOOK_SECONDS", 0.1)
+    with socket.create_connection(("127.0.0.1", serving.port), PATIENCE) as sender:
+        sender.sendall(beginning)
+        until = time.monotonic() + PATIENCE
+        with suppress(OSError):
+            while time.monotonic() < until and not select.select([sender], [], [], 0.05)[0]:
+                sender.sendall(b"a")
+        assert time.monotonic() < until
 
 
 def test_serve_tells_the_url_and_ends_with_stop(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any, NoReturn
 
 from flask import Request, request
@@ -13,7 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from engine import json_text
 from engine.definition import nearest, shown
-from engine.errors import Problem, RequestError
+from engine.errors import MAX_PROBLEMS, Problem, RequestError
 from webapp.api.errors import Refused
 
 UNKNOWN = "Unknown field."
@@ -32,7 +33,7 @@ class Reader(FlaskParser):
         return read_query()
 
     def handle_error(self, error: ValidationError, req: Request, schema: Schema, **_: Any) -> NoReturn:
-        raise RequestError(list(_problems(error.messages, "", list(schema.fields))))
+        raise RequestError(list(islice(_problems(error.messages, "", list(schema.fields)), MAX_PROBLEMS)))
 
 
 def read_query() -> dict[str, str]:
