@@ -210,14 +210,14 @@ def _first_line(error: BaseException) -> str:
 class OutageLog:
     """Tells of an outage once in OUTAGE_LOG_SECONDS, however often it is met and by however many threads, and once that it is over."""
 
-    def __init__(self, log: logging.Logger, subject: str) -> None:
-        self._log, self._subject = log, subject
+    def __init__(self, log: logging.Logger, subject: str, end: str = "the database answers again") -> None:
+        self._log, self._subject, self._end = log, subject, end
         self._since: float | None = None
         self._told = 0.0
         self._book = threading.Lock()
 
     def met(self, error: BaseException) -> None:
-        """The database failed us."""
+        """What it is about failed us."""
         with self._book:
             now = time.monotonic()
             self._since = self._since or now
@@ -228,13 +228,13 @@ class OutageLog:
         self._log.warning("%s and tries again: %s", self._subject, reason)
 
     def over(self) -> None:
-        """The database answered."""
+        """What it is about answered."""
         if self._since is None:
             return
         with self._book:
             since, self._since = self._since, None
         if since is not None:
-            self._log.info("the database answers again, after %.1f s", time.monotonic() - since)
+            self._log.info("%s, after %.1f s", self._end, time.monotonic() - since)
 
 
 def translated(error: psycopg.Error) -> Exception:

@@ -180,14 +180,16 @@ def _of_group(verb: Verb, key: str, here: Namespaces) -> Chosen:
     steps = failures.failed_steps(database(), key, open_only=verb.action == "cancel", namespaces=here)
     # of a whole task once, however many of its steps are in the group
     items: list[tuple[str, str | None]] = [(task, step) for task, step in steps] if verb.on_steps else [(task, None) for task in dict.fromkeys(task for task, _ in steps)]
-    about = f"{group.namespace}/{group.name} {group.step_name}: {group.signature}"
+    healed = f"; a later run has done the work of {plural(group.healed_count, 'task')} of them" if group.healed_count else ""
+    about = f"{group.namespace}/{group.name} {group.step_name}: {group.signature}{healed}"
     return Chosen(items, about, {"failure": key}, url_for("failures.show", key=key))
 
 
 def _of_filter(noun: str, given: Mapping[str, str], here: Namespaces) -> Chosen:
     chosen = read_filter(given).chosen
-    numbers = [] if VERBS[noun].on_steps else matching(chosen, MOST_ITEMS + 1, here)
+    numbers, looked_at = ([], None) if VERBS[noun].on_steps else matching(chosen, MOST_ITEMS + 1, here)
     parameters = chosen.parameters()
     about = ", ".join(f"{name} {value}" for name, value in parameters.items()) or "all tasks"
+    about += f"; of the newest {looked_at:,} tasks, older ones were not looked through" if looked_at else ""
     items: list[tuple[str, str | None]] = [(task, None) for task in standing.task_ids(database(), numbers)]
     return Chosen(items, f"{plural(len(items), 'task')}: {about}", parameters, url_for("tasks.index", **dict[str, Any](parameters)))

@@ -122,9 +122,13 @@ def all_tasks(asked: AskedFilter) -> Iterator[list[Row]]:
         ahead.update(number for number in found.numbers if number < older)
 
 
-def matching(chosen: TaskFilter, limit: int, namespaces: Namespaces) -> list[int]:
-    """The numbers of the newest tasks of these namespaces that match, at most `limit`."""
-    found = _Search(chosen).numbers(limit)
+def matching(chosen: TaskFilter, limit: int, namespaces: Namespaces) -> tuple[list[int], int | None]:
+    """The numbers of the newest tasks of these namespaces that match, at most `limit`; and how many were looked through, where there are older ones."""
+    search = _Search(chosen)
+    return _of_namespaces(search.numbers(limit), namespaces), search.looked_at if search.floor else None
+
+
+def _of_namespaces(found: list[int], namespaces: Namespaces) -> list[int]:
     if namespaces is None:
         return found
     here = select(Definition.definition_id).where(Definition.namespace.in_(sorted(namespaces)))

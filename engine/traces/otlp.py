@@ -9,6 +9,7 @@ import gzip
 import os
 import ssl
 from collections.abc import Mapping
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import httpx
@@ -20,6 +21,15 @@ from engine.traces.span_bytes import request_bytes
 
 TIMEOUT_SECONDS = 10.0
 DEFAULT_ENDPOINT = "http://localhost:4318"
+LATER = (408, 429)
+"""The answers below 500 that ask for the same again, as a collector gives them that has too much to do."""
+
+
+class Untaken(NamedTuple):
+    """Why the collector does not have the spans, in a few words: it refuses these, or it is away and takes them later."""
+
+    reason: str
+    is_refusal: bool
 
 
 class Collector:
@@ -37,14 +47,14 @@ class Collector:
         self._resource = _resource(environ).SerializeToString()
         self._scope = InstrumentationScope(name="tasker").SerializeToString()
 
-    def take(self, spans: list[bytes]) -> str | None:
-        """None when the collector has the spans, else why not, in a few words."""
+    def take(self, spans: list[bytes]) -> Untaken | None:
+        """None when the collector has the spans, else why not."""
         body = request_bytes(self._resource, self._scope, spans)
         try:
             answer = self._post(gzip.compress(body, 1) if self._zipped else body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return type(error).__name__
-        return None if answer.is_success else f"status {answer.status_code}"
+            return Untaken(type(error).__name__, is_refusal=False)
+        return None if answer.is_success else Untaken(f"status {answer.status_code}", is_refusal=answer.is_client_error and answer.status_code not in LATER)
 
     def _post(self, content: bytes) -> httpx.Response:
         timeout = httpx.Timeout(TIMEOUT_SECONDS).as_dict()

@@ -21,7 +21,7 @@ from engine.events import Horizon, newest_event
 from engine.traces.span_bytes import Ending, span_bytes
 
 if TYPE_CHECKING:
-    from engine.traces.otlp import Collector
+    from engine.traces.otlp import Collector, Untaken
 
 log = logging.getLogger("tasker.traces")
 
@@ -37,6 +37,7 @@ LAST_SECONDS = 2.0
 FORGOTTEN = timedelta(hours=1)
 """When nothing was told for so long, traces were off, or there was nothing to tell."""
 TRIES = 10
+"""How often the collector may refuse a window until it is given up."""
 
 
 def open_traces(place: Place) -> Traces:
@@ -90,8 +91,9 @@ class Traces:
     def __init__(self, place: Place, collector: Collector, *, share: float = 1.0) -> None:
         self.place, self._db, self._collector, self._share = place, place.db, collector, share
         self._horizon = Horizon()
-        self._failures = 0
-        self._outage = OutageLog(log, "the collector does not take the traces")
+        self._refusals = 0
+        self._is_held_up = False
+        self._outage = OutageLog(log, "the collector does not take the traces", "the collector takes the traces again")
 
     def tell_due(self, is_quiet: Callable[[], bool] = lambda: False) -> int:
         """How many spans were told; none while another does it. More in a round while it `is_quiet`. Raises `TaskerError` and psycopg's errors."""
@@ -120,22 +122,28 @@ class Traces:
 
     def _is_taken(self, spans: list[bytes]) -> bool:
         """Whether to go on: the collector has the spans, or refused them so often that they are given up."""
-        refused = self._collector.take(spans) if spans else None
-        if refused is None:
-            self._failures = 0
-            self._outage.over()
+        if not spans:
             return True
-        self._failures += 1
-        self._outage.met(TaskerError(f"{refused}; {len(spans)} spans wait"))
-        if self._failures < TRIES:
+        if untaken := self._collector.take(spans):
+            return self._is_given_up(untaken, len(spans))
+        self._refusals, self._is_held_up = 0, False
+        self._outage.over()
+        return True
+
+    def _is_given_up(self, untaken: Untaken, count: int) -> bool:
+        """Whether the spans wait no longer, as they were refused `TRIES` times; while the collector is away they wait, however long."""
+        self._outage.met(TaskerError(f"{untaken.reason}; {count} spans wait"))
+        self._refusals += untaken.is_refusal
+        self._is_held_up = self._refusals < TRIES
+        if self._is_held_up:
             return False
-        log.error("%d spans are given up after %d tries", len(spans), TRIES)
-        self._failures = 0
+        log.error("%d spans are given up after %d tries", count, TRIES)
+        self._refusals = 0
         return True
 
     def close(self) -> None:
         """What has ended is told, unless the collector is away, and another may go on at once. Raises as `tell_due`."""
-        if not self._failures:
+        if not self._is_held_up:
             deadline = time.monotonic() + LAST_SECONDS
             self._tell_while(lambda: time.monotonic() < deadline)
         self._collector.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from opentelemetry import trace
@@ -26,18 +28,19 @@ from engine.errors import PermanentError, RetryableError, TaskerError
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest
 from engine.scheduler import Engine
-from engine.traces import tracing, tracing_process
+from engine.traces import otlp, tracing, tracing_process
 
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 class Collector:
-    """An OTLP receiver on a port of its own; with `refuses` it answers 400."""
+    """An OTLP receiver on a port of its own; with `refuses` it answers 400, and it begins with the answers in `first`, of which 0 is none."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self.services: set[str] = set()
         self.refuses = False
+        self.first: list[int] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -62,14 +65,21 @@ class Collector:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(400 if collector.refuses else 200)
-                self.end_headers()
-                if not collector.refuses:
+                status = collector.answer()
+                if status:
+                    self.send_response(status)
+                    self.end_headers()
+                if status == 200:
                     collector.take(gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body)
 
             def log_message(self, *_: Any) -> None: ...
 
         return Handler
+
+    def answer(self) -> int:
+        if self.refuses:
+            return 400
+        return self.first.pop(0) if self.first else 200
 
     def take(self, body: bytes) -> None:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
@@ -183,10 +193,9 @@ def test_a_collector_that_is_away_misses_nothing(
 ) -> None:
     traces, other = opened(db), opened(db)
     traces.place.begin()
-    collector.refuses = True
+    collector.first = [503]
     own = ended()
-    assert eventually(lambda: traces.tell_due() or traces._failures)
-    collector.refuses = False
+    assert eventually(lambda: traces.tell_due() or not collector.first)
     assert other.tell_due() == 0, "one engine at a time tells"
     assert tells(traces, 2)
     assert {span.trace_id.hex() for span in collector.spans} == {own.replace("-", "")}
@@ -195,6 +204,43 @@ def test_a_collector_that_is_away_misses_nothing(
     traces.close()
     assert eventually(lambda: other.tell_due() or set(collector.of(later)) == {later, "only 1"}), "the other goes on where it ended"
     assert len(collector.spans) == 4
+
+
+@pytest.mark.parametrize("answer", [0, 408, 429, 500, 503])
+def test_a_collector_that_is_away_for_thirty_rounds_misses_nothing_afterwards(
+    answer: int, collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], tells: Told, eventually: Callable[..., bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "tasker.traces")
+    traces = opened(db)
+    traces.place.begin()
+    own = ended()
+    collector.first = [answer] * 30
+    assert eventually(lambda: traces.tell_due() or not collector.first)
+    assert tells(traces, 2), "the place did not move"
+    assert set(collector.of(own)) == {own, "only 1"}
+    assert "given up" not in caplog.text
+    assert [record.getMessage().partition(",")[0] for record in caplog.records if record.levelno == logging.INFO] == ["the collector takes the traces again"]
+
+
+def test_rounds_in_which_the_collector_is_away_do_not_count_as_refusals(
+    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], tells: Told
+) -> None:
+    traces = opened(db)
+    traces.place.begin()
+    own = ended()
+    collector.first = [503, 400, 0] * 9
+    assert tells(traces, 2)
+    assert (collector.first, set(collector.of(own))) == ([], {own, "only 1"})
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadTimeout, httpx.WriteError])
+def test_a_collector_that_cannot_be_reached_is_away(error: type[httpx.TransportError], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise error("no way there")
+
+    collector = otlp.Collector({})
+    monkeypatch.setattr(collector, "_transport", httpx.MockTransport(fail))
+    assert collector.take([b""]) == (error.__name__, False)
 
 
 def test_what_ended_while_traces_were_off_is_not_told_when_they_are_on_again(
@@ -235,6 +281,19 @@ def test_spans_that_are_refused_for_good_are_given_up(
     assert "given up after 10 tries" in caplog.text
     collector.refuses = False
     assert traces.tell_due() == 0
+
+
+def test_a_window_that_is_refused_ten_times_is_all_that_is_lost(
+    collector: Collector, registry: HandlerRegistry, db: Database, ended: Callable[..., str], tells: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing, "WINDOW", 1)
+    traces = opened(db)
+    traces.place.begin()
+    lost, later = ended(), ended()
+    collector.first = [400] * tracing.TRIES
+    assert tells(traces, 4), "what is given up counts as told"
+    assert collector.first == []
+    assert (len(collector.of(lost)), set(collector.of(later))) == (1, {later, "only 1"})
 
 
 def test_a_quiet_engine_tells_more_in_a_round_than_a_busy_one(

@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 from engine import batches
 from engine.db import Database
 from engine.finding import failure_filter, failures
+from webapp import listing
 
 GOING = threading.Event()
 HandEngine, Post = Any, Callable[..., TestResponse]
@@ -145,6 +146,14 @@ def test_what_a_filter_holds_is_acted_on_and_can_be_stopped(client: FlaskClient,
     batches.run_due(db, GOING)
     assert sorted(str(row[0]) for row in db.rows("select task_id from tasker_task where paused")) == sorted(tagged)
     assert "3<span" in re.sub(r"\s", "", client.get("/batches").text)
+
+
+def test_all_that_match_says_how_far_it_was_looked(client: FlaskClient, launch: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1, 4):
+        launch(number)
+    monkeypatch.setattr(listing, "LOOKED_AT", 2)
+    assert "older ones were not looked through" in client.get("/batches/new/cancellation?initiator=nobody").text
+    assert "older ones were not looked through" not in client.get("/batches/new/cancellation?namespace=shop").text
 
 
 def test_the_address_of_a_form_for_many_says_to_which_ones_also_when_it_was_refused(client: FlaskClient, post: Post, db: Database, launch: Callable[..., str]) -> None:
