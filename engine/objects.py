@@ -12,6 +12,7 @@ import importlib
 import os
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +31,9 @@ FEWEST_BYTES = 1 << 10
 MAX_BYTES = 8 << 20
 """So large a result may be that goes to a store."""
 CALL_SECONDS = 30.0
+PATIENCE_SECONDS = 300.0
+"""For so long a result that is there is offered to a store that does not take it, before its handler's work counts as lost."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0
 _KEY = re.compile(r"[a-z0-9][a-z0-9_.-]*/[0-9a-f-]{36}(/[0-9a-f]{64})?\Z")
 _T = TypeVar("_T")
 
@@ -139,6 +143,18 @@ class Keeper:
         key = f"{namespace}/{task_id}/{hashlib.sha256(content).hexdigest()}"
         _within_time(lambda: self.store.put(_checked(key), content), "take the result")
         return json_text.dump({NAME: {"key": key, "bytes": len(content)}})
+
+    def put_at_last(self, namespace: str, task_id: str, text: str) -> str:
+        """The same, tried again while the store is away: what the handler has done need not be done again for that. Raises `StoreFailed` after PATIENCE_SECONDS."""
+        until, pause = time.monotonic() + PATIENCE_SECONDS, FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return self.put(namespace, task_id, text)
+            except StoreFailed:
+                if time.monotonic() + pause > until:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def get(self, key: str) -> str:
         """The JSON of a result. Raises `StoreFailed`, or `ObjectMissing`."""

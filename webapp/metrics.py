@@ -17,6 +17,7 @@ from prometheus_client.utils import floatToGoString
 from engine.access.permissions import Namespaces
 from engine.monitoring.metrics import EngineFigures, Measures, Moves, Spread, Standing, read_measures
 from engine.monitoring.own_figures import SECONDS, SIZES, Histogram
+from engine.states import FINAL_TASK
 from webapp.access import allowed_namespaces
 from webapp.database import database
 from webapp.glance import Glance
@@ -103,15 +104,18 @@ def _of_installation(measures: Measures) -> Iterator[Metric]:
 
 
 def _of_workflows(workflows: Mapping[tuple[str, str], Moves], limits: Sequence[float]) -> Iterator[Metric]:
-    yield _by_state("tasker_tasks", "Tasks that came into a state; running: that began.", {key: moves.tasks for key, moves in workflows.items()})
+    # a series that begins at 20 has no increase: of what is worth an alert there is a 0 before
+    tasks = {key: dict.fromkeys(map(str, FINAL_TASK), 0) | moves.tasks for key, moves in workflows.items()}
+    yield _by_state("tasker_tasks", "Tasks that came into a state; running: that began.", tasks)
     steps = {key: {state: count for state, count in moves.steps.items() if state != "retrying"} for key, moves in workflows.items()}
     yield _by_state("tasker_steps", "Steps that came into a state; running: attempts that began.", steps)
     yield _counted("tasker_step_retries", "Retries that were set after an attempt had failed.", {key: moves.steps.get("retrying", 0) for key, moves in workflows.items()})
     yield _counted("tasker_step_timeouts", "Attempts that were ended by their time limit.", {key: moves.timeouts for key, moves in workflows.items()})
     yield _counted("tasker_step_crashes", "Attempts whose process or engine died.", {key: moves.crashes for key, moves in workflows.items()})
-    yield _spread("tasker_task_duration_seconds", "From a task's first step to its end.", {key: moves.task_seconds for key, moves in workflows.items()}, limits)
-    yield _spread("tasker_step_duration_seconds", "How long attempts took.", {key: moves.step_seconds for key, moves in workflows.items()}, limits)
-    yield _spread("tasker_step_queue_seconds", "How long ready steps waited for an engine.", {key: moves.queue_seconds for key, moves in workflows.items()}, limits)
+    moved = {key: moves for key, moves in workflows.items() if moves.tasks or moves.steps}
+    yield _spread("tasker_task_duration_seconds", "From a task's first step to its end.", {key: moves.task_seconds for key, moves in moved.items()}, limits)
+    yield _spread("tasker_step_duration_seconds", "How long attempts took.", {key: moves.step_seconds for key, moves in moved.items()}, limits)
+    yield _spread("tasker_step_queue_seconds", "How long ready steps waited for an engine.", {key: moves.queue_seconds for key, moves in moved.items()}, limits)
 
 
 def _by_state(name: str, meaning: str, counts: Mapping[tuple[str, str], Mapping[str, int]]) -> Metric:

@@ -1,6 +1,6 @@
 """How workflows fare over a range of time: throughput, rates, durations and what holds them up. Pages and API ask here; all figures stand on the roll-ups.
 
-It changes nothing. The one look at single tasks, for the critical path, is at a bounded number of the newest.
+It changes nothing. The one look at single tasks, for the critical path, is at a bounded number of the newest made before the range ends.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def bottlenecks(db: Database, scope: Scope, asked: Range, *, namespaces: Namespa
     }
     told = _step_figures(db, known, steps, {key for keys in worst.values() for key in keys}, asked)
     slow = [row for row in _workflows(known, _task_figures(db, known, asked)) if row.took.count]
-    runs = {number: latest_runs(db, number, asked) for number in known} if scope.namespace and scope.name else {}
+    runs = latest_runs(db, known, asked) if scope.namespace and scope.name else {}
     return Bottlenecks(
         range=asked,
         **{name: tuple(told[key] for key in keys) for name, keys in worst.items()},

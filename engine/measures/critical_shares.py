@@ -46,14 +46,20 @@ class _Step:
     finished_at: datetime | None
 
 
-def latest_runs(db: Database, definition_id: int, asked: Range) -> list[Run]:
-    """The tasks of a definition that completed in the range, the newest first, among its RUNS_LOOKED_AT newest that are still kept."""
+def latest_runs(db: Database, definition_ids: Iterable[int], asked: Range) -> dict[int, list[Run]]:
+    """By definition the tasks that completed in the range, the newest first, among its RUNS_LOOKED_AT newest that were made before the end of the range and are still kept."""
+    # a task takes its number after its time: whatever had ended before then has a smaller one than the first that was made later
+    before = db.value("select coalesce(tasker_task_no_at(%(to)s), 9223372036854775807)", {"to": asked.to_at})
+    return {definition_id: _runs(db, definition_id, before, asked) for definition_id in definition_ids}
+
+
+def _runs(db: Database, definition_id: int, before: int, asked: Range) -> list[Run]:
     query: LiteralString = """
         select l.task_no, l.task_id::text, l.finished_at - make_interval(secs => l.took), l.finished_at
-          from tasker_latest_tasks(%(definition)s, %(limit)s) l
+          from tasker_latest_tasks(%(definition)s, %(limit)s, %(before)s) l
          where l.state = 4 and l.took is not null and l.finished_at >= %(from)s and l.finished_at < %(to)s order by l.task_no desc
     """
-    asked_for = {"definition": definition_id, "limit": RUNS_LOOKED_AT, "from": asked.from_at, "to": asked.to_at}
+    asked_for = {"definition": definition_id, "limit": RUNS_LOOKED_AT, "before": before, "from": asked.from_at, "to": asked.to_at}
     return [Run(*row) for row in db.rows(query, asked_for)]
 
 

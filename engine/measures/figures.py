@@ -137,7 +137,7 @@ class CriticalPaths:
 
 @dataclass(frozen=True, slots=True)
 class Bottlenecks:
-    """What holds workflows up. Single tasks and the critical path are looked at only where the scope names one workflow, among its newest tasks that are still kept."""
+    """What holds workflows up. Single tasks and the critical path are looked at only where the scope names one workflow, among its newest tasks made before the range ends that are still kept."""
 
     range: Range
     slowest_steps: tuple[StepFigures, ...]

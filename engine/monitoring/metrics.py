@@ -96,10 +96,13 @@ def read_measures(db: Database, *, namespaces: Namespaces = None) -> Measures:
 
 
 def _workflows(db: Database, namespaces: Namespaces) -> dict[Workflow, Moves]:
+    """Every registered workflow, also one that has done nothing yet."""
     found: dict[Workflow, Moves] = {}
     for namespace, name, is_step, state, count, timeouts, crashes, seconds, bins in _moves(db, namespaces):
         key = (namespace, name) if (namespace, name) in found or len(found) < MOST_NAMES else (OTHERS, OTHERS)
-        _add(found.setdefault(key, Moves()), is_step, state, count, timeouts, crashes, Spread(bins, seconds))
+        moves = found.setdefault(key, Moves())
+        if state is not None:
+            _add(moves, is_step, state, count, timeouts, crashes, Spread(bins, seconds))
     return found
 
 
@@ -120,13 +123,13 @@ def _moves(db: Database, namespaces: Namespaces) -> Iterable[tuple[Any, ...]]:
     query: LiteralString = """
         select d.namespace, d.name, r.is_step, tasker_state_name(r.state), r.move_count, r.timeout_count, r.crash_count, extract(epoch from r.took)::float8, r.bins
           from tasker_definition d
-         cross join lateral (
+          left join lateral (
            select true as is_step, s.state, s.move_count, s.timeout_count, s.crash_count, s.took, s.bins from tasker_step_rollup s
             where s.definition_id = d.definition_id and s.grain = %(ever)s and s.state = any('{2,3,4,5,6,7,8}'::smallint[]) and s.step_no = -1
            union all
            select false, t.state, t.move_count, 0, 0, t.took, t.bins from tasker_task_rollup t
             where t.definition_id = d.definition_id and t.grain = %(ever)s and t.state = any('{2,4,5,6,8}'::smallint[])
-           offset 0) r
+           offset 0) r on true
          where %(allowed)s::text[] is null or d.namespace = any(%(allowed)s)
          order by d.definition_id
     """

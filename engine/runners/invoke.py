@@ -127,7 +127,7 @@ def _accept_large(keeper: objects.Keeper, definition: TaskDefinition, binding: B
         return kind, text
     if definition.feeds_map(name):  # whose items the database makes out of the result
         return COMPLETED, json_text.need_small(text)
-    return STORED, keeper.put(definition.namespace, task_id, text)
+    return STORED, keeper.put_at_last(definition.namespace, task_id, text)
 
 
 def _secrets(step: Step | None) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -126,6 +127,37 @@ def test_a_large_result_lies_in_the_store_and_is_read_like_any_other(
     assert files(folder) == []
 
 
+def test_what_a_handler_has_done_is_not_done_again_because_the_store_was_away(
+    db: Database, database_url: str, registry: HandlerRegistry, folder: Path, eventually: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = Workflow("large", namespace="tests", version="1.0.0")
+    calls: list[int] = []
+
+    @flow.step(retryable=False)
+    def make() -> object:
+        calls.append(1)
+        return LARGE
+
+    refused = threading.Event()
+    put = objects.Keeper.put
+
+    def watched(keeper: objects.Keeper, *given: str) -> str:
+        try:
+            return put(keeper, *given)
+        except StoreFailed:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(objects.Keeper, "put", watched)
+    folder.rename(folder.with_name("away"))
+    with running(database_url, registry):
+        task = tasks.submit(db, TaskRequest("large", "tests"))
+        assert refused.wait(20)
+        folder.with_name("away").rename(folder)
+        assert eventually(lambda: state(db, task) in ("completed", "failed"))
+    assert (state(db, task), len(calls)) == ("completed", 1)
+
+
 def test_while_the_store_is_down_an_attempt_fails_and_is_tried_again(
     db: Database, database_url: str, registry: HandlerRegistry, folder: Path, eventually: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +175,7 @@ def test_while_the_store_is_down_an_attempt_fails_and_is_tried_again(
     def use(make: Any) -> object:
         return len(make)
 
+    monkeypatch.setattr(objects, "PATIENCE_SECONDS", 0)
     folder.rename(folder.with_name("away"))
     with running(database_url, registry):
         task = tasks.submit(db, TaskRequest("large", "tests"))

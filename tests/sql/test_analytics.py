@@ -14,7 +14,7 @@ from graphs import Conn, complete, fail, given_task, move_clock, roll_up, task_o
 
 from engine.db import Database
 from engine.errors import NotFound
-from engine.measures import analytics, spans
+from engine.measures import analytics, critical_shares, spans
 from engine.measures.figures import Performance, Scope, StepFigures
 from engine.measures.quantiles import LIMITS, Spread
 from engine.measures.spans import Range
@@ -226,6 +226,26 @@ def test_the_step_that_would_shorten_a_workflow_comes_first(conn: Conn, reader: 
     by_hand = conn.execute("select task_id::text, extract(epoch from finished_at - started_at)::float8 from tasker_task order by 2 desc").fetchall()
     assert [(one.task_id, pytest.approx(one.took_seconds)) for one in found.slowest_tasks] == by_hand
     assert analytics.bottlenecks(db, Scope("tests"), asked).critical is None
+
+
+def test_the_tasks_of_a_past_range_are_found_behind_any_number_of_newer_ones(conn: Conn, reader: Callable[[Conn], Database], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(critical_shares, "RUNS_LOOKED_AT", 2)
+    task = given_task(conn, "a", name="busy")
+    past = [task, task_of(conn, task.definition_id, task.names)]
+    for run in past:
+        complete(conn, run, "a")
+    begin = graphs.now(conn)
+    move_clock(conn, hours=30)
+    for _ in range(3):
+        complete(conn, task_of(conn, task.definition_id, task.names), "a")
+    roll_up(conn)
+    db = reader(conn)
+    asked = spans.between(begin - timedelta(hours=1), begin + timedelta(hours=1), analytics.now(db))
+    found = analytics.bottlenecks(db, Scope("tests", "busy"), asked)
+    assert {one.task_id for one in found.slowest_tasks} == {run.id for run in past}
+    assert found.critical is not None
+    assert found.critical.task_count == 2
+    assert len(analytics.bottlenecks(db, Scope("tests", "busy"), spans.last(timedelta(hours=4), analytics.now(db))).slowest_tasks) == 2
 
 
 def test_the_limits_of_bins_are_the_same_on_both_sides(conn: Conn) -> None:

@@ -56,8 +56,16 @@ def test_bottlenecks_name_steps_and_the_path_of_one_workflow(client: FlaskClient
     assert "Choose one workflow" in words
     page = client.get("/analytics/bottlenecks?namespace=shop&name=process_order").text
     assert "the last 2 completed tasks of 1.0.0" in words_of(page)
+    assert "cannot be told" not in page
     assert re.search(r'<th scope="row">validate</th><td class="number">\d+', page)
     assert 'href="/analytics?namespace=shop&amp;name=process_order"' in page, "the other view keeps what was asked"
+
+
+def test_a_time_in_which_no_task_of_the_workflow_completed_is_said(client: FlaskClient, failed_task: str, db: Database) -> None:
+    assert rollups.catch_up(db)
+    said = "Which step would shorten this workflow cannot be told: none of the newest 1 000 tasks"
+    assert said in client.get("/analytics/bottlenecks?namespace=shop&name=process_order").text
+    assert said not in client.get("/analytics/bottlenecks").text
 
 
 def test_what_cannot_be_read_stays_with_a_sentence(client: FlaskClient, busy: None) -> None:

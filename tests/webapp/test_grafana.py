@@ -16,7 +16,10 @@ from engine.monitoring.own_figures import Figures
 from webapp import metrics as page
 
 FOLDER = Path(__file__).parents[2] / "docs" / "grafana"
-FUNCTIONS = {"sum", "max", "rate", "increase", "histogram_quantile", "absent", "label_values", "by", "and"}
+FUNCTIONS = {"sum", "max", "rate", "increase", "histogram_quantile", "absent", "label_values", "by", "without", "and"}
+SCRAPED = {"instance", "pod"}
+"""Labels that tell one dashboard from another; what they all read from the database is the same but for these."""
+ONCE = "max without ( instance , pod )"
 TOKEN = re.compile(r'\s+|"[^"]*"|\d+\.\d+|\$?\w+(?::\w+)*|[{}()\[\],]|=~|!=|==|>=|<=|[=<>/*+-]')
 WORD = re.compile(r"[a-z_]\w*\Z")
 
@@ -57,7 +60,7 @@ def tokens(text: str) -> list[str]:
 def problems(text: str, known: Mapping[str, set[str]]) -> list[str]:
     """What is wrong with an expression: brackets, metrics, functions, and labels that no metric in it has."""
     words, found, open_ones = tokens(text), [], []
-    labels = set().union(*(known[word] for word in words if word in known))
+    labels = SCRAPED.union(*(known[word] for word in words if word in known))
     for at, word in enumerate(words):
         if word in "({[":
             open_ones.append(word)
@@ -65,7 +68,7 @@ def problems(text: str, known: Mapping[str, set[str]]) -> list[str]:
             if not open_ones or open_ones.pop() + word not in ("()", "{}", "[]"):
                 found.append(f"{word} closes nothing")
         elif WORD.match(word) and "[" not in open_ones:
-            in_list = "{" in open_ones or open_ones and words[:at].count("by") and _is_grouping(words, at)
+            in_list = "{" in open_ones or open_ones and _is_grouping(words, at)
             if word not in (labels if in_list else known.keys() | FUNCTIONS) and not (text.startswith("label_values") and word in labels):
                 found.append(f"there is no {word}")
     return found + [f"{one} stays open" for one in open_ones]
@@ -73,7 +76,37 @@ def problems(text: str, known: Mapping[str, set[str]]) -> list[str]:
 
 def _is_grouping(words: list[str], at: int) -> bool:
     opening = max(index for index in range(at) if words[index] == "(")
-    return words[opening - 1] == "by"
+    return words[opening - 1] in ("by", "without")
+
+
+def told_twice(text: str) -> list[str]:
+    """The metrics in an expression that come from the database and count double when two dashboards are scraped."""
+    return [metric for metric, around in _merged(tokens(text)) if not metric.startswith("tasker_web_") and not _once(around)]
+
+
+def _once(around: list[str]) -> bool:
+    """Only the greatest of all dashboards goes on, and with all labels of its own where it is added up."""
+    return around[-1:] == [ONCE] or len(around) == 1 and around[0].split()[0] in ("max", "absent", "label_values")
+
+
+def _merged(words: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each metric with what makes fewer series of it, the innermost last."""
+    open_ones: list[str] = []
+    for at, word in enumerate(words):
+        if word == "(":
+            open_ones.append(_applied(words[:at]))
+        elif word == ")":
+            open_ones.pop()
+        elif word.startswith("tasker_"):
+            yield word, [one for one in open_ones if one.split()[:1] in (["sum"], ["max"], ["absent"], ["label_values"])]
+
+
+def _applied(before: list[str]) -> str:
+    """The function, with its grouping, whose bracket opens after these words."""
+    if before[-1:] != [")"]:
+        return "".join(before[-1:])
+    opening = max(index for index, word in enumerate(before) if word == "(")
+    return " ".join(before[opening - 2 :])
 
 
 @pytest.mark.parametrize("expression", expressions())
@@ -86,6 +119,27 @@ def test_every_expression_names_what_there_is(expression: str) -> None:
 )
 def test_an_expression_that_is_wrong_is_found(wrong: str) -> None:
     assert problems(wrong, samples())
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_what_every_dashboard_tells_alike_counts_once(expression: str) -> None:
+    assert told_twice(expression) == []
+
+
+@pytest.mark.parametrize(
+    ("doubled", "metrics"),
+    [
+        ("sum by (state) (rate(tasker_steps_total[5m]))", ["tasker_steps_total"]),
+        ("sum(max without (instance, pod) (tasker_engine_steps_in_hand)) / sum(tasker_engine_concurrency)", ["tasker_engine_concurrency"]),
+        ("max without (instance, pod) (sum(tasker_engine_concurrency))", ["tasker_engine_concurrency"]),
+        ("sum(max by (name) (tasker_tasks_total))", ["tasker_tasks_total"]),
+        ("sum(max without (instance) (tasker_engine_concurrency))", ["tasker_engine_concurrency"]),
+        ("tasker_open_tasks > 5", ["tasker_open_tasks"]),
+        ("sum(tasker_web_live_streams)", []),
+    ],
+)
+def test_a_figure_that_counts_double_is_found(doubled: str, metrics: list[str]) -> None:
+    assert told_twice(doubled) == metrics
 
 
 def test_every_metric_has_its_place_on_the_dashboard_or_in_a_rule() -> None:

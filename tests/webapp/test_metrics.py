@@ -18,6 +18,7 @@ from engine.access import accounts, tokens
 from engine.db import Database
 from engine.monitoring import metrics
 from engine.monitoring.own_figures import Figures
+from engine.states import FINAL_TASK
 from webapp import create_app
 from webapp import metrics as page
 
@@ -53,7 +54,7 @@ def test_counts_and_durations_are_those_of_the_history(scrape: Any, conn: psycop
         """select case when h.step_no is null then 'tasker_tasks_total' else 'tasker_steps_total' end, tasker_state_name(h.to_state), count(*) from tasker_history h
             where h.from_state <> h.to_state and h.to_state not in (1, 3) group by 1, 2"""
     ).fetchall()
-    assert {key: value for key, value in found.items() if key[0] in ("tasker_tasks_total", "tasker_steps_total")} == {
+    assert {key: value for key, value in found.items() if key[0] in ("tasker_tasks_total", "tasker_steps_total") and value} == {
         (name, "shop", "process_order", state): count for name, state, count in counts
     }
     assert found["tasker_steps_total", "shop", "process_order", "completed"] == 4
@@ -71,6 +72,17 @@ def test_counts_and_durations_are_those_of_the_history(scrape: Any, conn: psycop
     took = conn.execute(query).fetchone()
     assert found["tasker_task_duration_seconds_sum", "shop", "process_order"] == pytest.approx(took[0])  # type: ignore[index]
     assert (found["tasker_open_tasks",], found["tasker_ready_steps",], found["tasker_uncounted_moves",]) == (1, 1, 0)
+
+
+def test_a_workflow_stands_at_zero_before_anything_happens_to_it(scrape: Any, definition_id: int, launch: Any, engine: Any) -> None:
+    shop = ("shop", "process_order")
+    zeros = {("tasker_tasks_total", *shop, state): 0 for state in FINAL_TASK} | {(f"tasker_step_{what}_total", *shop): 0 for what in ("retries", "timeouts", "crashes")}
+    of_shop = lambda: {key: value for key, value in scrape().items() if key[1:3] == shop}  # noqa: E731
+    assert of_shop() == zeros
+    engine.complete(launch(), "validate", "charge", "reserve", "ship")
+    assert [of_shop()["tasker_tasks_total", *shop, state] for state in ("completed", "failed")] == [1, 0]
+    engine.fail(launch(), "validate")
+    assert of_shop()["tasker_tasks_total", *shop, "failed"] == 1
 
 
 def test_a_histogram_counts_what_is_up_to_each_limit(scrape: Any, conn: psycopg.Connection[Any], launch: Any, engine: Any) -> None:

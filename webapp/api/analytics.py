@@ -133,7 +133,7 @@ class BottlenecksSchema(RangeSchema):
     longest_waits = fields.List(fields.Nested(StepFiguresSchema), required=True)
     retry_hot_spots = fields.List(fields.Nested(StepFiguresSchema), required=True)
     slowest_workflows = fields.List(fields.Nested(WorkflowFiguresSchema), required=True)
-    slowest_tasks = fields.List(fields.Nested(SlowTaskSchema), required=True, metadata=said("Where one workflow is named, of its newest tasks that are still kept"))
+    slowest_tasks = fields.List(fields.Nested(SlowTaskSchema), required=True, metadata=said("Where one workflow is named, of its newest tasks made before the range ends that are still kept"))
     critical_path = fields.Nested(CriticalPathsSchema, required=True, allow_none=True, metadata=said("Where one workflow is named: which step would shorten it"))
 
 
