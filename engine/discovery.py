@@ -11,16 +11,19 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.binding import resolve_class
-from engine.errors import TaskerError
+from engine.binding import bindings, resolve_class
+from engine.errors import DefinitionError, Problem, TaskerError
 from engine.handlers import ConfiguredHandler, TaskHandler
 from engine.registry import HandlerRegistry, Registration
+
+if TYPE_CHECKING:
+    from engine.yaml_config import Configured
 
 GROUP = "tasker.handlers"
 _NOT_HANDLERS = ("__main__", "conftest", "setup")
@@ -169,9 +172,24 @@ def _configured(path: Path, environment: str) -> Registration:
 
     configured = load_file(path, environment)
     definition = configured.definition
-    made = resolve_class(configured.task_handler_class, TaskHandler)() if configured.task_handler_class else ConfiguredHandler()
+    problems = [*_problems(lambda: _class_of(configured)), *_problems(lambda: bindings(definition))]
+    if problems:
+        raise DefinitionError(map(configured.located, problems), str(path))
+    made = _class_of(configured)()
     made.definition = definition
     return Registration(definition.namespace, definition.name, definition.version, str(path), lambda: made)
+
+
+def _class_of(configured: Configured) -> type[TaskHandler]:
+    return resolve_class(configured.task_handler_class, TaskHandler) if configured.task_handler_class else ConfiguredHandler
+
+
+def _problems(check: Callable[[], object]) -> list[Problem]:
+    try:
+        check()
+    except DefinitionError as error:
+        return error.problems
+    return []
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
@@ -39,11 +39,15 @@ WINDOW = 200
 FAR = 10 * WINDOW
 """How many moves may be ahead of a reader before it asks how many of them were dropped."""
 ATTEMPTS = 10
+"""How often an event is tried that is refused for a reason which was not said to pass."""
+PATIENCE = timedelta(hours=24)
+"""How long an event is tried that is refused for a reason which passes: a receiver that is down loses nothing meanwhile."""
 LOOK_AGAIN_SECONDS = 0.03
 """Most transactions that were under way have ended by then."""
 LOOKS_AGAIN = 4
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
+LONGEST_WAIT_TO_PASS_SECONDS = 300.0
 LEASE = timedelta(seconds=15)
 RECORD_SECONDS = 1.0
 LONGEST_ERROR = 2000
@@ -233,11 +237,16 @@ def publish_event(db: Database, name: str, data: Any = None, *, task: Task | str
 
 @dataclass(frozen=True)
 class Held:
-    """A subscription that this engine owns: everything up to `event_id` is done, the event after it was tried `attempts` times."""
+    """A subscription that this engine owns: everything up to `event_id` is done, the event after it was tried `attempts` times.
+
+    `failures` of these ended for a reason that was not said to pass; the first was `refused_for` ago.
+    """
 
     fence: int
     event_id: int
     attempts: int
+    failures: int
+    refused_for: timedelta
     due: bool
 
 
@@ -245,17 +254,39 @@ class _Place:
     """How far one round has come, and how much of that is on record."""
 
     def __init__(self, held: Held) -> None:
-        self.fence, self.event_id, self.attempts = held.fence, held.event_id, held.attempts
+        self.fence, self.event_id = held.fence, held.event_id
+        self.attempts, self.failures, self.refused_for = held.attempts, held.failures, held.refused_for
         self.delivered = 0
         self.recorded = True
         self.recorded_at = time.monotonic()
 
     def passed(self, event_id: int, *, delivered: int) -> None:
-        self.event_id, self.attempts, self.recorded = event_id, 0, False
+        self.event_id, self.recorded = event_id, False
+        self.attempts, self.failures, self.refused_for = 0, 0, timedelta()
         self.delivered += delivered
 
     def kept(self) -> None:
         self.delivered, self.recorded, self.recorded_at = 0, True, time.monotonic()
+
+
+class _Listener:
+    """The object of a subscriber class; made when the first event comes, and again while that fails."""
+
+    def __init__(self, subscriber: type[Any]) -> None:
+        self._class = subscriber
+        self._instance: Any = None
+
+    def refusal(self, event: Event) -> BaseException | None:
+        """What the subscriber raised at the event; None when it has taken it."""
+        try:
+            if self._instance is None:
+                self._instance = self._class()
+            answer = _method(self._instance, event["type"])(event)
+            if inspect.iscoroutine(answer):
+                finished(answer)
+        except BaseException as error:  # also SystemExit and CancelledError: they end this attempt, not the delivery
+            return error
+        return None
 
 
 class Subscription:
@@ -265,10 +296,10 @@ class Subscription:
         self, db: Database, subscriber: type[Any], owner: str, *, lease: timedelta, attempts: int, stopping: threading.Event, newest: Callable[[], int]
     ) -> None:
         self.name = str(handler_path(subscriber))
-        self.types = _served_types(self.name, subscriber)
+        self.types = _served_types(subscriber)
         self._db, self._class, self._owner, self._lease, self._attempts, self._stopping = db, subscriber, owner, lease, attempts, stopping
         self._newest = newest
-        self._instance: Any = None
+        self._listener = _Listener(subscriber)
         self._thread: threading.Thread | None = None
         self._fence: int | None = None
 
@@ -284,7 +315,7 @@ class Subscription:
 
     def take(self) -> Held | None:
         """The subscription with its lease renewed; None while another engine owns it."""
-        query: LiteralString = "select fence, event_id, attempts, due from tasker_take_subscription(%(name)s, %(owner)s::uuid, %(lease)s)"
+        query: LiteralString = "select fence, event_id, attempts, failures, refused_for, due from tasker_take_subscription(%(name)s, %(owner)s::uuid, %(lease)s)"
         found = self._db.rows(query, {"name": self.name, "owner": self._owner, "lease": self._lease})
         held = Held(*found[0]) if found else None
         self._fence = held.fence if held else None
@@ -329,7 +360,7 @@ class Subscription:
         if not self._may_go_on(place):
             return False
         event_id, event_type = event["event_id"], event["type"]  # the subscriber may do to its event what it likes
-        error = self._call(event)
+        error = self._listener.refusal(event)
         if error is not None:
             return self._record(place) and self._refused(event_id, event_type, error, place)
         place.passed(event_id, delivered=1)
@@ -338,28 +369,22 @@ class Subscription:
     def _keep_up(self, place: _Place) -> bool:
         return time.monotonic() - place.recorded_at < RECORD_SECONDS or self._record(place)
 
-    def _call(self, event: Event) -> BaseException | None:
-        """What the subscriber raised."""
-        try:
-            if self._instance is None:
-                self._instance = self._class()
-            answer = _method(self._instance, event["type"])(event)
-            if inspect.iscoroutine(answer):
-                finished(answer)
-        except BaseException as error:  # also SystemExit and CancelledError: they end this attempt, not the delivery
-            return error
-        return None
-
     def _refused(self, event_id: int, event_type: str, error: BaseException, place: _Place) -> bool:
         attempts, text = place.attempts + 1, _described(error)
         named = (self.name, event_type, event_id)
-        if attempts < self._attempts and not isinstance(error, PermanentError):
+        if self._is_tried_again(error, place):
             wait = _wait_seconds(error, attempts)
-            log.warning("%s failed at %s %s, attempt %d of %d, next in %.1f s: %s", *named, attempts, self._attempts, wait, text)
-            self._postpone(place, text, wait)
+            log.warning("%s failed at %s %s, attempt %d, next in %.1f s: %s", *named, attempts, wait, text)
+            self._postpone(place, text, wait, is_failure=not isinstance(error, RetryableError))
             return False
-        log.error("%s failed at %s %s for good; tasker_undelivered keeps it: %s", *named, text)
+        log.error("%s failed at %s %s for good, it is laid aside (tasker events --undelivered): %s", *named, text)
         return self._lay_aside(place, event_id, text)
+
+    def _is_tried_again(self, error: BaseException, place: _Place) -> bool:
+        """A reason that passes is borne with for a time, any other for a number of attempts: the failures alone count, not the hour of an outage before."""
+        if isinstance(error, PermanentError):
+            return False
+        return place.refused_for < PATIENCE if isinstance(error, RetryableError) else place.failures + 1 < self._attempts
 
     # ---- each names the fence, and answers whether the subscription is still ours
 
@@ -371,9 +396,10 @@ class Subscription:
         place.kept()
         return bool(self._db.value(query, parameters))
 
-    def _postpone(self, place: _Place, error: str, wait: float) -> bool:
-        query: LiteralString = "select tasker_postpone_event(%(name)s, %(fence)s, %(error)s, %(wait)s)"
-        return bool(self._db.value(query, {"name": self.name, "fence": place.fence, "error": error, "wait": timedelta(seconds=wait)}))
+    def _postpone(self, place: _Place, error: str, wait: float, *, is_failure: bool) -> bool:
+        query: LiteralString = "select tasker_postpone_event(%(name)s, %(fence)s, %(error)s, %(wait)s, %(is_failure)s)"
+        parameters = {"name": self.name, "fence": place.fence, "error": error, "wait": timedelta(seconds=wait), "is_failure": is_failure}
+        return bool(self._db.value(query, parameters))
 
     def _lay_aside(self, place: _Place, event_id: int, error: str) -> bool:
         query: LiteralString = "select tasker_lay_aside_event(%(name)s, %(fence)s, %(event)s, %(error)s)"
@@ -385,7 +411,8 @@ class Subscription:
 class EventDelivery:
     """Delivers events to the subscribers of a registry: each has a place, a thread and failures of its own.
 
-    An event is delivered at least once, in order, after it was committed; one that a subscriber refuses `attempts` times is laid aside.
+    An event is delivered at least once, in order, after it was committed; one that a subscriber fails at `attempts` times, or refuses with a
+    RetryableError for longer than PATIENCE, is laid aside.
     """
 
     def __init__(self, db: Database, registry: HandlerRegistry, *, attempts: int = ATTEMPTS, lease: timedelta = LEASE) -> None:
@@ -457,6 +484,68 @@ class EventDelivery:
             log.debug("subscriptions are left to run out: %s", error)
 
 
+# ---- what was laid aside
+
+
+@dataclass(frozen=True)
+class Undelivered:
+    """An event that was laid aside for the subscriber `name`: it refused it for good."""
+
+    name: str
+    event_id: int
+    event_type: str
+    task_id: str
+    attempts: int
+    at: datetime
+    error: str
+
+
+def undelivered(db: Database) -> list[Undelivered]:
+    """Every event that is laid aside, by subscriber, oldest first."""
+    found = db.rows("""
+        select u.name, u.event_id, u.event ->> 'type', u.event ->> 'task_id', u.attempts, u.at, u.error
+          from tasker_undelivered u order by u.name collate "C", u.event_id
+    """)
+    return [Undelivered(*row) for row in found]
+
+
+@dataclass(frozen=True)
+class Redelivered:
+    """An event that was handed over again; `error` is why it was refused, None when it was taken."""
+
+    event_id: int
+    event_type: str
+    error: str | None
+
+
+def redeliver(db: Database, subscriber: type[Any]) -> Iterator[Redelivered]:
+    """What was laid aside for the subscriber is handed to it again, oldest first; what it takes is laid aside no more.
+
+    What it refuses stays, and with a RetryableError everything after it.
+    """
+    name, listener = str(handler_path(subscriber)), _Listener(subscriber)
+    event = _next_laid_aside(db, name, 0)
+    while event:
+        event_id, event_type = event["event_id"], event["type"]  # the subscriber may do to its event what it likes
+        error = listener.refusal(event)
+        _settle(db, name, event_id, error)
+        yield Redelivered(event_id, event_type, None if error is None else _described(error))
+        event = None if isinstance(error, RetryableError) else _next_laid_aside(db, name, event_id)
+
+
+def _settle(db: Database, name: str, event_id: int, error: BaseException | None) -> None:
+    if isinstance(error, KeyboardInterrupt):  # a person's, in the main thread
+        raise error
+    if error is None:
+        db.value("select tasker_accept_undelivered(%(name)s, %(event)s)", {"name": name, "event": event_id})
+
+
+def _next_laid_aside(db: Database, name: str, after: int) -> Event | None:
+    query: LiteralString = "select u.event from tasker_undelivered u where u.name = %(name)s and u.event_id > %(after)s order by u.event_id limit 1"
+    found = db.rows(query, {"name": name, "after": after})
+    return _shown(db, [{field: row[0].get(field) for field in FIELDS} for row in found])[0] if found else None
+
+
 # ---- looking at it
 
 
@@ -484,14 +573,22 @@ def subscriptions(db: Database) -> list[SubscriptionRow]:
     return [SubscriptionRow(*row) for row in found]
 
 
-def _served_types(name: str, subscriber: type[Any]) -> list[str]:
+def subscriber_problems(subscriber: type[Any]) -> list[str]:
+    """Which of the types that a class subscribes to it will never hear of, and why, each in words that begin with the class."""
+    return [f"{handler_path(subscriber)}: {problem}" for _, problem in _judged_types(subscriber) if problem is not None]
+
+
+def _served_types(subscriber: type[Any]) -> list[str]:
     """The types a class subscribes to and has a method for; others are left out with a warning, so that the rest is delivered."""
+    for problem in subscriber_problems(subscriber):
+        log.warning("%s", problem)
+    return [one for one, problem in _judged_types(subscriber) if problem is None]
+
+
+def _judged_types(subscriber: type[Any]) -> list[tuple[Any, str | None]]:
     wanted = subscriber.subscribe_to
-    types = [wanted] if isinstance(wanted, str) else list(wanted)
-    problems = [(one, type_problem(one) or _method_problem(subscriber, one)) for one in types]
-    for problem in filter(None, (problem for _, problem in problems)):
-        log.warning("%s: %s", name, problem)
-    return [one for one, problem in problems if problem is None]
+    types = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
+    return [(one, type_problem(one) or _method_problem(subscriber, one)) for one in types]
 
 
 def _method_problem(subscriber: type[Any], event_type: str) -> str | None:
@@ -508,7 +605,10 @@ def _method_name(event_type: str) -> str:
 
 def _wait_seconds(error: BaseException, attempts: int) -> float:
     asked = delay_seconds(error.delay) if isinstance(error, RetryableError) else None
-    return min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** (attempts - 1)) if asked is None else asked
+    if asked is not None:
+        return asked if attempts < ATTEMPTS else max(asked, LONGEST_WAIT_SECONDS)  # who asks for no wait at all is not called without end
+    longest = LONGEST_WAIT_TO_PASS_SECONDS if isinstance(error, RetryableError) else LONGEST_WAIT_SECONDS
+    return min(longest, FIRST_WAIT_SECONDS * 2.0 ** min(attempts - 1, 30))
 
 
 def _described(error: BaseException) -> str:

@@ -33,7 +33,7 @@ from engine.db import (
     is_conflict,
 )
 from engine.definition import TaskDefinition
-from engine.errors import DatabaseUnavailable, TaskerError
+from engine.errors import DatabaseUnavailable, DefinitionConflict, TaskerError
 from engine.events import EventDelivery
 from engine.finding import views, words
 from engine.keeping.retention import Sweep
@@ -70,6 +70,7 @@ WORDS_SECONDS = 2.0
 LISTEN_SECONDS = 5.0
 ANEW_SECONDS = 1.0
 GRACE_SECONDS = 30.0
+MOST_CONFLICTS = 20
 
 
 MakeRunner = Callable[[], Runner]
@@ -408,9 +409,18 @@ class Engine:
 def register_definitions(db: Database, registry: HandlerRegistry, only: Sequence[str] = ()) -> dict[int, TaskDefinition]:
     """Every definition of the registry, or only of these namespaces and workflows, is known to the database; the database's ids of them.
 
-    Raises `DefinitionConflict` when one is in use there with other content.
+    Raises `DefinitionConflict` with all of them that are in use there with other content: of the first MOST_CONFLICTS also with the differences.
     """
-    return {tasks.register_definition(db, definition): definition for definition in registry.definitions() if is_among(definition, only)}
+    known: dict[int, TaskDefinition] = {}
+    conflicts: list[str] = []
+    for definition in (each for each in registry.definitions() if is_among(each, only)):
+        try:
+            known[tasks.register_definition(db, definition)] = definition
+        except DefinitionConflict as error:
+            conflicts.append(str(error))
+    if conflicts:
+        raise DefinitionConflict("\n".join([*conflicts[:MOST_CONFLICTS], *(text.partition("\n")[0] for text in conflicts[MOST_CONFLICTS:])]))
+    return known
 
 
 def is_among(definition: TaskDefinition, only: Sequence[str]) -> bool:

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, LiteralString
 from uuid import UUID
 
-from engine import actions, json_text, queries
+from engine import actions, differences, json_text, queries
 from engine.db import Database
-from engine.definition import TaskDefinition
-from engine.errors import DefinitionConflict, NotFound, Problem, RequestError
-from engine.hiding.redaction import masked, shown_schema
+from engine.definition import HINTS, TaskDefinition, nearest
+from engine.errors import DefinitionConflict, Problem, RequestError
 from engine.requests import TaskRequest, checked_context
 from engine.rows import DefinitionRow, Preview
 from engine.states import TaskState
@@ -140,8 +139,8 @@ def register_definition(db: Database, definition: TaskDefinition) -> int:
         payload["schema_text"] = json_text.dump(payload.pop("schema"))
     try:
         return int(db.value("select tasker_register_definition(%(definition)s::jsonb)", {"definition": json_text.dump(payload)}))
-    except DefinitionConflict as error:
-        raise DefinitionConflict(_explained(db, definition, error)) from None
+    except DefinitionConflict:
+        raise DefinitionConflict(_explained(db, definition)) from None
 
 
 def _payload_or_earlier(db: Database, request: TaskRequest) -> dict[str, Any] | str:
@@ -167,11 +166,7 @@ def _earlier(db: Database, request: TaskRequest) -> str | None:
 def _payload(db: Database, request: TaskRequest) -> dict[str, Any]:
     definition = _definitions.find(db, request)
     context = checked_context(request, definition.schema)
-    names = {step.name for step in definition.steps}
-    unknown = [Problem(f"bypass_steps[{at}]", "unknown_step", f'{definition.key} has no step "{name}"')
-               for at, name in enumerate(request.bypass_steps) if name not in names]
-    if unknown:
-        raise RequestError(unknown)
+    require_steps(request, definition)
     payload = {
         **_content(request),
         "definition_id": definition.definition_id,
@@ -186,6 +181,15 @@ def _payload(db: Database, request: TaskRequest) -> dict[str, Any]:
     if request.idempotency_key is not None:
         payload |= {"idempotency_key": request.idempotency_key, "fingerprint": _fingerprint(request)}
     return payload
+
+
+def require_steps(request: TaskRequest, definition: DefinitionRow | TaskDefinition) -> None:
+    """Every step that the request bypasses is one of the definition's. Raises `RequestError`, with the nearest names."""
+    names = {step.name for step in definition.steps}
+    unknown = [(at, name) for at, name in enumerate(request.bypass_steps) if name not in names]
+    hints = [nearest(name, names) if no < HINTS else "" for no, (_, name) in enumerate(unknown)]
+    if unknown:
+        raise RequestError([Problem(f"bypass_steps[{at}]", "unknown_step", f'{definition.key} has no step "{name}"{hint}') for (at, name), hint in zip(unknown, hints, strict=True)])
 
 
 def _content(request: TaskRequest) -> dict[str, Any]:
@@ -230,28 +234,12 @@ class _Definitions:
 _definitions = _Definitions()
 
 
-def _explained(db: Database, definition: TaskDefinition, error: Exception) -> str:
-    try:
-        there = queries.definition(db, definition.namespace, definition.name, definition.version)
-    except NotFound:
-        return str(error)
-    ours = {step["name"]: step for step in definition.to_json()["steps"]}
-    theirs = {step.name for step in there.steps}
-    added, removed = sorted(ours.keys() - theirs), sorted(theirs - ours.keys())
-    lines = [f"{definition.key} is in use with other content; give the changed workflow a new version"]
-    lines += [f"  step added: {name}" for name in added] + [f"  step removed: {name}" for name in removed]
-    lines += [f"  {difference}" for step in there.steps if step.name in ours for difference in _step_differences(ours[step.name], step)]
-    if there.schema != definition.schema:
-        lines.append("  the context's schema differs")
-    return "\n".join(lines)
-
-
-def _step_differences(ours: dict[str, Any], theirs: Any) -> list[str]:
-    fields = ("handler", "parents", "retryable", "retry_limit", "timeout_ms", "backoff", "output_schema", "handler_config", "resources")
-    shown = {**ours, "handler_config": masked(ours.get("handler_config")), "output_schema": shown_schema(ours.get("output_schema"))}
-    pairs = ((name, _plain(getattr(theirs, name)), _plain(shown.get(name))) for name in fields)
-    return [f"steps.{theirs.name}.{name}: {there!r} -> {here!r}" for name, there, here in pairs if there != here]
-
-
-def _plain(value: Any) -> Any:
-    return list(value) or None if isinstance(value, tuple) else value or None
+def _explained(db: Database, definition: TaskDefinition) -> str:
+    # Ours goes to the database and back: jsonb writes some numbers otherwise.
+    query: LiteralString = """
+        select d.content, %(content)s::jsonb from tasker_definition d
+         where d.namespace = %(namespace)s and d.name = %(name)s and d.version = %(version)s"""
+    ours = definition.to_json()
+    found = db.rows(query, {"content": json_text.dump(ours["content"]), **{part: ours[part] for part in ("namespace", "name", "version")}})
+    lines = differences.told(*found[0]) if found else []
+    return "\n  ".join([f"{definition.key} is in use with other content; give the changed workflow a new version", *lines])

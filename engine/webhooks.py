@@ -12,19 +12,26 @@ from typing import Any
 import httpx
 
 from engine import json_text
-from engine.errors import RetryableError
+from engine.errors import RetryableError, TaskerError
 from engine.handlers import EventSubscriber
 from engine.outgoing.signing import EVENT_ID, EVENT_TYPE, SIGNATURE, is_authentic, signature
 
-__all__ = ["EVENT_ID", "EVENT_TYPE", "SIGNATURE", "WebhookSubscriber", "is_authentic", "signature"]
+__all__ = ["EVENT_ID", "EVENT_TYPE", "SIGNATURE", "WebhookRefused", "WebhookSubscriber", "is_authentic", "signature"]
 
 LONGEST_WAIT_SECONDS = 3600.0
 SHOWN_OF_A_REFUSAL = 200
+PASSING = (408, 429)
+"""Answers below 500 that say: not now."""
+
+
+class WebhookRefused(TaskerError):
+    """The receiver answered that it does not take the event, for a reason that hardly passes by itself."""
 
 
 class WebhookSubscriber(EventSubscriber):
     """Posts each event as JSON to `url`. An answer of 2xx takes it; anything else, or none in time, and it is sent again later.
 
+    No answer, or one that the receiver cannot now (408, 429, 5xx), is borne with for a day; any other is a failure like that of any subscriber.
     The settings are class attributes or properties. With a `secret` every delivery is signed. Times are seconds.
     """
 
@@ -35,7 +42,7 @@ class WebhookSubscriber(EventSubscriber):
     timeout: float = 10.0
 
     def handle_event(self, event: dict[str, Any]) -> None:
-        """The receiver has taken the event. Raises RetryableError when it has not, with the wait that its Retry-After asks for."""
+        """The receiver has taken the event. Raises RetryableError when it cannot now, with the wait that its Retry-After asks for, else WebhookRefused."""
         body = json_text.dump(self.payload(event)).encode()
         try:
             with self._client().stream("POST", self.url, content=body, headers=self._headers(event, body)) as response:
@@ -67,8 +74,11 @@ class WebhookSubscriber(EventSubscriber):
             return "the receiver"
 
 
-def _refusal(response: httpx.Response) -> RetryableError:
+def _refusal(response: httpx.Response) -> TaskerError:
     shown = next(response.iter_bytes(SHOWN_OF_A_REFUSAL), b"")[:SHOWN_OF_A_REFUSAL].decode("utf-8", "replace")
+    text = f"{response.url.host} answered {response.status_code}: {shown}".rstrip(": ")
+    if response.status_code < 500 and response.status_code not in PASSING:
+        return WebhookRefused(text)
     after = response.headers.get("Retry-After", "")
     delay = min(float(after), LONGEST_WAIT_SECONDS) if after.isascii() and after.isdecimal() else None
-    return RetryableError(f"{response.url.host} answered {response.status_code}: {shown}".rstrip(": "), delay=delay)
+    return RetryableError(text, delay=delay)

@@ -28,6 +28,7 @@ _TAG = "tag:yaml.org,2002:"
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)\Z")
 _REAL = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?\Z")
 _NUMBER_ELSEWHERE = re.compile(r"[-+]?(0o[0-7]+|[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+)\Z")  # in YAML 1.2, not in 1.1
+_STEP_PATH = re.compile(r"step_templates\[(\d+)\]\.(\w+)\Z")
 _PATH_PART = re.compile(r'\.?([^.\[\]"]+)|\[(\d+)\]|\["((?:[^"\\]|\\.)*)"\]')
 
 
@@ -51,10 +52,27 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """What a file says: the definition, and the dotted path of the TaskHandler class to run it with, if any."""
+    """What a file says: the definition, and the dotted path of the TaskHandler class to run it with, if any; and where it says that."""
 
     definition: TaskDefinition
     task_handler_class: str | None
+    root: _Node = field(repr=False)
+    environment: str | None
+
+    def located(self, problem: Problem) -> Problem:
+        """A problem that the definition turned out to have, with the step's number, line and column in the file."""
+        step = _STEP_PATH.match(problem.path)
+        if step is None:
+            return _located(self.root, problem)
+        name, option = self.definition.steps[int(step[1])].name, step[2]
+        return _located(self.root, replace(problem, path=f"{self._step_path(name, option)}.{option}"))
+
+    def _step_path(self, name: str, option: str) -> str:
+        """Where the step has that option: in the environment in force, else among the file's own steps."""
+        own = [f"step_templates[{no}]" for no, step in enumerate(_plain_steps(self.root)) if step["name"] == name]
+        overrides = enumerate(_plain_steps(_environment(self.root, self.environment)))
+        path = _join("environments", self.environment or "")
+        return [*own, *(f"{path}.step_templates[{no}]" for no, step in overrides if step["name"] == name and option in step)][-1]
 
 
 def load_file(path: Path, environment: str | None = None) -> Configured:
@@ -79,7 +97,7 @@ def load_text(text: str | bytes, environment: str | None = None) -> Configured:
     if problems:
         raise DefinitionError(problems)
     chosen = environments.get(environment, {}) if environment else {}
-    return Configured(_definition(given, chosen), given.get("task_handler_class"))
+    return Configured(_definition(given, chosen), given.get("task_handler_class"), root, environment)
 
 
 def _decoded(text: str | bytes) -> str:
@@ -323,6 +341,14 @@ def _plain_steps(node: _Node) -> Iterator[dict[str, Any]]:
     for step in (steps.items or ()) if steps is not None else ():
         if step.members is not None:
             yield step.plain()
+
+
+def _environment(root: _Node, name: str | None) -> _Node:
+    """What the file says for that environment."""
+    node = root
+    for key in ("environments", name or ""):
+        node = (node.members or {}).get(key, _Node(0, 0))
+    return node
 
 
 def _of_all_environments(root: _Node, given: dict[str, Any], environments: Mapping[str, Any]) -> list[Problem]:

@@ -1,16 +1,20 @@
-"""The command about what happens: the catalogue of events, the subscribers, and the events themselves as they come."""
+"""The command about what happens: the catalogue of events, the subscribers and what they refused, and the events themselves as they come."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from engine import events as log
 from engine.cli.output import print_json, print_table, short_error, short_time
-from engine.cli.setting import json_option, open_database
+from engine.cli.setting import handler_sources, handlers_option, json_option, loaded_registry, note, open_database
+from engine.definition import handler_path, nearest
+from engine.errors import TaskerError
+from engine.settings import Settings
 
 POLL_SECONDS = 0.25
 
@@ -20,8 +24,20 @@ POLL_SECONDS = 0.25
 @click.option("--type", "types", multiple=True, metavar="TYPE", help="Only this type; may be repeated.")
 @click.option("--namespace", metavar="NS", help="Only this namespace's tasks.")
 @click.option("--subscribers", is_flag=True, help="Show where each subscriber stands instead.")
+@click.option("--undelivered", is_flag=True, help="List the events that were laid aside, as a subscriber refused them for good, instead.")
+@click.option("--redeliver", metavar="SUBSCRIBER", help="Deliver to it what was laid aside for it, instead; its name, or the end of it, as --subscribers shows it.")
+@handlers_option
 @json_option
-def events(follow: bool, types: tuple[str, ...], namespace: str | None, subscribers: bool, as_json: bool) -> None:
+def events(
+    follow: bool,
+    types: tuple[str, ...],
+    namespace: str | None,
+    subscribers: bool,
+    undelivered: bool,
+    redeliver: str | None,
+    sources: str | None,
+    as_json: bool,
+) -> None:
     """List the events there are, or follow them. Example: tasker events --follow --type step.failed"""
     for problem in filter(None, map(log.type_problem, types)):
         raise click.BadParameter(problem, param_hint="--type")
@@ -29,6 +45,10 @@ def events(follow: bool, types: tuple[str, ...], namespace: str | None, subscrib
         _follow(types, namespace, as_json)
     elif subscribers:
         _show_subscribers(as_json)
+    elif undelivered:
+        _show_undelivered(as_json)
+    elif redeliver is not None:
+        _redeliver(redeliver, sources, as_json)
     else:
         _show_catalogue([kind for kind in log.CATALOGUE if not types or kind.name in types], as_json)
 
@@ -55,6 +75,53 @@ def _show_subscribers(as_json: bool) -> None:
             for row in rows
         ],
     )
+
+
+def _show_undelivered(as_json: bool) -> None:
+    with open_database() as db:
+        rows = log.undelivered(db)
+    if as_json:
+        print_json({"undelivered": rows})
+        return
+    columns = ("subscriber", "event", "type", "task", "laid aside", "attempts", "error")
+    print_table(columns, [(row.name, row.event_id, row.event_type, row.task_id, short_time(row.at), row.attempts, row.error) for row in rows])
+
+
+def _redeliver(wanted: str, sources: str | None, as_json: bool) -> None:
+    """Exit 1 when some of it stays laid aside."""
+    settings = Settings.from_environ()
+    subscriber = _subscriber(wanted, handler_sources(sources, settings), settings)
+    name = str(handler_path(subscriber))
+    with open_database(settings) as db:
+        tried = list(_told(log.redeliver(db, subscriber)))
+        left = sum(row.name == name for row in log.undelivered(db))
+        delivered = sum(one.error is None for one in tried)
+        if delivered:
+            note(db, "tasker.task:update", f"undelivered events of {name}", act=f"deliver {delivered} again")
+    summary = {"subscriber": name, "delivered": delivered, "left": left, "refused": [one for one in tried if one.error is not None]}
+    print_json(summary) if as_json else click.echo(f"{name}: {delivered} delivered, {left} still laid aside")
+    if left:
+        raise click.exceptions.Exit(1)
+
+
+def _told(tried: Iterator[log.Redelivered]) -> Iterator[log.Redelivered]:
+    """The same, with a line on standard error for each that is refused again."""
+    for one in tried:
+        if one.error is not None:
+            click.echo(f"tasker: refused again: {one.event_type} {one.event_id}: {one.error}", err=True)
+        yield one
+
+
+def _subscriber(wanted: str, sources: tuple[str, ...], settings: Settings) -> type[Any]:
+    """The class of that name, or the only one whose name ends so. Raises TaskerError."""
+    known = {str(handler_path(one)): one for one in loaded_registry(sources, settings).subscribers()}
+    found = [wanted] if wanted in known else [name for name in known if name.endswith(f".{wanted}")]
+    if len(found) > 1:
+        raise TaskerError(f"{wanted!r} is the end of several names: {', '.join(sorted(found))}")
+    if not found:
+        where = ", ".join(sources) if sources else "any handlers: neither --handlers nor TASKER_HANDLERS says where to look"
+        raise TaskerError(f"there is no subscriber {wanted!r} in {where}{nearest(wanted, known)}")
+    return known[found[0]]
 
 
 def _follow(types: tuple[str, ...], namespace: str | None, as_json: bool) -> None:

@@ -6,7 +6,7 @@ create or replace function tasker_lay_aside_event (p_name text, p_fence bigint, 
   language sql
 as $$
   with passed as (
-    update tasker_subscription s set event_id = p_event_id, attempts = 0, next_try_at = null, last_error = p_error
+    update tasker_subscription s set event_id = p_event_id, attempts = 0, failures = 0, first_refused_at = null, next_try_at = null, last_error = p_error
       from (select k.name, k.attempts from tasker_subscription k where k.name = p_name for update) before
      where s.name = before.name and s.fence = p_fence
     returning s.name, before.attempts + 1 as attempts

@@ -28,6 +28,11 @@ begin
        where w.worker_id = v_worker.worker_id and w.seen_at = v_worker.seen_at;
     end if;
   end loop;
+  if v_taken = 0 then
+    -- a call that was under way when its engine signed off has claimed for nobody
+    v_taken := coalesce((select sum(tasker_rescue_steps(o.worker_id)) from (
+      select distinct c.worker_id from tasker_claim c where not exists (select from tasker_worker w where w.worker_id = c.worker_id) limit 1) o), 0);
+  end if;
   delete from tasker_worker w
    where w.lease_until < tasker_clock() - interval '1 hour' and not exists (select from tasker_claim c where c.worker_id = w.worker_id);
   return v_taken;

@@ -7,7 +7,8 @@ create or replace function tasker_record_delivery (p_name text, p_fence bigint, 
 as $$
   with recorded as (
     update tasker_subscription s
-       set event_id = p_event_id, attempts = 0, next_try_at = null, last_error = null, delivered_count = s.delivered_count + p_delivered,
+       set event_id = p_event_id, attempts = 0, failures = 0, first_refused_at = null, next_try_at = null, last_error = null,
+           delivered_count = s.delivered_count + p_delivered,
            delivered_at = case when p_delivered > 0 then tasker_clock() else s.delivered_at end
      where s.name = p_name and s.fence = p_fence
     returning s.name

@@ -1,6 +1,7 @@
--- tasker_register_definition: makes a task definition known; the same content again is no change.
---   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "steps": [...]}, steps in topological order;
---                 "schema_text" in place of "schema" keeps the order of its properties, which jsonb does not
+-- tasker_register_definition: makes a task definition known; the same content again changes nothing but descriptions, which are no part of it.
+--   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "content", "steps": [...]}, steps in topological order;
+--                 "schema_text" in place of "schema" keeps the order of its properties, which jsonb does not;
+--                 "content" is what the fingerprint is made of
 --   moves  none. Content under a used version is immutable; content that no task has used yet is replaced
 --   locks  the definition     raises WF004 when another content is already in use under this version
 create or replace function tasker_register_definition (p_definition jsonb)
@@ -31,6 +32,11 @@ begin
    where d.namespace = p_definition ->> 'namespace' and d.name = p_definition ->> 'name' and d.version = p_definition ->> 'version'
      for update;
   if v_fingerprint = p_definition ->> 'fingerprint' then
+    update tasker_definition d set description = coalesce(p_definition ->> 'description', '')
+     where d.definition_id = v_id and d.description <> coalesce(p_definition ->> 'description', '');
+    update tasker_template p set description = coalesce(step.value ->> 'description', '')
+      from jsonb_array_elements(p_definition -> 'steps') with ordinality as step (value, place)
+     where p.definition_id = v_id and p.step_no = step.place - 1 and p.description <> coalesce(step.value ->> 'description', '');
     perform tasker_hide_keys(p_definition);
     return v_id;
   end if;
@@ -41,7 +47,7 @@ begin
 
   update tasker_definition d
      set description = coalesce(p_definition ->> 'description', ''), schema = v_schema,
-         fingerprint = p_definition ->> 'fingerprint', step_count = jsonb_array_length(p_definition -> 'steps')
+         fingerprint = p_definition ->> 'fingerprint', content = coalesce(p_definition -> 'content', '{}'), step_count = jsonb_array_length(p_definition -> 'steps')
    where d.definition_id = v_id;
   delete from tasker_template p where p.definition_id = v_id;
   insert into tasker_template

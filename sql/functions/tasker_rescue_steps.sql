@@ -1,5 +1,6 @@
 -- tasker_rescue_steps: takes back every step that an engine with an expired lease still holds, found by its claims.
---   moves  as tasker_fail_steps with error worker_crashed and no wait     locks  the engine's claims (rescued elsewhere: skipped), then steps
+--   One whose lease is renewed, or just being renewed, keeps them; one that has signed off has none to keep.
+--   moves  as tasker_fail_steps with error worker_crashed and no wait     locks  the engine's row and claims (rescued elsewhere: skipped), then steps
 --   returns how many steps it found
 create or replace function tasker_rescue_steps (p_worker int)
   returns int
@@ -12,6 +13,11 @@ declare
   v_attempts smallint[];
   v_claims int[];
 begin
+  -- a renewal that is under way holds the row, and one that comes later finds the lease over, as the row is ours
+  perform from tasker_worker w where w.worker_id = p_worker and w.lease_until <= tasker_clock() for update skip locked;
+  if not found and exists (select from tasker_worker w where w.worker_id = p_worker) then
+    return 0;
+  end if;
   select array_agg(c.claim_no) into v_claims
     from (select k.claim_no from tasker_claim k where k.worker_id = p_worker for update skip locked) c;
   select array_agg(s.task_no order by s.task_no, s.step_no), array_agg(s.step_no order by s.task_no, s.step_no),

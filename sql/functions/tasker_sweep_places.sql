@@ -24,8 +24,15 @@ begin
        and not case when l.step_name = '' then coalesce(t.finished_at is null and exists (select from tasker_task k where k.task_no = h.task_no), false)
                     else coalesce(s.state = 2 and s.attempts = h.attempt or s.state = 1 and s.attempts = h.attempt - 1 and not s.paused, false) end
   ),
+  passed_by as materialized (
+    -- a line that came into being while its limit was being raised was looked at by the number of before, and by nobody since
+    select n.limit_id, n.key from tasker_line n join tasker_limit l using (limit_id)
+     where n.due_at = 'infinity' and exists (select from tasker_waiting w where w.limit_id = n.limit_id and w.key = n.key) and tasker_free_count(l, n.key) > 0
+  ),
   line as materialized (
-    select n.limit_id, n.key from tasker_line n where n.due_at > v_now and (n.limit_id, n.key) in (select g.limit_id, g.key from let_go g) for update skip locked
+    select n.limit_id, n.key from tasker_line n
+     where n.due_at > v_now and ((n.limit_id, n.key) in (select g.limit_id, g.key from let_go g) or (n.limit_id, n.key) in (select b.limit_id, b.key from passed_by b))
+       for update skip locked
   )
   update tasker_line n set due_at = v_now from line where n.limit_id = line.limit_id and n.key = line.key;
   get diagnostics v_lines = row_count;
@@ -42,6 +49,10 @@ begin
      where n.limit_id = v_idle.limit_id and n.key = v_idle.key
        and not exists (select from tasker_place h where h.limit_id = n.limit_id and h.key = n.key)
        and not exists (select from tasker_waiting w where w.limit_id = n.limit_id and w.key = n.key);
+    -- who has come since our list was made waits for what was just seen to be let go
+    update tasker_line n set due_at = v_now
+     where n.limit_id = v_idle.limit_id and n.key = v_idle.key and n.due_at > v_now
+       and exists (select from tasker_waiting w where w.limit_id = n.limit_id and w.key = n.key);
   end loop;
   return v_lines;
 end

@@ -26,6 +26,7 @@ create table tasker_definition (
   description    text not null default '',
   schema         json,                      -- JSON Schema of the context, its properties in the author's order; null accepts any object
   fingerprint    text not null,             -- sha-256 of the definition's canonical JSON
+  content        jsonb not null default '{}',   -- what the fingerprint is made of, to tell what differs; {}: whoever made it known did not say
   step_count     int not null check (step_count > 0),
   used           boolean not null default false,   -- a task was made from it: from now on immutable
   created_at     timestamptz not null,

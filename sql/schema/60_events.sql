@@ -11,6 +11,8 @@ create table tasker_subscription (
   lease_until      timestamptz,             -- by the database's clock; then another engine may take over
   fence            bigint not null default 0,   -- goes up with every new owner; a report must name it
   attempts         int not null default 0,  -- of the event that comes next
+  failures         int not null default 0,  -- those of the attempts that ended for a reason which was not said to pass
+  first_refused_at timestamptz,             -- when that event was refused for the first time; null while it was not
   next_try_at      timestamptz,             -- set while that event waits for another attempt
   last_error       text,                    -- of the last attempt that failed; null once the event was delivered
   delivered_count  bigint not null default 0,
@@ -19,7 +21,7 @@ create table tasker_subscription (
   check ((owner is null) = (lease_until is null))
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
--- events that a subscriber refused to the last attempt; kept for a person to look at
+-- events that a subscriber refused for good; kept for a person to look at, and to have them delivered again
 create table tasker_undelivered (
   name      text not null,                  -- of the subscriber
   event_id  bigint not null,

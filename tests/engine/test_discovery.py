@@ -185,6 +185,48 @@ def test_a_bad_yaml_file_is_reported_with_line_and_column(registry: HandlerRegis
     assert "line 2, column 1: version" in str(report.failures[0])
 
 
+MISSPELT = """
+name: misspelt
+namespace_name: shop
+version: "1.0.0"
+task_handler_class: shop_steps.Mine
+step_templates:
+  - name: pack
+    depends_on_step: charge
+    handler_class: shop_steps.Pakc
+  - name: charge
+    handler_class: shop_steps.ChargeCard
+environments:
+  production.eu:
+    step_templates:
+      - {name: pack, retry_limit: 9}
+      - name: charge
+        handler_class: shop_steps.Chrge
+"""
+
+
+def places(registry: HandlerRegistry, folder: Path, environment: str) -> list[tuple[str, int | None, int | None]]:
+    [failure] = registry.load([folder], entry_points=False, environment=environment).failures
+    assert failure.source.endswith("order.yaml")
+    assert isinstance(failure.error, DefinitionError)
+    return [(problem.path, problem.line, problem.column) for problem in failure.error.problems]
+
+
+def test_a_misspelt_handler_in_yaml_is_reported_with_line_and_column(registry: HandlerRegistry, tmp_path: Path) -> None:
+    write(tmp_path, {"shop_steps.py": STEPS, "order.yaml": MISSPELT})
+    own = [("task_handler_class", 5, 1), ("step_templates[0].handler_class", 9, 5)]
+    assert places(registry, tmp_path, "") == own
+    report = registry.load([tmp_path], entry_points=False)
+    assert "line 9, column 5: step_templates[0].handler_class: step 'pack': 'shop_steps.Pakc' cannot be loaded" in str(report.failures[0])
+
+
+def test_a_handler_that_an_environment_misspells_is_reported_where_it_says_so(registry: HandlerRegistry, tmp_path: Path) -> None:
+    write(tmp_path, {"shop_steps.py": STEPS, "order.yaml": MISSPELT.replace("Pakc", "ChargeCard").replace("Mine", "Other")})
+    assert places(registry, tmp_path, "production.eu") == [
+        ("task_handler_class", 5, 1), ('environments["production.eu"].step_templates[1].handler_class', 17, 9),
+    ]  # fmt: skip
+
+
 def test_yaml_counts_wherever_its_folder_lies(registry: HandlerRegistry, tmp_path: Path) -> None:
     folder = write(tmp_path / ".checkouts" / "shop", {"shop_steps.py": STEPS, "order.yaml": YAML})
     registry.load([folder], entry_points=False)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -18,6 +19,7 @@ from engine.db import Database
 from engine.errors import NotFound
 from engine.events import EventDelivery, EventReader, Horizon, read_events
 from engine.registry import HandlerRegistry
+from engine.webhooks import EVENT_ID, WebhookSubscriber
 
 Conn = psycopg.Connection[Any]
 PATIENCE_SECONDS = 60.0
@@ -58,9 +60,9 @@ def move_clock(admin: Conn, conn: Conn, set_clock: Callable[[timedelta], None]) 
     return move
 
 
-def run_task(conn: Conn, db: Database, *, ends: str = "completed") -> str:
+def run_task(conn: Conn, db: Database, *, ends: str = "completed", context: dict[str, Any] | None = None) -> str:
     """A task whose one step ended so, by hand as from psql; its id."""
-    task = tasks.submit(db, TaskRequest("one_step", "tests", context={"order_id": 1}))
+    task = tasks.submit(db, TaskRequest("one_step", "tests", context=context or {"order_id": 1}))
     step = "(select step_id from tasker_steps where task_id = %s)"
     for move in (("ready", "running"), ("running", ends)):
         conn.execute(f"select tasker_update_step_status({step}, %s, %s)".encode(), [task, *move])
@@ -336,7 +338,124 @@ def test_an_event_that_fails_is_tried_again_and_others_are_not_held_up(delivery:
 def test_waits_grow_and_a_handler_may_ask_for_its_own() -> None:
     waits = [events._wait_seconds(ValueError(), attempts) for attempts in (1, 2, 3, 10)]
     assert waits == [1.0, 2.0, 4.0, 60.0]
+    assert [events._wait_seconds(RetryableError(), attempts) for attempts in (1, 9, 10, 10_000)] == [1.0, 256.0, 300.0, 300.0]
     assert events._wait_seconds(RetryableError("later", delay=5), 3) == 5.0
+    assert [events._wait_seconds(RetryableError("later", delay=delay), 10) for delay in (0, 3600)] == [60.0, 3600.0]
+
+
+class Post:
+    """A receiver of webhooks that is reached without a network: `status` is what it answers, and what it took are the ids."""
+
+    def __init__(self) -> None:
+        self.status, self.asked = 503, 0
+        self.taken: list[int] = []
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(transport=httpx.MockTransport(self._answer))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked += 1
+        if self.status == 204:
+            self.taken.append(int(request.headers[EVENT_ID]))
+        return httpx.Response(self.status)
+
+
+@pytest.fixture
+def post(registry: HandlerRegistry) -> Post:
+    """The receiver of the webhook `Hook`, which is down."""
+    receiver = Post()
+
+    class Hook(WebhookSubscriber):
+        subscribe_to = ["step.completed", "task.completed"]
+        url = "https://shipping.example.com/hooks"
+
+        def _client(self) -> httpx.Client:
+            return receiver.client()
+
+    return receiver
+
+
+def ids_of(db: Database, *types: str) -> list[int]:
+    """Every event of these types that there is."""
+    return [event["event_id"] for event in read_events(db, 0, 1000, types, until=events.newest_event(db))[0]]
+
+
+def test_a_receiver_that_is_down_for_an_hour_gets_everything_once_and_in_order_when_it_is_back(
+    post: Post, delivery: Callable[..., EventDelivery], conn: Conn, db: Database, move_clock: Callable[..., None]
+) -> None:
+    one = delivery()
+    for minute in range(0, 60, 5):
+        move_clock(minutes=minute)
+        run_task(conn, db)
+        deliver(one, db)
+    assert post.asked > events.ATTEMPTS
+    row = subscription(db, "Hook")
+    assert (row.attempts, row.delivered_count, row.undelivered_count) == (post.asked, 0, 0)
+    post.status = 204
+    move_clock(minutes=60)
+    deliver(one, db)
+    assert post.taken == ids_of(db, "step.completed", "task.completed")
+    assert len(post.taken) == 24
+    assert conn.execute("select attempts, failures, first_refused_at, last_error from tasker_subscription").fetchall() == [(0, 0, None, None)]
+
+
+def test_a_day_after_its_first_refusal_an_event_is_laid_aside_whoever_delivers_by_then(
+    post: Post, delivery: Callable[..., EventDelivery], conn: Conn, db: Database, move_clock: Callable[..., None]
+) -> None:
+    first = delivery()
+    run_task(conn, db)
+    deliver(first, db)
+    first.stop()
+    second = delivery()
+    move_clock(hours=23, minutes=59)
+    deliver(second, db)
+    assert subscription(db, "Hook").undelivered_count == 0
+    move_clock(hours=24, minutes=1)
+    deliver(second, db)
+    assert [(row.event_type, row.attempts, row.error) for row in events.undelivered(db)] == [
+        ("step.completed", 3, "RetryableError: shipping.example.com answered 503")
+    ]
+    assert subscription(db, "Hook").attempts == 1, "the next event has a day of its own"
+
+
+def test_an_outage_uses_up_none_of_the_attempts_that_a_failure_has(
+    post: Post, delivery: Callable[..., EventDelivery], conn: Conn, db: Database, move_clock: Callable[..., None]
+) -> None:
+    one = delivery(attempts=2)
+    run_task(conn, db)
+    for minute, status in enumerate([503, 503, 503, 404]):
+        post.status = status
+        move_clock(minutes=5 * minute)
+        deliver(one, db)
+    assert subscription(db, "Hook").undelivered_count == 0
+    post.status = 204
+    move_clock(minutes=30)
+    deliver(one, db)
+    assert post.taken == ids_of(db, "step.completed", "task.completed")
+
+
+def test_a_failure_of_another_kind_is_laid_aside_after_ten_attempts(
+    delivery: Callable[..., EventDelivery], conn: Conn, db: Database, move_clock: Callable[..., None]
+) -> None:
+    tried: list[str] = []
+
+    class Wrong(EventSubscriber):
+        subscribe_to = ["task.completed"]
+
+        def handle_task_completed(self, event: dict[str, Any]) -> None:
+            tried.append(event["task_id"])
+            raise KeyError("order")
+
+    one = delivery()
+    task = run_task(conn, db)
+    for minute in range(9):
+        move_clock(minutes=minute)
+        deliver(one, db)
+    assert events.undelivered(db) == []
+    move_clock(minutes=9)
+    deliver(one, db)
+    assert tried == [task] * 10
+    assert [(row.task_id, row.attempts, row.error) for row in events.undelivered(db)] == [(task, 10, "KeyError: 'order'")]
 
 
 def test_a_poison_event_is_laid_aside_after_the_last_attempt_and_delivery_goes_on(
@@ -409,6 +528,75 @@ def test_a_permanent_error_lays_the_event_aside_at_once(delivery: Callable[..., 
     deliver(one, db)
     assert taken == ids
     assert conn.execute("select event ->> 'task_id', attempts from tasker_undelivered").fetchall() == [(ids[0], 1)]
+
+
+class Fussy(EventSubscriber):
+    """Refuses what `refusals` says of an event's task, by its id."""
+
+    subscribe_to = ("task.completed",)
+    refusals: dict[str, Exception]
+    taken: list[dict[str, Any]]
+
+    def handle_task_completed(self, event: dict[str, Any]) -> None:
+        if error := self.refusals.get(event["task_id"]):
+            raise error
+        self.taken.append(event)
+
+
+@pytest.fixture
+def fussy(registry: HandlerRegistry, one_step: None, delivery: Callable[..., EventDelivery], conn: Conn, db: Database) -> list[str]:
+    """The ids of three tasks whose ends were laid aside for `Fussy`, which takes everything now."""
+    registry.add_subscriber(Fussy)
+    one = delivery()
+    ids = [run_task(conn, db) for _ in range(3)]
+    Fussy.refusals, Fussy.taken = {task: PermanentError("never") for task in ids}, []
+    deliver(one, db)
+    Fussy.refusals = {}
+    return ids
+
+
+def test_what_was_laid_aside_is_delivered_again_oldest_first_and_is_laid_aside_no_more(fussy: list[str], db: Database) -> None:
+    ids = ids_of(db, "task.completed")
+    assert [(row.name, row.event_id, row.event_type, row.task_id, row.error) for row in events.undelivered(db)] == [
+        (f"{__name__}.Fussy", event_id, "task.completed", task, "PermanentError: never") for event_id, task in zip(ids, fussy, strict=True)
+    ]
+    assert list(events.redeliver(db, Fussy)) == [events.Redelivered(event_id, "task.completed", None) for event_id in ids]
+    assert Fussy.taken == read_events(db, 0, 1000, ["task.completed"], until=events.newest_event(db))[0], "the same events"
+    assert events.undelivered(db) == []
+    assert (subscription(db, "Fussy").delivered_count, list(events.redeliver(db, Fussy))) == (3, [])
+
+
+def test_what_is_refused_again_stays_laid_aside_and_the_rest_is_delivered(fussy: list[str], db: Database) -> None:
+    Fussy.refusals = {fussy[0]: ValueError("never")}
+    assert [one.error for one in events.redeliver(db, Fussy)] == ["ValueError: never", None, None]
+    assert [row.task_id for row in events.undelivered(db)] == fussy[:1]
+
+
+def test_a_receiver_that_is_down_again_is_not_asked_for_every_event_that_was_laid_aside(fussy: list[str], db: Database) -> None:
+    Fussy.refusals = {fussy[1]: RetryableError("down")}
+    assert [one.error for one in events.redeliver(db, Fussy)] == [None, "RetryableError: down"]
+    assert [row.task_id for row in events.undelivered(db)] == fussy[1:]
+
+
+def test_secrets_are_hidden_from_a_delivery_that_comes_late_too(registry: HandlerRegistry, delivery: Callable[..., EventDelivery], conn: Conn, db: Database) -> None:
+    registry.add_subscriber(Fussy)
+    one = delivery()
+    task = run_task(conn, db, context={"password": "hunter2"})
+    Fussy.refusals, Fussy.taken = {task: PermanentError("never")}, []
+    deliver(one, db)
+    Fussy.refusals = {}
+    assert [one.error for one in events.redeliver(db, Fussy)] == [None]
+    assert Fussy.taken[0]["context"] == {"password": "***"}
+
+
+def test_ctrl_c_ends_a_delivery_that_was_asked_for(fussy: list[str], db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Fussy, "handle_task_completed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(events.redeliver(db, Fussy))
+    assert len(events.undelivered(db)) == 3
 
 
 def test_a_subscriber_that_cannot_even_be_made_is_tried_again(delivery: Callable[..., EventDelivery], conn: Conn, db: Database) -> None:

@@ -17,7 +17,7 @@ from engine import RetryableError, TaskRequest, Workflow, events, tasks
 from engine.db import Database
 from engine.events import EventDelivery
 from engine.registry import HandlerRegistry
-from engine.webhooks import SIGNATURE, WebhookSubscriber, is_authentic, signature
+from engine.webhooks import SIGNATURE, WebhookRefused, WebhookSubscriber, is_authentic, signature
 
 SECRET = "not for everyone"
 EVENT = {"event_id": 42, "type": "task.completed", "task_id": "5d1c", "context": {"name": "Zoë"}}
@@ -110,10 +110,18 @@ def test_without_a_secret_nothing_is_signed(registry: HandlerRegistry, receiver:
     assert SIGNATURE not in receiver.received[0][0]
 
 
-@pytest.mark.parametrize("status", [301, 400, 404, 410, 429, 500, 503])
-def test_anything_but_2xx_is_to_be_tried_again(hook: WebhookSubscriber, receiver: Receiver, status: int) -> None:
-    receiver.answers.append((status, {"Location": "/elsewhere"}, b"no"))
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_an_answer_that_says_not_now_is_one_that_passes(hook: WebhookSubscriber, receiver: Receiver, status: int) -> None:
+    receiver.answers.append((status, {}, b"no"))
     with pytest.raises(RetryableError, match=f"127.0.0.1 answered {status}: no"):
+        hook.handle_event(EVENT)
+    assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 404, 410, 422])
+def test_any_other_answer_is_a_failure_like_any_subscribers(hook: WebhookSubscriber, receiver: Receiver, status: int) -> None:
+    receiver.answers.append((status, {"Location": "/elsewhere", "Retry-After": "7"}, b"no"))
+    with pytest.raises(WebhookRefused, match=f"127.0.0.1 answered {status}: no"):
         hook.handle_event(EVENT)
     assert len(receiver.received) == 1
 

@@ -759,6 +759,19 @@ def keep_failure_note(world: World) -> Point:
 # ---- subscribers
 
 
+def until_delivered(world: World, db: Database, registry: HandlerRegistry) -> None:
+    """One engine's delivery has come by all that has happened."""
+    one = EventDelivery(db, registry)
+    one.subscribe()
+    newest, deadline = events.newest_event(world.db), time.monotonic() + PATIENCE_SECONDS
+    while True:  # others on this server may hold the horizon for a moment
+        one.deliver_due()
+        one.settle(PATIENCE_SECONDS)
+        if one.reached >= newest or time.monotonic() > deadline:
+            break
+    one.stop(PATIENCE_SECONDS)
+
+
 def delivery(world: World, refuse: Exception | None = None) -> Point:
     """The engine that delivered is gone; another takes the subscription over and the event arrives, at least once."""
     heard: list[int] = []
@@ -779,15 +792,7 @@ def delivery(world: World, refuse: Exception | None = None) -> Point:
     world.finish()
 
     def deliver(db: Database) -> None:
-        one = EventDelivery(db, registry)
-        one.subscribe()
-        newest, deadline = events.newest_event(world.db), time.monotonic() + PATIENCE_SECONDS
-        while True:  # others on this server may hold the horizon for a moment
-            one.deliver_due()
-            one.settle(PATIENCE_SECONDS)
-            if one.reached >= newest or time.monotonic() > deadline:
-                break
-        one.stop(PATIENCE_SECONDS)
+        until_delivered(world, db, registry)
 
     def after() -> None:
         refusals.clear()
@@ -800,6 +805,37 @@ def delivery(world: World, refuse: Exception | None = None) -> Point:
         return world.ended_once(task, 4) and len(set(heard)) + laid_aside >= 1
 
     return Point(in_pool(deliver), after, holds)
+
+
+def accept_undelivered(world: World) -> Point:
+    """What was laid aside is handed over again, and once more by whoever asks again; it counts as delivered once."""
+    heard: list[int] = []
+    willing: list[bool] = []
+
+    class Listener(EventSubscriber):
+        subscribe_to = ["task.completed"]
+        from_start = True
+
+        def handle_task_completed(self, event: dict[str, Any]) -> None:
+            if not willing:
+                raise PermanentError("never")
+            heard.append(event["event_id"])
+
+    registry = HandlerRegistry()
+    registry.add_subscriber(Listener)
+    world.launch()
+    world.finish()
+    until_delivered(world, world.db, registry)
+    willing.append(True)
+
+    def redeliver(db: Database) -> object:
+        return list(events.redeliver(db, Listener))
+
+    def holds() -> bool:
+        left = world.count("select count(*) from tasker_undelivered")
+        return len(set(heard)) == 1 and left == 0 and world.count("select delivered_count from tasker_subscription") == 1
+
+    return Point(in_pool(redeliver), again(world, redeliver), holds)
 
 
 def refused(error: Exception) -> Callable[[World], Point]:
@@ -954,6 +990,7 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     "tasker_record_delivery": [delivery],
     "tasker_postpone_event": [refused(RetryableError("not now"))],
     "tasker_lay_aside_event": [refused(PermanentError("never"))],
+    "tasker_accept_undelivered": [accept_undelivered],
     "tasker_leave_subscriptions": [delivery],
     **{statement: [broker(*calls)] for statement, calls in BROKER_CALLS.items()},
     **{statement: [setting(*point)] for statement, point in (account_points.POINTS | notice_points.POINTS).items()},

@@ -197,6 +197,31 @@ def test_a_dead_worker_is_remembered_while_its_steps_are_not_rescued(connect: Ca
     assert states(conn, task) == {"a": "retrying"}
 
 
+def test_an_engine_whose_heartbeat_was_in_time_keeps_its_steps(connect: Callable[..., Conn], conn: Conn) -> None:
+    # Forbids: a reaper that still sees the lease which a heartbeat, not yet committed, has renewed in time.
+    task, worker = given_task(conn, "a"), given_worker(conn, lease=LEASE)
+    start(conn, task, "a", worker=worker)
+    late, beating = connect(), connect()
+    move_clock(late, seconds=31)
+    reaper = given_worker(late)
+    with beating.transaction():
+        assert value(beating, "select tasker_heartbeat(%s, interval '1 hour', '{}', false)", worker)
+        assert value(late, "select tasker_reap_workers(%s)", reaper) == 0
+    assert value(late, "select tasker_reap_workers(%s)", reaper) == 0
+    assert states(conn, task) == {"a": "running"}
+    assert_invariants(conn)
+
+
+def test_what_a_call_under_way_claims_for_an_engine_that_has_signed_off_is_taken_back(connect: Callable[..., Conn], conn: Conn) -> None:
+    task, worker, slow = given_task(conn, "a"), given_worker(conn), connect()
+    with slow.transaction():
+        assert len(claim(slow, worker=worker)) == 1
+        conn.execute("select tasker_retire_worker(%s)", [worker])
+    assert reap(conn) == 1
+    assert states(conn, task) == {"a": "retrying"}
+    assert_invariants(conn)
+
+
 def test_two_reapers_take_each_step_back_once(connect: Callable[..., Conn], conn: Conn) -> None:
     task = given_task(conn, "a")
     start(conn, task, "a", worker=given_worker(conn, lease=LEASE))

@@ -48,6 +48,39 @@ def test_used_content_is_immutable(conn: Conn) -> None:
     assert [row[0] for row in steps_of(conn, known)] == ["a", "b"]
 
 
+def described(conn: Conn, known: int) -> tuple[list[str], set[Any]]:
+    """The description of the definition and those of its steps, and which transactions wrote them."""
+    rows = conn.execute(
+        "select description, xmin::text from tasker_definition where definition_id = %(id)s union all"
+        " (select description, xmin::text from tasker_template where definition_id = %(id)s order by step_no)", {"id": known},
+    ).fetchall()
+    return [row[0] for row in rows], {row[1] for row in rows}
+
+
+def test_better_descriptions_reach_a_version_in_use(conn: Conn) -> None:
+    content = definition("a -> b", steps={"a": {"description": "does tihs"}, "b": {"description": "does that"}})
+    known = register(conn, content | {"description": "Old."})
+    create(conn, request(known))
+    assert register(conn, content | {"description": "New.", "steps": [content["steps"][0] | {"description": "does this"}, content["steps"][1]]}) == known
+    assert described(conn, known)[0] == ["New.", "does this", "does that"]
+    assert value(conn, "select fingerprint from tasker_definition where definition_id = %s", known) == content["fingerprint"]
+
+
+def test_descriptions_that_are_the_same_are_not_written(conn: Conn) -> None:
+    content = definition("a -> b", description="does this") | {"description": "Sells."}
+    known = register(conn, content)
+    create(conn, request(known))
+    before = described(conn, known)
+    register(conn, content)
+    assert described(conn, known) == before
+
+
+def test_what_a_fingerprint_is_made_of_is_kept_beside_it(conn: Conn) -> None:
+    known = register(conn, definition("a -> b", name="flow"))
+    register(conn, content := definition("x -> y", name="flow", retry_limit=5))
+    assert value(conn, "select content from tasker_definition where definition_id = %s", known) == content["content"]
+
+
 def test_a_new_version_stands_beside_the_old_one(conn: Conn) -> None:
     old = given_task(conn, "a", name="flow")
     new = register(conn, definition("a -> b", name="flow", version="1.1.0"))

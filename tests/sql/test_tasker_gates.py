@@ -431,6 +431,52 @@ def test_a_step_that_was_handed_back_keeps_its_place_though_its_line_is_being_lo
     assert_invariants(conn)
 
 
+def test_who_lines_up_while_a_limit_is_being_raised_is_let_in(connect: Callable[..., Conn], conn: Conn) -> None:
+    # Forbids: a new line, looked at by the numbers of before, that the operator's look at all lines did not see.
+    content = definition("a", steps={"a": {"limit": {"at_once": 1, "key": "k"}}})
+    known, where = register(conn, content), [content["namespace"], content["name"], "a"]
+    conn.execute("select tasker_set_limit(%s, %s, %s, 0, null, 'ann')", where)
+    [task] = tasks_of(conn, (known, ["a"]), {"k": 1})
+    slow = later(connect)
+    worker = given_worker(slow)
+    with slow.transaction():
+        assert claim(slow, want=9, worker=worker) == []
+        other = meanwhile(lambda: conn.execute("select tasker_set_limit(%s, %s, %s, 1, null, 'ann')", where))
+        other.join(0.5)
+    other.join(10)
+    swept(conn)
+    assert [one.task_no for one in claim(conn, want=9)] == [task.no]
+    assert_invariants(conn)
+
+
+def test_who_comes_to_a_line_while_it_is_being_tidied_up_is_let_in(connect: Callable[..., Conn], conn: Conn) -> None:
+    # Forbids: a sweep that sees a place let go, which it had not expected, and leaves the line as it is.
+    known = given(conn, "a", steps={"a": {"limit": {"at_once": 1, "key": "k"}}})
+
+    def used_up(key: str) -> None:
+        tasks_of(conn, known, {"k": key})
+        [held] = claim(conn, want=1)
+        let_go(conn, held)
+
+    for key in (*(f"{number:02}" for number in range(11)), "z"):
+        used_up(key)
+    assert claim(conn, want=1) == []
+    sweeper, blocker = later(connect), connect()
+    with blocker.transaction():
+        blocker.execute("select from tasker_place where key = '00' for update")
+        blocker.execute("select from tasker_line where key = '05' for share")
+        sweep = meanwhile(lambda: swept(sweeper))
+        sweep.join(0.5)
+        one, two = tasks_of(conn, known, {"k": "z"}, {"k": "z"})
+        [held] = claim(conn, want=1)
+        assert held.task_no == one.no
+        report(conn, [held])  # and nobody says so, as when its engine dies
+    sweep.join(10)
+    swept(conn)
+    assert [step.task_no for step in claim(conn, want=9)] == [two.no]
+    assert_invariants(conn)
+
+
 def insisting(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """As engines do: what a deadlock has undone is asked again."""
     while True:

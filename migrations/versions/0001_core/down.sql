@@ -434,6 +434,8 @@ drop function if exists tasker_act;
 
 drop function if exists tasker_account_no;
 
+drop function if exists tasker_accept_undelivered;
+
 drop table if exists tasker_notice;
 drop table if exists tasker_follower;
 drop table if exists tasker_view;

@@ -13,7 +13,7 @@
 
 create sequence tasker_task_no;
 
--- source: schema/20_definitions.sql 4b50ec0a9dd5
+-- source: schema/20_definitions.sql 7db01f090fc4
 -- What may run: namespaces, task definitions and their step templates.
 
 create table tasker_namespace (
@@ -42,6 +42,7 @@ create table tasker_definition (
   description    text not null default '',
   schema         json,                      -- JSON Schema of the context, its properties in the author's order; null accepts any object
   fingerprint    text not null,             -- sha-256 of the definition's canonical JSON
+  content        jsonb not null default '{}',   -- what the fingerprint is made of, to tell what differs; {}: whoever made it known did not say
   step_count     int not null check (step_count > 0),
   used           boolean not null default false,   -- a task was made from it: from now on immutable
   created_at     timestamptz not null,
@@ -296,7 +297,7 @@ create table tasker_object_left (
   left_at  timestamptz not null
 );
 
--- source: schema/60_events.sql 63434c3c8b7c
+-- source: schema/60_events.sql 7a245e63f5c0
 -- Who listens: the history is the event log, and each subscriber has a durable place in it.
 -- An event's id is twice its history row's number, and one more for step.retried, which shares the row of its step.failed.
 
@@ -310,6 +311,8 @@ create table tasker_subscription (
   lease_until      timestamptz,             -- by the database's clock; then another engine may take over
   fence            bigint not null default 0,   -- goes up with every new owner; a report must name it
   attempts         int not null default 0,  -- of the event that comes next
+  failures         int not null default 0,  -- those of the attempts that ended for a reason which was not said to pass
+  first_refused_at timestamptz,             -- when that event was refused for the first time; null while it was not
   next_try_at      timestamptz,             -- set while that event waits for another attempt
   last_error       text,                    -- of the last attempt that failed; null once the event was delivered
   delivered_count  bigint not null default 0,
@@ -318,7 +321,7 @@ create table tasker_subscription (
   check ((owner is null) = (lease_until is null))
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
--- events that a subscriber refused to the last attempt; kept for a person to look at
+-- events that a subscriber refused for good; kept for a person to look at, and to have them delivered again
 create table tasker_undelivered (
   name      text not null,                  -- of the subscriber
   event_id  bigint not null,
@@ -822,6 +825,25 @@ create table tasker_notice (
 create index tasker_notice_due on tasker_notice (due_at) where delivered_at is null and given_up_at is null;
 create index tasker_notice_view on tasker_notice (view_id, notice_id) where view_id is not null;
 create index tasker_notice_task on tasker_notice (task_no) where task_no is not null;
+
+-- source: functions/tasker_accept_undelivered.sql 6625be3214ba
+-- tasker_accept_undelivered: a subscriber has taken an event after all that was laid aside; it is laid aside no more, and counts as delivered.
+--   moves, events  none     locks  the subscription, then the event that was laid aside, as tasker_lay_aside_event does
+--   returns false when it was not laid aside any more; then nothing is recorded
+create or replace function tasker_accept_undelivered (p_name text, p_event_id bigint)
+  returns boolean
+  language plpgsql
+as $$
+begin
+  perform from tasker_subscription s where s.name = p_name for update;
+  delete from tasker_undelivered u where u.name = p_name and u.event_id = p_event_id;
+  if not found then
+    return false;
+  end if;
+  update tasker_subscription s set delivered_count = s.delivered_count + 1, delivered_at = tasker_clock() where s.name = p_name;
+  return true;
+end
+$$;
 
 -- source: functions/tasker_account_no.sql 36433983df19
 -- tasker_account_no: the number of the account of that name, in whichever case it is written; its row is held.
@@ -3587,7 +3609,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_lay_aside_event.sql 79347a50cbe9
+-- source: functions/tasker_lay_aside_event.sql ba8bf62c5417
 -- tasker_lay_aside_event: a subscriber failed at its next event for good; tasker_undelivered keeps the event, and delivery goes on after it.
 --   fence  the owner's     returns false when another engine owns the subscription by now
 -- needs: tasker_read_events
@@ -3596,7 +3618,7 @@ create or replace function tasker_lay_aside_event (p_name text, p_fence bigint, 
   language sql
 as $$
   with passed as (
-    update tasker_subscription s set event_id = p_event_id, attempts = 0, next_try_at = null, last_error = p_error
+    update tasker_subscription s set event_id = p_event_id, attempts = 0, failures = 0, first_refused_at = null, next_try_at = null, last_error = p_error
       from (select k.name, k.attempts from tasker_subscription k where k.name = p_name for update) before
      where s.name = before.name and s.fence = p_fence
     returning s.name, before.attempts + 1 as attempts
@@ -4430,15 +4452,18 @@ as $$
   returning d.number, d.token
 $$;
 
--- source: functions/tasker_postpone_event.sql c0af2531eeaa
+-- source: functions/tasker_postpone_event.sql 10a2a7f7b9b0
 -- tasker_postpone_event: a subscriber failed at its next event, which is tried again after p_wait; the subscriber's later events wait with it.
---   fence  the owner's     returns false when another engine owns the subscription by now
-create or replace function tasker_postpone_event (p_name text, p_fence bigint, p_error text, p_wait interval)
+--   p_is_failure  whether the reason was not said to pass     fence  the owner's
+--   returns false when another engine owns the subscription by now
+create or replace function tasker_postpone_event (p_name text, p_fence bigint, p_error text, p_wait interval, p_is_failure boolean)
   returns boolean
   language sql
 as $$
   with postponed as (
-    update tasker_subscription s set attempts = s.attempts + 1, next_try_at = tasker_clock() + p_wait, last_error = p_error
+    update tasker_subscription s
+       set attempts = s.attempts + 1, failures = s.failures + p_is_failure::int, first_refused_at = coalesce(s.first_refused_at, tasker_clock()),
+           next_try_at = tasker_clock() + p_wait, last_error = p_error
      where s.name = p_name and s.fence = p_fence
     returning s.name
   )
@@ -4603,7 +4628,7 @@ as $$
    cross join lateral (select k.task_no, k.task_id, k.context, k.correlation_id, k.traceparent from tasker_task k where k.task_no = wanted.task_no offset 0) t
 $$;
 
--- source: functions/tasker_reap_workers.sql e4cdf1ab7310
+-- source: functions/tasker_reap_workers.sql 5aa128e24579
 -- tasker_reap_workers: takes the steps of dead engines back. Every engine calls it again and again; it acts on what it finds, so no death is missed.
 --   An engine whose advisory lock is free has no connection left: its lease is cut to p_grace, and a live one renews it when it reconnects.
 --   Only the lease proves a death. Within a new life of the server a free lock says nothing.
@@ -4634,13 +4659,18 @@ begin
        where w.worker_id = v_worker.worker_id and w.seen_at = v_worker.seen_at;
     end if;
   end loop;
+  if v_taken = 0 then
+    -- a call that was under way when its engine signed off has claimed for nobody
+    v_taken := coalesce((select sum(tasker_rescue_steps(o.worker_id)) from (
+      select distinct c.worker_id from tasker_claim c where not exists (select from tasker_worker w where w.worker_id = c.worker_id) limit 1) o), 0);
+  end if;
   delete from tasker_worker w
    where w.lease_until < tasker_clock() - interval '1 hour' and not exists (select from tasker_claim c where c.worker_id = w.worker_id);
   return v_taken;
 end
 $$;
 
--- source: functions/tasker_record_delivery.sql d36888e3c462
+-- source: functions/tasker_record_delivery.sql d13946274c68
 -- tasker_record_delivery: a subscriber has taken everything up to an event.
 --   p_delivered  how many of these were for it     fence  the owner's
 --   returns false when another engine owns the subscription by now; then nothing is recorded
@@ -4650,7 +4680,8 @@ create or replace function tasker_record_delivery (p_name text, p_fence bigint, 
 as $$
   with recorded as (
     update tasker_subscription s
-       set event_id = p_event_id, attempts = 0, next_try_at = null, last_error = null, delivered_count = s.delivered_count + p_delivered,
+       set event_id = p_event_id, attempts = 0, failures = 0, first_refused_at = null, next_try_at = null, last_error = null,
+           delivered_count = s.delivered_count + p_delivered,
            delivered_at = case when p_delivered > 0 then tasker_clock() else s.delivered_at end
      where s.name = p_name and s.fence = p_fence
     returning s.name
@@ -4765,10 +4796,11 @@ begin
 end
 $$;
 
--- source: functions/tasker_register_definition.sql 7130d838bc8e
--- tasker_register_definition: makes a task definition known; the same content again is no change.
---   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "steps": [...]}, steps in topological order;
---                 "schema_text" in place of "schema" keeps the order of its properties, which jsonb does not
+-- source: functions/tasker_register_definition.sql 24d9ec9aa2de
+-- tasker_register_definition: makes a task definition known; the same content again changes nothing but descriptions, which are no part of it.
+--   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "content", "steps": [...]}, steps in topological order;
+--                 "schema_text" in place of "schema" keeps the order of its properties, which jsonb does not;
+--                 "content" is what the fingerprint is made of
 --   moves  none. Content under a used version is immutable; content that no task has used yet is replaced
 --   locks  the definition     raises WF004 when another content is already in use under this version
 create or replace function tasker_register_definition (p_definition jsonb)
@@ -4799,6 +4831,11 @@ begin
    where d.namespace = p_definition ->> 'namespace' and d.name = p_definition ->> 'name' and d.version = p_definition ->> 'version'
      for update;
   if v_fingerprint = p_definition ->> 'fingerprint' then
+    update tasker_definition d set description = coalesce(p_definition ->> 'description', '')
+     where d.definition_id = v_id and d.description <> coalesce(p_definition ->> 'description', '');
+    update tasker_template p set description = coalesce(step.value ->> 'description', '')
+      from jsonb_array_elements(p_definition -> 'steps') with ordinality as step (value, place)
+     where p.definition_id = v_id and p.step_no = step.place - 1 and p.description <> coalesce(step.value ->> 'description', '');
     perform tasker_hide_keys(p_definition);
     return v_id;
   end if;
@@ -4809,7 +4846,7 @@ begin
 
   update tasker_definition d
      set description = coalesce(p_definition ->> 'description', ''), schema = v_schema,
-         fingerprint = p_definition ->> 'fingerprint', step_count = jsonb_array_length(p_definition -> 'steps')
+         fingerprint = p_definition ->> 'fingerprint', content = coalesce(p_definition -> 'content', '{}'), step_count = jsonb_array_length(p_definition -> 'steps')
    where d.definition_id = v_id;
   delete from tasker_template p where p.definition_id = v_id;
   insert into tasker_template
@@ -4989,9 +5026,10 @@ begin
 end
 $$;
 
--- source: functions/tasker_rescue_steps.sql 9d7c1fe6b49e
+-- source: functions/tasker_rescue_steps.sql 99c9d0053b70
 -- tasker_rescue_steps: takes back every step that an engine with an expired lease still holds, found by its claims.
---   moves  as tasker_fail_steps with error worker_crashed and no wait     locks  the engine's claims (rescued elsewhere: skipped), then steps
+--   One whose lease is renewed, or just being renewed, keeps them; one that has signed off has none to keep.
+--   moves  as tasker_fail_steps with error worker_crashed and no wait     locks  the engine's row and claims (rescued elsewhere: skipped), then steps
 --   returns how many steps it found
 create or replace function tasker_rescue_steps (p_worker int)
   returns int
@@ -5004,6 +5042,11 @@ declare
   v_attempts smallint[];
   v_claims int[];
 begin
+  -- a renewal that is under way holds the row, and one that comes later finds the lease over, as the row is ours
+  perform from tasker_worker w where w.worker_id = p_worker and w.lease_until <= tasker_clock() for update skip locked;
+  if not found and exists (select from tasker_worker w where w.worker_id = p_worker) then
+    return 0;
+  end if;
   select array_agg(c.claim_no) into v_claims
     from (select k.claim_no from tasker_claim k where k.worker_id = p_worker for update skip locked) c;
   select array_agg(s.task_no order by s.task_no, s.step_no), array_agg(s.step_no order by s.task_no, s.step_no),
@@ -6114,7 +6157,7 @@ as $$
   on conflict (name) do nothing
 $$;
 
--- source: functions/tasker_sweep_places.sql b6c7eb3f5333
+-- source: functions/tasker_sweep_places.sql e0c5b7ad4f00
 -- tasker_sweep_places: lines before limits are looked at of which a place is no longer held, whoever let it go: a dead engine, an operator; and
 --   lines that nobody needs any more are gone. Engines call it now and then.
 --   returns how many lines are to be looked at     locks  lines; those that others hold are skipped
@@ -6141,8 +6184,15 @@ begin
        and not case when l.step_name = '' then coalesce(t.finished_at is null and exists (select from tasker_task k where k.task_no = h.task_no), false)
                     else coalesce(s.state = 2 and s.attempts = h.attempt or s.state = 1 and s.attempts = h.attempt - 1 and not s.paused, false) end
   ),
+  passed_by as materialized (
+    -- a line that came into being while its limit was being raised was looked at by the number of before, and by nobody since
+    select n.limit_id, n.key from tasker_line n join tasker_limit l using (limit_id)
+     where n.due_at = 'infinity' and exists (select from tasker_waiting w where w.limit_id = n.limit_id and w.key = n.key) and tasker_free_count(l, n.key) > 0
+  ),
   line as materialized (
-    select n.limit_id, n.key from tasker_line n where n.due_at > v_now and (n.limit_id, n.key) in (select g.limit_id, g.key from let_go g) for update skip locked
+    select n.limit_id, n.key from tasker_line n
+     where n.due_at > v_now and ((n.limit_id, n.key) in (select g.limit_id, g.key from let_go g) or (n.limit_id, n.key) in (select b.limit_id, b.key from passed_by b))
+       for update skip locked
   )
   update tasker_line n set due_at = v_now from line where n.limit_id = line.limit_id and n.key = line.key;
   get diagnostics v_lines = row_count;
@@ -6159,6 +6209,10 @@ begin
      where n.limit_id = v_idle.limit_id and n.key = v_idle.key
        and not exists (select from tasker_place h where h.limit_id = n.limit_id and h.key = n.key)
        and not exists (select from tasker_waiting w where w.limit_id = n.limit_id and w.key = n.key);
+    -- who has come since our list was made waits for what was just seen to be let go
+    update tasker_line n set due_at = v_now
+     where n.limit_id = v_idle.limit_id and n.key = v_idle.key and n.due_at > v_now
+       and exists (select from tasker_waiting w where w.limit_id = n.limit_id and w.key = n.key);
   end loop;
   return v_lines;
 end
@@ -6304,12 +6358,13 @@ begin
 end
 $$;
 
--- source: functions/tasker_take_subscription.sql 0f99cb847433
+-- source: functions/tasker_take_subscription.sql c897c7eacfe5
 -- tasker_take_subscription: one engine at a time delivers to a subscriber.
 --   The owner's lease is renewed once a third of it is over; another engine takes over when it has run out, under a new fence.
---   returns the subscriber's place, and whether its next event may be tried now; no row while another engine owns it
+--   returns the subscriber's place, how its next event was refused so far and for how long, and whether it may be tried now; no row while another
+--           engine owns it
 create or replace function tasker_take_subscription (p_name text, p_owner uuid, p_lease interval)
-  returns table (fence bigint, event_id bigint, attempts int, due boolean)
+  returns table (fence bigint, event_id bigint, attempts int, failures int, refused_for interval, due boolean)
   language plpgsql
 as $$
 #variable_conflict use_column
@@ -6321,7 +6376,7 @@ begin
    where s.name = p_name
      and case when s.owner = p_owner then s.lease_until < v_now + p_lease * 2 / 3 else s.owner is null or s.lease_until < v_now end;
   return query
-  select s.fence, s.event_id, s.attempts, s.next_try_at is null or s.next_try_at <= v_now
+  select s.fence, s.event_id, s.attempts, s.failures, coalesce(v_now - s.first_refused_at, interval '0'), s.next_try_at is null or s.next_try_at <= v_now
     from tasker_subscription s where s.name = p_name and s.owner = p_owner;
 end
 $$;
@@ -6755,9 +6810,9 @@ as $$
   delete from tasker_delivery d where d.sender = p_sender and d.number = any(p_numbers) and d.place is null returning d.number
 $$;
 
--- source: functions/tasker_without_secrets.sql 1c151424ec31
+-- source: functions/tasker_without_secrets.sql b7b65da772e2
 -- tasker_without_secrets: a JSON value without what stands under names of secrets, at any depth.
---   p_names  how such names end, each a regular expression: engine.masking has them     changes nothing
+--   p_names  how such names end, each a regular expression: engine.hiding.masking has them     changes nothing
 create or replace function tasker_without_secrets (p_value jsonb, p_names text[])
   returns jsonb
   language plpgsql

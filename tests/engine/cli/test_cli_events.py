@@ -104,6 +104,52 @@ def test_the_engine_delivers_to_the_subscribers_of_its_handlers_and_one_can_see_
     assert "OrderMonitor" in shop.run("events", "--subscribers").out
 
 
+FUSSY = """
+    from pathlib import Path
+    from engine import EventSubscriber, PermanentError
+
+    class Fussy(EventSubscriber):
+        subscribe_to = "task.completed"
+
+        def handle_task_completed(self, event):
+            if not (Path(__file__).parent / "willing").exists():
+                raise PermanentError("not that one")
+            with open(Path(__file__).parent / "heard", "a") as file:
+                print(event["context"]["order_id"], file=file)
+"""
+
+
+def test_what_was_laid_aside_is_listed_and_delivered_again_by_the_end_of_the_subscribers_name(shop: Terminal) -> None:
+    shop.write(FUSSY, "fussy.py")
+    shop.run("launch", "shop/process_order", "--context", '{"order_id": 7}')
+    shop.start("engine", "--runner", "threads", TASKER_HANDLERS=shop.environment["TASKER_HANDLERS"])
+    [row] = until(lambda: shop.run("events", "--undelivered", "--json").json()["undelivered"], "the event to be laid aside", 30)
+    assert (row["name"].rpartition(".")[2], row["event_type"], row["attempts"], row["error"]) == ("Fussy", "task.completed", 1, "PermanentError: not that one")
+    listed = shop.run("events", "--undelivered").out
+    assert all(text in listed for text in (row["name"], str(row["event_id"]), row["task_id"], "not that one"))
+
+    again = shop.run("events", "--redeliver", "Fussy")
+    assert (again.status, again.out) == (1, f"{row['name']}: 0 delivered, 1 still laid aside\n")
+    assert f"refused again: task.completed {row['event_id']}: PermanentError: not that one" in again.err
+
+    (shop.folder / "handlers" / "willing").touch()
+    again = shop.run("events", "--redeliver", "fussy.Fussy", "--json")
+    assert (again.status, again.json()) == (0, {"subscriber": row["name"], "delivered": 1, "left": 0, "refused": []})
+    assert (shop.folder / "handlers" / "heard").read_text() == "7\n"
+    assert shop.run("events", "--undelivered", "--json").json() == {"undelivered": []}
+    assert shop.run("events", "--redeliver", "Fussy").out == f"{row['name']}: 0 delivered, 0 still laid aside\n"
+
+
+def test_a_subscriber_that_no_handlers_have_is_refused_by_name(shop: Terminal) -> None:
+    shop.write(FUSSY, "fussy.py")
+    shop.write(FUSSY, "other.py")
+    assert "there is no subscriber 'Fuss' in " in refused(shop.run("events", "--redeliver", "Fuss"))
+    several = refused(shop.run("events", "--redeliver", "Fussy"))
+    assert several.startswith("tasker: 'Fussy' is the end of several names: ")
+    del shop.environment["TASKER_HANDLERS"]
+    assert "neither --handlers nor TASKER_HANDLERS" in refused(shop.run("events", "--redeliver", "Fussy"))
+
+
 def test_what_a_handler_submits_from_its_own_process_is_a_child_of_its_task(terminal: Terminal) -> None:
     terminal.write(
         '''
