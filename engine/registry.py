@@ -8,10 +8,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from engine.definition import TaskDefinition, handler_path, is_prerelease, nearest_workflow, version_key
+from engine.definition import StepTemplate, TaskDefinition, handler_path, is_prerelease, nearest_workflow, version_key
 from engine.errors import DefinitionConflict, DefinitionError, NotFound
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class HandlerRegistry:
         return [key for key, versions in self.registered_handlers().items() if not all(map(is_prerelease, versions))]
 
     def handler_info(self, name: str, namespace_name: str = "default", version: str | None = None) -> dict[str, Any]:
-        """What there is to know of a version: namespace, name, version, versions, description, schema, steps."""
+        """What there is to know of a version: namespace, name, version, versions, description, schema, steps. It is the caller's own: changed, it changes nothing else."""
         definition = self.get(name, namespace_name, version).definition
         return {
             "namespace": definition.namespace,
@@ -150,8 +151,8 @@ class HandlerRegistry:
             "version": definition.version,
             "versions": self.registered_handlers()[f"{namespace_name}/{name}"],
             "description": definition.description,
-            "schema": definition.schema,
-            "steps": [step.to_json() | {"depends_on_steps": list(step.depends_on)} for step in definition.steps],
+            "schema": deepcopy(definition.schema),
+            "steps": [_step_info(step) for step in definition.steps],
         }
 
     def definitions(self) -> list[TaskDefinition]:
@@ -266,6 +267,11 @@ class HandlerRegistry:
 
 
 HandlerFactory = HandlerRegistry
+
+
+def _step_info(step: StepTemplate) -> dict[str, Any]:
+    retry_on = sorted(str(handler_path(error)) for error in step.retry_on)
+    return deepcopy(step.to_json()) | {"depends_on_steps": list(step.depends_on), "retry_on": retry_on}
 
 
 def _agreed(handlers: list[Handler]) -> Handler:

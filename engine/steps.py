@@ -5,7 +5,9 @@ With `seen`, the token of a preview, it is done only if it does what the preview
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Literal, LiteralString
 
 from engine import actions, json_text
@@ -19,6 +21,9 @@ from engine.states import StepState
 
 StepAction = Literal["retry", "retry_downstream", "cancel", "skip", "resolve"]
 NOT_GIVEN: Final = object()
+LIST_SECONDS = 10
+"""How long the list that a map step is resolved with may take to be checked; each of its elements has the time of any result."""
+MOST_TOLD = 50
 
 
 def preview(
@@ -87,7 +92,7 @@ def resolve_step(
 ) -> StepState:
     """The step counts as completed with `result` (anything JSON can hold), and its children go on with it.
 
-    The result of a decision names the children that go on, and is kept as a list of names.
+    The result of a decision names the children that go on, and is kept as a list of names; that of a map step is the list of its items' results.
     Raises `NotFound`, `RequestError` when the result is not JSON, does not fit the step's output schema or names no child of a decision,
     and `WrongState` when the step is running or has ended well.
     """
@@ -110,26 +115,49 @@ def result_text(db: Database, task_id: str, step_name: str, result: Any) -> str:
 
 def _checked_fit(db: Database, task_id: str, step_name: str, result: Any) -> Any:
     query: LiteralString = """
-        select p.output_schema, p.decision, array(select c.name from tasker_template c where c.definition_id = p.definition_id and c.step_no = any(p.children))
+        select p.output_schema, p.decision, p.for_each is not null and p.name = %(step)s,
+               array(select c.name from tasker_template c where c.definition_id = p.definition_id and c.step_no = any(p.children))
           from tasker_tasks t join tasker_template p using (definition_id)
          where t.task_id = %(task)s and p.name = %(template)s
     """
-    found = db.rows(query, {"task": known_id(task_id), "template": known_step(step_name).partition("[")[0]})
-    schema, decision, children = found[0] if found else (None, False, [])
-    problems = _misfits(schema, result) if schema is not None else []
-    if problems:
-        raise RequestError(problems, "the result does not fit the step's output schema")
+    name = known_step(step_name)
+    found = db.rows(query, {"task": known_id(task_id), "step": name, "template": name.partition("[")[0]})
+    schema, decision, is_list, children = found[0] if found else (None, False, False, [])
+    _refuse_misfits(schema, result, is_list)
     try:
         return chosen(result, children) if decision else result
     except ValueError as error:
         raise RequestError([Problem("", "not_a_branch", str(error))]) from None
 
 
-def _misfits(schema: dict[str, Any], result: Any) -> list[Problem]:
+def _refuse_misfits(schema: dict[str, Any] | None, result: Any, is_list: bool) -> None:
+    if is_list and not isinstance(result, (list, tuple)):
+        raise RequestError([Problem("$", "not_a_list", "must be the list of its items' results, as this is a map step")])
+    if schema is None:
+        return
+    misfits = _misfits_of(schema)
+    problems = _items_misfits(misfits, result) if is_list else misfits(result, "$")
+    if problems:
+        raise RequestError(problems, "the result does not fit the step's output schema")
+
+
+def _items_misfits(misfits: Callable[[Any, str], list[Problem]], results: Sequence[Any]) -> list[Problem]:
+    # One by one: a reference such as #/$defs/Page is meant from the root of an item's own schema.
+    until, found = time.monotonic() + LIST_SECONDS, list[Problem]()
+    for no, result in enumerate(results):
+        found += misfits(result, f"$[{no}]")
+        if time.monotonic() > until:
+            return [*found, Problem("$", "too_costly", f"takes longer than {LIST_SECONDS} s to check against the schema")]
+        if len(found) >= MOST_TOLD:
+            break
+    return found
+
+
+def _misfits_of(schema: dict[str, Any]) -> Callable[[Any, str], list[Problem]]:
     from engine import schemas  # slow to import, and few steps have one
     from engine.requests import context_schema
 
-    return schemas.check(context_schema(schema), result)
+    return partial(schemas.check, context_schema(schema))
 
 
 def _checked(result: Any) -> str:

@@ -29,6 +29,8 @@ def command_line(request: TaskRequest) -> Command:
 def _options(request: TaskRequest) -> Iterator[str]:
     for tag in request.tags:
         yield from ("--tag", tag)
+    for step in request.bypass_steps:
+        yield from ("--bypass", step)
     if request.priority:
         yield from ("--priority", str(request.priority))
     given = {
@@ -64,6 +66,7 @@ def _fields(request: TaskRequest) -> dict[str, Any]:
         "context": dict(request.context),
         "reason": request.reason,
         "tags": list(request.tags) or None,
+        "bypass_steps": list(request.bypass_steps) or None,
         "priority": request.priority or None,
         "correlation_id": request.correlation_id,
         "idempotency_key": request.idempotency_key,

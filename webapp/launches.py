@@ -27,7 +27,7 @@ from webapp.request_log import correlation_id
 from webapp.security import actor
 
 API_TASKS = "/api/v1/tasks"
-OPTIONS = ("reason", "tags", "priority", "correlation_id", "idempotency_key", "run_at")
+OPTIONS = ("reason", "tags", "priority", "bypass_steps", "correlation_id", "idempotency_key", "run_at")
 RESERVED = (*OPTIONS, "from_task", "preset", "mode")
 SHEET = re.compile(r"[\w-]{16,64}", re.ASCII)
 RAW = "context"  # the entry of webapp.forms that holds the whole context as JSON
@@ -245,13 +245,18 @@ def _request(state: Launch) -> TaskRequest:
             "initiator": actor(),
             "source_system": "dashboard",
             "reason": options["reason"] or None,
-            "tags": tuple(tag.strip() for tag in options["tags"].split(",") if tag.strip()),
+            "tags": _names(options["tags"]),
+            "bypass_steps": _names(options["bypass_steps"]),
             "priority": _number(options["priority"]),
             "correlation_id": options["correlation_id"] or correlation_id(),
             "idempotency_key": options["idempotency_key"] or None,
             "run_at": options["run_at"] or None,
         }
     )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _number(text: str) -> Any:

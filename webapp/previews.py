@@ -205,7 +205,7 @@ def _typed(asked: Asked, detail: TaskDetail, step: StepRow | None) -> dict[str, 
         return {"context": request.form.get("context") or _text(detail.context)}
     if asked.noun != "resolution" or step is None:
         return {}
-    begin = _text(list(step.children)) if step.kind == "decision" else ""
+    begin = _text(list(step.children)) if step.kind == "decision" else "[]" if step.kind == "map" else ""
     return {"result": request.form.get("result", begin)}
 
 

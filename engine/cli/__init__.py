@@ -36,7 +36,7 @@ COMMANDS = {
     "new": ("new", "Write the first files of something new; nothing that exists is overwritten."),
     "run": ("foreground", "Run a workflow, or one step, here and now, on a database that is thrown away."),
     "handlers": ("workflows", "List the workflows that handlers exist for."),
-    "check": ("checks", "Check definitions without running them; exit 1 when one is not sound."),
+    "check": ("checks", "Check definitions and subscribers without running them; exit 1 when one is not sound."),
     "launch": ("workflows", "Create a task."),
     "tasks": ("operate", "List tasks, newest first."),
     "show": ("operate", "Show a task and what each of its steps waits for."),

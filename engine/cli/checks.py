@@ -1,4 +1,4 @@
-"""`tasker check`: what is wrong with definitions, and what will likely be regretted."""
+"""`tasker check`: what is wrong with definitions and subscribers, and what will likely be regretted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from engine.cli.output import print_json
 from engine.cli.setting import handler_sources, handlers_option, json_option
 from engine.definition import TaskDefinition
 from engine.errors import Problem, RequestError, TaskerError
+from engine.events import subscriber_problems
 from engine.lints import RULES, lints
 from engine.registry import HandlerRegistry
 from engine.settings import Settings
@@ -25,7 +26,7 @@ from engine.settings import Settings
 @handlers_option
 @json_option
 def check(path: str | None, ignore: tuple[str, ...], strict: bool, sources: str | None, as_json: bool) -> None:
-    """Check definitions without running them; exit 1 when one is not sound. Example: tasker check flows/ --strict --ignore no-timeout"""
+    """Check definitions and subscribers without running them; exit 1 when one is not sound. Example: tasker check flows/ --strict --ignore no-timeout"""
     settings = Settings.from_environ()
     targets = (path,) if path else handler_sources(sources, settings)
     definitions, problems = _checked(targets, settings)
@@ -67,6 +68,7 @@ def _checked(targets: tuple[str, ...], settings: Settings) -> tuple[list[TaskDef
     with redirect_stdout(sys.stderr):
         report = registry.load(targets, entry_points=False, environment=settings.env)
     problems = [str(failure) for failure in report.failures]
+    problems += [problem for subscriber in registry.subscribers() for problem in subscriber_problems(subscriber)]
     try:
         return registry.definitions(), problems
     except TaskerError as problem:

@@ -61,6 +61,7 @@ def handlers(namespace: str | None, sources: str | None, as_json: bool) -> None:
 @click.option("--key", metavar="KEY", help="Idempotency key: the same key again gives the same task.")
 @click.option("--priority", default=0, show_default=True, type=click.IntRange(-1000, 1000))
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="May be given several times.")
+@click.option("--bypass", "bypass_steps", multiple=True, metavar="STEP", help="A step to skip when its turn comes; may be given several times.")
 @click.option("--reason", metavar="TEXT")
 @click.option("--correlation-id", metavar="ID")
 @click.option("--run-at", metavar="TIME", help="Not before this ISO 8601 time; UTC unless it names a zone.")
@@ -74,6 +75,7 @@ def launch(
     key: str | None,
     priority: int,
     tags: tuple[str, ...],
+    bypass_steps: tuple[str, ...],
     reason: str | None,
     correlation_id: str | None,
     run_at: str | None,
@@ -92,6 +94,7 @@ def launch(
             "source_system": "cli",
             "reason": reason,
             "tags": tags,
+            "bypass_steps": bypass_steps,
             "priority": priority,
             "correlation_id": correlation_id,
             "idempotency_key": key,
@@ -156,7 +159,7 @@ def _first_line(info: dict[str, Any]) -> str:
 
 
 def _submit(place: Place, request: TaskRequest, sources: tuple[str, ...], settings: Settings) -> str:
-    """The task's id; a workflow that no engine has registered yet is registered from the sources, once the context fits it."""
+    """The task's id; a workflow that no engine has registered yet is registered from the sources, once the request fits it."""
     try:
         return place.submit(request)
     except NotFound as unknown:
@@ -170,6 +173,7 @@ def _submit(place: Place, request: TaskRequest, sources: tuple[str, ...], settin
             raise NotFound(f"{unknown}; an engine makes known what it loads when it starts, so start it anew, or name the handlers here: --handlers FOLDER") from None
     definition = loaded_registry(sources, settings).get(request.name, request.namespace, request.version).definition
     checked_context(request, definition.schema)
+    task_actions.require_steps(request, definition)
     task_actions.register_definition(local.db, definition)
     return local.submit(request)
 

@@ -87,6 +87,30 @@ def test_handler_info_tells_version_schema_and_steps(registry: HandlerRegistry) 
     assert [(step["name"], step["depends_on_steps"]) for step in info["steps"]] == [("a", []), ("b", ["a"])]
 
 
+def test_handler_info_tells_which_errors_are_tried_again(registry: HandlerRegistry) -> None:
+    workflow = Workflow("order", namespace="ecommerce")
+    workflow.define("a", retry_on=(TimeoutError, ConnectionError))
+    workflow.define("b")
+    info = registry.handler_info("order", namespace_name="ecommerce")
+    assert [step["retry_on"] for step in info["steps"]] == [["builtins.ConnectionError", "builtins.TimeoutError"], []]
+
+
+def test_what_handler_info_told_may_be_changed_without_changing_the_workflow(registry: HandlerRegistry) -> None:
+    def order() -> Workflow:
+        workflow = Workflow("order", namespace="ecommerce", schema={"type": "object", "properties": {}})
+        workflow.define("a", handler_config={"ports": [1]}, output_schema={"type": "object"}, resources={"GPU": 1}, handler_class=lambda: None)
+        return workflow
+
+    order()
+    told = registry.handler_info("order", namespace_name="ecommerce")
+    told["schema"]["properties"]["note"] = {}
+    [step] = told["steps"]
+    step["handler_config"]["ports"].append(2)
+    step["output_schema"]["type"] = "array"
+    step["resources"]["GPU"] = 2
+    assert registry.get("order", "ecommerce").definition.difference(order().definition) == []
+
+
 # The same version twice
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine import StepHandler, TaskRequest, Workflow, queries, steps, tasks
+from engine import StepHandler, TaskRequest, Workflow, batches, queries, steps, tasks
 from engine.db import Database
 from engine.errors import ChangedSince, DefinitionConflict, NotFound, RequestError, WrongState
 
@@ -52,6 +52,58 @@ def test_a_supplied_result_reaches_the_children(db: Database, task_id: str) -> N
 
 def test_a_step_without_an_output_schema_takes_any_json(db: Database, task_id: str) -> None:
     assert steps.resolve_step(db, task_id, "ship", result=[1, None], actor="ada") == "resolved"
+
+
+@pytest.fixture
+def press_id(db: Database) -> str:
+    """A task with the map steps `print` (each result a page, by a reference of its schema) and `bind` (without a schema)."""
+    page = {"$ref": "#/$defs/Page", "$defs": {"Page": {"type": "string", "minLength": 1}}}
+    flow = Workflow("press", namespace="shop", version="1.0.0")
+    flow.define("list_books", handler_class=Charge)
+    flow.define("print", handler_class=Charge, depends_on_step="list_books", for_each="list_books", output_schema=page)
+    flow.define("bind", handler_class=Charge, depends_on_step="list_books", for_each="list_books")
+    tasks.register_definition(db, flow.definition)
+    return tasks.submit(db, TaskRequest("press", "shop"))
+
+
+def test_a_map_step_is_resolved_with_a_list_whose_elements_fit_its_output_schema(db: Database, press_id: str) -> None:
+    with pytest.raises(RequestError, match="map step") as refused:
+        steps.resolve_step(db, press_id, "print", result="a", actor="ada")
+    assert [(problem.path, problem.code) for problem in refused.value.problems] == [("$", "not_a_list")]
+    with pytest.raises(RequestError, match="output schema") as refused:
+        steps.resolve_step(db, press_id, "print", result=["a", "", 7], actor="ada")
+    assert [problem.path for problem in refused.value.problems] == ["$[1]", "$[2]"]
+    assert steps.resolve_step(db, press_id, "print", result=["a", "b"], actor="ada") == "resolved"
+
+
+def test_a_map_step_without_an_output_schema_is_resolved_with_a_list_all_the_same(db: Database, press_id: str) -> None:
+    with pytest.raises(RequestError, match="map step"):
+        steps.resolve_step(db, press_id, "bind", result={"a": 1}, actor="ada")
+    assert steps.resolve_step(db, press_id, "bind", result=[], actor="ada") == "resolved"
+
+
+def test_the_result_of_one_item_fits_the_output_schema_itself(db: Database, press_id: str) -> None:
+    assert steps.result_text(db, press_id, "print[1]", "b") == '"b"'
+    with pytest.raises(RequestError):
+        steps.result_text(db, press_id, "print[1]", ["b"])
+
+
+def test_a_list_that_takes_too_long_to_check_is_refused(db: Database, press_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.steps.LIST_SECONDS", 0)
+    with pytest.raises(RequestError, match="takes longer"):
+        steps.resolve_step(db, press_id, "print", result=["a", "b"], actor="ada")
+
+
+def test_no_more_misfits_of_a_list_are_told_than_anybody_reads(db: Database, press_id: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        steps.resolve_step(db, press_id, "print", result=[7] * 200, actor="ada")
+    assert len(refused.value.problems) == steps.MOST_TOLD
+
+
+def test_actions_on_many_resolve_a_map_step_with_a_list_too(db: Database, press_id: str) -> None:
+    with pytest.raises(RequestError, match="map step"):
+        batches.make_batch(db, "resolve", [(press_id, "print")], about="these", actor="ada", given="a")
+    assert batches.make_batch(db, "resolve", [(press_id, "print")], about="these", actor="ada", given=["a"])
 
 
 def test_what_json_cannot_hold_is_refused(db: Database, task_id: str) -> None:

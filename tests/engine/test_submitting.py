@@ -9,7 +9,7 @@ import pytest
 
 from engine import tasks
 from engine.db import Database
-from engine.definition import StepTemplate, TaskDefinition
+from engine.definition import HINTS, StepTemplate, TaskDefinition
 from engine.errors import KeyReused, RequestError
 from engine.requests import TaskRequest
 
@@ -86,3 +86,18 @@ def test_what_no_task_was_made_of_is_refused_beside_what_was_made_before(db: Dat
     made = tasks.create_tasks(db, [fits, parcel(), fits])
     assert [(made[0][0] != first, is_new) for _, is_new in made] == [(True, True), (True, False), (True, False)]
     assert (made[1][0], made[2][0]) == (first, made[0][0])
+
+
+def test_a_step_that_is_to_be_bypassed_and_is_none_is_told_with_the_nearest_name(db: Database) -> None:
+    given_version(db, "1.0.0")
+    with pytest.raises(RequestError) as refused:
+        tasks.submit(db, parcel(bypass_steps=("pack", "sned")))
+    assert [(problem.path, problem.message) for problem in refused.value.problems] == [("bypass_steps[1]", "tests/parcel@1.0.0 has no step \"sned\"; did you mean 'send'?")]
+    assert contexts(db) == []
+
+
+def test_of_many_unknown_steps_the_first_have_the_nearest_name(db: Database) -> None:
+    given_version(db, "1.0.0")
+    with pytest.raises(RequestError) as refused:
+        tasks.submit(db, parcel(bypass_steps=tuple(f"send{number}" for number in range(HINTS + 2))))
+    assert ["did you mean" in problem.message for problem in refused.value.problems] == [True] * HINTS + [False] * 2

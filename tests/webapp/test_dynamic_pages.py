@@ -164,6 +164,14 @@ def test_a_person_decides_with_the_names_offered(client: FlaskClient, post: Post
     assert (press.state(task_id, "courier"), press.state(task_id, "post")) == ("ready", "skipped")
 
 
+def test_the_result_of_a_map_step_is_asked_for_as_a_list(client: FlaskClient, post: Post, printing: Callable[[int], str], press: Any) -> None:
+    task_id = printing(1)
+    assert ">[]</textarea>" in client.get(f"/tasks/{task_id}/steps/print_book/preview/resolution").text
+    refused = post(f"/tasks/{task_id}/steps/print_book/resolution", result='"a"')
+    assert (refused.status_code, "as this is a map step" in refused.text) == (422, True)
+    assert ">[]</textarea>" not in client.get(f"/tasks/{task_id}/steps/print_book[0]/preview/resolution").text
+
+
 def test_a_workflows_page_marks_decisions_and_map_steps(client: FlaskClient, press: Any) -> None:
     page = client.get("/workflows/press/print_books/0.1.0").text
     assert 'href="#icon-decision"' in page

@@ -91,6 +91,21 @@ def test_a_bad_option_is_told_at_the_option(post: Post, db: Database, option: st
     assert not queries.tasks(db).items
 
 
+@pytest.mark.parametrize("given", [GIVEN, {"context": '{"order_id": 12}'}])
+def test_steps_are_bypassed_by_their_names(post: Post, db: Database, given: dict[str, str]) -> None:
+    detail = launched(post(PAGE, **given, bypass_steps="reserve, charge"), db)
+    assert {step.name for step in detail.steps if step.bypass} == {"reserve", "charge"}
+
+
+def test_an_unknown_step_is_told_at_the_option_with_the_nearest_name_and_stays_typed(post: Post, db: Database) -> None:
+    answer = post(PAGE, **GIVEN, bypass_steps="reserve, chrage")
+    assert answer.status_code == 422
+    assert 'id="option-bypass_steps-error"' in answer.text
+    assert "did you mean &#39;charge&#39;?" in answer.text
+    assert 'value="reserve, chrage"' in answer.text
+    assert not queries.tasks(db).items
+
+
 def test_the_same_key_leads_to_the_first_task(post: Post) -> None:
     form = {"context/order_id": "12", "idempotency_key": "once"}
     assert post(PAGE, **form).headers["Location"] == post(PAGE, **form).headers["Location"]
@@ -242,11 +257,12 @@ def test_a_launch_can_be_copied_as_command_and_python(post: Post, db: Database) 
 
 def test_the_copied_command_makes_the_same_request(post: Post) -> None:
     wanted = TaskRequest(
-        "process_order", "shop", "1.0.0", {"text": "it's \"quoted\" $HOME"}, reason="why; not", tags=("a b",), priority=3
+        "process_order", "shop", "1.0.0", {"text": "it's \"quoted\" $HOME"}, reason="why; not", tags=("a b",), priority=3, bypass_steps=("charge", "ship")
     )
     words = shlex.split(command_line(wanted).text)
     assert json.loads(words[words.index("--context") + 1]) == wanted.context
     assert words[words.index("--reason") + 1] == "why; not"
+    assert [words[at + 1] for at, word in enumerate(words) if word == "--bypass"] == ["charge", "ship"]
     made: dict[str, Any] = {}
     code = python_code(wanted).text.replace("from engine import TaskRequest, submit", "")
     exec(code, {"TaskRequest": TaskRequest, "submit": lambda request: made.update(request=request)})

@@ -106,6 +106,32 @@ def test_a_broken_module_is_told_and_the_others_still_run(shop: Terminal) -> Non
     assert "half-baked" in ended.err
 
 
+SUBSCRIBERS = """
+from engine import EventSubscriber
+class Deaf(EventSubscriber):
+    subscribe_to = ["task.complete", "task.failed", "Order Priced", "step.failed"]
+    def handle_step_failed(self, event): ...
+class Odd(EventSubscriber):
+    subscribe_to = 7
+class Hearing(EventSubscriber):
+    subscribe_to = ["task.failed", "order.priced"]
+    def handle_event(self, event): ...
+"""
+
+
+def test_the_check_tells_what_a_subscriber_will_never_hear_of(shop: Terminal) -> None:
+    shop.write(SUBSCRIBERS, "listening.py")
+    ended = shop.run("check")
+    assert (ended.status, ended.out) == (1, "shop/process_order@1.1.0: 2 steps, sound\n")
+    problems = [
+        "listening.Deaf: there is no event 'task.complete'; did you mean 'task.completed'?",
+        "listening.Deaf: subscribes to task.failed but has no method handle_task_failed",
+        "listening.Deaf: 'Order Priced' is no event type; one reads like order.priced",
+        "listening.Odd: 7 is no event type; one reads like order.priced",
+    ]
+    assert ended.err.splitlines()[:4] == problems == shop.run("check", "--json").json()["problems"]
+
+
 LINTED = """
 from typing import Literal
 from engine import StepHandler, TaskRequest, Workflow, submit

@@ -40,6 +40,12 @@ def test_the_context_may_come_from_a_file(shop: Terminal, tmp_path: Path) -> Non
     assert shop.run("launch", "shop/process_order", "--context", f"@{tmp_path}/order.json").status == 0
 
 
+def test_steps_are_bypassed_by_their_names(shop: Terminal, conn: psycopg.Connection[Any]) -> None:
+    for steps in (["--bypass", "ship"], ["--bypass", "charge", "--bypass", "ship"]):
+        assert shop.run("launch", "shop/process_order", "--context", ORDER, *steps).status == 0
+    assert conn.execute("select array_agg(bypass order by step_no) from tasker_step group by task_no order by task_no").fetchall() == [([False, True],), ([True, True],)]
+
+
 def test_the_same_key_gives_the_same_task(shop: Terminal) -> None:
     first = shop.run("launch", "shop/process_order", "--context", ORDER, "--key", "k1")
     assert shop.run("launch", "shop/process_order", "--context", ORDER, "--key", "k1").out == first.out
@@ -136,6 +142,7 @@ def test_waiting_without_an_engine_says_so(shop: Terminal, monkeypatch: pytest.M
         (["shop/process_order", "--context", '{"order_id": 7, "note": "\\u0000"}'], "NUL"),
         (["shop/process_order", "--context", "@missing.json"], "missing.json"),
         (["shop/process_order", "--context", ORDER, "--correlation-id", "x" * 5000], "correlation_id"),
+        (["shop/process_order", "--context", ORDER, "--bypass", "chrage"], "did you mean 'charge'?"),
     ],
 )
 def test_what_cannot_be_launched_is_refused_in_one_line_and_leaves_nothing(
