@@ -90,7 +90,7 @@ def _kept_sheet(state: Launch) -> Launch:
 
 
 def _earlier_context(definition: DefinitionRow, options: dict[str, str]) -> dict[str, Any] | None:
-    """The context of the task or preset that the query names, and the task's tags and priority where the query has none.
+    """The context of the task or preset that the query names, and the task's tags, priority and correlation id where the query has none.
 
     Secrets are not copied: who launches with one types it again. Raises `NotFound`.
     """
@@ -103,6 +103,7 @@ def _earlier_context(definition: DefinitionRow, options: dict[str, str]) -> dict
     earlier = queries.task(database(), task_id)
     options["tags"] = options["tags"] or ", ".join(earlier.task.tags)
     options["priority"] = options["priority"] or str(earlier.task.priority or "")
+    options["correlation_id"] = options["correlation_id"] or earlier.task.correlation_id or ""
     context: dict[str, Any] = redaction.without_masks(earlier.context)
     return context
 

@@ -191,8 +191,9 @@ def test_a_bad_value_in_the_address_is_shown_and_refused(client: FlaskClient, po
     assert not queries.tasks(db).items
 
 
-def test_launching_again_keeps_the_tags(client: FlaskClient, launch: Callable[..., str]) -> None:
-    page = client.get(f"{PAGE}?from_task={launch(77, tags=('vip', 'eu'), priority=5)}").text
+def test_launching_again_keeps_the_tags_and_what_matter_it_belongs_to(client: FlaskClient, launch: Callable[..., str]) -> None:
+    page = client.get(f"{PAGE}?from_task={launch(77, tags=('vip', 'eu'), priority=5, correlation_id='order-77')}").text
+    assert 'value="order-77"' in page
     assert 'value="eu, vip"' in page or 'value="vip, eu"' in page
     assert 'name="priority" type="text" value="5"' in page
 
