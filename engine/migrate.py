@@ -7,7 +7,8 @@ so it is only when there is something to do.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from engine import database_roles
-from engine.db import CALL_SECONDS, connect, is_lost, translated, unavailable
+from engine.db import CALL_SECONDS, OutageLog, connect, is_lost, translated, unavailable
 from engine.errors import DatabaseUnavailable, NotFound
 from engine.paths import migrations_folder
 
@@ -30,10 +31,21 @@ if TYPE_CHECKING:
 VERSION_TABLE = "tasker_schema_version"
 STATEMENT_SECONDS = 3600.0
 """What one statement of a revision may take, on tables of any size."""
+LOCK_TIMEOUT = timedelta(seconds=1)
+"""What a revision waits for a table in use, and what whoever asks for the table after it waits behind it."""
+PATIENCE = timedelta(minutes=5)
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 8.0
 _MIGRATORS_LOCK = 0x7461_736B_6572  # "tasker"
+
+log = logging.getLogger("tasker.migration")
 
 # At INFO Alembic tells which database dialect it met, at every start.
 logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    """A table that a revision changes is in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +80,40 @@ def _newest_in(folder: Path) -> str:
     return max(file.stem for file in (folder / "versions").glob("[0-9]*.py"))
 
 
-def upgrade(url: str, revision: str = "head", *, lock_timeout: timedelta = timedelta(seconds=5)) -> None:
+def upgrade(url: str, revision: str = "head", *, lock_timeout: timedelta = LOCK_TIMEOUT, patience: timedelta = PATIENCE) -> None:
     """Apply every revision up to `revision`, each one wholly or not at all; the database's roles have their rights on what there is then.
 
-    A second migrator waits for the first, up to a minute, and then finds nothing to do. Waiting longer than `lock_timeout`
-    for a table in use raises `DatabaseUnavailable`, as no connection does: a migration must not queue up the application.
-    Raises `NotFound` when `revision`, or the one the database is at, is unknown to this version.
+    A second migrator waits for the first, and then finds nothing to do. A table in use is waited for no longer than `lock_timeout`, as the application
+    queues up behind a migration that waits; it is tried again after a pause, and `DatabaseUnavailable` is raised when `patience` is over, or when there
+    is no connection. Raises `NotFound` when `revision`, or the one the database is at, is unknown to this version.
     """
     from alembic import command
 
-    with _only_migrator(url, lock_timeout) as config:
-        command.upgrade(config, revision)
+    _patiently(url, lambda config: command.upgrade(config, revision), lock_timeout, patience)
     database_roles.grant_again(url)
 
 
-def downgrade(url: str, revision: str, *, lock_timeout: timedelta = timedelta(seconds=5)) -> None:
-    """Undo the revisions above `revision` (`base`: all of them, with their data); errors as for `upgrade`."""
+def downgrade(url: str, revision: str, *, lock_timeout: timedelta = LOCK_TIMEOUT, patience: timedelta = PATIENCE) -> None:
+    """Undo the revisions above `revision` (`base`: all of them, with their data); waits and errors as for `upgrade`."""
     from alembic import command
 
-    with _only_migrator(url, lock_timeout) as config:
-        command.downgrade(config, revision)
+    _patiently(url, lambda config: command.downgrade(config, revision), lock_timeout, patience)
+
+
+def _patiently(url: str, change: Callable[[Config], object], lock_timeout: timedelta, patience: timedelta) -> None:
+    """`change` is made, whenever within `patience` its tables are free. Raises `DatabaseUnavailable`."""
+    outage, pause, until = OutageLog(log, "the migration waits"), FIRST_PAUSE_SECONDS, time.monotonic() + patience.total_seconds()
+    while True:
+        try:
+            with _only_migrator(url, lock_timeout) as config:
+                change(config)
+            return
+        except DatabaseBusy as error:
+            if time.monotonic() + pause > until:
+                raise
+            outage.met(error)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 def build_index(name: str, on: str) -> None:
@@ -132,15 +158,37 @@ def _after(revisions: list[str], current: str | None) -> tuple[str, ...]:
 @contextmanager
 def _only_migrator(url: str, lock_timeout: timedelta) -> Iterator[Config]:
     from alembic.util import CommandError
+    from sqlalchemy.exc import DBAPIError
 
-    with _connection(url, STATEMENT_SECONDS) as connection:
-        try:
+    try:
+        with _connection(url, STATEMENT_SECONDS) as connection:
             _lock(connection, lock_timeout)
             yield _config(connection)
-        except psycopg.errors.LockNotAvailable as error:
-            raise DatabaseUnavailable(f"the database is busy, try again later: {_one_line(error)}") from error
-        except CommandError as error:
-            raise NotFound(_one_line(error)) from error
+    except CommandError as error:
+        raise NotFound(_one_line(error)) from error
+    except (psycopg.errors.LockNotAvailable, DBAPIError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not isinstance(cause, psycopg.errors.LockNotAvailable):
+            raise
+        raise DatabaseBusy(f"the database is busy: {_one_line(cause)}{_holder(url)}") from error
+
+
+def _holder(url: str) -> str:
+    """Which of the sessions that hold tables of ours has the oldest transaction, in words; nothing when all have let go."""
+    query = """
+      select format('; session %%s (%%s) holds a table', pid, coalesce(nullif(application_name, ''), usename)) || coalesce(' since ' || date_trunc('second', xact_start), '')
+      from pg_stat_activity
+      where datname = current_database() and pid in (
+        select l.pid from pg_locks l join pg_class c on c.oid = l.relation where l.granted and c.relname like %s and l.pid <> pg_backend_pid()
+      )
+      order by xact_start limit 1
+    """
+    with connect(url, application_name="tasker migration") as connection:
+        try:
+            row = connection.execute(query, ["tasker%"]).fetchone()
+        except psycopg.Error as error:
+            raise translated(error) from error
+    return row[0] if row else ""
 
 
 def _lock(connection: Connection, lock_timeout: timedelta) -> None:

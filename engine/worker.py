@@ -61,11 +61,13 @@ LAST_REPORT_SECONDS = 10.0
 RECONNECT_FIRST_SECONDS = 0.05
 RECONNECT_CAP_SECONDS = 0.5
 REST_SECONDS = 1.0
+ASIDE_SECONDS = 5.0
 EAGER_PARENTS = 1000
 CLOSED_CLAIMS = 64
 CLOSED_STEPS = 1_000  # claims are forgotten when so many of their steps have ended: who asks what runs walks through all that they name
 KEPT_RESULT_BYTES = 8192
 KEPT_RESULTS = 4096
+REFUSED = "result_refused"
 _CANCELLED_ERROR = '{"type":"cancelled","message":"stopped on request","code":null,"retryable":false,"delay":null,"traceback":""}'
 
 
@@ -115,6 +117,8 @@ class Worker:
         self._neglects = False
         self._is_limited = any(definition.is_limited for definition in definitions.values())
         self._done: deque[Outcome] = deque()
+        self._aside: deque[Outcome] = deque()
+        self._aside_until = 0.0
         self._running: dict[tuple[int, int], StepCall] = {}
         self._tasks: dict[int, TaskInfo] = {}
         self._claims: dict[int, int] = {}
@@ -342,7 +346,7 @@ class Worker:
     def _flush_forever(self, number: int, connection: Connection[Any] | None) -> None:
         wait = RECONNECT_FIRST_SECONDS
         place = _Place(number, threading.Event())
-        while not self.lease_lost.is_set() and not (self.stopped and not self._done):
+        while not self.lease_lost.is_set() and not (self.stopped and not self._done and not self._aside):
             try:
                 place.connection = connection = connection or self._connected()
                 if self._flush(place):
@@ -355,7 +359,7 @@ class Worker:
                 log.warning("%s; this worker stops", error)
                 self._lose_lease()
             except Exception as error:  # whatever it is: a flusher that ended would leave its steps running for ever
-                if is_conflict(error) or _is_refusal(error):
+                if is_conflict(error):
                     continue
                 if is_lost(error):
                     self._outage.met(error)
@@ -364,7 +368,7 @@ class Worker:
                     self._shortage.met(error)
                 else:
                     log.exception("a report went wrong and is made again")
-                if not is_short(error):
+                if not (is_short(error) or _is_refusal(error)):
                     _close(connection)
                     connection = None
                 if self.stopped and wait >= RECONNECT_CAP_SECONDS and time.monotonic() > self._report_until:
@@ -386,12 +390,13 @@ class Worker:
         return connection
 
     def _flush(self, place: _Place) -> bool:
-        """One round trip, or False when there was no reason for one."""
+        """One round trip, taken or to be made again in parts, or False when there was no reason for one."""
         assert place.connection is not None
         if self._unsure:
             self._find_again(place.connection)
-        outcomes = self._take()
-        want = self._reserve(len(outcomes))
+        aside = self._take_from_aside()
+        outcomes = aside or self._take()
+        want = 0 if aside else self._reserve(len(outcomes))
         if not outcomes and not want:
             return False
         try:
@@ -402,22 +407,47 @@ class Worker:
             self._batch = min(BATCH, 2 * self._batch)
             self._moved_at = time.monotonic()
         except Exception as error:
-            self._put_back(outcomes, error)
             self._claim_due = True
+            if self._put_back(outcomes, error, want):
+                return True
             raise translated(error) if isinstance(error, psycopg.Error) and error.sqlstate == "WF003" else error from None
         finally:
             with self._book:
                 self._reserved -= want
         return True
 
-    def _put_back(self, outcomes: list[Outcome], error: Exception) -> None:
-        """What was not reported will be. Of what the database will not take, ever smaller parts are tried, until the one outcome is found and fails."""
-        if _is_refusal(error):
-            self._batch = max(1, len(outcomes) // 2)
-            outcomes = [_refused(outcomes[0], error)] if len(outcomes) == 1 else outcomes
-        elif not is_conflict(error):
+    def _put_back(self, outcomes: list[Outcome], error: Exception, want: int) -> bool:
+        """What was not reported will be; whether at once, as the database will not take it like this and a smaller part may pass."""
+        if not is_conflict(error) and (want or not _is_refusal(error)):
             self._unsure = True
+        if _is_refusal(error):
+            return self._divide(outcomes, error, want)
         self._done.extendleft(reversed(outcomes))
+        return False
+
+    def _divide(self, outcomes: list[Outcome], error: Exception, want: int) -> bool:
+        """Ever smaller parts are tried, the last without a claim, until the one outcome is found and fails; one that is refused even so stands aside for a while.
+
+        False when nothing was found to blame: the claim was refused, or what says that an outcome was.
+        """
+        if not outcomes:
+            return False
+        if len(outcomes) == 1 and _was_refused(outcomes[0]):
+            self._aside_until = time.monotonic() + ASIDE_SECONDS
+            self._aside.extend(outcomes)
+            return False
+        self._batch = max(1, len(outcomes) // 2)
+        self._done.extendleft(reversed(outcomes) if len(outcomes) > 1 or want else [_refused(outcomes[0], error)])
+        return True
+
+    def _take_from_aside(self) -> list[Outcome]:
+        """One that stands aside, when it is time to try it again: alone, as the others must not wait for it."""
+        if not self._aside or (time.monotonic() < self._aside_until and not self.stopped):
+            return []
+        try:
+            return [self._aside.popleft()]
+        except IndexError:
+            return []
 
     def _rest(self, place: _Place) -> None:
         place.bell.clear()
@@ -686,7 +716,11 @@ def _refused(outcome: Outcome, error: Exception) -> Outcome:
     call = outcome[0]
     reason = (str(error).strip().splitlines() or [""])[0]
     log.error("the database refuses what step %s of task %s reported: %s", call.task.definition.steps[call.template_no].name, call.task.public_id, reason)
-    return call, FAILED, failure("result_refused", f"the database refused what the step reported: {reason}")
+    return call, FAILED, failure(REFUSED, f"the database refused what the step reported: {reason}")
+
+
+def _was_refused(outcome: Outcome) -> bool:
+    return outcome[1] == FAILED and outcome[2].startswith(f'{{"type":"{REFUSED}",')
 
 
 def _close(connection: Connection[Any] | None) -> None:

@@ -18,6 +18,7 @@ import click
 
 from engine import embedded, gates
 from engine.access import accounts
+from engine.cli.awaited import await_database
 from engine.cli.clusters import Place, cluster_options, runner_maker
 from engine.cli.reloading import run_reloading, tell_started
 from engine.cli.setting import (
@@ -60,6 +61,7 @@ def up(port: int | None, host: str, concurrency: int | None, runner: str, source
     found = handler_sources(sources, settings)
     registry = loaded_registry(found, settings)
     need_workflows(registry, found)
+    await_database(settings)
     with running(settings, found, port=port, host=host, concurrency=concurrency, runner=runner, reload=reload) as parts:
         parts.wait()
 
@@ -96,6 +98,7 @@ def engine(
         options = ["--runner", runner, "--grace", str(grace), "--lease", str(lease), "--handlers", ",".join(found)]
         others = {"only": only, "labels": labels, **cluster}
         options += [part for name, value in others.items() if value for part in (f"--{name.replace('_', '-')}", value)]
+        await_database(settings)
         run_reloading(["engine", *options, *_of_concurrency(concurrency)], found)
         return
     chosen, own = parts_of(only), parts_of(labels)
@@ -108,6 +111,7 @@ def engine(
     chosen = bound_to_shard(registry, chosen, settings)
     from engine.scheduler import Engine, RunnerName
 
+    await_database(settings)
     companion = Engine(
         where(),
         registry,
@@ -134,6 +138,7 @@ def web(port: int | None, host: str) -> None:
 
     settings = Settings.from_environ()
     log_to_stderr(settings)
+    await_database(settings)
     url = database_url(settings, upgrade=False)
     need_account(url, host)
     app = create_app(settings, database_url=url)

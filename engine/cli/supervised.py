@@ -16,9 +16,14 @@ STOP_SECONDS = 45.0
 
 def end_with_parent(stop: Callable[[], object]) -> None:
     """`stop` is called when the process that started us is gone, however it went; nothing happens when nobody did."""
-    parent = os.environ.get(PARENT)
-    if parent and parent.isdigit():
-        threading.Thread(target=_look, args=(int(parent), stop), name="tasker-parent", daemon=True).start()
+    parent = _parent()
+    if parent is not None:
+        threading.Thread(target=_look, args=(parent, stop), name="tasker-parent", daemon=True).start()
+
+
+def is_left() -> bool:
+    """Whether the process that started us is gone; not so when nobody did."""
+    return _parent() not in (None, os.getppid())
 
 
 def stop_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -33,6 +38,11 @@ def stop_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _parent() -> int | None:
+    parent = os.environ.get(PARENT)
+    return int(parent) if parent and parent.isdigit() else None
 
 
 def _look(parent: int, stop: Callable[[], object]) -> None:

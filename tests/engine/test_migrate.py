@@ -1,6 +1,7 @@
 """A database goes from empty to the newest revision and back, whoever else is at it."""
 
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,17 @@ down_revision = "{head}"
 def upgrade():
     op.execute("create table tasker_half_done (id int)")
     op.execute("select 1 / 0")
+'''
+
+ALTERED = '''
+from alembic import op
+
+revision = "9999_broken"
+down_revision = "{head}"
+
+
+def upgrade():
+    op.execute("alter table tasker_task add column altered int")
 '''
 
 INDEXED = '''
@@ -125,8 +137,45 @@ def test_a_table_in_use_stops_the_migration_and_not_the_application(empty_databa
     with psycopg.connect(empty_database_url) as application:
         application.execute("select from tasker_task")
         with pytest.raises(DatabaseUnavailable, match="lock timeout"):
-            migrate.downgrade(empty_database_url, "base", lock_timeout=timedelta(milliseconds=50))
+            migrate.downgrade(empty_database_url, "base", lock_timeout=timedelta(milliseconds=50), patience=timedelta())
     assert migrate.status(empty_database_url).current == head()
+
+
+def test_a_migration_waits_for_a_long_transaction_and_holds_nobody_up_for_more_than_a_second(
+    database_url: str, broken_head: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (migrate.migrations_folder() / "versions" / "9999_broken.py").write_text(ALTERED.format(head=broken_head))
+    with psycopg.connect(database_url) as long, psycopg.connect(database_url, autocommit=True) as reader, ThreadPoolExecutor(1) as pool:
+        long.execute("select from tasker_task")
+        holder = long.info.backend_pid
+        upgraded = pool.submit(migrate.upgrade, database_url)
+        waits = []
+        begun = time.monotonic()
+        while not upgraded.done() and time.monotonic() - begun < 6:
+            asked = time.monotonic()
+            reader.execute("select from tasker_task")
+            waits.append(time.monotonic() - asked)
+            time.sleep(0.02)
+        assert not upgraded.done()
+        long.commit()
+        upgraded.result(60)
+    assert 0.5 < max(waits) < 2.5, "a reader queues behind the migration, but not for long"
+    assert sum(wait > 0.5 for wait in waits) >= 2, "it tries again and again"
+    assert f"session {holder} " in caplog.text
+    assert migrate.is_current(database_url)
+
+
+def test_a_migration_gives_up_when_its_patience_is_over(
+    database_url: str, broken_head: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (migrate.migrations_folder() / "versions" / "9999_broken.py").write_text(ALTERED.format(head=broken_head))
+    monkeypatch.setattr(migrate, "FIRST_PAUSE_SECONDS", 0.1)
+    with psycopg.connect(database_url) as long:
+        long.execute("select from tasker_task")
+        with pytest.raises(DatabaseUnavailable, match=f"busy.*session {long.info.backend_pid} "):
+            migrate.upgrade(database_url, lock_timeout=timedelta(milliseconds=50), patience=timedelta(seconds=1))
+    assert caplog.text.count("the migration waits and tries again") == 1
+    assert migrate.status(database_url).current == broken_head
 
 
 def test_a_revision_that_fails_leaves_nothing_of_itself(empty_database_url: str, broken_head: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from story import until
 
-from engine import handlers, queries, tasks, worker
+from engine import handlers, leases, queries, tasks, worker
 from engine.db import Database
 from engine.handlers import Workflow
 from engine.registry import HandlerRegistry
@@ -43,6 +46,24 @@ def start(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]
         engine.drain()
 
 
+def refuse(patch: pytest.MonkeyPatch, call: str, applies: Callable[[dict[str, Any]], Any] = lambda _: True) -> list[float]:
+    """From now on the database refuses that call; the list tells when it did."""
+    real, refusals = getattr(leases, call), []
+
+    def refused(*arguments: Any, **named: Any) -> Any:
+        if not applies(named):
+            return real(*arguments, **named)
+        refusals.append(time.monotonic())
+        raise psycopg.errors.NumericValueOutOfRange("a number too large")
+
+    patch.setattr(leases, call, refused)
+    return refusals
+
+
+def finished(db: Database) -> list[Any]:
+    return db.rows("select task_no from tasker_task where finished_at is not null")
+
+
 def ended(db: Database, ids: list[str]) -> list[dict[str, Any]]:
     query = "select count(*) = 0 from tasker_task where finished_at is null"
     until(lambda: db.value(query), "the tasks to end")
@@ -69,6 +90,57 @@ def test_one_report_that_the_database_refuses_fails_its_step_and_stops_no_other(
     bad = steps.pop(13)
     assert (bad["state"], bad["error"]["type"]) == ("failed", "result_refused")
     assert {(step["state"], step["attempts"]) for step in steps} == {("completed", 1)}
+
+
+def test_a_claim_that_the_database_refuses_is_told_and_tried_again_after_a_pause(
+    start: Start, db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusals = refuse(monkeypatch, "complete_and_claim")
+    start()
+    (task,) = tasks.submit_many(db, [TaskRequest("flow")])
+    until(lambda: refusals, "a claim")
+    begun = time.monotonic()
+    time.sleep(1)
+    assert len(refusals) < 20 * (time.monotonic() - begun)
+    assert "a number too large" in caplog.text
+    monkeypatch.undo()
+    assert ended(db, [task])[0]["state"] == "completed"
+
+
+def test_a_claim_that_the_database_refuses_is_blamed_on_no_step(start: Start, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, begun, may_end = threads.invoke, threading.Event(), threading.Event()
+
+    def held(*arguments: Any) -> tuple[int, str]:
+        begun.set()
+        may_end.wait(60)
+        return real(*arguments)
+
+    monkeypatch.setattr(threads, "invoke", held)
+    start()
+    (task,) = tasks.submit_many(db, [TaskRequest("flow")])
+    assert begun.wait(60)
+    refuse(monkeypatch, "complete_and_claim", lambda asked: asked["want"])
+    may_end.set()
+    assert ended(db, [task])[0]["state"] == "completed"
+
+
+def test_a_report_that_is_refused_again_and_again_is_told_and_stops_no_other(
+    start: Start, db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = threads.invoke
+    monkeypatch.setattr(worker, "ASIDE_SECONDS", 1.0)
+    monkeypatch.setattr(threads, "invoke", lambda *arguments: (COMPLETED, "{no json") if '"poison"' in arguments[5] else real(*arguments))
+    with monkeypatch.context() as refusing:
+        refusals = refuse(refusing, "fail_steps")
+        start()
+        (bad,) = tasks.submit_many(db, [TaskRequest("flow", context={"result": "poison"})])
+        until(lambda: len(refusals) >= 2, "it to be refused twice", 30)
+        begun, before = time.monotonic(), len(refusals)
+        others = tasks.submit_many(db, [TaskRequest("flow", context={"result": n}) for n in range(20)])
+        until(lambda: len(finished(db)) == len(others), "all others to end", 30)
+        assert len(refusals) - before <= 1 + (time.monotonic() - begun) / worker.ASIDE_SECONDS
+        assert "a number too large" in caplog.text
+    assert ended(db, [bad])[0]["error"]["type"] == "result_refused"
 
 
 @pytest.mark.parametrize("method", ["_take", "_report_others", "_keep_results", "_begin", "_next_claim"])

@@ -51,7 +51,7 @@ def line_with(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
 # ---- refusals
 
 
-@pytest.mark.parametrize("command", [["launch", "a/b"], ["tasks"], ["show", "x"], ["db", "status"], ["db", "upgrade"], ["web"], ["engine"], ["up"]])
+@pytest.mark.parametrize("command", [["launch", "a/b"], ["tasks"], ["show", "x"], ["db", "status"], ["db", "upgrade"], ["demo"]])
 def test_a_database_that_does_not_answer_is_told_in_one_line(bare: Terminal, command: list[str]) -> None:
     bare.environment["TASKER_DATABASE_URL"] = "postgresql://nobody:secret@127.0.0.1:1/nothing"
     bare.environment["TASKER_HANDLERS"] = str(bare.write("from engine import Workflow\nw = Workflow('w')\n@w.step()\ndef one(): ...\n"))
@@ -60,13 +60,22 @@ def test_a_database_that_does_not_answer_is_told_in_one_line(bare: Terminal, com
     assert "secret" not in line
 
 
-def test_a_database_url_that_is_none_is_told_in_one_line(bare: Terminal) -> None:
+@pytest.mark.parametrize("command", ["tasks", "web", "engine", "up"])
+def test_a_database_url_that_is_none_is_told_in_one_line(bare: Terminal, command: str) -> None:
     bare.environment["TASKER_DATABASE_URL"] = "nonsense"
-    refused(bare.run("tasks"))
+    bare.environment["TASKER_HANDLERS"] = str(bare.write("from engine import Workflow\nw = Workflow('w')\n@w.step()\ndef one(): ...\n"))
+    refused(bare.run(command))
+
+
+@pytest.mark.parametrize("command", ["web", "engine", "up"])
+def test_a_database_that_is_missing_is_told_in_one_line(shop: Terminal, database_url: str, command: str) -> None:
+    shop.environment["TASKER_DATABASE_URL"] = f"{database_url}_of_nobody"
+    assert "_of_nobody" in refused(shop.run(command))
 
 
 def test_a_database_without_our_schema_says_what_to_do(bare: Terminal, empty_database_url: str) -> None:
     bare.environment["TASKER_DATABASE_URL"] = empty_database_url
+    assert "tasker db upgrade" in refused(bare.run("web"))
     assert "tasker db upgrade" in refused(bare.run("tasks"))
     assert bare.run("db", "upgrade").status == 0
     assert bare.run("tasks").status == 0
