@@ -7,6 +7,7 @@ the load and no timer is needed. Two flusher threads share the work: one execute
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -131,6 +132,7 @@ class Worker:
         self._report_until = 0.0
         self._reserved = 0
         self._unsure = False
+        self._look_again_at = math.inf
         self._keeps_session = True
         self._asked: set[tuple[int, int]] = set()
         self._book = threading.Lock()
@@ -392,7 +394,7 @@ class Worker:
     def _flush(self, place: _Place) -> bool:
         """One round trip, taken or to be made again in parts, or False when there was no reason for one."""
         assert place.connection is not None
-        if self._unsure:
+        if self._unsure or time.monotonic() > self._look_again_at:
             self._find_again(place.connection)
         aside = self._take_from_aside()
         outcomes = aside or self._take()
@@ -419,7 +421,8 @@ class Worker:
     def _put_back(self, outcomes: list[Outcome], error: Exception, want: int) -> bool:
         """What was not reported will be; whether at once, as the database will not take it like this and a smaller part may pass."""
         if not is_conflict(error) and (want or not _is_refusal(error)):
-            self._unsure = True
+            # what the server has received it may carry out until its own time limit strikes, whatever became of the connection
+            self._unsure, self._look_again_at = True, time.monotonic() + self._call_seconds
         if _is_refusal(error):
             return self._divide(outcomes, error, want)
         self._done.extendleft(reversed(outcomes))
@@ -656,12 +659,14 @@ class Worker:
     def _find_again(self, connection: Connection[Any]) -> None:
         """A reply was lost: what the database says we hold and we do not know was claimed by that call, and starts now."""
         with self._between_calls():
-            if not self._unsure:
+            due = time.monotonic() > self._look_again_at
+            if not self._unsure and not due:
                 return
             rows = [row for row in leases.worker_steps(connection, self.who) if not self._knows(row)]
             for row in rows:
                 self._hand_out(self._begin(connection, [row[:4]], row[4], {}))
             self._unsure = False
+            self._look_again_at = math.inf if due else self._look_again_at
             if rows:
                 log.info("found %d steps again whose claim had lost its reply", len(rows))
 

@@ -7,7 +7,7 @@ from werkzeug.exceptions import NotFound
 
 from engine.access import accounts
 from engine.access.accounts import Denied, TooManyTries
-from webapp.access import caller_of_request, drop_cookie, keep_cookie, known_caller, own_page
+from webapp.access import Caller, caller_of_request, drop_cookie, keep_cookie, known_caller, own_page
 from webapp.database import database
 from webapp.filters import sentence
 from webapp.htmx import Notice, page
@@ -32,15 +32,15 @@ def form() -> Response:
 def sign_in() -> Response:
     """Sign in by name and password, or lead to the page of the second factor."""
     try:
-        account_id, asks_more = accounts.check_credentials(database(), _typed("name"), request.form.get("password", ""), address())
+        account_id, asks_more, kept = accounts.check_credentials(database(), _typed("name"), request.form.get("password", ""), address())
     except Denied as error:
         return _refused(error, "signing_in/login.html")
     if asks_more:
-        secret = accounts.begin_session(database(), account_id, method="password", half=True, address=address(), browser=_browser())
+        secret = accounts.begin_session(database(), account_id, method="password", half=True, address=address(), browser=_browser(), password_hash=kept)
         answer = make_response(redirect(url_for("signing_in.second_factor", next=wanted()), code=303))
         keep_cookie(answer, secret)
         return answer
-    return signed_in(account_id, "password")
+    return signed_in(account_id, "password", password_hash=kept)
 
 
 @blueprint.get("/login/code")
@@ -52,14 +52,14 @@ def second_factor() -> Response:
 @blueprint.post("/login/code")
 def give_second_factor() -> Response:
     """Sign in with the code of the second factor."""
-    account_id = _half()
-    if account_id is None:
+    caller = _half()
+    if caller is None:
         return _back()
     try:
-        accounts.check_second_factor(database(), account_id, _typed("code"), address())
+        accounts.check_second_factor(database(), caller.account_id, _typed("code"), address())
     except Denied as error:
         return _refused(error, "signing_in/code.html")
-    return signed_in(account_id, "password and second factor")
+    return signed_in(caller.account_id, "password and second factor", completes=caller.session)
 
 
 @blueprint.get("/login/link/<secret>")
@@ -141,9 +141,11 @@ def sign_out() -> Response:
     return answer
 
 
-def signed_in(account_id: int, method: str, where: str | None = None) -> Response:
-    """The browser has a new session of that account, and goes where its reader wanted to. Raises `WrongState` when the account is disabled."""
-    secret = accounts.begin_session(database(), account_id, method=method, address=address(), browser=_browser())
+def signed_in(account_id: int, method: str, where: str | None = None, *, password_hash: str | None = None, completes: bytes | None = None) -> Response:
+    """The browser has a new session of that account, and goes where its reader wanted to. Raises `WrongState` as `begin_session`."""
+    secret = accounts.begin_session(
+        database(), account_id, method=method, address=address(), browser=_browser(), password_hash=password_hash, completes=completes
+    )
     answer = go_on(where)
     keep_cookie(answer, secret)
     return answer
@@ -177,10 +179,10 @@ def _refused(error: Denied, template: str) -> Response:
     return answer
 
 
-def _half() -> int | None:
-    """The account whose password was right a moment ago."""
+def _half() -> Caller | None:
+    """Whose password was right a moment ago."""
     caller = caller_of_request()
-    return caller.account_id if caller is not None and caller.half else None
+    return caller if caller is not None and caller.half else None
 
 
 def _back() -> Response:

@@ -102,7 +102,7 @@ def create_account(
 ) -> int:
     """The number of a new account with that role; without a password it signs in by a link or another method.
 
-    Raises `RequestError` for a name, role or password that cannot be taken, `WrongState` when the name is.
+    Raises `RequestError` for a name, role or password that cannot be taken, `WrongState` when the name is, or the role was removed just now.
     """
     check_name(name)
     _check_role(db, role, namespace)
@@ -155,7 +155,7 @@ def enable_account(db: Database, name: str, *, actor: str, reason: str | None = 
 def grant_role(
     db: Database, name: str, role: str, namespace: str | None = None, *, actor: str, reason: str | None = None, address: str | None = None
 ) -> None:
-    """The account has the role there. Raises `NotFound`, `RequestError`."""
+    """The account has the role there. Raises `NotFound`, `RequestError`, and `WrongState` for a role that was removed just now."""
     _check_role(db, role, namespace)
     given = _act(name, actor, reason, address) | {"role": role, "namespace": namespace}
     db.value("select tasker_grant_role(%(name)s, %(role)s, %(namespace)s, %(actor)s, %(reason)s, %(address)s)", given)
@@ -247,8 +247,8 @@ def has_accounts(db: Database) -> bool:
 # ---- signing in
 
 
-def check_credentials(db: Database, name: str, password: str, address: str) -> tuple[int, bool]:
-    """The account that this password opens, and whether a second factor is still to come.
+def check_credentials(db: Database, name: str, password: str, address: str) -> tuple[int, bool, str]:
+    """The account that this password opens, whether a second factor is still to come, and what is kept of the password, by which its session begins.
 
     Raises `Denied`, after the same work for an unknown name as for a wrong password; `TooManyTries` before any.
     """
@@ -263,10 +263,15 @@ def check_credentials(db: Database, name: str, password: str, address: str) -> t
         _end(db, number, "failed", name_kept or "?", "password")
         raise Denied("this name and password do not belong together")
     if passwords.is_outdated(kept):
-        given = {"id": account_id, "former": kept, "hash": passwords.hashed(password)}
-        db.value("select tasker_rehash_password(%(id)s, %(former)s, %(hash)s)", given)
+        kept = _kept_anew(db, account_id, kept, password)
     _end(db, number, "half" if has_second_factor else "done", name_kept, "password")
-    return account_id, has_second_factor
+    return account_id, has_second_factor, kept
+
+
+def _kept_anew(db: Database, account_id: int, former: str, password: str) -> str:
+    """What is kept of the password by today's parameters; the former where another one is kept by now."""
+    given = {"id": account_id, "former": former, "hash": passwords.hashed(password)}
+    return str(given["hash"]) if db.value("select tasker_rehash_password(%(id)s, %(former)s, %(hash)s)", given) else former
 
 
 def check_password_of(db: Database, account_id: int, password: str, address: str) -> None:
@@ -354,8 +359,21 @@ def use_sign_in_link(db: Database, secret: str) -> int:
 # ---- sessions
 
 
-def begin_session(db: Database, account_id: int, *, method: str, half: bool = False, address: str | None = None, browser: str | None = None) -> str:
-    """The secret of a new session. Raises `WrongState` when the account is disabled."""
+def begin_session(
+    db: Database,
+    account_id: int,
+    *,
+    method: str,
+    half: bool = False,
+    address: str | None = None,
+    browser: str | None = None,
+    password_hash: str | None = None,
+    completes: bytes | None = None,
+) -> str:
+    """The secret of a new session, in the place of the half one whose hash is `completes`.
+
+    Raises `WrongState` when the account is disabled, that half session is over, or `password_hash`, by which somebody was let in, is not what is kept any more.
+    """
     secret = new_secret()
     given = {
         "id": account_id,
@@ -364,8 +382,10 @@ def begin_session(db: Database, account_id: int, *, method: str, half: bool = Fa
         "half": half,
         "address": address,
         "browser": json_text.clean_text(browser or "")[:MAX_BROWSER] or None,
+        "password_hash": password_hash,
+        "completes": completes,
     }
-    db.value("select tasker_begin_session(%(id)s, %(hash)s, %(method)s, %(half)s, %(address)s, %(browser)s)", given)
+    db.value("select tasker_begin_session(%(id)s, %(hash)s, %(method)s, %(half)s, %(address)s, %(browser)s, %(password_hash)s, %(completes)s::bytea)", given)
     return secret
 
 

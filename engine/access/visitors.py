@@ -32,7 +32,7 @@ def arrive(db: Database, outside_id: str, name: str, given: Collection[Given], *
     """The account of this person, of that name and with exactly those roles; it is made for who comes for the first time.
 
     Raises `Denied` when the account is disabled or would be the first and without a role, `RequestError` for a role there is not,
-    `WrongState` when the name is another account's.
+    `WrongState` when the name is another account's or a role was removed just now.
     """
     wanted = sorted(set(given), key=str)
     known = _known(db, outside_id)

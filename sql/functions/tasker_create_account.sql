@@ -1,5 +1,5 @@
 -- tasker_create_account: somebody new may come in, with one role.
---   raises WF002 when the name is taken     audit tasker.account:create
+--   locks  the role     raises WF002 when the name is taken or the role is gone     audit tasker.account:create
 create or replace function tasker_create_account (
   p_name text, p_password_hash text, p_outside_id text, p_role text, p_namespace text, p_actor text, p_address text
 )
@@ -9,6 +9,7 @@ as $$
 declare
   v_account_id int;
 begin
+  perform tasker_need_role(p_role);
   insert into tasker_account (name, password_hash, outside_id, created_at, created_by)
   values (p_name, p_password_hash, p_outside_id, tasker_clock(), p_actor)
   on conflict do nothing returning account_id into v_account_id;

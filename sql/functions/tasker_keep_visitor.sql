@@ -1,5 +1,5 @@
 -- tasker_keep_visitor: somebody whom another application has signed in has an account, of that name and with exactly those roles.
---   locks  the account     raises WF002 when the name is another account's     audit tasker.account:create or :update
+--   locks  the account, the roles     raises WF002 when the name is another account's or a role is gone     audit tasker.account:create or :update
 -- The last administrator may go here: who that is, is the other application's business.
 create or replace function tasker_keep_visitor (p_outside_id text, p_name text, p_roles text[], p_namespaces text[], p_actor text, p_address text)
   returns int
@@ -9,6 +9,7 @@ declare
   v_account_id int;
   v_is_new     boolean;
 begin
+  perform tasker_need_role(given.role) from unnest(p_roles) as given (role);
   insert into tasker_account as a (name, outside_id, created_at, created_by) values (p_name, p_outside_id, tasker_clock(), p_actor)
   on conflict (outside_id) do update set name = excluded.name
   returning a.account_id, a.xmax = 0 into v_account_id, v_is_new;

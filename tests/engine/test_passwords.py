@@ -69,5 +69,7 @@ def test_a_password_kept_by_weaker_parameters_is_kept_anew_when_it_is_next_seen(
     account_id = accounts.create_account(db, "ada", role="viewer", actor="tests", password="four grey horses")
     weak = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("four grey horses")
     db.rows("update tasker_account set password_hash = %(weak)s returning 1", {"weak": weak})
-    assert accounts.check_credentials(db, "ada", "four grey horses", "192.0.2.1") == (account_id, False)
-    assert extract_parameters(db.value("select password_hash from tasker_account")).memory_cost == 65_536
+    opened = accounts.check_credentials(db, "ada", "four grey horses", "192.0.2.1")
+    kept = db.value("select password_hash from tasker_account")
+    assert opened == (account_id, False, kept)
+    assert extract_parameters(kept).memory_cost == 65_536

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import math
 import socket
 import threading
 import time
@@ -187,6 +188,45 @@ def test_an_engine_that_is_refused_asks_again_at_a_bounded_rate(
         asked = proxy.accepted - asked
     engine.drain(0)
     assert 1 <= asked <= FLUSHERS * (REFUSED_SECONDS + 6)
+
+
+def test_a_report_that_the_server_carries_out_after_its_line_is_gone_strands_no_step(
+    proxy: Proxy, proxied_url: str, db: Database, conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forbids: the engine looks what it holds before that report is through, and the step that it hands over is run by nobody."""
+    monkeypatch.setattr(HandlerRegistry, "_instance", HandlerRegistry())
+    flow = Workflow("flow", namespace="late")
+    running, go_on = threading.Event(), threading.Event()
+
+    @flow.step()
+    def first() -> None:
+        running.set()
+        assert go_on.wait(10)
+
+    @flow.step(depends_on_step="first")
+    def second() -> None: ...
+
+    monkeypatch.setattr(leases, "call_seconds", lambda lease: 1.5)
+    number = tasks.register_definition(db, flow.definition)
+    task = tasks.submit(db, TaskRequest("flow", "late"))
+    engine = Worker(proxied_url, ThreadsRunner(1), {number: flow.definition}, name="late", runner_name="threads", concurrency=1)
+    engine.start()
+    engine.wake()
+    assert running.wait(10)
+    with conn.transaction():
+        conn.execute("select from tasker_step where task_no = (select task_no from tasker_task where task_id = %s) and step_no = 1 for update", [task])
+        snare = proxy.set_snare(r"\btasker_complete_", "within")
+        go_on.set()
+        assert snare.sprung.wait(10)
+        until(lambda: engine._look_again_at < math.inf and not engine._unsure, "the engine to look for the first time")
+
+    def ended() -> bool:
+        engine.wake()
+        time.sleep(0.05)
+        return db.value("select state from tasker_task where task_id = %(task)s", {"task": task}) == 4
+
+    until(ended, "the task to end")
+    engine.drain(0)
 
 
 def test_a_listener_on_a_dead_line_finds_out_by_itself_and_hears_again(
