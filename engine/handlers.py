@@ -393,7 +393,7 @@ class Task(Generic[ContextT]):
 class Step:
     """The step itself: which attempt this is, of how many; for an item of a map step also what to work on."""
 
-    __slots__ = ("_template", "attempt", "retry_limit", "_contact", "index", "_item_json", "journal", "given")
+    __slots__ = ("_template", "attempt", "retry_limit", "_contact", "index", "_item_json", "journal", "given", "_secrets")
 
     def __init__(
         self, template: StepTemplate, attempt: int, retry_limit: int, contact: Contact | None, index: int | None = None, item_json: str = "null"
@@ -409,6 +409,7 @@ class Step:
         """The engine's own: where what it says goes, once it has said something."""
         self.given: tuple[Task, Sequence] | None = None
         """The engine's own: with what the handler was called."""
+        self._secrets: frozenset[str] | None = None
 
     @property
     def name(self) -> str:
@@ -444,8 +445,14 @@ class Step:
             if self.journal is None:
                 self.journal = NOWHERE if self._contact is None else self._contact.open_journal()
                 if self.journal is not NOWHERE:
-                    self.journal.secrets = self.secrets()
+                    self.journal.secrets = self.secrets_when_first_asked()
             return self.journal
+
+    def secrets_when_first_asked(self) -> frozenset[str]:
+        """The engine's own: the secrets by which the attempt's lines are masked, worked out with the first of them."""
+        if self._secrets is None:
+            self._secrets = self.secrets()
+        return self._secrets
 
     def secrets(self) -> frozenset[str]:
         """The engine's own: what the handler was given that must not be told, by the marks of the schemas and the names of keys."""

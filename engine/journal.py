@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, SupportsFloat
 
 from engine import json_text
-from engine.hiding.masking import clean, clean_message, cut, is_secret_name
+from engine.hiding.masking import MASK, MAX_MESSAGE_BYTES, clean_message, is_secret_name, without_codes
 from engine.hiding.redaction import scrubbed
 
 MAX_LINES: Final = 1_000
@@ -85,7 +85,7 @@ class Journal:
         if next(self._numbers) > MAX_LINES or self._bytes > MAX_BYTES:
             self._refuse()
             return
-        line = Line(time.monotonic(), number, self._discreet(clean_message(str(message))), self._discreet(written_fields(fields)) if fields else None)
+        line = Line(time.monotonic(), number, discreet(str(message), self.secrets), written_fields(fields, self.secrets) if fields else None)
         self._bytes += len(line.message.encode()) + len((line.fields or "").encode())
         self._send(line)
 
@@ -104,15 +104,12 @@ class Journal:
             return
         at, done, total, note = newest
         self._sent_at = time.monotonic()
-        self._send(Progress(at, done, total, None if note is None else self._discreet(clean_message(str(note), MAX_NOTE_BYTES))))
+        self._send(Progress(at, done, total, None if note is None else discreet(str(note), self.secrets, MAX_NOTE_BYTES)))
 
     def close(self) -> None:
         """The attempt is over: its last progress is handed on, and nothing after that."""
         self.send_progress()
         self._closed = True
-
-    def _discreet(self, text: str) -> str:
-        return scrubbed(text, self.secrets) if self.secrets else text
 
     def _refuse(self) -> None:
         if not self._full:
@@ -136,27 +133,36 @@ def level_number(level: str | int) -> int:
     return found
 
 
-def written_fields(fields: Mapping[str, Any]) -> str:
+def discreet(text: str, secrets: frozenset[str], limit: int = MAX_MESSAGE_BYTES) -> str:
+    """The text as people may read it: without these secrets and what likely are others, nor what harms a terminal, in at most `limit` bytes."""
+    return clean_message(scrubbed(without_codes(text), secrets) if secrets else text, limit)  # first, as a pattern or the limit could take a part of one
+
+
+def written_fields(fields: Mapping[str, Any], secrets: frozenset[str] = frozenset()) -> str:
     """The fields as JSON in at most 4 KiB: what JSON cannot hold as text, secrets masked, what is long or deep cut."""
-    text = json_text.dump(plain(fields))
+    text = json_text.dump(plain(fields, secrets))
     size = len(text.encode())
     return text if size <= MAX_FIELDS_BYTES else json_text.dump({"\u2026": f"{size:,} bytes of fields were left out"})
 
 
-def plain(value: Any, depth: int = 1) -> Any:
-    """The value as JSON can hold it, bounded, with what likely are secrets masked."""
+def plain(value: Any, secrets: frozenset[str] = frozenset(), depth: int = 1) -> Any:
+    """The value as JSON can hold it, bounded, with these secrets and what likely are others masked."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int) and abs(value) <= json_text.MAX_INTEGER:
-        return int(value)
+        return _number_unless(int(value), secrets)
     if isinstance(value, float) and math.isfinite(value):
-        return float(value)
+        return _number_unless(float(value), secrets)
     if isinstance(value, Mapping) and depth <= MAX_DEPTH:
         members = itertools.islice(value.items(), MAX_MEMBERS)
-        return {clean_message(str(key), 100): "***" if is_secret_name(str(key)) else plain(member, depth + 1) for key, member in members}
+        return {discreet(str(key), secrets, 100): MASK if is_secret_name(str(key)) else plain(member, secrets, depth + 1) for key, member in members}
     if isinstance(value, (list, tuple, set, frozenset)) and depth <= MAX_DEPTH:
-        return [plain(member, depth + 1) for member in itertools.islice(value, MAX_MEMBERS)]
-    return cut(clean(str(value)[: 4 * MAX_FIELD_BYTES]), MAX_FIELD_BYTES)
+        return [plain(member, secrets, depth + 1) for member in itertools.islice(value, MAX_MEMBERS)]
+    return discreet(str(value), secrets, MAX_FIELD_BYTES)
+
+
+def _number_unless(number: float, secrets: frozenset[str]) -> float | str:
+    return MASK if secrets and str(number) in secrets else number
 
 
 def _number(name: str, value: SupportsFloat) -> float | None:

@@ -19,8 +19,8 @@ from typing import Any, Final
 from engine import json_text
 from engine.errors import TaskerError
 from engine.handlers import ATTEMPT
-from engine.hiding.masking import clean, clean_message, cut
-from engine.journal import LEVELS, plain
+from engine.hiding.masking import clean_message
+from engine.journal import LEVELS, discreet, plain
 from engine.settings import Settings
 
 FORMATS: Final = ("json", "text")
@@ -31,6 +31,7 @@ MAX_EXCEPTION_BYTES: Final = 16 << 10
 CHATTY: Final = ("httpx", "httpcore")
 _BOUND: ContextVar[Mapping[str, Any]] = ContextVar("tasker_bound", default=MappingProxyType({}))
 _FIRST: Final = ("timestamp", "level", "logger", "event")
+_OURS: Final = ("timestamp", "level")
 _OF_RECORDS: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
 Fields = MutableMapping[str, Any]
@@ -194,10 +195,30 @@ def _timed(logger: object, method: str, fields: Fields) -> Fields:
 
 def _cleaned(logger: object, method: str, fields: Fields) -> Fields:
     """What comes first first, no secrets, nothing that harms a terminal, nothing that JSON cannot hold."""
-    first = {key: clean_message(str(fields.pop(key))) for key in _FIRST if key in fields}
+    secrets = _secrets()
+    ids = _ids(fields) if secrets else {}
+    first = {key: _told(key, fields.pop(key), secrets) for key in _FIRST if key in fields}
     exception = fields.pop("exception", None)
-    last = {} if exception is None else {"exception": cut(clean(str(exception)), MAX_EXCEPTION_BYTES)}
-    return {**first, **plain(fields), **last}
+    last = {} if exception is None else {"exception": discreet(str(exception), secrets, MAX_EXCEPTION_BYTES)}
+    return {**first, **plain(fields, secrets), **plain(ids), **last}
+
+
+def _told(key: str, value: object, secrets: frozenset[str]) -> str:
+    return clean_message(str(value)) if key in _OURS else discreet(str(value), secrets)
+
+
+def _ids(fields: Fields) -> Fields:
+    """Takes out of the fields what says whose line it is: a short secret that happens to stand in an id must not make the line unfindable."""
+    return {key: fields.pop(key) for key, value in attempt_fields().items() if type(fields.get(key)) is type(value) and fields[key] == value}
+
+
+def _secrets() -> frozenset[str]:
+    """What the attempt that runs here was given that must not be told."""
+    attempt = ATTEMPT.get()
+    try:
+        return frozenset() if attempt is None else attempt[1].secrets_when_first_asked()
+    except Exception:  # logging must not raise, and what looks like a secret is masked all the same
+        return frozenset()
 
 
 def _indented(logger: object, method: str, fields: Fields) -> Fields:

@@ -30,8 +30,13 @@ def clean_message(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
 
 def clean(text: str) -> str:
     """The same at any length."""
-    text = _CONTROLS.sub("\ufffd", _ANSI.sub("", json_text.clean_text(text)))
+    text = _CONTROLS.sub("\ufffd", without_codes(json_text.clean_text(text)))
     return _USERINFO.sub(r"\1***@", _SECRET.sub(r"\1***", _BEARER.sub(r"\1 ***", text)))
+
+
+def without_codes(text: str) -> str:
+    """The text without terminal codes."""
+    return _ANSI.sub("", text)
 
 
 def cut(text: str, limit: int) -> str:

@@ -30,15 +30,38 @@ GOING = threading.Event()
         ("at 0x7f3a", "at 0xdeadbeef"),
         ("digest 9f86d081884c7d65", "digest e3b0c44298fc1c14"),
         ("two  spaces\nand a second line", "two spaces"),
+        ("customer cus_NffrFeUfNV2Hib not found", "customer cus_9s6XKzkNRiz8i3 not found"),
+        ("customer cus_NffrFeUfNVxHib not found", "customer cus_9s6XKzkNRiz8i3 not found"),
+        ("at /v1/cards/01ARZ3NDEKTSV4RRFFQ69G5FAV/pay", "at /v1/cards/3BZZZ9NDEKTSV4RRFFQ69G5FXX/pay"),
+        ("id=V1StGXR8_Z5jdHi6B-myT", "id=Uakgb_J5m9g-0JDMbcJqLJ"),
+        ("pod pay-5d4f8c7b9-x2k4q", "pod pay-7c9d8b6f5-8zv2m"),
+        ("file 'Report of Ann, 17.csv' is empty", "file 'Bob 18.csv' is empty"),
+        ('no customer "Ann (cus_NffrFeUfNV2Hib)"', 'no customer "Bob (cus_9s6XKzkNRiz8i3)"'),
+        ("no key `ann 1`", "no key `bob 2`"),
+        ("can't read 'a 1'", "can't read 'b 2'"),
     ],
 )
 def test_errors_that_differ_in_numbers_and_ids_alone_have_one_signature(conn: psycopg.Connection[Any], one: str, other: str) -> None:
     assert signature(conn, one) == signature(conn, other)
 
 
-@pytest.mark.parametrize(("one", "other"), [("no answer", "no entry"), ("field name", "field nested"), ("deadbeefs", "defaced")])
+@pytest.mark.parametrize(("one", "other"), [("no answer", "no entry"), ("field name", "field nested"), ("deadbeefs", "defaced"), ("HTTPError404 of a", "HTTPStatus404 of a"), ("column 'a'", "column 'b'"), ("can't take 1 of Ann's", "can't take 1 of Bob's")])
 def test_errors_that_say_something_else_have_another_signature(conn: psycopg.Connection[Any], one: str, other: str) -> None:
     assert signature(conn, one) != signature(conn, other)
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        ("HTTPError404 by E1234, utf8, HTTP2, SQLSTATE 23505", "HTTPError# by E#, utf#, HTTP#, SQLSTATE #"),
+        ("OAuth2TokenError in Base64Decoder of IPv4Address", "OAuth#TokenError in Base#Decoder of IPv#Address"),
+        ("step_2_failed after_30s in eu-central-1a: sha256_mismatch", "step_#_failed after_#s in eu-central-#a: sha#_mismatch"),
+        ("column 'line2' of \"orders_2024_01\" wants `TLSv1.2`", "column 'line#' of \"orders_#_#\" wants `TLSv#`"),
+        ("test_SomeHandlerError is no a1b2c3", "test_SomeHandlerError is no a#b#c#"),
+    ],
+)
+def test_names_and_short_codes_stay_in_a_signature(conn: psycopg.Connection[Any], message: str, kept: str) -> None:
+    assert signature(conn, message) == f"Timeout: {kept}"
 
 
 def signature(conn: psycopg.Connection[Any], message: str) -> str:

@@ -61,6 +61,16 @@ def test_a_line_is_cleaned_and_masked_and_cut(own: Journal, said: list[Said]) ->
     assert fields_of(said) == {"token": "***", "note": "api_key=***", "deep": {"secret": "***"}}
 
 
+def test_what_the_attempt_was_given_in_secret_is_in_no_line_and_leaves_its_fields_json(own: Journal, said: list[Said]) -> None:
+    own.secrets = frozenset({"4711", "true", "a;b c"})
+    own.log("info", "\x1b[31m4\x1b[0m711 token=a;b c " + "x" * 8140 + " a;b c" * 9, {"pin": 4711, "on": True, "list": ("is 4711", 1.5), "a;b c": "y" * 998 + "4711"})
+    line = said[0]
+    assert isinstance(line, Line)
+    assert line.message.startswith("*** token=*** xx")
+    assert not [secret for secret in ("4711", "a;") if secret in str(line)]
+    assert fields_of(said) == {"pin": "***", "on": True, "list": ["is ***", 1.5], "***": "y" * 997 + "\u2026"}
+
+
 def test_fields_that_json_cannot_hold_are_text(own: Journal, said: list[Said]) -> None:
     own.log("info", "x", {"price": Decimal("1.5"), "far": float("inf"), "big": 2**70, "kind": {1}, "key": {3: True}})
     assert fields_of(said) == {"price": "1.5", "far": "inf", "big": str(2**70), "kind": [1], "key": {"3": True}}

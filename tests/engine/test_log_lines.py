@@ -15,7 +15,11 @@ import pytest
 import structlog
 
 from engine import log_lines
+from engine.definition import StepTemplate, TaskDefinition
 from engine.errors import TaskerError
+from engine.handlers import Step, Task
+from engine.runners import COMPLETED
+from engine.runners.invoke import invoke
 from engine.settings import Settings
 from engine.testing import Said, run_step
 
@@ -92,6 +96,46 @@ def test_secrets_and_what_harms_a_terminal_are_in_no_line(printed: Printed) -> N
     assert (line["api_key"], line["deep"]["password"], line["odd"]) == ("***", "***", "nan")
     assert line["exception"].startswith("Traceback")
     assert not [secret for secret in ("hunter2", "abc", "k-1", "\\u001b") if secret in text]
+
+
+SECRET = {"properties": {"pin": {"writeOnly": True}, "phrase": {"x-sensitive": True}}}
+
+
+def run_with_secrets(handler: Callable[..., None], **context: Any) -> None:
+    definition = TaskDefinition("shop", "order", "1.0.0", steps=(StepTemplate("charge", handler_class=handler),), schema=SECRET)
+    assert invoke(definition, 0, 1, 3, "0198c2de-4711-7c1b-9d53-0a1b2c3d4e5f", json.dumps(context), None, {}, lambda names: {}) == (COMPLETED, "null")
+
+
+def test_what_an_attempt_was_given_in_secret_is_in_no_line_and_its_ids_stay(printed: Printed) -> None:
+    def handler(task: Task) -> None:
+        try:
+            raise ValueError(f"refused {task.context['phrase']}")
+        except ValueError:
+            log.exception("pin %s", task.context["pin"], extra={"pin": 4711, "deep": {"said": ["it is 4711"]}, "open; to me": 1})
+
+    run_with_secrets(handler, pin=4711, phrase="open; to me")
+    [line] = printed()
+    assert (line["event"], line["pin"], line["deep"], line["***"], line["exception"].splitlines()[-1]) == ("pin ***", "***", {"said": ["it is ***"]}, 1, "ValueError: refused ***")
+    assert (line["task_id"], line["step"], line["level"]) == ("0198c2de-4711-7c1b-9d53-0a1b2c3d4e5f", "charge", "error")
+    log.info("pin 4711")
+    assert printed()[-1]["event"] == "pin 4711"
+
+
+def test_secrets_are_worked_out_once_by_an_attempt_that_logs_and_never_by_another(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    secrets = Step.secrets
+    monkeypatch.setattr(Step, "secrets", lambda step: asked.append(step.name) or secrets(step))
+    run_with_secrets(lambda task: None, pin="hunter")
+    assert asked == []
+    run_with_secrets(lambda task: [log.info("hunter %d", no) for no in range(3)].clear(), pin="hunter")
+    assert asked == ["charge"]
+    assert [line["event"] for line in printed()] == ["*** 0", "*** 1", "*** 2"]
+
+
+def test_a_line_is_told_also_where_the_secrets_cannot_be_worked_out(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Task, "secrets", lambda task: 1 / 0)
+    run_with_secrets(lambda task: log.info("token=abc"), pin="hunter")
+    assert [line["event"] for line in printed()] == ["token=***"]
 
 
 def test_lines_for_people_are_plain_text_that_cannot_be_forged(stderr: io.StringIO) -> None:

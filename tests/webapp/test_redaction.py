@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from engine.db import Database
 from engine.errors import NotFound, RequestError
 from engine.finding import failures
 from engine.handlers import Step, Task
+from engine.log_lines import LineFormatter
 from engine.registry import HandlerRegistry
 from engine.revelations import SecretPlace, reveal, secret_places
 from engine.testing.workbench import FinishedTask, Workbench
@@ -96,7 +98,17 @@ def bench(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workbe
 
 
 @pytest.fixture
-def guarded(bench: Workbench, db: Database) -> FinishedTask:
+def process_log() -> Iterator[io.StringIO]:
+    """What the process that runs the handlers writes to its log."""
+    handler = logging.StreamHandler(io.StringIO())
+    handler.setFormatter(LineFormatter("json"))
+    logging.getLogger().addHandler(handler)
+    yield handler.stream
+    logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture
+def guarded(bench: Workbench, db: Database, process_log: io.StringIO) -> FinishedTask:
     """A task that went through everything, with a schedule and a preset that hold its secrets too."""
     flow = workflow_of()
     done = bench.run(flow, CONTEXT)
@@ -133,7 +145,7 @@ def _paths(app: Flask, rule: Rule, arguments: dict[str, Any]) -> list[str]:
 
 
 def test_the_canary_is_in_no_answer_and_no_log(
-    app: Flask, db: Database, guarded: FinishedTask, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    app: Flask, db: Database, guarded: FinishedTask, process_log: io.StringIO, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     url = app.config["DATABASE_URL"]
@@ -160,8 +172,10 @@ def test_the_canary_is_in_no_answer_and_no_log(
     stream.close()
     everything = [queries.outcome(db, guarded.task_id), *read_all(db)]
     assert CANARY not in json.dumps(everything, default=str)
-    assert CANARY not in "".join(record.getMessage() for record in caplog.records if record.name != "bank")
+    assert CANARY not in "".join(record.getMessage() for record in caplog.records)
     assert CANARY not in "".join(capfd.readouterr())
+    assert "logged in with ***" in process_log.getvalue()
+    assert CANARY not in process_log.getvalue()
     handlers_got_everything(guarded)
     searches_tell_nothing(reader, guarded)
 
