@@ -1,5 +1,6 @@
 -- tasker_hold_tasks: nothing of these tasks moves but by the caller, until its transaction ends.
---   locks  their queue rows, then every step that can still move by (task_no, step_no); the caller may then lock the tasks
+--   locks  their queue rows, then as tasker_hold_steps every step that can still move; the caller may then lock the tasks
+--   raises 40001 as tasker_hold_steps
 create or replace function tasker_hold_tasks (p_task_nos bigint[])
   returns void
   language plpgsql

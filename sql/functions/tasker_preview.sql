@@ -1,7 +1,7 @@
 -- tasker_preview: what an operator's action would do now. The action itself is carried out, looked at and undone, so it cannot say anything else.
 --   p_action, p_step_name, p_given  as for tasker_act
 --   moves   nothing     locks  what the action locks, until it returns     events none
---   raises  what the action raises; 40001 when a map step made its items in this moment, and the caller starts again
+--   raises  what the action raises; 40001 when a step came to move in this moment, as tasker_hold_steps, and the caller starts again
 --   returns a row per step by number, as tasker_effects says, and last one for the task (step_no null) with the token that tasker_act takes as p_seen
 create or replace function tasker_preview (p_task_id uuid, p_action text, p_step_name text default null, p_given jsonb default null)
   returns table (step_no int, step_name text, from_state text, to_state text, effect text, seen text)

@@ -29,8 +29,9 @@ begin
       from (select count(*) filter (where o.state not in (4, 7, 8))::int as open, count(*) filter (where o.state = 6) as lost
               from tasker_step o where o.task_no = v_task_no and (o.step_no = any(v_step.parents) or o.step_no between v_step.first_item and v_step.first_item + v_step.item_count - 1)) parent,
            tasker_is_passed_over(v_task_no, v_step.step_no) as passed (over)
-     where s.task_no = v_task_no and s.step_no = v_step.step_no
+     where s.task_no = v_task_no and s.step_no = v_step.step_no and case when s.state = 0 then true end
        and (s.pending <> parent.open or parent.lost > 0 or parent.open = 0 or passed.over);
+    continue when not found;
     insert into tasker_history (task_no, step_no, at, from_state, to_state, reason)
     select s.task_no, s.step_no, v_now, 0, s.state, case when s.passed_over then 'no decision chose a way to it' end from tasker_step s
      where s.task_no = v_task_no and s.step_no = v_step.step_no and s.state in (6, 7);

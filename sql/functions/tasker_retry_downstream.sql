@@ -2,9 +2,10 @@
 --   p_context  null keeps the task's context; otherwise valid already, and the old one is kept in the history
 --   moves  the step -> ready (pending while a parent is open), every step below it -> pending, with attempts anew; results and errors are cleared,
 --          the history keeps them. The task, completed or failed -> running
---   locks  its queue rows, then all of its steps by step_no, then the task
+--   locks  its queue rows, then all of its steps by step_no, step 0 among them as tasker_hold_steps needs it, then the task
 --   raises WF001 unknown task or step, WF002 when the step has not ended, a step of the task is running, the task was cancelled, or a step to
---          run again was tried as often as can be counted
+--          run again was tried as often as can be counted; 40001 when a map step made its items in this moment: they are not held, and the
+--          caller starts again
 --   events none of its own; the history says who and why
 -- Nothing of the task may run meanwhile: the engine that holds a step of it would go on with the results and the context it knows.
 create or replace function tasker_retry_downstream (p_task_id uuid, p_step_name text, p_context jsonb, p_actor text, p_reason text)
@@ -16,6 +17,7 @@ declare
   v_task_no bigint := tasker_task_no(p_task_id);
   v_step_no int := tasker_step_no(v_task_no, p_step_name);
   v_now timestamptz := tasker_clock();
+  v_made int := (select t.item_count from tasker_task t where t.task_no = v_task_no);
   v_reset int[];
   v_items int[];
   v_running text;
@@ -27,6 +29,9 @@ begin
   select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
   if not found then
     raise exception 'the task was dropped in this moment' using errcode = 'WF001';
+  end if;
+  if v_task.item_count <> v_made then
+    raise exception 'a map step made its items while the task was being held' using errcode = '40001';
   end if;
   select s.* into v_step from tasker_step s where s.task_no = v_task_no and s.step_no = v_step_no;
   if v_step.map_no is not null then

@@ -1,7 +1,7 @@
 -- tasker_take_old_tasks: those of a batch of a definition's tasks that may be dropped now; nobody else can act on them until the transaction ends.
 --   p_after, p_limit, p_hold  as tasker_old_tasks has them; but the batch ends with the task by which it has as many steps, their items included, as
 --          p_limit tasks have without items: a statement that deletes millions of them would never be in time
---   locks  the tasks, then those of their steps that could still move. Nobody is waited for: what another engine is dropping and what an
+--   locks  the tasks, then their steps as tasker_steps_in_hand. Nobody is waited for: what another engine is dropping and what an
 --          operator is acting on is passed by, so the order of locks does not matter here
 --   returns looked_to  the last task that was looked at; null: there are no more. Then the tasks that are held
 create or replace function tasker_take_old_tasks (p_definition int, p_after bigint, p_limit int, p_hold interval)

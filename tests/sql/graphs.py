@@ -6,7 +6,9 @@ unless another is named, and by its clock, which only `move_clock` moves.
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -364,6 +366,37 @@ def history(conn: Conn, task: Task, name: str | None = None) -> list[tuple[str, 
 def names_of(task: Task, held: Iterable[Held]) -> set[str]:
     """The steps of this task among those held."""
     return {task.name_of(one.step_no) for one in held if one.task_no == task.no}
+
+
+# ---- what happens at once
+
+
+def meanwhile(call: Callable[[], Any]) -> threading.Thread:
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    return thread
+
+
+def insisting(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """As engines do: what a deadlock has undone is asked again."""
+    while True:
+        try:
+            return call(*arguments, **named)
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            pass
+
+
+def until(reached: Callable[[], bool]) -> None:
+    """Comes back when it is so, and soon: other sessions lead there."""
+    deadline = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def blocks(holder: Conn, waiter: Conn, *, seen_by: Conn) -> bool:
+    """Whether one session waits for another at this moment."""
+    return bool(value(seen_by, "select %s = any(pg_blocking_pids(%s))", holder.info.backend_pid, waiter.info.backend_pid))
 
 
 # ---- time and refusals

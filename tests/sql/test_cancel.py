@@ -1,27 +1,35 @@
 """Stopping a step or a task: what waits ends at once, what runs is asked to stop, and nothing leads out of it."""
 
+from collections.abc import Callable
+
 import pytest
 from graphs import (
     Conn,
+    blocks,
     cancel_step,
     cancel_task,
     claim,
     complete,
     fail,
     given_task,
+    given_worker,
     history,
+    insisting,
+    meanwhile,
     move_clock,
     now,
     refused,
     release,
     report,
     resolve_step,
+    retry_downstream,
     retry_step,
     retry_task,
     skip_step,
     start,
     states,
     task_state,
+    until,
     value,
     waiting_for,
 )
@@ -202,3 +210,28 @@ def test_a_delayed_root_that_was_cancelled_does_not_come_back(conn: Conn) -> Non
     move_clock(conn, days=365_000)
     complete(conn, task, "c")
     assert (states(conn, task), task_state(conn, task)) == ({"a": "cancelled", "b": "cancelled", "c": "completed"}, "cancelled")
+
+
+def test_a_task_that_is_led_back_in_the_moment_of_its_cancellation_is_stopped_as_a_whole(conn: Conn, connect: Callable[..., Conn]) -> None:
+    # Forbids: a cancellation that saw no step that could move, and goes on holding none of those that can by now.
+    task = given_task(conn, "a -> b")
+    complete(conn, task, "a", "b")
+    leading, keeper, operator, engine = (connect() for _ in range(4))
+    worker = given_worker(engine)
+    keeper.execute("begin")
+    with leading.transaction():
+        retry_downstream(leading, task, "a")
+        kept = meanwhile(lambda: keeper.execute("select from tasker_task where task_no = %s for update", [task.no]))
+        until(lambda: blocks(leading, keeper, seen_by=conn))
+        cancelled = meanwhile(lambda: insisting(cancel_task, operator, task))
+        until(lambda: bool(value(conn, "select cardinality(pg_blocking_pids(%s))", operator.info.backend_pid)))
+    kept.join(20)
+    until(lambda: blocks(keeper, operator, seen_by=conn) or not cancelled.is_alive())
+    with engine.transaction():
+        held = claim(engine, worker=worker)
+        keeper.execute("commit")
+        until(lambda: blocks(engine, operator, seen_by=conn) or not cancelled.is_alive())
+    cancelled.join(20)
+    assert_invariants(conn)
+    assert held == []
+    assert (states(conn, task), task_state(conn, task)) == ({"a": "cancelled", "b": "cancelled"}, "cancelled")

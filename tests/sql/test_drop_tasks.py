@@ -260,11 +260,15 @@ def test_a_task_that_an_operator_is_acting_on_is_passed_by(conn: Conn, connect: 
     assert task_state(conn, task) == "running"
 
 
-def test_an_operator_who_holds_steps_and_waits_for_the_task_is_passed_by(conn: Conn, connect: Callable[..., Conn]) -> None:
+@pytest.mark.parametrize("end", ["failed", "completed"])
+def test_an_operator_who_holds_steps_and_waits_for_the_task_is_passed_by(conn: Conn, connect: Callable[..., Conn], end: str) -> None:
     # Forbids the deadlock of two that lock steps and task in opposite orders.
     task = given_task(conn, "a -> b")
     keep(conn)
-    fail(conn, task, "a")
+    if end == "failed":
+        fail(conn, task, "a")
+    else:
+        complete(conn, task, "a", "b")
     later(conn, days=31)
     operator = connect()
     with operator.transaction():

@@ -1,22 +1,35 @@
 """`tasker_retry_downstream`: a step that has ended and everything below it run again."""
 
+import threading
+from collections.abc import Callable
+
+import psycopg
 import pytest
 from graphs import (
     Conn,
     attempts,
+    blocks,
     cancel_step,
     cancel_task,
     claim,
     complete,
     decide,
+    expand,
+    expand_held,
     fail,
     given_attempts,
     given_task,
+    given_worker,
     history,
+    insisting,
+    meanwhile,
     names_of,
+    own_worker,
     pause_task,
     ready,
     refused,
+    report,
+    resolve_dependencies,
     resolve_step,
     resume_task,
     retry_downstream,
@@ -24,6 +37,8 @@ from graphs import (
     start,
     states,
     task_state,
+    until,
+    update_status,
     value,
 )
 from invariants import assert_invariants, stale_rows
@@ -219,3 +234,81 @@ def test_no_step_runs_again_that_was_tried_as_often_as_can_be_counted(conn: Conn
         retry_downstream(conn, task, "a")
     assert states(conn, task) == {"a": "completed", "b": "completed", "c": "completed"}
     assert retry_downstream(conn, task, "c") == "ready"
+
+
+# ---- what happens at once
+
+
+def test_items_that_are_made_in_this_moment_are_not_led_back_behind_their_engines_back(conn: Conn, connect: Callable[..., Conn]) -> None:
+    # Forbids: that it goes on without holding the items which it did not see, and ends one that was claimed meanwhile.
+    task = given_task(conn, "list -> m", steps={"m": {"for_each": "list", "handler_class": "flows.work"}})
+    complete(conn, task, "list", result=[1, 2])
+    due = start(conn, task, "m")
+    making, first, keeper, operator, engine = (connect() for _ in range(5))
+    worker, refusals = given_worker(engine), []
+
+    def led_back() -> None:
+        try:
+            insisting(retry_downstream, operator, task, "list")
+        except psycopg.Error as error:
+            refusals.append(error.sqlstate)
+
+    with first.transaction():
+        first.execute("select from tasker_step where task_no = %s and step_no = %s for update", [task.no, task.step_no("list")])
+        with making.transaction():
+            expand_held(making, due, worker=own_worker(conn))
+            acting = meanwhile(led_back)
+            until(lambda: blocks(first, operator, seen_by=conn))
+        keeper.execute("begin")
+        keeper.execute("select from tasker_task where task_no = %s for update", [task.no])
+    until(lambda: blocks(keeper, operator, seen_by=conn))
+    with engine.transaction():
+        held = claim(engine, want=1, worker=worker)
+        keeper.execute("commit")
+        until(lambda: blocks(engine, operator, seen_by=conn) or not acting.is_alive())
+    acting.join(20)
+    assert refusals == ["WF002"], "an item is running"
+    assert_invariants(conn)
+    report(conn, held, worker=worker)
+    report(conn, claim(conn))
+    expand(conn, task, "m")
+    assert task_state(conn, task) == "completed"
+    assert_invariants(conn)
+
+
+def test_what_has_run_again_meanwhile_is_not_set_back_by_who_resolves_dependencies(conn: Conn, connect: Callable[..., Conn]) -> None:
+    # Forbids: an action that holds only what could move before the task was led back, and moves what others are moving.
+    task = given_task(conn, "a -> b, x")
+    complete(conn, task, "a", "b")
+    fail(conn, task, "x")
+    leading, keeper, resolving, engine = (connect() for _ in range(4))
+    ended, go_on = threading.Event(), threading.Event()
+
+    def run_again() -> None:
+        with engine.transaction():
+            resolve_dependencies(engine, task)
+            complete(engine, task, "b")
+            ended.set()
+            go_on.wait(20)
+
+    keeper.execute("begin")
+    with leading.transaction():
+        skip_step(leading, task, "x")
+        retry_downstream(leading, task, "a")
+        assert update_status(leading, task, "a", "ready", "running")
+        assert update_status(leading, task, "a", "running", "completed")
+        kept = meanwhile(lambda: keeper.execute("select from tasker_step where task_no = %s and step_no = %s for update", [task.no, task.step_no("x")]))
+        until(lambda: blocks(leading, keeper, seen_by=conn))
+        resolved = meanwhile(lambda: insisting(resolve_dependencies, resolving, task))
+        until(lambda: bool(value(conn, "select cardinality(pg_blocking_pids(%s))", resolving.info.backend_pid)))
+    kept.join(20)
+    until(lambda: blocks(keeper, resolving, seen_by=conn) or not resolved.is_alive())
+    running = meanwhile(lambda: insisting(run_again))
+    until(lambda: ended.is_set() or blocks(resolving, engine, seen_by=conn))
+    keeper.execute("commit")
+    until(lambda: blocks(engine, resolving, seen_by=conn) or not resolved.is_alive())
+    go_on.set()
+    resolved.join(20)
+    running.join(20)
+    assert_invariants(conn)
+    assert (states(conn, task), task_state(conn, task)) == ({"a": "completed", "b": "completed", "x": "skipped"}, "completed")

@@ -19,6 +19,8 @@ from graphs import (
     definition,
     fail_all,
     given_worker,
+    insisting,
+    meanwhile,
     move_clock,
     names_of,
     own_worker,
@@ -389,12 +391,6 @@ def later(connect: Callable[..., Conn]) -> Conn:
     return session
 
 
-def meanwhile(call: Callable[[], Any]) -> threading.Thread:
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    return thread
-
-
 def test_a_task_that_begins_anew_while_its_place_is_given_away_does_not_go_on_beside_the_other(connect: Callable[..., Conn], conn: Conn) -> None:
     # Forbids: a claim that still sees the place which another, not yet committed, has seen to be free.
     known = given(conn, "a", limit={"at_once": 1})
@@ -475,15 +471,6 @@ def test_who_comes_to_a_line_while_it_is_being_tidied_up_is_let_in(connect: Call
     swept(conn)
     assert [step.task_no for step in claim(conn, want=9)] == [two.no]
     assert_invariants(conn)
-
-
-def insisting(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """As engines do: what a deadlock has undone is asked again."""
-    while True:
-        try:
-            return call(*arguments, **named)
-        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
-            pass
 
 
 def test_engines_that_claim_at_the_same_moment_do_not_go_beyond_a_limit(connect: Callable[..., Conn], conn: Conn) -> None:

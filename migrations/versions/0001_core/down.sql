@@ -224,6 +224,8 @@ drop function if exists tasker_note_archive;
 
 drop function if exists tasker_next_event;
 
+drop function if exists tasker_need_role;
+
 drop function if exists tasker_need_admin;
 
 drop function if exists tasker_move_exists;

@@ -1152,18 +1152,30 @@ as $$
     join tasker_template p on p.definition_id = b.definition_id and p.step_no = coalesce(b.map_no, b.step_no)
 $$;
 
--- source: functions/tasker_begin_session.sql c34f9fa9da2b
+-- source: functions/tasker_begin_session.sql aad7dc4d4a87
 -- tasker_begin_session: an account is signed in under a new secret, of which only the hash is known here; sessions that ran out go.
 --   A whole session takes the place of the account's half ones, whose secrets are void then.
---   raises WF002 when the account is disabled
-create or replace function tasker_begin_session (p_account_id int, p_hash bytea, p_method text, p_half boolean, p_address text, p_browser text)
+--   p_password_hash  what the password was compared with, where one was     p_half_hash  the half session that this one completes, where there is one
+--   locks  the account     raises WF002 when the account is disabled, the password is another one by now, or the half session is over
+create or replace function tasker_begin_session (
+  p_account_id int, p_hash bytea, p_method text, p_half boolean, p_address text, p_browser text, p_password_hash text default null, p_half_hash bytea default null
+)
   returns void
   language plpgsql
 as $$
+declare
+  v_account tasker_account;
 begin
-  perform from tasker_account a where a.account_id = p_account_id and not a.disabled for share;
+  select * into v_account from tasker_account a where a.account_id = p_account_id and not a.disabled for share;
   if not found then
     raise exception 'this account is disabled' using errcode = 'WF002';
+  end if;
+  if p_password_hash is not null and v_account.password_hash is distinct from p_password_hash then
+    raise exception 'the password was changed meanwhile; sign in again' using errcode = 'WF002';
+  end if;
+  delete from tasker_session s where s.session_hash = p_half_hash and s.account_id = p_account_id and s.half;
+  if p_half_hash is not null and not found then
+    raise exception 'this sign-in was ended meanwhile; sign in again' using errcode = 'WF002';
   end if;
   delete from tasker_session s where s.started_at < tasker_clock() - interval '24 hours' or s.seen_at < tasker_clock() - interval '8 hours'
      or s.account_id = p_account_id and s.half and not p_half;
@@ -1892,9 +1904,9 @@ begin
 end
 $$;
 
--- source: functions/tasker_create_account.sql d087f8ef40fc
+-- source: functions/tasker_create_account.sql 3a1cfce35e57
 -- tasker_create_account: somebody new may come in, with one role.
---   raises WF002 when the name is taken     audit tasker.account:create
+--   locks  the role     raises WF002 when the name is taken or the role is gone     audit tasker.account:create
 create or replace function tasker_create_account (
   p_name text, p_password_hash text, p_outside_id text, p_role text, p_namespace text, p_actor text, p_address text
 )
@@ -1904,6 +1916,7 @@ as $$
 declare
   v_account_id int;
 begin
+  perform tasker_need_role(p_role);
   insert into tasker_account (name, password_hash, outside_id, created_at, created_by)
   values (p_name, p_password_hash, p_outside_id, tasker_clock(), p_actor)
   on conflict do nothing returning account_id into v_account_id;
@@ -2411,20 +2424,30 @@ begin
 end
 $$;
 
--- source: functions/tasker_error_signature.sql 81a3262b8b00
+-- source: functions/tasker_error_signature.sql 1ec688e61112
 -- tasker_error_signature: what errors of one kind have in common: the type and the first line of the message, with numbers and ids left out.
+--   An id is a UUID, eight hex digits or more, or a word of ten characters or more whose digits and capitals stand as in no name: cus_NffrFeUfNV2Hib, but
+--   neither HTTPError404 nor OAuth2TokenError nor step_2_failed. What is in quotes is left out as a whole where it holds an id or a number.
 --   changes nothing
 create or replace function tasker_error_signature (p_error jsonb)
   returns text
   language sql
   immutable parallel safe
 as $$
+  -- a page asks for thousands of these, and captures and look-around take many times as long: so odd words are marked first, and the long ones of them taken out after that
   select left(coalesce(nullif(p_error ->> 'type', ''), 'Error') || ': ' || trim(
-    regexp_replace(regexp_replace(regexp_replace(regexp_replace(
+    regexp_replace(replace(regexp_replace(regexp_replace(regexp_replace(regexp_replace(
       left(split_part(coalesce(p_error ->> 'message', ''), E'\n', 1), 400),
-      '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}', '#', 'gi'),
+      $odd$(?x) \m[\w-]*(?:
+          [0-9][A-Za-z]+[0-9] | [0-9](?:[a-z]{4}|[A-Z]{4}) | [A-Za-z][0-9]+(?:[a-z]{2}|[A-Z]{2})   # digits amid letters, other than OAuth2Token, 30ms, k8s
+        | [0-9][\w-]*[A-Z][a-z][A-Z] | [A-Z][a-z][A-Z][\w-]*[0-9]                                  # letters that are no words, with a digit
+        | _[A-Za-z]*[A-Z](?:[a-z][A-Z]|[A-Za-z]*[0-9]+[A-Za-z])                                    # the same behind a prefix, if need be without one
+      )[\w-]*$odd$, chr(1) || '\&', 'g'),
+      '\x01[\w-]{10,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}', '#', 'gi'),
       '\m(0x[0-9a-f]+|(?=[a-f]*[0-9])[0-9a-f]{8,})\M', '#', 'gi'),
-      '[0-9]+([.,:][0-9]+)*', '#', 'g'),
+      $left$(?x) [0-9]+(?:[.,:][0-9]+)*
+        | (?<![^\s(\[{<=:,;/])["'`] [^"'`]*(?:[#]|(?<![\w.])[0-9]+(?:[.,:][0-9]+)*\M)[^"'`]* ["'`](?!\w)$left$, '#', 'g'),
+      chr(1), ''),
       '\s+', ' ', 'g')), 200)
 $$;
 
@@ -3014,14 +3037,15 @@ begin
 end
 $$;
 
--- source: functions/tasker_grant_role.sql 405a62d5731d
+-- source: functions/tasker_grant_role.sql 498818611128
 -- tasker_grant_role: an account has a role in a namespace, or without one everywhere.
---   locks  the account     raises WF001     audit tasker.account:update
+--   locks  the account, the role     raises WF001; WF002 when the role is gone     audit tasker.account:update
 create or replace function tasker_grant_role (p_name text, p_role text, p_namespace text, p_actor text, p_reason text, p_address text)
   returns void
   language plpgsql
 as $$
 begin
+  perform tasker_need_role(p_role);
   insert into tasker_grant (account_id, role, namespace) values (tasker_account_no(p_name), p_role, p_namespace) on conflict do nothing;
   perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', p_namespace, 'account ' || p_name, p_reason, p_address, jsonb_build_object('granted', p_role));
 end
@@ -3117,33 +3141,41 @@ begin
 end
 $$;
 
--- source: functions/tasker_hold_steps.sql 7312b0048780
+-- source: functions/tasker_hold_steps.sql 538d17e72ff1
 -- tasker_hold_steps: these steps move only by the caller until its transaction ends, and so does everything in the whole tasks.
 --   p_whole  tasks of which every step that can still move is held; their queue rows are held already, see tasker_hold_queues
---   locks  steps by (task_no, step_no), whichever of the two they are named for
---   raises 40001 when a map step made its items in this moment: they are not held, and the caller starts again
+--   locks  steps by (task_no, step_no), whichever of the two they are named for, and of every whole task step 0 too, whatever its state: who leads
+--          steps back out of a good end holds it as well, so that either sees what the other has done
+--   raises 40001 when a step came to move in this moment, led back or made by a map step: it is not held, and the caller starts again
 create or replace function tasker_hold_steps (p_task_nos bigint[], p_step_nos int[], p_whole bigint[])
   returns void
   language plpgsql
   set enable_seqscan = off   -- plans must not depend on statistics: one task is a small part of the tables
 as $$
 declare
-  v_items bigint := (select sum(t.item_count) from tasker_task t where t.task_no = any(p_whole));
+  v_task_nos bigint[];
+  v_step_nos int[];
 begin
-  perform from (select k.task_no, k.step_no from tasker_step k where k.task_no = any(p_whole) and k.state in (0, 1, 2, 3, 5)
-                union all select s.task_no, s.step_no from unnest(p_task_nos, p_step_nos) as s (task_no, step_no)
-                 order by 1, 2) held
-     cross join lateral (select from tasker_step k where k.task_no = held.task_no and k.step_no = held.step_no for update) s;
-  -- now every map step is held too, so what a new snapshot does not show will not come
-  if v_items <> (select sum(t.item_count) from tasker_task t where t.task_no = any(p_whole)) then
-    raise exception 'a map step made its items while the task was being held' using errcode = '40001';
+  select array_agg(held.task_no) filter (where held.moves), array_agg(held.step_no) filter (where held.moves) into v_task_nos, v_step_nos
+    from (select k.task_no, k.step_no, true as moves from tasker_step k where k.task_no = any(p_whole) and k.state in (0, 1, 2, 3, 5)
+          union all select s.task_no, s.step_no, true from unnest(p_task_nos, p_step_nos) as s (task_no, step_no)
+          union all select w.task_no, 0, false from unnest(p_whole) as w (task_no)
+           order by 1, 2) held
+   cross join lateral (select from tasker_step k where k.task_no = held.task_no and k.step_no = held.step_no for update) s;
+  -- step 0 and every map step that can move are held by now, so what a new snapshot does not show will not come. Except, unlike a join, is
+  -- quadratic by no plan
+  if p_whole <> '{}' and exists (
+      select k.task_no, k.step_no from tasker_step k where k.task_no = any(p_whole) and k.state in (0, 1, 2, 3, 5)
+      except select h.task_no, h.step_no from unnest(v_task_nos, v_step_nos) as h (task_no, step_no)) then
+    raise exception 'a step came to move while the task was being held' using errcode = '40001';
   end if;
 end
 $$;
 
--- source: functions/tasker_hold_tasks.sql 6ea4fe52868b
+-- source: functions/tasker_hold_tasks.sql a6a8a3023eb7
 -- tasker_hold_tasks: nothing of these tasks moves but by the caller, until its transaction ends.
---   locks  their queue rows, then every step that can still move by (task_no, step_no); the caller may then lock the tasks
+--   locks  their queue rows, then as tasker_hold_steps every step that can still move; the caller may then lock the tasks
+--   raises 40001 as tasker_hold_steps
 create or replace function tasker_hold_tasks (p_task_nos bigint[])
   returns void
   language plpgsql
@@ -3432,9 +3464,9 @@ exception when unique_violation then
 end
 $$;
 
--- source: functions/tasker_keep_visitor.sql 658fdad3ef4f
+-- source: functions/tasker_keep_visitor.sql aed41d4a5ac7
 -- tasker_keep_visitor: somebody whom another application has signed in has an account, of that name and with exactly those roles.
---   locks  the account     raises WF002 when the name is another account's     audit tasker.account:create or :update
+--   locks  the account, the roles     raises WF002 when the name is another account's or a role is gone     audit tasker.account:create or :update
 -- The last administrator may go here: who that is, is the other application's business.
 create or replace function tasker_keep_visitor (p_outside_id text, p_name text, p_roles text[], p_namespaces text[], p_actor text, p_address text)
   returns int
@@ -3444,6 +3476,7 @@ declare
   v_account_id int;
   v_is_new     boolean;
 begin
+  perform tasker_need_role(given.role) from unnest(p_roles) as given (role);
   insert into tasker_account as a (name, outside_id, created_at, created_by) values (p_name, p_outside_id, tasker_clock(), p_actor)
   on conflict (outside_id) do update set name = excluded.name
   returning a.account_id, a.xmax = 0 into v_account_id, v_is_new;
@@ -4065,18 +4098,34 @@ as $$
   end)
 $$;
 
--- source: functions/tasker_need_admin.sql 73aa5750a5c1
--- tasker_need_admin: somebody can still let others in; called at the end of what takes an account or a role away.
---   raises WF002 when no account is left that is open and admin everywhere
+-- source: functions/tasker_need_admin.sql 22599b74bbd4
+-- tasker_need_admin: somebody can still let others in; called after what takes an account or a role away.
+--   locks  the question, until this transaction ends, so that no two take the last two at once     raises WF002 when no account is left that is open and admin everywhere
 create or replace function tasker_need_admin ()
   returns void
   language plpgsql
 as $$
 begin
+  perform pg_advisory_xact_lock(hashtextextended('tasker last administrator', 0));
   if not exists (
     select from tasker_account a join tasker_grant g using (account_id) where not a.disabled and g.role = 'admin' and g.namespace is null
   ) then
     raise exception 'this is the last administrator; make another one first' using errcode = 'WF002';
+  end if;
+end
+$$;
+
+-- source: functions/tasker_need_role.sql f1a85aba382d
+-- tasker_need_role: that role is built in, or it is there and stays until this transaction ends; called before somebody is given it.
+--   locks  the role     raises WF002 when it is gone
+create or replace function tasker_need_role (p_role text)
+  returns void
+  language plpgsql
+as $$
+begin
+  perform from tasker_role r where r.role = p_role for key share;
+  if not found and p_role not in ('viewer', 'operator', 'developer', 'admin') then
+    raise exception 'there is no role % any more', p_role using errcode = 'WF002';
   end if;
 end
 $$;
@@ -4470,11 +4519,11 @@ as $$
   select exists (select from postponed)
 $$;
 
--- source: functions/tasker_preview.sql 3db28e306232
+-- source: functions/tasker_preview.sql 19b1c1408eea
 -- tasker_preview: what an operator's action would do now. The action itself is carried out, looked at and undone, so it cannot say anything else.
 --   p_action, p_step_name, p_given  as for tasker_act
 --   moves   nothing     locks  what the action locks, until it returns     events none
---   raises  what the action raises; 40001 when a map step made its items in this moment, and the caller starts again
+--   raises  what the action raises; 40001 when a step came to move in this moment, as tasker_hold_steps, and the caller starts again
 --   returns a row per step by number, as tasker_effects says, and last one for the task (step_no null) with the token that tasker_act takes as p_seen
 create or replace function tasker_preview (p_task_id uuid, p_action text, p_step_name text default null, p_given jsonb default null)
   returns table (step_no int, step_name text, from_state text, to_state text, effect text, seen text)
@@ -4976,20 +5025,20 @@ begin
 end
 $$;
 
--- source: functions/tasker_remove_role.sql 9686c3747480
+-- source: functions/tasker_remove_role.sql bd759aeb10c7
 -- tasker_remove_role: there is no such role any more.
---   raises WF001 when there is none, WF002 while accounts have it     audit tasker.account:update
+--   locks  the role     raises WF001 when there is none, WF002 while accounts have it     audit tasker.account:update
 create or replace function tasker_remove_role (p_role text, p_actor text, p_reason text, p_address text)
   returns void
   language plpgsql
 as $$
 begin
-  if exists (select from tasker_grant g where g.role = p_role) then
-    raise exception 'accounts have the role %; take it from them first', p_role using errcode = 'WF002';
-  end if;
   delete from tasker_role r where r.role = p_role;
   if not found then
     raise exception 'there is no role %', p_role using errcode = 'WF001';
+  end if;
+  if exists (select from tasker_grant g where g.role = p_role) then
+    raise exception 'accounts have the role %; take it from them first', p_role using errcode = 'WF002';
   end if;
   perform tasker_audit_note(p_actor, 'tasker.account:update', 'done', null, 'role ' || p_role, p_reason, p_address, '{"removed": true}');
 end
@@ -5084,7 +5133,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_resolve_dependencies.sql 38dc127b62e6
+-- source: functions/tasker_resolve_dependencies.sql 282afe2d4b88
 -- tasker_resolve_dependencies: brings a task to where its steps' states say it should be: unlocks what has no open parent left, and settles the task.
 --   After tasker_update_step_status it does what the engine's own path does at once. Calling it when nothing has changed changes nothing.
 --   moves  pending -> ready | skipped (also what no decision chose), descendants of a cancelled step -> cancelled, task -> its state     locks  as tasker_hold_tasks, then the task
@@ -5116,8 +5165,9 @@ begin
       from (select count(*) filter (where o.state not in (4, 7, 8))::int as open, count(*) filter (where o.state = 6) as lost
               from tasker_step o where o.task_no = v_task_no and (o.step_no = any(v_step.parents) or o.step_no between v_step.first_item and v_step.first_item + v_step.item_count - 1)) parent,
            tasker_is_passed_over(v_task_no, v_step.step_no) as passed (over)
-     where s.task_no = v_task_no and s.step_no = v_step.step_no
+     where s.task_no = v_task_no and s.step_no = v_step.step_no and case when s.state = 0 then true end
        and (s.pending <> parent.open or parent.lost > 0 or parent.open = 0 or passed.over);
+    continue when not found;
     insert into tasker_history (task_no, step_no, at, from_state, to_state, reason)
     select s.task_no, s.step_no, v_now, 0, s.state, case when s.passed_over then 'no decision chose a way to it' end from tasker_step s
      where s.task_no = v_task_no and s.step_no = v_step.step_no and s.state in (6, 7);
@@ -5264,14 +5314,15 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_downstream.sql f0257595cc7c
+-- source: functions/tasker_retry_downstream.sql 170f0d80a9c1
 -- tasker_retry_downstream: an operator lets a step that has ended, and everything below it, run again, with a new context if one is given.
 --   p_context  null keeps the task's context; otherwise valid already, and the old one is kept in the history
 --   moves  the step -> ready (pending while a parent is open), every step below it -> pending, with attempts anew; results and errors are cleared,
 --          the history keeps them. The task, completed or failed -> running
---   locks  its queue rows, then all of its steps by step_no, then the task
+--   locks  its queue rows, then all of its steps by step_no, step 0 among them as tasker_hold_steps needs it, then the task
 --   raises WF001 unknown task or step, WF002 when the step has not ended, a step of the task is running, the task was cancelled, or a step to
---          run again was tried as often as can be counted
+--          run again was tried as often as can be counted; 40001 when a map step made its items in this moment: they are not held, and the
+--          caller starts again
 --   events none of its own; the history says who and why
 -- Nothing of the task may run meanwhile: the engine that holds a step of it would go on with the results and the context it knows.
 create or replace function tasker_retry_downstream (p_task_id uuid, p_step_name text, p_context jsonb, p_actor text, p_reason text)
@@ -5283,6 +5334,7 @@ declare
   v_task_no bigint := tasker_task_no(p_task_id);
   v_step_no int := tasker_step_no(v_task_no, p_step_name);
   v_now timestamptz := tasker_clock();
+  v_made int := (select t.item_count from tasker_task t where t.task_no = v_task_no);
   v_reset int[];
   v_items int[];
   v_running text;
@@ -5294,6 +5346,9 @@ begin
   select t.* into v_task from tasker_task t where t.task_no = v_task_no for update;
   if not found then
     raise exception 'the task was dropped in this moment' using errcode = 'WF001';
+  end if;
+  if v_task.item_count <> v_made then
+    raise exception 'a map step made its items while the task was being held' using errcode = '40001';
   end if;
   select s.* into v_step from tasker_step s where s.task_no = v_task_no and s.step_no = v_step_no;
   if v_step.map_no is not null then
@@ -6078,9 +6133,10 @@ begin
 end
 $$;
 
--- source: functions/tasker_steps_in_hand.sql 97a866f96f51
+-- source: functions/tasker_steps_in_hand.sql f47716d48008
 -- tasker_steps_in_hand: those of the tasks in which somebody is acting on a step at this moment. All their other steps that could move are held.
---   locks  the steps of these tasks that could still move, as far as they are free; nobody is waited for
+--   locks  the steps of these tasks that could still move and their step 0, which whoever acts on a whole task holds, as far as they are free;
+--          nobody is waited for
 create or replace function tasker_steps_in_hand (p_task_nos bigint[])
   returns bigint[]
   language plpgsql
@@ -6094,10 +6150,10 @@ declare
 begin
   for v_movable, v_count in
     select s.task_no, count(*) from tasker_step s
-     where s.task_no = any(p_task_nos) and s.state in (0, 1, 2, 3, 5) group by s.task_no order by s.task_no
+     where s.task_no = any(p_task_nos) and (s.state in (0, 1, 2, 3, 5) or s.step_no = 0) group by s.task_no order by s.task_no
   loop
     select count(*) into v_free
-      from (select from tasker_step s where s.task_no = v_movable and s.state in (0, 1, 2, 3, 5) for update skip locked) free;
+      from (select from tasker_step s where s.task_no = v_movable and (s.state in (0, 1, 2, 3, 5) or s.step_no = 0) for update skip locked) free;
     if v_free < v_count then
       v_in_hand := v_in_hand || v_movable;
     end if;
@@ -6267,11 +6323,11 @@ begin
 end
 $$;
 
--- source: functions/tasker_take_old_tasks.sql 217f60681762
+-- source: functions/tasker_take_old_tasks.sql 2dcd9e7a0a46
 -- tasker_take_old_tasks: those of a batch of a definition's tasks that may be dropped now; nobody else can act on them until the transaction ends.
 --   p_after, p_limit, p_hold  as tasker_old_tasks has them; but the batch ends with the task by which it has as many steps, their items included, as
 --          p_limit tasks have without items: a statement that deletes millions of them would never be in time
---   locks  the tasks, then those of their steps that could still move. Nobody is waited for: what another engine is dropping and what an
+--   locks  the tasks, then their steps as tasker_steps_in_hand. Nobody is waited for: what another engine is dropping and what an
 --          operator is acting on is passed by, so the order of locks does not matter here
 --   returns looked_to  the last task that was looked at; null: there are no more. Then the tasks that are held
 create or replace function tasker_take_old_tasks (p_definition int, p_after bigint, p_limit int, p_hold interval)
