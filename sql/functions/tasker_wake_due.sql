@@ -1,4 +1,5 @@
 -- tasker_wake_due: moves what has waited long enough from tasker_delayed to tasker_ready.
+--   What an engine was at when it died keeps its turn: it ranks by when it could run for the first time.
 --   moves  retrying -> ready, pending roots of a task whose run_at has come -> ready (or skipped when bypassed)
 --          and what follows when a bypassed root is skipped: its children -> ready or skipped, and so on down, the task -> its state when all has ended
 --   locks  delayed rows (those another session is waking are skipped), then steps; for a bypassed root then as tasker_unlock_children and tasker_count_off
@@ -25,7 +26,8 @@ begin
       from (select * from due where abs(task_no) = task_no order by task_no, step_no) due   -- see tasker_complete_batch on abs
      where s.task_no = due.task_no and s.step_no = due.step_no
        and case when s.state = 3 or s.state = 0 and s.pending = 0 then true end
-    returning s.task_no, s.step_no, s.definition_id, s.paused, s.gated, s.state, s.attempts, due.run_at
+    returning s.task_no, s.step_no, s.definition_id, s.paused, s.gated, s.state, s.attempts,
+              case when s.state = 1 and s.error ->> 'type' = 'worker_crashed' then least(due.run_at, tasker_ready_since(s.task_no, s.step_no)) else due.run_at end as run_at
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)

@@ -3,7 +3,24 @@
 from collections.abc import Callable
 from datetime import timedelta
 
-from graphs import Conn, fail, given_task, history, move_clock, now, ready, resolve_step, states, value
+import pytest
+from graphs import (
+    Conn,
+    claim,
+    complete,
+    fail,
+    given_task,
+    given_worker,
+    history,
+    move_clock,
+    now,
+    reap,
+    ready,
+    resolve_step,
+    start,
+    states,
+    value,
+)
 from invariants import assert_invariants
 
 STEADY = {"base": 60.0, "jitter": 0.0}
@@ -39,6 +56,22 @@ def test_a_woken_step_ranks_by_when_it_was_due(conn: Conn) -> None:
     move_clock(conn, hours=1)
     wake(conn)
     assert value(conn, "select rank from tasker_ready") == due
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_what_an_engine_was_at_when_it_died_keeps_its_turn(conn: Conn, name: str) -> None:
+    task = given_task(conn, "a -> b")
+    move_clock(conn, seconds=1)
+    if name == "b":
+        complete(conn, task, "a")
+    start(conn, task, name, worker=given_worker(conn, lease=timedelta(seconds=30)))
+    for _ in range(3):
+        move_clock(conn, seconds=1)
+        given_task(conn, "a -> b")
+    move_clock(conn, seconds=30)
+    assert reap(conn) == 1
+    assert [one[:2] for one in claim(conn, want=1)] == [(task.no, task.step_no(name))]
+    assert_invariants(conn)
 
 
 def test_waking_is_not_on_record_for_the_wait_was(conn: Conn) -> None:

@@ -178,6 +178,8 @@ drop function if exists tasker_record_delivery;
 
 drop function if exists tasker_reap_workers;
 
+drop function if exists tasker_ready_since;
+
 drop function if exists tasker_read_tasks;
 
 drop function if exists tasker_read_results;

@@ -4677,6 +4677,21 @@ as $$
    cross join lateral (select k.task_no, k.task_id, k.context, k.correlation_id, k.traceparent from tasker_task k where k.task_no = wanted.task_no offset 0) t
 $$;
 
+-- source: functions/tasker_ready_since.sql a873616e4de8
+-- tasker_ready_since: when a step could run for the first time: its last parent had ended, or its task was to begin.
+create or replace function tasker_ready_since (p_task_no bigint, p_step_no int)
+  returns timestamptz
+  language sql stable
+as $$
+  select coalesce(
+    (select max(k.finished_at)
+       from (select s.definition_id, coalesce(s.map_no, s.step_no) as template_no from tasker_step s where s.task_no = p_task_no and s.step_no = p_step_no offset 0) s
+      cross join lateral (select q.parents from tasker_template q where q.definition_id = s.definition_id and q.step_no = s.template_no offset 0) p
+      cross join unnest(p.parents) as parent (step_no)
+      cross join lateral (select c.finished_at from tasker_step c where c.task_no = p_task_no and c.step_no = parent.step_no offset 0) k),
+    (select greatest(t.created_at, t.run_at) from tasker_task t where t.task_no = p_task_no))
+$$;
+
 -- source: functions/tasker_reap_workers.sql 5aa128e24579
 -- tasker_reap_workers: takes the steps of dead engines back. Every engine calls it again and again; it acts on what it finds, so no death is missed.
 --   An engine whose advisory lock is free has no connection left: its lease is cut to p_grace, and a live one renews it when it reconnects.
@@ -6805,8 +6820,9 @@ as $$
          end
 $$;
 
--- source: functions/tasker_wake_due.sql e9306cdcd66c
+-- source: functions/tasker_wake_due.sql 83a9a33da627
 -- tasker_wake_due: moves what has waited long enough from tasker_delayed to tasker_ready.
+--   What an engine was at when it died keeps its turn: it ranks by when it could run for the first time.
 --   moves  retrying -> ready, pending roots of a task whose run_at has come -> ready (or skipped when bypassed)
 --          and what follows when a bypassed root is skipped: its children -> ready or skipped, and so on down, the task -> its state when all has ended
 --   locks  delayed rows (those another session is waking are skipped), then steps; for a bypassed root then as tasker_unlock_children and tasker_count_off
@@ -6833,7 +6849,8 @@ begin
       from (select * from due where abs(task_no) = task_no order by task_no, step_no) due   -- see tasker_complete_batch on abs
      where s.task_no = due.task_no and s.step_no = due.step_no
        and case when s.state = 3 or s.state = 0 and s.pending = 0 then true end
-    returning s.task_no, s.step_no, s.definition_id, s.paused, s.gated, s.state, s.attempts, due.run_at
+    returning s.task_no, s.step_no, s.definition_id, s.paused, s.gated, s.state, s.attempts,
+              case when s.state = 1 and s.error ->> 'type' = 'worker_crashed' then least(due.run_at, tasker_ready_since(s.task_no, s.step_no)) else due.run_at end as run_at
   ),
   ready as (
     insert into tasker_ready (rank, task_no, step_no, definition_id)
