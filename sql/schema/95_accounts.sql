@@ -15,7 +15,7 @@ create table tasker_account (
 );
 create unique index tasker_account_name on tasker_account (lower(name));
 
--- Bundles of permissions beside those that are built in (engine/permissions.py).
+-- Bundles of permissions beside those that are built in (engine/access/permissions.py).
 create table tasker_role (
   role         text primary key check (length(role) between 1 and 100),
   permissions  text[] not null

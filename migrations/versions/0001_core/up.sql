@@ -189,7 +189,7 @@ create table tasker_request_key (
 );
 create index tasker_request_key_task on tasker_request_key (task_id);   -- the key goes with its task
 
--- source: schema/40_engines.sql 1ae43eea602e
+-- source: schema/40_engines.sql 87b6c1540ea9
 -- Who runs: one row per engine process (a fresh worker_id at every start) and one row per claim call.
 
 create table tasker_worker (
@@ -204,7 +204,7 @@ create table tasker_worker (
   lease_until   timestamptz not null,       -- the one judge of life and death, by the database's clock
   server_started_at  timestamptz,           -- the advisory lock says something only within one life of the server; null: it holds none
   draining      boolean not null default false,
-  figures       jsonb not null default '{}',   -- what it counts of its own work, see engine/own_figures.py
+  figures       jsonb not null default '{}',   -- what it counts of its own work, see engine/monitoring/own_figures.py
   journal_no    bigint not null default 0   -- the last batch of what its attempts said that was taken, see tasker_keep_journal
 );
 
@@ -661,7 +661,7 @@ begin
 end
 $$;
 
--- source: schema/95_accounts.sql 2b5af2cb8318
+-- source: schema/95_accounts.sql 77012339d10d
 -- Who may come in and what they may do there. Secrets are stored as hashes only; what happened to all of this is in tasker_audit.
 
 create table tasker_account (
@@ -679,7 +679,7 @@ create table tasker_account (
 );
 create unique index tasker_account_name on tasker_account (lower(name));
 
--- Bundles of permissions beside those that are built in (engine/permissions.py).
+-- Bundles of permissions beside those that are built in (engine/access/permissions.py).
 create table tasker_role (
   role         text primary key check (length(role) between 1 and 100),
   permissions  text[] not null
