@@ -192,7 +192,8 @@ def test_no_byte_of_a_foreign_namespace_is_seen_by_any_route(app: Flask, twins: 
         paths = [path_of(app, rule, twins.arguments(FOREIGN))] if names_one else []
         paths += [path_of(app, rule, twins.arguments("open")) + query for query in queries] if method == "GET" else []
         for number, path in enumerate(paths):
-            answer = client.open(path, method=method, data={"csrf_token": form} if method == "POST" else None)
+            far = {"REMOTE_ADDR": "192.0.2.7"} if rule_of(rule.endpoint, {}) == LOOPBACK else {}  # who is on this machine may see it all
+            answer = client.open(path, method=method, data={"csrf_token": form} if method == "POST" else None, environ_base=far)
             text = answer.get_data(as_text=True).replace(paths[0] if names_one else "\0", "")
             if CANARY in text.replace(f"{CANARY}_flow</code>", "") or (names_one and number == 0 and answer.status_code != 404):
                 wrong.append((method, path, answer.status_code, text[max(0, text.find(CANARY) - 90) :][:200]))
