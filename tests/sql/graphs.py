@@ -126,7 +126,8 @@ def own_worker(conn: Conn) -> int:
 
 
 def claim(conn: Conn, *, want: int = 100, worker: int | None = None, definitions: list[int] | None = None) -> list[Held]:
-    """What the worker is leased: the best ready steps of the given definitions, of all when none are named."""
+    """What the worker is leased: the best ready steps of the given definitions, of all when none are named, whatever an earlier look has found."""
+    conn.execute("select set_config('tasker.heads', '', false)")
     return report(conn, [], want=want, worker=worker, definitions=definitions)
 
 

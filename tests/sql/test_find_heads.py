@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from graphs import Conn, Task, claim, definition, move_clock, register, task_of, value
+from graphs import Conn, Task, definition, move_clock, register, report, task_of, value
 
 KEPT = "select coalesce(current_setting('tasker.heads', true), '')"
 
@@ -35,7 +35,7 @@ def given_known_head(conn: Conn, task: Task, until: str) -> None:
 
 
 def taken(conn: Conn, want: int) -> list[int]:
-    return sorted(one.task_no for one in claim(conn, want=want))
+    return sorted(one.task_no for one in report(conn, [], want=want))
 
 
 def test_a_long_look_over_dead_rows_is_kept_and_a_short_one_forgets_it(conn: Conn, connect: Callable[..., Conn], tasks: list[Task]) -> None:
@@ -81,4 +81,4 @@ def test_a_lane_that_was_empty_at_the_last_look_is_seen_by_a_claim_with_room(con
 
 def test_what_is_known_of_a_lane_that_the_engine_does_not_serve_gives_it_nothing(conn: Conn, tasks: list[Task]) -> None:
     given_known_head(conn, tasks[0], "infinity")
-    assert claim(conn, want=3, definitions=[1_000_000]) == []
+    assert report(conn, [], want=3, definitions=[1_000_000]) == []
