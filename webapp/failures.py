@@ -24,7 +24,7 @@ from webapp.security import actor
 from webapp.views import strip
 
 STEPS_SHOWN = 50
-COLUMNS = ("key", "namespace", "name", "step_name", "signature", "step_count", "task_count", "open_count", "healed_count", "first_at", "last_at", "versions", "samples", "acknowledged")
+COLUMNS = ("key", "namespace", "name", "step_name", "signature", "step_count", "fail_count", "task_count", "open_count", "healed_count", "first_at", "last_at", "versions", "samples", "acknowledged")
 FIELDS = ("owner", "note", "runbook", "until")
 
 blueprint = Blueprint("failures", __name__)
@@ -38,7 +38,7 @@ def index() -> Response:
     found = failed.groups
     if form := asked_format():
         return list_file("failures", (*COLUMNS, *FIELDS), [[_line(each) for each in found]], form)
-    seen: dict[str, Any] = {**_sorted(found), "looked_at": failed.looked_at, "chosen": chosen.parameters()}
+    seen: dict[str, Any] = {**_sorted(found), "looked_at": failed.looked_at, "group_count": failed.group_count, "chosen": chosen.parameters()}
     if asks_for_regions():
         return regions(["failures/_list.html"], **seen)
     return page("failures/index.html", kept=strip(FAILURES), typed={name: value or "" for name, value in asdict(chosen).items()}, namespaces=queries.namespace_names(database(), only=_here()), **seen)

@@ -33,10 +33,11 @@ class FailureFilter:
 
 @dataclass(frozen=True, slots=True)
 class FoundFailures:
-    """The groups that a filter leaves, the one that failed last first, at most `LISTED`; `looked_at` groups were looked through where there are older ones."""
+    """The groups that a filter leaves, the one that failed last first, at most `LISTED`; `looked_at` of `group_count` were looked through where there are older ones."""
 
     groups: tuple[FailureGroup, ...]
     looked_at: int | None = None
+    group_count: int = 0
 
 
 def read_failure_filter(given: Mapping[str, str]) -> FailureFilter:
@@ -53,10 +54,10 @@ def found_failures(db: Database, chosen: FailureFilter, *, namespaces: Namespace
     """The same, and how far was looked: through `SEARCHED` groups for a text."""
     most = SEARCHED if chosen.error else LISTED
     groups: list[FailureGroup] = []
-    asked = each_group(db, namespace=chosen.namespace, name=chosen.name, step=chosen.step, owner=chosen.owner, namespaces=namespaces, limit=most + 1)
+    group_count, asked = each_group(db, namespace=chosen.namespace, name=chosen.name, step=chosen.step, owner=chosen.owner, namespaces=namespaces, limit=most + 1)
     for looked_at, group in enumerate(asked):
         if looked_at == most or len(groups) == LISTED:
-            return FoundFailures(tuple(groups), looked_at)
+            return FoundFailures(tuple(groups), looked_at, group_count)
         # by what is shown, never by what is stored: an error that is looked for must not be guessed where it is masked
         groups += [group] if chosen.holds(group) else []
-    return FoundFailures(tuple(groups))
+    return FoundFailures(tuple(groups), group_count=group_count)

@@ -5,7 +5,7 @@ A group is what failed in one step of one workflow, in all its versions, with er
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, LiteralString
@@ -45,8 +45,11 @@ class FailureNote:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Failures with one cause. `per_hour` counts those of the last day, the oldest hour first; `open_count` those of its
-    tasks that have not ended; `healed_count` those that a later run of the same has done since; `samples` are ids of the latest tasks.
+    """Failures with one cause: `step_count` steps that are failed now. `open_count` counts those of its tasks that have not ended, `healed_count`
+    those that a later run of the same has done since; `samples` are ids of the latest tasks.
+
+    What was retried, resolved or dropped since counts as well in `fail_count`, since `first_at`, and in `per_hour`: the last 24 hours of the clock, this one
+    last. That is counted every two seconds by an engine.
 
     `signature` is what their errors have in common; where that holds a secret of the latest task, it is that task's error, masked.
     """
@@ -57,6 +60,7 @@ class FailureGroup:
     step_name: str
     signature: str
     step_count: int
+    fail_count: int
     task_count: int
     open_count: int
     healed_count: int
@@ -115,7 +119,7 @@ def failure_groups(db: Database, *, namespace: str | None = None, name: str | No
 
     Of the newest `LOOKED_AT` tasks with a failed step, in these namespaces; at most `LISTED` groups.
     """
-    return list(each_group(db, namespace=namespace, name=name, key=key, namespaces=namespaces, limit=LISTED))
+    return list(each_group(db, namespace=namespace, name=name, key=key, namespaces=namespaces, limit=LISTED)[1])
 
 
 def each_group(
@@ -128,20 +132,24 @@ def each_group(
     owner: str | None = None,
     key: str | None = None,
     namespaces: Namespaces = None,
-) -> Iterator[FailureGroup]:
-    """The same one by one, up to `limit`; of the step of that name alone, and of whom has `owner` in their name. What masks them is read for LISTED at a time."""
+) -> tuple[int, Iterator[FailureGroup]]:
+    """How many groups there are, and the same one by one, up to `limit`; of the step of that name alone, and of whom has `owner` in their name."""
     found = db.rows(
         f"""
         with {_looked(namespaces)}, {_HEALED}, failed as ({_FAILED})
-        select g.*, coalesce(n.until > tasker_clock(), false), n.owner, n.note, n.runbook, n.until, n.changed_by, n.changed_at
+        select g.failure, g.namespace, g.name, g.step_name, g.signature, g.step_count, greatest(g.step_count, ever.fail_count), g.task_count, g.open_count, g.healed_count,
+               least(g.first_at, ever.first_at), g.last_at, g.versions, g.samples, g.ages, past.ages, past.counts, g.latest, coalesce(n.until > tasker_clock(), false), n.owner, n.note, n.runbook, n.until, n.changed_by, n.changed_at, count(*) over ()
           from (select tasker_failure_key(f.namespace, f.name, f.step_name, f.signature) as failure, f.namespace, f.name, f.step_name, f.signature,
-                       count(*)::int, count(distinct f.task_no)::int,
-                       count(distinct f.task_no) filter (where f.is_open), count(distinct f.task_no) filter (where f.is_healed), min(f.finished_at), max(f.finished_at) as last_at, array_agg(distinct f.version),
-                       (array_agg(f.task_id order by f.finished_at desc))[1:{SAMPLES}],
-                       array_agg(extract(epoch from tasker_clock() - f.finished_at)::int / 3600)
-                         filter (where f.finished_at > tasker_clock() - interval '{TREND_HOURS} hours'),
-                       (array_agg(jsonb_build_object('type', f.error -> 'type', 'message', f.error -> 'message') order by f.finished_at desc))[1]
+                       count(*)::int as step_count, count(distinct f.task_no)::int as task_count,
+                       count(distinct f.task_no) filter (where f.is_open) as open_count, count(distinct f.task_no) filter (where f.is_healed) as healed_count,
+                       min(f.finished_at) as first_at, max(f.finished_at) as last_at, array_agg(distinct f.version) as versions,
+                       (array_agg(f.task_id order by f.finished_at desc))[1:{SAMPLES}] as samples,
+                       array_agg({_hours_ago("tasker_span_begin(1, f.finished_at)")}) filter (where f.finished_at > tasker_clock() - interval '{TREND_HOURS} hours') as ages,
+                       (array_agg(jsonb_build_object('type', f.error -> 'type', 'message', f.error -> 'message') order by f.finished_at desc))[1] as latest
                   from failed f group by 1, 2, 3, 4, 5) g
+          left join tasker_failure_rollup ever on ever.failure = g.failure and ever.begins_at = '-infinity'
+          left join lateral (select array_agg({_hours_ago("r.begins_at")}) as ages, array_agg(r.fail_count) as counts from tasker_failure_rollup r
+                              where r.failure = g.failure and r.begins_at > tasker_clock() - interval '{TREND_HOURS} hours') past on true
           left join tasker_failure_note n on n.failure = g.failure
          where (%(key)s::text is null or g.failure = %(key)s) and (%(step)s::text is null or g.step_name = %(step)s)
            and (%(owner)s::text is null or strpos(lower(n.owner), lower(%(owner)s)) > 0)
@@ -149,6 +157,11 @@ def each_group(
         """,
         {"looked": LOOKED_AT, "namespace": namespace, "name": name, "step": step, "owner": owner, "key": key, "limit": limit, **allowed(namespaces)},
     )
+    return found[0][-1] if found else 0, _each_masked(db, found)
+
+
+def _each_masked(db: Database, found: Sequence[tuple[Any, ...]]) -> Iterator[FailureGroup]:
+    # what masks them is read for so many at a time: most readers want no more
     for first in range(0, len(found), LISTED):
         yield from _without_secrets(db, [_group(row) for row in found[first : first + LISTED]])
 
@@ -221,7 +234,15 @@ def _masked(group: FailureGroup, error: dict[str, Any]) -> FailureGroup:
 
 
 def _group(row: tuple[Any, ...]) -> FailureGroup:
-    *plain, versions, samples, ages, latest, acknowledged = row[:16]
-    per_hour = tuple(sum(age == hour for age in ages or ()) for hour in range(TREND_HOURS - 1, -1, -1))
-    given: list[Any] = [*plain, tuple(versions), tuple(samples), per_hour, latest, acknowledged, FailureNote(*row[16:])]
+    *plain, versions, samples, ages, past, counts, latest, acknowledged = row[:19]
+    given: list[Any] = [*plain, tuple(versions), tuple(samples), _trend(ages or (), dict(zip(past or (), counts or (), strict=True))), latest, acknowledged, FailureNote(*row[19:-1])]
     return FailureGroup(*given)
+
+
+def _trend(ages: Sequence[int], past: Mapping[int, int]) -> tuple[int, ...]:
+    # what failed in the last seconds is not counted yet, but stands there
+    return tuple(max(past.get(hour, 0), ages.count(hour)) for hour in range(TREND_HOURS - 1, -1, -1))
+
+
+def _hours_ago(begins_at: LiteralString) -> LiteralString:
+    return f"extract(epoch from tasker_span_begin(1, tasker_clock()) - {begins_at})::int / 3600"

@@ -43,6 +43,7 @@ begin
   counted_to := case when is_behind then v_until else v_place.known_to end;
   if v_seen > 0 then
     perform tasker_count_moves(v_place.counted_to, counted_to);
+    perform tasker_count_failures(v_place.counted_to, counted_to);
   end if;
   update tasker_rollup_place p
      set counted_to = tasker_roll_up.counted_to,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
-from engine import batches, steps, tasks
+from engine import batches, rollups, steps, tasks
 from engine.db import Database
 from engine.errors import NotFound, RequestError, WrongState
 from engine.finding import failure_filter, failures
@@ -116,6 +117,25 @@ def test_failures_with_one_cause_are_one_group_over_all_versions_and_none_once_m
         failures.failure_group(db, refused.key)
 
 
+def test_when_a_group_failed_first_and_how_often_is_told_of_what_was_retried_too(db: Database, conn: psycopg.Connection[Any], failed: Callable[..., list[str]], later: Callable[..., Database]) -> None:
+    [task] = failed("no answer in 3 s")
+    first_at = value(conn, "select s.finished_at from tasker_step s")
+    rollups.catch_up(db)
+    steps.retry_step(db, task, "charge", actor="ana")
+    tasks.cancel_task(db, task, actor="ana")
+    after = later(hours=3)
+    assert failures.failure_groups(after) == [], "nothing is failed now"
+
+    conn.execute("set tasker.clock_offset = '3 hours'")
+    failed("no answer in 4 s")
+    [group] = failures.failure_groups(after)
+    assert (group.step_count, group.first_at) == (1, first_at)
+    assert (group.per_hour[-1], group.per_hour[-4], sum(group.per_hour)) == (1, 1, 2), "what is not counted yet stands there too"
+
+    rollups.catch_up(after)
+    assert failures.failure_groups(after) == [replace(group, fail_count=2)]
+
+
 @pytest.fixture
 def few_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two groups are listed, and three looked through for a text."""
@@ -139,7 +159,8 @@ def test_what_narrows_the_list_is_looked_for_beyond_the_groups_that_it_would_sho
 
 def test_a_list_of_failures_says_how_far_it_was_looked(db: Database, failed: Callable[..., list[str]], few_listed: None) -> None:
     failed("the oldest", "no answer", "no entry", "no way")
-    assert (len(found_failures(db, FailureFilter()).groups), found_failures(db, FailureFilter()).looked_at) == (2, 2)
+    cut = found_failures(db, FailureFilter())
+    assert (len(cut.groups), cut.looked_at, cut.group_count) == (2, 2, 4)
     assert (found_failures(db, FailureFilter(error="oldest")).groups, found_failures(db, FailureFilter(error="oldest")).looked_at) == ((), 3)
     answered = found_failures(db, FailureFilter(error="answer"))
     assert ([group.signature for group in answered.groups], answered.looked_at) == (["Timeout: no answer"], 3)

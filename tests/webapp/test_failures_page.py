@@ -87,12 +87,14 @@ def test_failures_are_narrowed_and_the_filter_is_kept_as_a_view_with_its_number(
 
 def test_the_list_says_how_far_it_was_looked_where_there_are_more(client: FlaskClient, launch: Callable[..., str], engine: HandEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.fail(launch(1), "validate")
-    assert "Looked through" not in client.get("/failures").text
+    assert "not shown" not in client.get("/failures").text
     later = launch(2)
     engine.complete(later, "validate")
     engine.fail(later, "charge")
     monkeypatch.setattr(failure_filter, "LISTED", 1)
-    assert "Looked through the 1 group that failed last; there are older ones." in client.get("/failures").text
+    assert "The 1 group that failed last; 1 older not shown" in client.get("/failures").text
+    monkeypatch.setattr(failure_filter, "SEARCHED", 1)
+    assert "Looked through the 1 group that failed last; 1 older not looked at." in client.get("/failures?error=timeout").text
 
 
 def test_a_whole_group_is_retried_after_it_was_shown_and_says_what_came_of_each(client: FlaskClient, post: Post, db: Database, engine: HandEngine, many_failed: list[str]) -> None:

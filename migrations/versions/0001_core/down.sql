@@ -90,8 +90,6 @@ drop function if exists tasker_state_code;
 
 drop function if exists tasker_stand;
 
-drop function if exists tasker_span_begin;
-
 drop function if exists tasker_skip_step;
 
 drop function if exists tasker_sign_out;
@@ -334,15 +332,11 @@ drop function if exists tasker_find_steps;
 
 drop function if exists tasker_find_heads;
 
-drop function if exists tasker_failure_key;
-
 drop function if exists tasker_fail_steps;
 
 drop function if exists tasker_expand_step;
 
 drop function if exists tasker_event_horizon;
-
-drop function if exists tasker_error_signature;
 
 drop function if exists tasker_end_sign_in;
 
@@ -385,6 +379,14 @@ drop function if exists tasker_create_account;
 drop function if exists tasker_count_off;
 
 drop function if exists tasker_count_moves;
+
+drop function if exists tasker_count_failures;
+
+drop function if exists tasker_span_begin;
+
+drop function if exists tasker_failure_key;
+
+drop function if exists tasker_error_signature;
 
 drop function if exists tasker_complete_few;
 
@@ -475,6 +477,7 @@ drop table if exists tasker_waiting;
 drop table if exists tasker_limit;
 drop table if exists tasker_lane;
 
+drop table if exists tasker_failure_rollup;
 drop table if exists tasker_failure_note;
 
 drop table if exists tasker_rollup_wait;

@@ -471,7 +471,7 @@ create table tasker_rollup_wait (
   primary key (task_no, step_no)
 );
 
--- source: schema/86_failures.sql 4cc33c326fff
+-- source: schema/86_failures.sql c7c3d738c61e
 -- What people know of failures that are alike: who looks after them, until when, and what to do.
 
 create table tasker_failure_note (
@@ -484,6 +484,16 @@ create table tasker_failure_note (
   changed_by  text not null,
   changed_at  timestamptz not null
 );
+
+-- Of each group of failures, how often it failed: also what was retried, resolved or dropped since. tasker_count_failures fills it, each failure exactly once.
+create table tasker_failure_rollup (
+  failure     text not null,                -- what tasker_failure_key gives
+  begins_at   timestamptz not null,         -- of an hour; -infinity: ever
+  fail_count  bigint not null,
+  first_at    timestamptz not null,
+  last_at     timestamptz not null,
+  primary key (failure, begins_at)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
 -- source: schema/87_gates.sql 5659312164b9
 -- What a ready step may have to wait for beside an engine: one with certain labels, a free place, its turn. Such steps are "gated": they are
@@ -1806,6 +1816,82 @@ begin
 end
 $$;
 
+-- source: functions/tasker_error_signature.sql 1ec688e61112
+-- tasker_error_signature: what errors of one kind have in common: the type and the first line of the message, with numbers and ids left out.
+--   An id is a UUID, eight hex digits or more, or a word of ten characters or more whose digits and capitals stand as in no name: cus_NffrFeUfNV2Hib, but
+--   neither HTTPError404 nor OAuth2TokenError nor step_2_failed. What is in quotes is left out as a whole where it holds an id or a number.
+--   changes nothing
+create or replace function tasker_error_signature (p_error jsonb)
+  returns text
+  language sql
+  immutable parallel safe
+as $$
+  -- a page asks for thousands of these, and captures and look-around take many times as long: so odd words are marked first, and the long ones of them taken out after that
+  select left(coalesce(nullif(p_error ->> 'type', ''), 'Error') || ': ' || trim(
+    regexp_replace(replace(regexp_replace(regexp_replace(regexp_replace(regexp_replace(
+      left(split_part(coalesce(p_error ->> 'message', ''), E'\n', 1), 400),
+      $odd$(?x) \m[\w-]*(?:
+          [0-9][A-Za-z]+[0-9] | [0-9](?:[a-z]{4}|[A-Z]{4}) | [A-Za-z][0-9]+(?:[a-z]{2}|[A-Z]{2})   # digits amid letters, other than OAuth2Token, 30ms, k8s
+        | [0-9][\w-]*[A-Z][a-z][A-Z] | [A-Z][a-z][A-Z][\w-]*[0-9]                                  # letters that are no words, with a digit
+        | _[A-Za-z]*[A-Z](?:[a-z][A-Z]|[A-Za-z]*[0-9]+[A-Za-z])                                    # the same behind a prefix, if need be without one
+      )[\w-]*$odd$, chr(1) || '\&', 'g'),
+      '\x01[\w-]{10,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}', '#', 'gi'),
+      '\m(0x[0-9a-f]+|(?=[a-f]*[0-9])[0-9a-f]{8,})\M', '#', 'gi'),
+      $left$(?x) [0-9]+(?:[.,:][0-9]+)*
+        | (?<![^\s(\[{<=:,;/])["'`] [^"'`]*(?:[#]|(?<![\w.])[0-9]+(?:[.,:][0-9]+)*\M)[^"'`]* ["'`](?!\w)$left$, '#', 'g'),
+      chr(1), ''),
+      '\s+', ' ', 'g')), 200)
+$$;
+
+-- source: functions/tasker_failure_key.sql 9f96b094f90f
+-- tasker_failure_key: the name of a group of failures: those of one step of one workflow, in all its versions, whose errors have one signature.
+--   changes nothing
+create or replace function tasker_failure_key (p_namespace text, p_name text, p_step_name text, p_signature text)
+  returns text
+  language sql
+  immutable parallel safe
+as $$
+  select md5(p_namespace || E'\n' || p_name || E'\n' || p_step_name || E'\n' || p_signature)
+$$;
+
+-- source: functions/tasker_span_begin.sql 78578a758f4f
+-- tasker_span_begin: when the minute, hour or day (grain 0, 1, 2) begins in which a moment lies; -infinity for grain 3, which is ever.
+create or replace function tasker_span_begin (p_grain int, p_at timestamptz)
+  returns timestamptz
+  language sql immutable parallel safe
+as $$
+  select case p_grain when 0 then date_trunc('minute', p_at, 'UTC') when 1 then date_trunc('hour', p_at, 'UTC')
+                      when 2 then date_trunc('day', p_at, 'UTC') else '-infinity' end
+$$;
+
+-- source: functions/tasker_count_failures.sql 77937271518e
+-- tasker_count_failures: the failures of steps among the moves above p_after up to p_until are counted in their groups, by the hour and ever.
+-- needs: tasker_error_signature, tasker_failure_key, tasker_span_begin
+--   For tasker_roll_up alone, which holds the place.     locks  rows of the roll-up, which nobody else writes but tasker_prune_rollups
+--   An item that a retry of its map step has laid aside by then is not counted: nothing tells any more of which step it was.
+create or replace function tasker_count_failures (p_after bigint, p_until bigint)
+  returns void
+  language sql
+  set enable_seqscan = off   -- plans must not depend on statistics: these few moves are a small part of the tables
+as $$
+  with failed as materialized (
+    -- what somebody moved by hand has no detail of its own
+    select tasker_failure_key(d.namespace, d.name, p.name, tasker_error_signature(coalesce(h.detail, s.error))) as failure, h.at
+      from tasker_history h
+     cross join lateral (select k.definition_id, coalesce(k.map_no, k.step_no) as template_no, k.error from tasker_step k
+                          where k.task_no = h.task_no and k.step_no = h.step_no offset 0) s
+     cross join lateral (select k.namespace, k.name from tasker_definition k where k.definition_id = s.definition_id offset 0) d
+     cross join lateral (select k.name from tasker_template k where k.definition_id = s.definition_id and k.step_no = s.template_no offset 0) p
+     where h.event_id > p_after and h.event_id <= p_until and h.to_state = 5 and h.from_state is distinct from 5 and h.step_no is not null
+  )
+  insert into tasker_failure_rollup as r (failure, begins_at, fail_count, first_at, last_at)
+  select f.failure, span.begins_at, count(*), min(f.at), max(f.at)
+    from failed f cross join lateral (values ('-infinity'::timestamptz), (tasker_span_begin(1, f.at))) as span (begins_at)
+   group by 1, 2
+  on conflict (failure, begins_at) do update
+    set fail_count = r.fail_count + excluded.fail_count, first_at = least(r.first_at, excluded.first_at), last_at = greatest(r.last_at, excluded.last_at)
+$$;
+
 -- source: functions/tasker_count_moves.sql 0dfe8f1e51e2
 -- tasker_count_moves: the moves above p_after up to p_until are added to the roll-ups, in every grain, and what they led steps to is noted.
 --   For tasker_roll_up alone, which holds the place.     locks  rows of the roll-ups, which nobody else writes but tasker_prune_rollups
@@ -2424,33 +2510,6 @@ begin
 end
 $$;
 
--- source: functions/tasker_error_signature.sql 1ec688e61112
--- tasker_error_signature: what errors of one kind have in common: the type and the first line of the message, with numbers and ids left out.
---   An id is a UUID, eight hex digits or more, or a word of ten characters or more whose digits and capitals stand as in no name: cus_NffrFeUfNV2Hib, but
---   neither HTTPError404 nor OAuth2TokenError nor step_2_failed. What is in quotes is left out as a whole where it holds an id or a number.
---   changes nothing
-create or replace function tasker_error_signature (p_error jsonb)
-  returns text
-  language sql
-  immutable parallel safe
-as $$
-  -- a page asks for thousands of these, and captures and look-around take many times as long: so odd words are marked first, and the long ones of them taken out after that
-  select left(coalesce(nullif(p_error ->> 'type', ''), 'Error') || ': ' || trim(
-    regexp_replace(replace(regexp_replace(regexp_replace(regexp_replace(regexp_replace(
-      left(split_part(coalesce(p_error ->> 'message', ''), E'\n', 1), 400),
-      $odd$(?x) \m[\w-]*(?:
-          [0-9][A-Za-z]+[0-9] | [0-9](?:[a-z]{4}|[A-Z]{4}) | [A-Za-z][0-9]+(?:[a-z]{2}|[A-Z]{2})   # digits amid letters, other than OAuth2Token, 30ms, k8s
-        | [0-9][\w-]*[A-Z][a-z][A-Z] | [A-Z][a-z][A-Z][\w-]*[0-9]                                  # letters that are no words, with a digit
-        | _[A-Za-z]*[A-Z](?:[a-z][A-Z]|[A-Za-z]*[0-9]+[A-Za-z])                                    # the same behind a prefix, if need be without one
-      )[\w-]*$odd$, chr(1) || '\&', 'g'),
-      '\x01[\w-]{10,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}', '#', 'gi'),
-      '\m(0x[0-9a-f]+|(?=[a-f]*[0-9])[0-9a-f]{8,})\M', '#', 'gi'),
-      $left$(?x) [0-9]+(?:[.,:][0-9]+)*
-        | (?<![^\s(\[{<=:,;/])["'`] [^"'`]*(?:[#]|(?<![\w.])[0-9]+(?:[.,:][0-9]+)*\M)[^"'`]* ["'`](?!\w)$left$, '#', 'g'),
-      chr(1), ''),
-      '\s+', ' ', 'g')), 200)
-$$;
-
 -- source: functions/tasker_event_horizon.sql 0ec7df764a13
 -- tasker_event_horizon: the newest event there may be, and which transactions may still hold back older ones.
 --   p_decided  the caller knows already that nothing up to here is yet to appear; while nothing is newer, it costs no transaction number
@@ -2632,17 +2691,6 @@ begin
     perform tasker_block_descendants(v_ended_tasks, v_ended_steps);
   end if;
 end
-$$;
-
--- source: functions/tasker_failure_key.sql 9f96b094f90f
--- tasker_failure_key: the name of a group of failures: those of one step of one workflow, in all its versions, whose errors have one signature.
---   changes nothing
-create or replace function tasker_failure_key (p_namespace text, p_name text, p_step_name text, p_signature text)
-  returns text
-  language sql
-  immutable parallel safe
-as $$
-  select md5(p_namespace || E'\n' || p_name || E'\n' || p_step_name || E'\n' || p_signature)
 $$;
 
 -- source: functions/tasker_find_heads.sql db243b25afbc
@@ -4557,8 +4605,9 @@ begin
 end
 $$;
 
--- source: functions/tasker_prune_rollups.sql 689ea22cee9b
+-- source: functions/tasker_prune_rollups.sql 42f828190e0a
 -- tasker_prune_rollups: minutes that began before p_minutes_from and hours before p_hours_from are gone; days stay.
+--   Of a group of failures, its hours go with the minutes of the others, and the rest when nothing of it failed since p_hours_from.
 --   locks  the rows that go     events none     returns how many there were
 create or replace function tasker_prune_rollups (p_minutes_from timestamptz, p_hours_from timestamptz)
   returns int
@@ -4568,6 +4617,7 @@ as $$
 declare
   v_tasks int;
   v_steps int;
+  v_failures int;
 begin
   delete from tasker_task_rollup r
    using tasker_definition d, generate_series(2, 8) as state (no), unnest(array[0, 1], array[p_minutes_from, p_hours_from]) as kept (grain, begins_at)
@@ -4578,7 +4628,10 @@ begin
          unnest(array[0, 1], array[p_minutes_from, p_hours_from]) as kept (grain, begins_at)
    where r.definition_id = d.definition_id and r.grain = kept.grain and r.state = state.no and r.step_no = step.no and r.begins_at < kept.begins_at;
   get diagnostics v_steps = row_count;
-  return v_tasks + v_steps;
+  delete from tasker_failure_rollup r
+   where r.last_at < p_hours_from or r.last_at < p_minutes_from and r.begins_at > '-infinity';
+  get diagnostics v_failures = row_count;
+  return v_tasks + v_steps + v_failures;
 end
 $$;
 
@@ -5554,7 +5607,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_roll_up.sql 480e22fd85fb
+-- source: functions/tasker_roll_up.sql a14bf7b63d94
 -- tasker_roll_up: the next moves of the history are counted in the roll-ups, up to p_limit of them.
 --   moves  none     locks  the one row of tasker_rollup_place, for which nobody waits: whoever finds it held leaves the work to its holder
 --   A move is counted by its number, once nothing below can still appear, and together with how far they are counted: in one transaction, so exactly once.
@@ -5600,6 +5653,7 @@ begin
   counted_to := case when is_behind then v_until else v_place.known_to end;
   if v_seen > 0 then
     perform tasker_count_moves(v_place.counted_to, counted_to);
+    perform tasker_count_failures(v_place.counted_to, counted_to);
   end if;
   update tasker_rollup_place p
      set counted_to = tasker_roll_up.counted_to,
@@ -5910,16 +5964,6 @@ begin
   perform pg_notify('tasker_news', '');
   return 'pending';
 end
-$$;
-
--- source: functions/tasker_span_begin.sql 78578a758f4f
--- tasker_span_begin: when the minute, hour or day (grain 0, 1, 2) begins in which a moment lies; -infinity for grain 3, which is ever.
-create or replace function tasker_span_begin (p_grain int, p_at timestamptz)
-  returns timestamptz
-  language sql immutable parallel safe
-as $$
-  select case p_grain when 0 then date_trunc('minute', p_at, 'UTC') when 1 then date_trunc('hour', p_at, 'UTC')
-                      when 2 then date_trunc('day', p_at, 'UTC') else '-infinity' end
 $$;
 
 -- source: functions/tasker_stand.sql f791d7c9dfa5
