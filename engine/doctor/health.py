@@ -21,6 +21,7 @@ from engine.keeping import archives
 from engine.measures import standing
 from engine.settings import VARIABLES
 from engine.shards import Shard, Shards
+from engine.wording import seconds
 
 KNOWN = (*VARIABLES, "TASKER_EXAMPLES_URL", "TASKER_SIGN_IN_LINK", "TASKER_PARENT", "TASKER_FAULTS", "TASKER_ENGINE_NAME")
 OTHERS = ("TASKER_TEST_",)
@@ -180,7 +181,7 @@ def _clock(database: Database, url: str) -> Iterator[Check]:
 def _transactions(database: Database, url: str) -> Iterator[Check]:
     found = standing.long_transaction(database)
     if found:
-        said = f"{found.application} (process {found.pid}) has had one open for {found.open_seconds / 60:,.0f} minutes"
+        said = f"{found.application} (process {found.pid}) has had one open for {seconds(found.open_seconds)}"
         yield warning("transactions", said, f"End it, or dead rows pile up: select pg_terminate_backend({found.pid})")
 
 

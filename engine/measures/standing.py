@@ -19,7 +19,8 @@ QUEUE_LOOKED_AT = 100_000
 RECORD_RUNS = 1_000
 """Over how many ended tasks of a version, the newest, its record is taken; they are looked for among twice as many."""
 STRIP_RUNS = 20
-LONG_SECONDS = 300.0
+LONG_SECONDS = 55.0
+"""Who looks is told of it within a minute, also by a page that is made anew every few seconds. No transaction of ours is open for so long, but a migrator's."""
 
 STUCK = ("blocked", "unserved", "late", "retrying", "paused")
 """Why a task is stuck, the most pressing first: a failed step holds a branch, no engine has the handler or the labels, it runs longer than 95 of 100 did,
@@ -194,13 +195,17 @@ def queues(db: Database, *, namespaces: Namespaces = None) -> list[QueueRow]:
 
 
 def long_transaction(db: Database, *, seconds: float = LONG_SECONDS) -> LongTransaction | None:
-    """The oldest transaction in this database that has been open for so long; None when there is none, or it is of a role whose sessions ours may not see."""
+    """The oldest transaction in this database that has been open for so long and keeps dead rows; None when there is none, or it is of a role whose sessions ours may not see.
+
+    A vacuum keeps none and is what is wanted; what autovacuum does besides gives way by itself.
+    """
     found = db.rows(
         """
         select a.pid, coalesce(nullif(a.application_name, ''), 'a session of ' || a.usename), extract(epoch from clock_timestamp() - a.xact_start)::float8
           from pg_stat_activity a
          where a.datname = current_database() and a.xact_start < clock_timestamp() - make_interval(secs => %(seconds)s)
            and (a.backend_xmin is not null or a.backend_xid is not null) and a.pid <> pg_backend_pid()
+           and a.backend_type <> 'autovacuum worker' and not exists (select from pg_stat_progress_vacuum v where v.pid = a.pid)
          order by a.xact_start limit 1
         """,
         {"seconds": seconds},

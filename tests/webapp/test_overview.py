@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -165,3 +166,27 @@ def test_a_transaction_that_is_open_for_long_is_named_with_the_remedy(client: Fl
         assert "<strong>report &lt;of&gt; the month</strong> has had a transaction open" in page
         assert f"select pg_terminate_backend({conn.info.backend_pid})" in page
     assert "has had a transaction open" not in client.get("/").text
+
+
+def test_a_transaction_is_named_before_it_has_been_open_for_a_minute() -> None:
+    """The page is made anew every three seconds where anything moves."""
+    assert 30 < standing.LONG_SECONDS + 3 < 60
+
+
+def test_a_vacuum_is_no_transaction_to_warn_of(client: FlaskClient, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forbids: the advice to end what cleans away; it takes its time on a large table."""
+    monkeypatch.setattr(standing, "LONG_SECONDS", 0.0)
+    with psycopg.connect(database_url, autocommit=True, application_name="the cleaner") as cleaner:
+        cleaner.execute("create table large as select from generate_series(1, 20000)")
+        cleaner.execute("set vacuum_cost_limit = 1")
+        cleaner.execute("set vacuum_cost_delay = 20")
+        working = threading.Thread(target=lambda: pytest.raises(psycopg.errors.QueryCanceled, cleaner.execute, "vacuum large"))
+        working.start()
+        with psycopg.connect(database_url, autocommit=True) as conn:
+            while not conn.execute("select 1 from pg_stat_activity a join pg_stat_progress_vacuum v using (pid) where a.backend_xmin is not null and a.pid = %s", [cleaner.info.backend_pid]).fetchone():
+                assert working.is_alive()
+        page = client.get("/").text
+        assert working.is_alive()
+        cleaner.cancel()
+        working.join()
+    assert "has had a transaction open" not in page
