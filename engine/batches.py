@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -54,8 +55,62 @@ class BatchItem:
     message: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What an action would be done to now, and for each reason to how many it would be refused."""
+
+    items: list[tuple[str, str | None]]
+    refused: dict[str, int]
+
+
 _COLUMNS: LiteralString = """b.batch_id, b.action, b.about, b.namespaces, b.actor, b.reason, b.item_count, b.done_count, b.refused_count,
            b.created_at, b.finished_at, b.stopped_by"""
+
+
+def weigh(db: Database, action: BatchAction, items: Sequence[tuple[str, str | None]]) -> Weighed:
+    """Which of the items the action would be done to as they stand, in their order, and why not to the others. Nothing is tried and nothing locked."""
+    given = {"action": action, "tasks": [task for task, _ in items], "steps": [step for _, step in items]}
+    reasons = [row[0] for row in db.rows(_REFUSED, given)]
+    done = [item for item, reason in zip(items, reasons, strict=True) if reason is None]
+    return Weighed(done, dict(Counter(reason for reason in reasons if reason is not None).most_common()))
+
+
+# in the order in which the functions of the actions look, and in their words
+_REFUSED: LiteralString = r"""
+    select case
+             when t.task_no is null then 'the task is gone'
+             when i.step_name is null then
+               case when %(action)s = 'resume' then case when not t.paused or t.finished_at is not null then 'the task is not paused' end
+                    when %(action)s = 'pause' and t.paused then 'the task is paused already'
+                    when %(action)s in ('cancel', 'pause') and t.finished_at is not null then format('the task is %%s already', tasker_state_name(t.state))
+                    when %(action)s in ('retry', 'pause') and t.cancel_requested_at is not null then 'the task was cancelled'
+                    when %(action)s = 'retry' and not exists (select from tasker_step s where s.task_no = t.task_no and s.state = 5) then format('the task is %%s and no step of it is failed', tasker_state_name(t.state))
+               end
+             when s.step_no is null then 'the step is gone'
+             when s.state not in (3, 5) and (%(action)s = 'retry' or s.state not in (0, 1)) then format(case %(action)s when 'retry' then 'the step is %%s, only a failed or waiting step can be retried' when 'skip' then 'the step is %%s, it cannot be skipped'
+                       else 'the step is %%s, it cannot be resolved' end, tasker_state_name(s.state))
+             when t.cancel_requested_at is not null then 'the task was cancelled'
+             when %(action)s = 'retry' and s.attempts >= 32767 then 'it has been tried 32,767 times, which is as often as can be; skip or resolve it, or begin a new task'
+           end
+      from unnest(%(tasks)s::uuid[], %(steps)s::text[]) with ordinality as i (task_id, step_name, place)
+      left join tasker_task t using (task_id)
+     cross join lateral (select substring(i.step_name from '\[([0-9]{1,6})\]$')::int as item_no, regexp_replace(i.step_name, '\[[0-9]{1,6}\]$', '') as name) named
+      left join tasker_template p on p.definition_id = t.definition_id and p.name = named.name
+      left join tasker_step m on named.item_no is not null and m.task_no = t.task_no and m.step_no = p.step_no and named.item_no < m.item_count
+      left join tasker_step s on s.task_no = t.task_no and s.step_no = case when named.item_no is null then p.step_no else m.first_item + named.item_no end
+     order by i.place
+"""
+
+
+def failed_steps_of(db: Database, numbers: Sequence[int]) -> list[tuple[str, str | None]]:
+    """The id and the name of every failed step of the tasks with these numbers, in their order; one more than `MOST_ITEMS` at most."""
+    query: LiteralString = """
+        select t.task_id::text, tasker_step_name(p.name, s.item_no) from unnest(%(numbers)s::bigint[]) with ordinality as asked (task_no, place)
+          join tasker_task t using (task_no) join tasker_step s on s.task_no = t.task_no and s.state = 5
+          join tasker_template p on p.definition_id = s.definition_id and p.step_no = coalesce(s.map_no, s.step_no)
+         where t.failed_count > 0 order by asked.place, s.step_no limit %(most)s
+    """
+    return [(task, step) for task, step in db.rows(query, {"numbers": list(numbers), "most": MOST_ITEMS + 1})]
 
 
 def make_batch(db: Database, action: BatchAction, items: Sequence[tuple[str, str | None]], *, about: str, actor: str, reason: str | None = None, key: str | None = None, given: Any = None) -> int:

@@ -1,4 +1,4 @@
-"""`/batches`: one action on all that a filter, or a group of failures, holds: shown first, then done by the engines piece by piece."""
+"""`/batches`: one action on all tasks that a filter, or a group of failures, holds, or on their failed steps: shown first, then done by the engines piece by piece."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from webapp.security import actor
 from webapp.task_filter import read_filter
 
 EXAMPLES = 20
+LOOKED = "; of the newest "
 ITEMS_SHOWN = 100
 IN_A_FILE = 10_000
 COLUMNS = ("batch_id", "action", "about", "namespaces", "actor", "reason", "item_count", "done_count", "refused_count", "created_at", "finished_at", "stopped_by")
@@ -37,7 +38,7 @@ blueprint = Blueprint("batches", __name__)
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """What can be done to many: what the button says, what the engine calls it, and whether it is done to the failed steps of a group."""
+    """What can be done to many: what the button says, what the engine calls it, and whether it is done to their failed steps."""
 
     word: str
     action: BatchAction
@@ -58,12 +59,13 @@ VERBS: Mapping[str, Verb] = {
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What an action would be done to: the items, how they were chosen in words, and the parameters that choose them again."""
+    """What an action would be done to: the items, how they were chosen in words, and the parameters that choose them again. `refused` counts the others by why."""
 
     items: list[tuple[str, str | None]]
     about: str
     parameters: dict[str, str]
     back: str
+    refused: Mapping[str, int]
 
 
 @blueprint.get("/batches")
@@ -149,7 +151,7 @@ def _unchosen(noun: str) -> Response | None:
     if _group_key(request.values) or (asked.chosen.parameters() and not asked.problems):
         return None
     typed: dict[str, Any] = {name: text for name, text in asked.typed.items() if text}
-    groups = VERBS[noun].on_steps
+    groups = VERBS[noun].on_steps and not typed
     back = url_for("failures.index") if groups else url_for("tasks.index", **typed)
     return page("batches/unchosen.html", status=422, verb=VERBS[noun], groups=groups, problems=asked.problems.values(), back=back)
 
@@ -182,14 +184,24 @@ def _of_group(verb: Verb, key: str, here: Namespaces) -> Chosen:
     items: list[tuple[str, str | None]] = [(task, step) for task, step in steps] if verb.on_steps else [(task, None) for task in dict.fromkeys(task for task, _ in steps)]
     healed = f"; a later run has done the work of {plural(group.healed_count, 'task')} of them" if group.healed_count else ""
     about = f"{group.namespace}/{group.name} {group.step_name}: {group.signature}{healed}"
-    return Chosen(items, about, {"failure": key}, url_for("failures.show", key=key))
+    found = batches.weigh(database(), verb.action, items)
+    return Chosen(found.items, about, {"failure": key}, url_for("failures.show", key=key), found.refused)
 
 
 def _of_filter(noun: str, given: Mapping[str, str], here: Namespaces) -> Chosen:
     chosen = read_filter(given).chosen
-    numbers, looked_at = ([], None) if VERBS[noun].on_steps else matching(chosen, MOST_ITEMS + 1, here)
+    numbers, looked_at = matching(chosen, MOST_ITEMS + 1, here)
     parameters = chosen.parameters()
     about = ", ".join(f"{name} {value}" for name, value in parameters.items()) or "all tasks"
-    about += f"; of the newest {looked_at:,} tasks, older ones were not looked through" if looked_at else ""
-    items: list[tuple[str, str | None]] = [(task, None) for task in standing.task_ids(database(), numbers)]
-    return Chosen(items, f"{plural(len(items), 'task')}: {about}", parameters, url_for("tasks.index", **dict[str, Any](parameters)))
+    about += f"{LOOKED}{looked_at:,} tasks, older ones were not looked through" if looked_at else ""
+    about += f"{LOOKED}{MOST_ITEMS:,} of them, older ones were not looked through" if VERBS[noun].on_steps and len(numbers) > MOST_ITEMS else ""
+    items, what = _items(VERBS[noun], numbers)
+    found = batches.weigh(database(), VERBS[noun].action, items)
+    return Chosen(found.items, f"{plural(len(found.items), what)}: {about}", parameters, url_for("tasks.index", **dict[str, Any](parameters)), found.refused)
+
+
+def _items(verb: Verb, numbers: list[int]) -> tuple[list[tuple[str, str | None]], str]:
+    """The items of these tasks, and what each of them is called."""
+    if verb.on_steps:
+        return batches.failed_steps_of(database(), numbers), "failed step"
+    return [(task, None) for task in standing.task_ids(database(), numbers)], "task"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -233,6 +234,44 @@ def test_a_batch_does_what_can_be_done_and_says_why_the_rest_was_not(db: Databas
     assert failures.failure_groups(db) == []
     history = db.rows("select h.actor, h.reason from tasker_history h join tasker_task t using (task_no) where t.task_id = %(id)s and h.to_state = 1 and h.step_no = 0 and h.actor is not null", {"id": made[0]})
     assert history == [("ana", "the gateway is back")]
+
+
+@pytest.mark.parametrize("action", ["retry", "skip", "resolve"])
+def test_steps_that_would_be_refused_are_told_before_as_the_batch_tells_after(db: Database, failed: Callable[..., list[str]], conn: psycopg.Connection[Any], action: batches.BatchAction) -> None:
+    made = failed(*["no answer"] * 6)
+    steps.retry_step(db, made[1], "charge", actor="bob")
+    steps.resolve_step(db, made[2], "charge", result=None, actor="bob")
+    conn.execute("update tasker_task set cancel_requested_at = tasker_clock() where task_id = %s", [made[4]])
+    conn.execute("update tasker_step s set attempts = 32767 from tasker_task t where t.task_no = s.task_no and t.task_id = %s", [made[5]])
+    items: list[tuple[str, str | None]] = [(task, "charge") for task in made]
+    compare(db, action, items)
+    assert batches.weigh(db, action, [(made[0], "gone"), ("0198c2de-7f4e-7c1b-9d53-0a1b2c3d4e5f", "charge")]).refused == {"the step is gone": 1, "the task is gone": 1}
+
+
+@pytest.mark.parametrize("action", ["retry", "cancel", "pause", "resume"])
+def test_tasks_that_would_be_refused_are_told_before_as_the_batch_tells_after(db: Database, failed: Callable[..., list[str]], action: batches.BatchAction) -> None:
+    made = failed(*["no answer"] * 3)
+    steps.resolve_step(db, made[1], "charge", result=None, actor="bob")
+    steps.retry_step(db, made[2], "charge", actor="bob")
+    waiting = tasks.submit_many(db, [TaskRequest("pay", "shop", "1.0.0")] * 4)
+    for task in waiting[:2]:
+        tasks.pause_task(db, task, actor="bob")
+    for task in waiting[1:3]:
+        tasks.cancel_task(db, task, actor="bob")
+    compare(db, action, [(task, None) for task in (*made, *waiting)])
+
+
+def compare(db: Database, action: batches.BatchAction, items: list[tuple[str, str | None]]) -> None:
+    """What is weighed before is what becomes of each."""
+    before = batches.weigh(db, action, items)
+    number = batches.make_batch(db, action, items, about="all of them", actor="ana")
+    batches.run_due(db, GOING)
+    done = batches.batch(db, number)
+    assert (done.done_count, done.refused_count) == (len(before.items), sum(before.refused.values()))
+    assert 0 < done.done_count < done.item_count
+    assert [(item.task_id, item.step_name) for item in batches.batch_items(db, number) if item.outcome == "done"] == before.items
+    told = Counter(str(item.message).replace("charge has been", "it has been") for item in batches.batch_items(db, number) if item.outcome == "refused")
+    assert before.refused == told
 
 
 def test_a_stopped_batch_leaves_the_rest_as_it_is(db: Database, failed: Callable[..., list[str]]) -> None:

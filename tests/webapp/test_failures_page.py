@@ -180,6 +180,21 @@ def test_nothing_is_done_to_many_without_a_filter_that_can_be_read(client: Flask
     assert batches.batches(db) == []
 
 
+def test_the_failed_steps_of_all_tasks_that_a_filter_holds_are_shown_with_those_that_would_be_refused(client: FlaskClient, post: Post, db: Database, engine: HandEngine, many_failed: list[str]) -> None:
+    db.value("update tasker_task set cancel_requested_at = tasker_clock() where task_id = %(task)s returning 1", {"task": many_failed[0]})
+    assert "/batches/new/step-skip?name=process_order" in client.get("/tasks?name=process_order").text
+    assert "failed steps" not in client.get("/tasks?name=process_order&state=completed").text
+    page = client.get("/batches/new/step-retry?name=process_order").text
+    assert ">Retry 2 steps</button>" in page
+    assert "<b>1</b> the task was cancelled" in page
+
+    where = post("/batches/new/step-retry?name=process_order", count="2", reason="the gateway is back").headers["Location"]
+    batches.run_due(db, GOING)
+    assert "2 done" in client.get(where).text
+    assert [engine.state(task_id, "validate") for task_id in many_failed] == ["failed", "ready", "ready"]
+    assert "<b>1</b> the task was cancelled" in client.get("/batches/new/step-retry?name=process_order").text
+
+
 def test_steps_are_those_of_a_group_of_failures(client: FlaskClient) -> None:
     answer = client.get("/batches/new/step-retry")
     assert (answer.status_code, "Choose a group of failures first" in answer.text) == (422, True)

@@ -69,12 +69,18 @@ class WouldBeItemSchema(Schema):
     step_name = maybe_text()
 
 
+class WouldBeRefusedSchema(Schema):
+    why = fields.String(required=True)
+    count = fields.Integer(required=True)
+
+
 class WouldBeSchema(Schema):
     dry_run = fields.Boolean(required=True)
     action = fields.String(required=True, validate=OneOf(get_args(BatchAction)))
     about = fields.String(required=True)
     count = fields.Integer(required=True, metadata=said("To be sent with the request that does it"))
     items = fields.List(fields.Nested(WouldBeItemSchema), required=True, metadata=said("The first of them"))
+    refused = fields.List(fields.Nested(WouldBeRefusedSchema), required=True, metadata=said("Which others are chosen, but would be refused as they stand: they are not in the batch"))
 
 
 def batch(found: Batch) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`/batches`: one action on all tasks of a filter, or on all steps of a group of failures: shown by a dry run, then done by the engines piece by piece."""
+"""`/batches`: one action on all tasks of a filter, or on all their failed steps: shown by a dry run, then done by the engines piece by piece."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from webapp.api.batch_shapes import (
 from webapp.api.blueprint import PREFIX, Endpoints
 from webapp.api.bodies import DryRunQuery, ReasonSchema
 from webapp.api.chosen import parameters_of
-from webapp.batches import EXAMPLES, VERBS, Chosen, choose, require_stopping
+from webapp.batches import EXAMPLES, LOOKED, VERBS, Chosen, choose, require_stopping
 from webapp.database import database
 from webapp.task_filter import read_filter
 
@@ -66,7 +66,7 @@ def make(asked: dict[str, Any], given: dict[str, Any], noun: str) -> Response:
     """Do one thing to many
 
     `noun` is retry, cancellation, pause or resumption of the tasks of a filter, or of those of a group of failures; step-retry, step-skip or step-resolution of all
-    steps of a group. Ask with `dry_run=true` first: its `count` must still be right when the batch is begun. An `idempotency_key` that has made another
+    their failed steps. What would be refused as it stands is left out, and told by the dry run. Ask with `dry_run=true` first: its `count` must still be right when the batch is begun. An `idempotency_key` that has made another
     batch is refused with `key_reused`.
     """
     if noun not in VERBS:
@@ -78,7 +78,7 @@ def make(asked: dict[str, Any], given: dict[str, Any], noun: str) -> Response:
     chosen = _chosen(noun, given)
     if asked["dry_run"]:
         first = [{"task_id": task, "step_name": step} for task, step in chosen.items[:EXAMPLES]]
-        return shapes.respond({"dry_run": True, "action": VERBS[noun].action, "about": chosen.about, "count": len(chosen.items), "items": first})
+        return shapes.respond({"dry_run": True, "action": VERBS[noun].action, "about": chosen.about, "count": len(chosen.items), "items": first, "refused": [{"why": why, "count": count} for why, count in chosen.refused.items()]})
     if given["count"] is None:
         raise RequestError([Problem("count", "missing", "is required: the count that a dry run has told")])
     if given["count"] != len(chosen.items):
@@ -121,7 +121,7 @@ def _is_about(about: str, given: dict[str, Any]) -> bool:
     """Whether a batch that says so of itself was chosen like this. Of a group of failures its step must be the same: the words for their cause may change, and when nothing is failed any more nobody can tell."""
     if given["failure"] is None:
         parameters = read_filter(parameters_of(given["filter"])).chosen.parameters()
-        return about.partition(": ")[2] == (", ".join(f"{name} {value}" for name, value in parameters.items()) or "all tasks")
+        return about.partition(": ")[2].partition(LOOKED)[0] == (", ".join(f"{name} {value}" for name, value in parameters.items()) or "all tasks")
     try:
         group = failures.failure_group(database(), given["failure"])
     except NotFound:
@@ -145,5 +145,3 @@ def _chosen(noun: str, given: dict[str, Any]) -> Chosen:
 def _require_choice(noun: str, given: dict[str, Any]) -> None:
     if (given["filter"] is None) == (given["failure"] is None):
         raise RequestError([Problem("filter", "ambiguous", "give either filter or failure")])
-    if given["failure"] is None and VERBS[noun].on_steps:
-        raise RequestError([Problem("failure", "missing", "is required: it is done to the steps of a group of failures")])

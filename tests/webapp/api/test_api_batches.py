@@ -78,7 +78,7 @@ def test_a_key_that_has_resolved_a_group_answers_the_same_result_alone(api: Call
 @pytest.mark.parametrize(("noun", "body", "path"), [
     ("retry", {"count": 1}, "filter"),
     ("retry", {"filter": {}, "failure": "x"}, "filter"),
-    ("step-retry", {"filter": {}}, "failure"),
+    ("step-retry", {}, "filter"),
     ("retry", {"filter": {"within": "soon"}}, "filter.within"),
     ("retry", {"filter": {"colour": "red"}}, "filter.colour"),
     ("retry", {"filter": {}, "count": 0}, "items"),
