@@ -40,7 +40,7 @@ def index() -> Response:
         return list_file("failures", (*COLUMNS, *FIELDS), [[_line(each) for each in found]], form)
     seen: dict[str, Any] = {**_sorted(found), "looked_at": failed.looked_at, "group_count": failed.group_count, "chosen": chosen.parameters()}
     if asks_for_regions():
-        return regions(["failures/_list.html"], **seen)
+        return regions(["failures/_list.html", "views/_strip.html"], kept=strip(FAILURES), **seen)
     return page("failures/index.html", kept=strip(FAILURES), typed={name: value or "" for name, value in asdict(chosen).items()}, namespaces=queries.namespace_names(database(), only=_here()), **seen)
 
 

@@ -17,15 +17,16 @@ from engine import queries
 from engine.access.permissions import Namespaces
 from engine.errors import RequestError, WrongState
 from engine.finding import views
-from engine.finding.failure_filter import chosen_failures
+from engine.finding.failure_filter import count_failures
 from engine.finding.task_counts import count_tasks
 from engine.finding.views import FAILURES, KINDS, TASKS, Alert, View
 from engine.outgoing import notices
 from webapp.access import allowed_namespaces, known_caller, note, require
 from webapp.database import database
+from webapp.downloads import Row, asked_format, list_file
 from webapp.filters import sentence
 from webapp.glance import Glance
-from webapp.htmx import Notice, done, page
+from webapp.htmx import Notice, asks_for_regions, done, page, regions
 
 COUNT_MS = 300
 BUDGET_SECONDS = 1.0
@@ -33,7 +34,9 @@ KEPT_FOR = 5
 """How much longer than other shared answers a count serves."""
 IN_STRIP = 12
 FIELDS = ("title", "shared", "threshold", "rest", "webhook", "email")
-SEE, SEE_FAILURES, SHARE = views.PERMISSION, "tasker.step:index", "tasker.task:update"
+SEE, SEE_FAILURES, SHARE = views.PERMISSION, views.FAILURES_PERMISSION, "tasker.task:update"
+ON_A_PAGE = 50
+COLUMNS = ("view_id", "name", "kind", "namespace", "owner", "narrowing", "changed_at")
 
 blueprint = Blueprint("views", __name__)
 
@@ -67,14 +70,24 @@ class Strip:
 
 @blueprint.get("/views")
 def index() -> Response:
-    """All that the reader sees."""
+    """All that the reader sees, a page at a time; for htmx the region of their rows."""
     require(SEE, None)
-    return page("views/index.html", found=counted(seen_views()))
+    found = seen_views()
+    if form := asked_format():
+        return list_file("views", (*COLUMNS, "count", "threshold"), [[_line(each) for each in counted(found)]], form)
+    asked = request.args.get("from", "")
+    first = min(int(asked), max(0, len(found) - 1)) // ON_A_PAGE * ON_A_PAGE if asked.isascii() and asked.isdigit() and len(asked) < 8 else 0
+    seen: dict[str, Any] = {"found": counted(found[first : first + ON_A_PAGE]), "first": first, "number": len(found), "on_a_page": ON_A_PAGE}
+    return regions(["views/_list.html"], **seen) if asks_for_regions() else page("views/index.html", **seen)
+
+
+def _line(each: Counted) -> Row:
+    return {**{name: getattr(each.view, name) for name in COLUMNS}, "count": each.count, "threshold": each.view.alert.threshold}
 
 
 @blueprint.post("/views")
 def keep() -> Response:
-    """Keep the filter of a list under a name; it leads to the page of the new view, where an alert can be set on one of tasks."""
+    """Keep the filter of a list under a name; it leads to the page of the new view, where an alert can be set."""
     require(SEE, None)
     kind = _kind(request.form)
     shared = request.form.get("shared", "").replace("\x00", "") or None
@@ -160,7 +173,7 @@ def _count(view: View) -> int | None:
 
 
 def _count_failures(view: View, here: Namespaces) -> int:
-    return len(chosen_failures(database(), view.failure_filter, namespaces=here))
+    return count_failures(database(), view.failure_filter, namespaces=here)
 
 
 def seen_views() -> list[View]:

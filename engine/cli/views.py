@@ -13,7 +13,7 @@ from engine.cli.setting import json_option, note, open_database
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
 from engine.finding import views
-from engine.finding.failure_filter import chosen_failures
+from engine.finding.failure_filter import count_failures
 from engine.finding.task_counts import MOST, count_tasks
 from engine.finding.task_filter import read_filter
 from engine.finding.views import View
@@ -59,7 +59,7 @@ def keep(name: str, parts: tuple[str, ...], kind: str, namespace: str | None, ow
 
 @view.command("alert")
 @click.argument("view_id", type=int)
-@click.option("--above", type=click.IntRange(0, views.MAX_THRESHOLD), help="Tell once when more tasks than that match, and once when no more do.")
+@click.option("--above", type=click.IntRange(0, views.MAX_THRESHOLD), help="Tell once when more tasks, or groups of failures, than that match, and once when no more do.")
 @click.option("--webhook", metavar="URL", help="Where to.")
 @click.option("--secret-stdin", is_flag=True, help="Read what signs the webhook's messages from standard input; without it the one there is stays.")
 @click.option("--email", metavar="ADDRESS", help="Where to, by e-mail; engines need TASKER_SMTP_URL.")
@@ -68,9 +68,9 @@ def keep(name: str, parts: tuple[str, ...], kind: str, namespace: str | None, ow
 @_owner
 @json_option
 def alert(view_id: int, above: int | None, webhook: str | None, secret_stdin: bool, email: str | None, rest: str | None, off: bool, owner: str, as_json: bool) -> None:
-    """Have a view tell when it holds too many tasks. Example: tasker view alert 7 --above 10 --email ops@shop.example --owner ada"""
+    """Have a view tell when it holds too many tasks, or groups of failures. Example: tasker view alert 7 --above 10 --email ops@shop.example --owner ada"""
     if (above is None) != off:
-        raise click.UsageError("say above how many tasks: --above N, or --off to tell nothing any more")
+        raise click.UsageError("say above how many: --above N, or --off to tell nothing any more")
     secret = sys.stdin.readline().rstrip("\r\n") if secret_stdin else ""
     typed = {"threshold": str(above), "rest": rest or "", "webhook": webhook or "", "secret": secret, "email": email or ""}
     wanted = views.Alert(secret="") if off else views.read_alert(typed)
@@ -82,7 +82,7 @@ def alert(view_id: int, above: int | None, webhook: str | None, secret_stdin: bo
     if as_json:
         print_json(_facts(found, None))
         return
-    click.echo(f"view {view_id} tells {'nothing' if off else f'when more than {above:,} tasks match'}")
+    click.echo(f"view {view_id} tells {'nothing' if off else f'when more than {above:,} match'}")
 
 
 @view.command("remove")
@@ -107,12 +107,12 @@ def _owned(db: Database, view_id: int, owner: str) -> View:
 
 
 def _seen(db: Database, owner: str | None) -> list[View]:
-    return views.views(db, accounts.account(db, owner).account_id if owner else 0, None, limit=1_000)
+    return views.views(db, accounts.account(db, owner).account_id if owner else 0, None)
 
 
 def _count(db: Database, each: View) -> int | None:
     if each.kind == views.FAILURES:
-        return len(chosen_failures(db, each.failure_filter))
+        return count_failures(db, each.failure_filter)
     return count_tasks(db, each.filter, namespaces=None, within_ms=COUNT_MS)
 
 

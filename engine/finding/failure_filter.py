@@ -50,6 +50,12 @@ def chosen_failures(db: Database, chosen: FailureFilter, *, namespaces: Namespac
     return list(found_failures(db, chosen, namespaces=namespaces).groups)
 
 
+def count_failures(db: Database, chosen: FailureFilter, *, namespaces: Namespaces = None) -> int:
+    """How many groups that the filter leaves somebody has to look at: not acknowledged, and not healed by a later run. Of the `SEARCHED` that failed last."""
+    _, asked = each_group(db, namespace=chosen.namespace, name=chosen.name, step=chosen.step, owner=chosen.owner, namespaces=namespaces, limit=SEARCHED)
+    return sum(chosen.holds(group) and not group.acknowledged and not group.is_healed for group in asked)
+
+
 def found_failures(db: Database, chosen: FailureFilter, *, namespaces: Namespaces = None) -> FoundFailures:
     """The same, and how far was looked: through `SEARCHED` groups for a text."""
     most = SEARCHED if chosen.error else LISTED

@@ -12,8 +12,8 @@ from engine import json_text
 from engine.access.permissions import Namespaces, Rights
 from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
-from engine.finding.failure_filter import FailureFilter, read_failure_filter
-from engine.finding.task_counts import count_tasks
+from engine.finding.failure_filter import FailureFilter, count_failures, read_failure_filter
+from engine.finding.task_counts import MOST, count_tasks
 from engine.finding.task_filter import TaskFilter, read_filter
 from engine.outgoing import notices
 from engine.timing import interval_seconds, interval_text
@@ -21,19 +21,19 @@ from engine.timing import interval_seconds, interval_text
 MAX_NAME = 100
 MAX_SECRET = 200
 MAX_THRESHOLD = 1_000
-MOST_SHOWN = 50
+MOST_LISTED = 10_000
 USUAL_REST = timedelta(minutes=15)
 LONGEST_REST = timedelta(days=30)
 COUNT_EVERY = timedelta(seconds=10)
 COUNT_MS = 2_000
 TAKEN = 5
-PERMISSION = "tasker.task:index"
+PERMISSION, FAILURES_PERMISSION = "tasker.task:index", "tasker.step:index"
 TASKS, FAILURES = KINDS = ("tasks", "failures")
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """When and whom a view tells: more than `threshold` tasks, with `rest` between two alerts. A `secret` of None leaves the one there is."""
+    """When and whom a view tells: more than `threshold` tasks or groups of failures, with `rest` between two alerts. A `secret` of None leaves the one there is."""
 
     threshold: int | None = None
     rest: timedelta = USUAL_REST
@@ -94,7 +94,7 @@ _COLUMNS: LiteralString = """v.view_id, v.name, v.namespace, v.owner_id, a.name,
            v.secret is not null, v.counted_at, v.count, v.over_since, v.kind"""
 
 
-def views(db: Database, account_id: int, namespaces: Namespaces, *, limit: int = MOST_SHOWN) -> list[View]:
+def views(db: Database, account_id: int, namespaces: Namespaces, *, limit: int = MOST_LISTED) -> list[View]:
     """The account's own views and those shared in these namespaces, by name."""
     return _views(db, None, account_id, namespaces, limit)
 
@@ -133,7 +133,7 @@ def keep_view(
     Raises `RequestError` for what cannot be kept, `WrongState` when there is another of that name, `NotFound` for an unknown number.
     """
     alert = alert or Alert()
-    if problems := [*_name_problems(name), *_alert_problems(alert), *_kind_problems(alert, kind)]:
+    if problems := [*_name_problems(name), *_alert_problems(alert)]:
         raise RequestError(problems)
     given = {
         "view": view_id, "name": name.strip(), "namespace": namespace, "owner": owner_id, "parameters": json_text.dump(dict(parameters)), "threshold": alert.threshold,
@@ -178,10 +178,6 @@ def _name_problems(name: str) -> list[Problem]:
     return []
 
 
-def _kind_problems(alert: Alert, kind: str) -> list[Problem]:
-    return [Problem("threshold", "not_of_failures", "a list of failures tells nothing; keep the list of failed tasks for that")] if kind != TASKS and alert.threshold is not None else []
-
-
 def _alert_problems(alert: Alert) -> list[Problem]:
     problems = [Problem(channel, "bad_target", words) for channel in ("webhook", "email") if (target := getattr(alert, channel)) and (words := notices.target_problem(channel, target))]
     if alert.threshold is not None and not 0 <= alert.threshold <= MAX_THRESHOLD:
@@ -202,20 +198,35 @@ def watch(db: Database, stop: threading.Event) -> int:
     """Every watched view that was due has been counted with its owner's rights, and what crossed its threshold is to be told; how many were counted."""
     counted = 0
     while not stop.is_set() and (due := _due(db)):
-        for view_id, chosen, namespaces in due:
-            found = None if namespaces == frozenset() else count_tasks(db, chosen, namespaces=namespaces, within_ms=COUNT_MS)
-            db.value("select tasker_note_count(%(view)s, %(count)s)", {"view": view_id, "count": found})
+        for each in due:
+            db.value("select tasker_note_count(%(view)s, %(count)s)", {"view": each.view_id, "count": _count(db, each)})
         counted += len(due)
     return counted
 
 
-def _due(db: Database) -> list[tuple[int, TaskFilter, Namespaces]]:
-    query: LiteralString = "select v.view_id, v.namespace, v.parameters, v.grants from tasker_take_views(%(limit)s, %(every)s) v"
+@dataclass(frozen=True, slots=True)
+class _Due:
+    view_id: int
+    kind: str
+    parameters: dict[str, str]
+    seen_by: Namespaces
+
+
+def _due(db: Database) -> list[_Due]:
+    query: LiteralString = "select v.view_id, v.kind, v.namespace, v.parameters, v.grants from tasker_take_views(%(limit)s, %(every)s) v"
     found = db.rows(query, {"limit": TAKEN, "every": COUNT_EVERY})
-    return [(view_id, view_filter(parameters, namespace), seen_by(grants)) for view_id, namespace, parameters, grants in found]
+    return [_Due(view_id, kind, narrowing(kind, parameters, namespace), seen_by(grants, kind)) for view_id, kind, namespace, parameters, grants in found]
 
 
-def seen_by(grants: Any) -> Namespaces:
-    """Where an account with these grants sees tasks; nowhere when it has none."""
-    seen: Namespaces = Rights.of(grants or ()).namespaces(PERMISSION)
+def _count(db: Database, due: _Due) -> int | None:
+    if due.seen_by == frozenset():
+        return None
+    if due.kind == TASKS:
+        return count_tasks(db, view_filter(due.parameters, None), namespaces=due.seen_by, within_ms=COUNT_MS)
+    return min(count_failures(db, read_failure_filter(due.parameters), namespaces=due.seen_by), MOST)
+
+
+def seen_by(grants: Any, kind: str = TASKS) -> Namespaces:
+    """Where an account with these grants sees tasks, or failures; nowhere when it has none."""
+    seen: Namespaces = Rights.of(grants or ()).namespaces(PERMISSION if kind == TASKS else FAILURES_PERMISSION)
     return seen

@@ -150,7 +150,9 @@ def in_words(facts: Mapping[str, Any]) -> tuple[str, str]:
         subject = f"{facts['namespace']}/{facts['name']} {str(facts['task_id'])[:8]}: {facts['state']}"
         return subject, f"The task {facts['task_id']} of {facts['namespace']}/{facts['name']} {facts['version']} has ended at {facts['at']}: {facts['state']}.\n{link}"
     number = "more than 1000" if facts["count"] > 1_000 else str(facts["count"])
-    asked = ", ".join(f"{name} {value}" for name, value in facts["filter"].items()) or "all tasks"
+    one, many = ("group of failures", "groups of failures") if facts.get("kind") == "failures" else ("task", "tasks")
+    what = one if facts["count"] == 1 else many
+    asked = ", ".join(f"{name} {value}" for name, value in facts["filter"].items()) or f"all {many}"
     if facts["type"] == "view.resolved":
-        return f"{facts['view']}: back to {number}", f"{facts['view']} holds {number} tasks at {facts['at']}, no more than {facts['threshold']} again.\n\nFilter: {asked}\n{link}"
-    return f"{facts['view']}: {number} tasks", f"{facts['view']} holds {number} tasks at {facts['at']}, more than {facts['threshold']}.\n\nFilter: {asked}\n{link}"
+        return f"{facts['view']}: back to {number}", f"{facts['view']} holds {number} {what} at {facts['at']}, no more than {facts['threshold']} again.\n\nFilter: {asked}\n{link}"
+    return f"{facts['view']}: {number} {what}", f"{facts['view']} holds {number} {what} at {facts['at']}, more than {facts['threshold']}.\n\nFilter: {asked}\n{link}"

@@ -1,4 +1,4 @@
--- tasker_note_count: how many tasks a view holds now is on record, and told where that crosses its threshold: once upwards, once back.
+-- tasker_note_count: how many tasks, or groups of failures, a view holds now is on record, and told where that crosses its threshold: once upwards, once back.
 --   p_count  null: unknown, and nothing is told
 --   An alert within the rest after the last one waits, and is told if it still holds by then.
 --   moves, events  none     locks  the view
@@ -26,7 +26,7 @@ begin
    where v.view_id = p_view_id;
   insert into tasker_notice (view_id, channel, target, secret, facts, created_at, due_at)
   select p_view_id, told.channel, told.target, case told.channel when 'webhook' then v_view.secret end,
-         jsonb_build_object('type', v_news, 'view_id', p_view_id, 'view', v_view.name, 'namespace', v_view.namespace, 'filter', v_view.parameters, 'count', p_count,
+         jsonb_build_object('type', v_news, 'view_id', p_view_id, 'view', v_view.name, 'kind', v_view.kind, 'namespace', v_view.namespace, 'filter', v_view.parameters, 'count', p_count,
                             'threshold', v_view.threshold, 'at', to_char(tasker_clock() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'link', v_view.link),
          tasker_clock(), tasker_clock()
     from (values ('webhook', v_view.webhook), ('email', v_view.email)) as told (channel, target)

@@ -18,7 +18,7 @@ from engine import TaskRequest, Workflow, tasks
 from engine.access import accounts
 from engine.db import Database
 from engine.errors import NotFound, PermanentError, RequestError, RetryableError, TaskerError, WrongState
-from engine.finding import views
+from engine.finding import failures, views
 from engine.finding.task_counts import MOST, count_tasks
 from engine.finding.task_filter import read_filter
 from engine.finding.views import Alert
@@ -235,6 +235,30 @@ def test_a_notice_that_cannot_be_put_together_holds_up_no_other(clocked: Databas
     db.rows("update tasker_notice set facts = facts - 'filter' where channel = 'email' returning 1")
     assert told(db, receiver, mailbox) == 1
     assert {each.channel: each.error for each in notices.deliveries(db, view)} == {"webhook": None, "email": "KeyError"}
+
+
+def test_a_list_of_failures_tells_when_there_is_a_cause_that_nobody_looks_after(clocked: Database, receiver: Receiver, mailbox: Mailbox) -> None:
+    db = clocked
+    given_workflow(db)
+    views.keep_view(db, "Charges", {"step": "only"}, kind=views.FAILURES, namespace="shop", owner_id=given_owner(db), alert=Alert(0, webhook=receiver.url, email="ops@example.com"))
+    views.keep_view(db, "Elsewhere", {}, kind=views.FAILURES, namespace=None, owner_id=given_owner(db, "ben", "bank"), alert=Alert(0, email="ben@example.com"))
+    views.watch(db, GOING)
+    assert told(db, receiver, mailbox) == 0
+    submitted(db, 2)
+    db.value("update tasker_task set failed_count = 1 returning 1")
+    db.value("""update tasker_step set state = 5, started_at = tasker_clock(), finished_at = tasker_clock(), error = '{"type": "Timeout", "message": "no answer"}' returning 1""")
+    move(db, seconds=11)
+    views.watch(db, GOING)
+    assert told(db, receiver, mailbox) == 2
+    assert json.loads(receiver.received[0][1])["kind"] == "failures"
+    assert "Subject: [Tasker] Charges: 1 group of failures" in mailbox.messages[0]
+
+    [group] = failures.failure_groups(db)
+    failures.keep_note(db, group, failures.FailureNote("ann", until=db.value("select tasker_clock() + interval '1 hour'")), actor="ann")
+    move(db, seconds=11)
+    views.watch(db, GOING)
+    told(db, receiver, mailbox)
+    assert receiver.types == ["view.alert", "view.resolved"]
 
 
 def test_a_view_counts_what_its_owner_may_see_and_nothing_once_they_may_not(clocked: Database) -> None:

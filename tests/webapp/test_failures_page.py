@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Any
 
@@ -78,9 +79,11 @@ def test_failures_are_narrowed_and_the_filter_is_kept_as_a_view_with_its_number(
     assert "Ours" not in client.get("/tasks").text, "it is no list of tasks"
     shown = client.get(where).text
     assert "1</span> <span>group of failures" in shown
-    assert 'name="threshold"' not in shown
-    assert post(where, title="Ours too", shared="", threshold="1", email="ops@shop.example").status_code == 422
-    assert post(where, title="Ours too", shared="").status_code == 303
+    assert 'id="kept-views"' in client.get("/failures", headers={"HX-Request": "true"}).text, "the counts are not renewed with the list"
+    assert post(where, title="Ours too", shared="", threshold="0", email="ops@shop.example").status_code == 303
+    assert "failures, too many" in client.get("/failures").text
+    failures.keep_note(db, group, failures.FailureNote(owner="Ann", until=datetime.now(UTC) + timedelta(hours=1)), actor="ann")
+    assert "0</span> <span>groups of failures to look at" in client.get(where).text
     assert "Ours too" in client.get("/palette?q=ours").text
     assert "/failures?namespace=shop" in client.get("/views").text
 

@@ -64,6 +64,22 @@ def test_a_list_is_kept_under_a_name_shown_with_its_count_and_alerts_by_what_its
     assert "No view is kept yet" in client.get("/views").text
 
 
+def test_every_view_can_be_reached_however_many_there_are(client: FlaskClient, db: Database) -> None:
+    client.get("/views")
+    owner = db.value("select account_id from tasker_account limit 1")
+    for number in range(1, 53):
+        views.keep_view(db, f"View {number:02}", {}, namespace=None, owner_id=owner)
+    first = client.get("/views").text
+    assert ("View 50" in first, "View 51" in first, "1 to 50 of 52" in first) == (True, False, True)
+    assert 'href="/views?from=50"' in first
+    last = client.get("/views?from=50", headers={"HX-Request": "true"}).text
+    assert ("View 50" in last, "View 51" in last, "51 to 52 of 52" in last) == (False, True, True)
+    assert "All 52 views" in client.get("/tasks").text
+    assert "View 52" in client.get("/palette?q=view 52").text
+    assert client.get("/views?format=csv").text.count("\n") == 53
+    assert "View 51" in client.get("/views?from=9999999").text
+
+
 def test_who_may_not_act_keeps_views_alone_and_changes_nobody_elses(app: Flask, post: Post, launch: Launch) -> None:
     launch()
     shared = post("/views", title="Shared", shared="shop", state="pending").headers["Location"]

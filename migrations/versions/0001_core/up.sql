@@ -776,7 +776,7 @@ create table tasker_database_role (
   unique (role_name)
 );
 
--- source: schema/97_views.sql 95f496b595a5
+-- source: schema/97_views.sql 732c32dd20e3
 -- Lists of tasks and of failures that people keep under a name, what is to be told of them and of tasks, and to whom.
 
 create table tasker_view (
@@ -793,11 +793,10 @@ create table tasker_view (
   email       text,
   link        text,                         -- of the view on the dashboard
   counted_at  timestamptz,                  -- when it was last to be counted
-  count       int,                          -- what was found then, 1001 for more; null: that took too long, or its owner may not see it any more
+  count       int,                          -- what was found then, 1001 for more; of failures, the groups that nobody looks after and no later run has healed; null: that took too long, or its owner may not see it any more
   over_since  timestamptz,                  -- set while more match, from the alert to its end
   alerted_at  timestamptz,
-  kind        text not null default 'tasks' check (kind in ('tasks', 'failures')),   -- of what it is a list
-  check (kind = 'tasks' or threshold is null)
+  kind        text not null default 'tasks' check (kind in ('tasks', 'failures'))    -- of what it is a list
 );
 create unique index tasker_view_shared on tasker_view (namespace, lower(name)) where namespace is not null;
 create unique index tasker_view_private on tasker_view (owner_id, lower(name)) where namespace is null;
@@ -4209,8 +4208,8 @@ as $$
          failed_at = excluded.failed_at
 $$;
 
--- source: functions/tasker_note_count.sql 35bfb98a8f57
--- tasker_note_count: how many tasks a view holds now is on record, and told where that crosses its threshold: once upwards, once back.
+-- source: functions/tasker_note_count.sql 9db8f70d3cad
+-- tasker_note_count: how many tasks, or groups of failures, a view holds now is on record, and told where that crosses its threshold: once upwards, once back.
 --   p_count  null: unknown, and nothing is told
 --   An alert within the rest after the last one waits, and is told if it still holds by then.
 --   moves, events  none     locks  the view
@@ -4238,7 +4237,7 @@ begin
    where v.view_id = p_view_id;
   insert into tasker_notice (view_id, channel, target, secret, facts, created_at, due_at)
   select p_view_id, told.channel, told.target, case told.channel when 'webhook' then v_view.secret end,
-         jsonb_build_object('type', v_news, 'view_id', p_view_id, 'view', v_view.name, 'namespace', v_view.namespace, 'filter', v_view.parameters, 'count', p_count,
+         jsonb_build_object('type', v_news, 'view_id', p_view_id, 'view', v_view.name, 'kind', v_view.kind, 'namespace', v_view.namespace, 'filter', v_view.parameters, 'count', p_count,
                             'threshold', v_view.threshold, 'at', to_char(tasker_clock() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'link', v_view.link),
          tasker_clock(), tasker_clock()
     from (values ('webhook', v_view.webhook), ('email', v_view.email)) as told (channel, target)
@@ -6496,11 +6495,11 @@ begin
 end
 $$;
 
--- source: functions/tasker_take_views.sql db0df0e071d6
+-- source: functions/tasker_take_views.sql 82ba464671ee
 -- tasker_take_views: watched views that were not counted for so long, the longest waiting first; whoever gets one counts it, and nobody else does meanwhile.
 --   moves, events  none     locks  the views
 create or replace function tasker_take_views (p_limit int, p_every interval)
-  returns table (view_id bigint, owner_id int, namespace text, parameters jsonb, grants jsonb)
+  returns table (view_id bigint, owner_id int, namespace text, parameters jsonb, grants jsonb, kind text)
   language plpgsql
 as $$
 begin
@@ -6511,7 +6510,7 @@ begin
      order by v.counted_at nulls first limit p_limit for update skip locked
   )
   update tasker_view v set counted_at = tasker_clock() from due where v.view_id = due.view_id
-  returning v.view_id, v.owner_id, v.namespace, v.parameters, tasker_owner_grants(v.owner_id);
+  returning v.view_id, v.owner_id, v.namespace, v.parameters, tasker_owner_grants(v.owner_id), v.kind;
 end
 $$;
 
