@@ -14,6 +14,7 @@ from typing import Any, LiteralString, TypeVar
 import psycopg
 from psycopg import Connection, conninfo
 from psycopg.abc import PQGen
+from psycopg.types.json import set_json_loads
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from engine.errors import (
@@ -26,6 +27,7 @@ from engine.errors import (
     TaskerError,
     WrongState,
 )
+from engine.json_text import read_stored
 
 CONNECT_TIMEOUT_SECONDS = 5
 POOL_TIMEOUT_SECONDS = 2
@@ -85,6 +87,10 @@ class TimedConnection(Connection[tuple[Any, ...]]):
 
     call_seconds = CALL_SECONDS
     _answered_at = 0.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        set_json_loads(read_stored, self)
 
     def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
         try:

@@ -24,6 +24,11 @@ OBJECT_MARK: Final = "@"
 REPLACED_KEY = "_tasker_replaced"
 """In a result that is an object: the paths whose text lost a NUL or a lone surrogate to U+FFFD."""
 
+UNREADABLE_KEY = "_tasker_unreadable"
+"""The only key of what stands for a value that another program wrote and this one cannot hold: why it cannot."""
+
+_MAX_STORED_BYTES = 16 << 20
+_MAX_STORED_DEPTH = 2 * MAX_DEPTH  # what queries wrap around a value is nested too
 _WALK_BUDGET = 64 << 20
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _NUL_ESCAPE = "\\u0000"
@@ -67,8 +72,51 @@ def canonical(value: Any) -> str:
 
 
 def load(text: str) -> Any:
-    """Read JSON text that this engine or PostgreSQL wrote."""
-    return json.loads(text)
+    """Read JSON text that this engine or PostgreSQL wrote. Raises ValueError, with the reason, for what only another program can have written."""
+    try:
+        return _held(text)
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"the JSON that another program wrote cannot be read: {_why_not_held(error)}") from None
+
+
+def read_stored(text: str | bytes) -> Any:
+    """What stands in a column, whoever wrote it: what cannot be held is `{UNREADABLE_KEY: why}`, so that one row is never in the way of others."""
+    if len(text) > _MAX_STORED_BYTES:
+        return {UNREADABLE_KEY: f"it is {len(text):,} bytes"}
+    try:
+        return _held(text)
+    except (RecursionError, ValueError) as error:
+        return {UNREADABLE_KEY: _why_not_held(error)}
+
+
+def _why_not_held(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return f"it is nested deeper than {_MAX_STORED_DEPTH} levels"
+    if isinstance(error, (_Unreadable, json.JSONDecodeError)):
+        return str(error)
+    return "it holds a number of more digits than can be read"
+
+
+def _held(text: str | bytes) -> Any:
+    if isinstance(text, bytes):
+        text = text.decode()
+    value = _decode(text)
+    if text.count("[") + text.count("{") > _MAX_STORED_DEPTH and _is_deeper(value, _MAX_STORED_DEPTH):
+        raise RecursionError
+    return value
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        deeper: list[Any] = []
+        for node in level:
+            if isinstance(node, dict):
+                deeper.extend(node.values())
+            elif isinstance(node, list):
+                deeper.extend(node)
+        level = deeper
+    return any(isinstance(node, (dict, list)) for node in level)
 
 
 # Inputs: refuse, naming every place.
@@ -167,6 +215,9 @@ def _finite(digits: str) -> float:
     return number
 
 
+_decode = json.JSONDecoder(parse_float=_finite).decode
+
+
 def _nodes(value: Any, path: str) -> Iterator[tuple[str, int, Any]]:
     stack: list[tuple[str, int, Any]] = [(path, 1, value)]
     while stack:
@@ -201,6 +252,8 @@ def _too_deep(depth: int) -> tuple[str, str] | None:
 def _key_problem(key: Any) -> tuple[str, str] | None:
     if not isinstance(key, str):
         return "not_json", f"the key {_short(key)} is {_type_name(key)}, not a string"
+    if key == UNREADABLE_KEY:
+        return "unreadable", "stands for a value in the database that cannot be read, and is none itself"
     return _string_problem(key)
 
 

@@ -56,7 +56,7 @@ create table tasker_step (
   finished_at   timestamptz,
   children      int[],                      -- null for a leaf
   result        jsonb,
-  error         jsonb,                      -- of the last attempt that failed
+  error         jsonb check (jsonb_typeof(error) = 'object'),   -- of the last attempt that failed
   first_item    int,                        -- of a map step: the number of its first item; null until it has made them
   item_count    int,                        -- of a map step: how many it made
   map_no        int,                        -- of an item: the map step it belongs to, whose template it follows; null for a step of the definition

@@ -12,7 +12,7 @@ create table tasker_worker (
   lease_until   timestamptz not null,       -- the one judge of life and death, by the database's clock
   server_started_at  timestamptz,           -- the advisory lock says something only within one life of the server; null: it holds none
   draining      boolean not null default false,
-  figures       jsonb not null default '{}',   -- what it counts of its own work, see engine/monitoring/own_figures.py
+  figures       jsonb not null default '{}' check (jsonb_typeof(figures) = 'object'),   -- what it counts of its own work, see engine/monitoring/own_figures.py
   journal_no    bigint not null default 0   -- the last batch of what its attempts said that was taken, see tasker_keep_journal
 );
 

@@ -13,7 +13,7 @@ create table tasker_history (
   worker_id   int,
   actor       text,                         -- who, for an operator's action
   reason      text,
-  detail      jsonb                         -- error of a failed attempt; {"run_at"} of a retry
+  detail      jsonb check (jsonb_typeof(detail) = 'object')   -- error of a failed attempt; {"run_at"} of a retry
 );
 create index tasker_history_task on tasker_history (task_no);
 create index tasker_history_xid on tasker_history using brin (xid) with (pages_per_range = 16, autosummarize = on);

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import psycopg
+import pytest
 from story import Story, is_alive, until
+
+from engine import tasks
+from engine.borrowed import Borrowed
+from engine.requests import TaskRequest
 
 FLOWS = {
     "failing.py": '''
@@ -80,6 +86,13 @@ FLOWS = {
         @no_json.step()
         def call():
             return {"handle": object()}
+
+
+        reads = Workflow("reads")
+
+        @reads.step()
+        def call(task):
+            return task.context["number"]
 
 
         slow = Workflow("slow")
@@ -167,3 +180,15 @@ def test_a_timeout_kills_the_process_that_ran_the_attempt(story: Story) -> None:
     assert story.ended(task)["state"] == "completed"
     child = int(story.ledger("slow", task)[0][-2])
     until(lambda: not is_alive(child), "the child that ran the slow attempt to be gone")
+
+
+@pytest.mark.parametrize("number", ["[" * 5_000 + "]" * 5_000, "9" * 5_000], ids=["deep", "digits"])
+def test_a_context_that_only_another_program_can_have_written_fails_its_step_and_nothing_else(running: Story, number: str) -> None:
+    with psycopg.connect(running.url) as conn:
+        foreign = tasks.submit(Borrowed(conn), TaskRequest("reads", context={"number": 1}))
+        conn.execute("update tasker_task set context = %s::jsonb where task_id = %s", [f'{{"number": {number}}}', foreign])
+    own = running.launch("reads", {"number": 2})
+    assert running.ended(own)["steps"]["call"]["result"] == 2
+    step = running.ended(foreign)["steps"]["call"]
+    assert (step["state"], step["attempts"]) == ("failed", 1)
+    assert "cannot be read" in step["error"]["message"]

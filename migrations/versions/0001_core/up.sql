@@ -79,7 +79,7 @@ create table tasker_template (
 -- gladly walk all of a definition by an index of (definition_id, name) as find one step by the key
 create unique index tasker_template_name on tasker_template ((definition_id::text || ' ' || name));
 
--- source: schema/30_tasks.sql 60012e721ed8
+-- source: schema/30_tasks.sql c556de4c4ec3
 -- What runs: tasks, their steps, and the two queues a waiting step can stand in.
 -- No foreign keys here: rows are only made and removed by our functions, and the checks would halve the speed.
 
@@ -138,7 +138,7 @@ create table tasker_step (
   finished_at   timestamptz,
   children      int[],                      -- null for a leaf
   result        jsonb,
-  error         jsonb,                      -- of the last attempt that failed
+  error         jsonb check (jsonb_typeof(error) = 'object'),   -- of the last attempt that failed
   first_item    int,                        -- of a map step: the number of its first item; null until it has made them
   item_count    int,                        -- of a map step: how many it made
   map_no        int,                        -- of an item: the map step it belongs to, whose template it follows; null for a step of the definition
@@ -189,7 +189,7 @@ create table tasker_request_key (
 );
 create index tasker_request_key_task on tasker_request_key (task_id);   -- the key goes with its task
 
--- source: schema/40_engines.sql 87b6c1540ea9
+-- source: schema/40_engines.sql 8fc957945dcf
 -- Who runs: one row per engine process (a fresh worker_id at every start) and one row per claim call.
 
 create table tasker_worker (
@@ -204,7 +204,7 @@ create table tasker_worker (
   lease_until   timestamptz not null,       -- the one judge of life and death, by the database's clock
   server_started_at  timestamptz,           -- the advisory lock says something only within one life of the server; null: it holds none
   draining      boolean not null default false,
-  figures       jsonb not null default '{}',   -- what it counts of its own work, see engine/monitoring/own_figures.py
+  figures       jsonb not null default '{}' check (jsonb_typeof(figures) = 'object'),   -- what it counts of its own work, see engine/monitoring/own_figures.py
   journal_no    bigint not null default 0   -- the last batch of what its attempts said that was taken, see tasker_keep_journal
 );
 
@@ -258,7 +258,7 @@ create table tasker_delivery_place (
   seen_at      timestamptz not null
 );
 
--- source: schema/50_history.sql a00d3b169207
+-- source: schema/50_history.sql 93f8327f28ac
 -- What happened: one row per move, append-only. It is the audit trail, the events, the timeline and the live updates at once.
 -- Readers follow it by transaction (xid), never by time or number: see tasker_news.
 
@@ -274,7 +274,7 @@ create table tasker_history (
   worker_id   int,
   actor       text,                         -- who, for an operator's action
   reason      text,
-  detail      jsonb                         -- error of a failed attempt; {"run_at"} of a retry
+  detail      jsonb check (jsonb_typeof(detail) = 'object')   -- error of a failed attempt; {"run_at"} of a retry
 );
 create index tasker_history_task on tasker_history (task_no);
 create index tasker_history_xid on tasker_history using brin (xid) with (pages_per_range = 16, autosummarize = on);

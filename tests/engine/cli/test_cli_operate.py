@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
+import psycopg
 import pytest
 from terminal import Ended, Terminal, refused, until
+
+from engine.json_text import UNREADABLE_KEY
 
 
 @pytest.fixture
@@ -32,6 +36,16 @@ def test_tasks_lists_what_matches_as_a_table_and_as_json(shop: Terminal) -> None
     table = shop.run("tasks")
     assert all(task in table.out for task in ids)
     assert "shop/process_order@1.1.0" in table.out
+
+
+@pytest.mark.parametrize("foreign", ["[" * 5_000 + "]" * 5_000, "9" * 5_000], ids=["deep", "digits"])
+def test_a_context_that_only_another_program_can_have_written_is_in_no_command_s_way(shop: Terminal, conn: psycopg.Connection[Any], foreign: str) -> None:
+    task = shop.run("launch", "shop/process_order", "--context", '{"order_id": 1}').out.strip()
+    conn.execute("update tasker_task set context = %s::jsonb", [f'{{"order_id": {foreign}}}'])
+    assert list(shop.run("show", task, "--json").json()["context"]) == [UNREADABLE_KEY]
+    for command in (["show", task], ["tasks"], ["why", task], ["cancel", task]):
+        ended = shop.run(*command)
+        assert ended.status == 0, (command, ended.err)
 
 
 def test_tasks_come_in_pages(shop: Terminal) -> None:
