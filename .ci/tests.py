@@ -136,8 +136,14 @@ def _pytest(chromium: str | None, arguments: list[str]) -> int:
 
 
 def _again(arguments: list[str], environment: Mapping[str, str]) -> int:
-    """A few tests that failed beside others, on a machine that was busy, are tried once more by themselves; which they were is said either way."""
-    names = sorted(_failed())
+    """A few tests that failed beside others, on a machine that was busy, are tried once more by themselves; which they were is said either way.
+
+    None is where one of them found a promise broken: that it is kept the next time proves nothing.
+    """
+    names, final = sorted(_failed()), sorted(_kept("tasker/final"))
+    if final:
+        print("\nmake test: these found a promise broken and are not tried again:", *final, sep="\n  ", flush=True)
+        return FAILED
     print("\nmake test: these failed beside others and are tried again alone:", *names, sep="\n  ", flush=True)
     status = _call(["--last-failed", "--last-failed-no-failures", "none", *arguments], environment)
     print(f"make test: {len(names)} tests needed a second try, alone: {', '.join(names)}", flush=True)
@@ -149,9 +155,14 @@ def _call(arguments: list[str], environment: Mapping[str, str]) -> int:
 
 
 def _failed() -> list[str]:
-    """The tests that failed last, as pytest keeps them."""
+    """The tests that failed last."""
+    return _kept("cache/lastfailed")
+
+
+def _kept(name: str) -> list[str]:
+    """What pytest keeps under that name of its last run."""
     try:
-        return list(json.loads(Path(".pytest_cache/v/cache/lastfailed").read_text()))
+        return list(json.loads(Path(".pytest_cache/v", name).read_text()))
     except (OSError, ValueError):
         return []
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from engine.testing.databases import Databases
 
 
+pytest_plugins = ("final_failures",)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rules-of-each-file", type=int, metavar="N", help="run the first N tests of each file, each with the first of its cases: a look across everything")
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from ledger import Place, Run
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sql"))
+
+from invariants import RULES, Violated
 
 PENDING, READY, RUNNING, RETRYING, COMPLETED, FAILED, CANCELLED, SKIPPED, RESOLVED = range(9)
 FINAL = {COMPLETED, FAILED, CANCELLED, SKIPPED, RESOLVED}
@@ -129,6 +135,12 @@ def read_records(conn: psycopg.Connection[Any], tasks: Sequence[str]) -> Records
     )
 
 
+def broken_rules(conn: psycopg.Connection[Any]) -> list[str]:
+    """The rules of tests/sql/invariants.py that do not hold now, each with the first rows that break it."""
+    found = ((rule, conn.execute(query.encode()).fetchmany(3)) for rule, query in RULES.items())
+    return [f"not so: {rule}: {rows}" for rule, rows in found if rows]
+
+
 def check(evidence: Evidence) -> list[Violation]:
     """Every violation there is."""
     rules = (
@@ -155,6 +167,12 @@ def summary(violations: Sequence[Violation]) -> str:
     counts = Counter(violation.invariant for violation in violations)
     first = [f"  {violation.invariant} {violation.text}" for violation in violations[:SHOWN]]
     return "\n".join([f"{len(violations)} violations: {dict(counts)}", *first])
+
+
+def assert_none(violations: Sequence[Violation], words: str = "") -> None:
+    """Raises `Violated` with all of them in short, and the words."""
+    if violations:
+        raise Violated(f"{summary(violations)}\n{words}")
 
 
 # ---- I1

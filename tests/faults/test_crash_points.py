@@ -58,6 +58,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sql"))
 
 from invariants import assert_invariants
 
+pytestmark = pytest.mark.final
+
 LEASE = timedelta(seconds=30)
 ACTOR = "tests"
 PATIENCE_SECONDS = 10.0

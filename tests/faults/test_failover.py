@@ -10,7 +10,7 @@ import faults
 import psycopg
 import pytest
 from arena import Arena, Where, until
-from checker import Evidence, broken_histories, lost_tasks, summary, terminal_events
+from checker import Evidence, assert_none, broken_histories, lost_tasks, terminal_events
 from standby import READ_ONLY, Standby
 
 from engine.db import Database
@@ -83,7 +83,7 @@ def test_what_an_asynchronous_standby_did_not_have_is_lost_and_listed_and_the_re
         lost = [key for key, task in evidence.accepted.items() if task not in evidence.records.tasks]
         print(f"{len(lost)} of {len(evidence.accepted)} accepted tasks lost: {lost}")
         violations = [violation for rule in (lost_tasks, terminal_events, broken_histories) for violation in rule(without(evidence, lost))]
-        assert not violations, summary(violations)
+        assert_none(violations)
         assert 0 < len(lost) < len(evidence.accepted)
     finally:
         standby.end()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import faults
 import pytest
 from arena import Arena, until
-from checker import summary
+from checker import assert_none
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -99,7 +99,7 @@ def test_a_subscriber_heard_of_every_end_in_order(arena: Arena) -> None:
     arena.submit("tree", 20)
     arena.settle()
     violations = arena.verdict(hearing=True)
-    assert not violations, summary(violations)
+    assert_none(violations)
 
 
 def test_an_outage_is_borne_with_few_words_and_few_attempts(arena: Arena) -> None:

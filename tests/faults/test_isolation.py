@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from arena import LEASE_SECONDS, Arena, until
-from checker import RUNNING, check, summary
+from checker import RUNNING, assert_none, check
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -68,7 +68,7 @@ def test_harmful_steps_end_failed_with_their_cause_and_harm_no_one(tmp_path: Pat
         until(lambda: not arena.open_tasks(), "every task to end", 90)
         longest = heartbeats.stop()
         violations = check(arena.evidence())
-        assert not violations, summary(violations)
+        assert_none(violations)
         assert engine.alive
         assert engine.workers() == workers
         assert longest < LEASE_SECONDS
@@ -159,7 +159,7 @@ def test_a_draining_engine_ends_within_its_grace_time_and_its_steps_go_on_at_onc
         assert seconds < arena.grace + DRAIN_MARGIN_SECONDS + LOADED_SECONDS
         arena.settle()
         violations = check(arena.evidence())
-        assert not violations, summary(violations)
+        assert_none(violations)
         with arena.direct() as conn:
             rows = conn.execute("select max(attempts) from tasker_step").fetchone()
         assert rows == (1,)
