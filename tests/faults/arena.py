@@ -13,31 +13,28 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
-from checker import FINAL, Evidence, Violation, check, read_records, summary
+from checker import FINAL, Evidence, Violation, assert_none, broken_rules, check, read_records
+from footprint import Footprint
 from ledger import Ledger, Run
 from proxy import Proxy
+from visitors import Visitors
 
 from engine import migrate, tasks
-from engine.db import CHECK_SECONDS, Database
+from engine.db import Database
 from engine.embedded import EmbeddedServer, ensure_server, stop_server
 from engine.errors import TaskerError
 from engine.requests import TaskRequest
-from webapp.database import CALL_SECONDS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "sql"))
-
-from invariants import RULES  # noqa: E402
 
 SERVER = {"shared_buffers": "64MB", "max_connections": "120"}
 LEASE_SECONDS = 3
@@ -47,17 +44,8 @@ POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 60.0
 HEARING_SECONDS = 45.0
 SAMPLE_SECONDS = 3.0
-CONNECTIONS_PER_ENGINE = 12
-CONNECTIONS_OF_THE_DASHBOARD = 24
-RESIDENT_MEGABYTES = 400
 
 T = TypeVar("T")
-
-
-def broken_rules(conn: psycopg.Connection[Any]) -> list[str]:
-    """The rules of tests/sql/invariants.py that do not hold now, each with the first rows that break it."""
-    found = ((rule, conn.execute(query.encode()).fetchmany(3)) for rule, query in RULES.items())
-    return [f"not so: {rule}: {rows}" for rule, rows in found if rows]
 
 
 def until(look: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS) -> T:
@@ -87,31 +75,6 @@ class FaultRecord:
     def as_json(self, since: float, runs: Sequence[Run]) -> dict[str, Any]:
         times = {"at": round(self.began - since, 2), "seconds": round(self.ended - self.began, 2)}
         return {"kind": self.kind, "target": self.target, "hit": self.hit(runs)} | times
-
-
-SLOWEST_SECONDS = CHECK_SECONDS + CALL_SECONDS + 1.0
-"""Of an answer: a pooled line that turns out dead, and a call that is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """One request to the dashboard and what came of it; `outage` says whether the database may have been away."""
-
-    path: str
-    status: int
-    seconds: float
-    retry_after: bool
-    text: str
-    outage: bool
-
-    def problem(self) -> str | None:
-        if self.seconds > SLOWEST_SECONDS:
-            return f"{self.path} took {self.seconds:.1f} s"
-        if "Traceback" in self.text:
-            return f"{self.path} shows a traceback"
-        if self.status == 200 or self.status == 503 and self.retry_after and self.outage:
-            return None
-        return f"{self.path} answered {self.status}{' during' if self.outage else ' without'} an outage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +148,6 @@ class Arena:
         self.uncertain = 0
         self.touched: dict[int, float] = {}
         self.drained: dict[int, float] = {}
-        self.probes: list[Probe] = []
         self.samples: list[str] = []
         self.outages: list[tuple[float, float]] = []
         self.offsets: list[float] = [0.0]
@@ -193,15 +155,16 @@ class Arena:
         self.client = Database(self.client_proxy.url(self.server.url), max_size=2, application_name="faults client", call_seconds=5)
         self.began = time.monotonic()
         self.wall = time.time() - self.began
-        self._judged = 0
+        self._judged = self._looked_at = 0
         self._told: set[Violation] = set()
         self._engine_number = 0
-        self._key_number = 0
+        self._key_numbers = count(1)
         self._web: subprocess.Popen[bytes] | None = None
         self.cookie: dict[str, str] = {}
         self.web_proxy: Proxy | None = None
         self.web_url, self.web_pid = "", 0
-        self._ended = threading.Event()
+        self.visitors = Visitors(self)
+        self.footprint = Footprint(self)
 
     # ---- the stage
 
@@ -249,7 +212,7 @@ class Arena:
             yield conn
 
     def start_web(self, *, watched: bool = True, code: Path = ROOT) -> None:
-        """The dashboard answers, and where it is watched is asked something four times a second from now on."""
+        """The dashboard answers, and where it is watched somebody comes four times a second from now on."""
         self.web_proxy = Proxy(("127.0.0.1", self.server.port))
         log = self.folder / "web.log"
         with log.open("ab") as output:
@@ -262,11 +225,12 @@ class Arena:
         self.web_url, self.web_pid = line.rpartition(" ")[2].strip(), self._web.pid
         assert self.web_url.startswith("http"), log.read_text()
         # engines with a mistake import this module too, and know nothing of the tests
-        from signed_in import cookie_of
+        from signed_in import cookie_of, token_for
 
-        self.cookie = self.cookie or cookie_of(f"{self.server.admin_url.rpartition('/')[0]}/tasker")
+        straight = f"{self.server.admin_url.rpartition('/')[0]}/tasker"
+        self.cookie = self.cookie or cookie_of(straight)
         if watched:
-            threading.Thread(target=self._probe_forever, daemon=True).start()
+            self.visitors.begin(self.cookie, token_for(straight))
 
     def kill_web(self) -> None:
         """The dashboard's process is gone at once, and its way to the database."""
@@ -278,7 +242,7 @@ class Arena:
 
     def end(self) -> None:
         """No process and no folder is left."""
-        self._ended.set()
+        self.visitors.end()
         for engine in self.engines:
             engine.end()
         self.kill_web()
@@ -289,8 +253,15 @@ class Arena:
 
     def longest_call(self) -> float:
         """The longest time in which a call to the database had no answer and was not given up."""
-        proxies = [self.client_proxy, *(engine.proxy for engine in self.engines), *([self.web_proxy] if self.web_proxy else [])]
-        return max(proxy.longest_call for proxy in proxies)
+        return max(proxy.longest_call for proxy in self.proxies())
+
+    def proxies(self) -> list[Proxy]:
+        """All there were, with those of engines that have ended."""
+        return [self.client_proxy, *(engine.proxy for engine in self.engines), *([self.web_proxy] if self.web_proxy else [])]
+
+    @property
+    def has_web(self) -> bool:
+        return self._web is not None
 
     def set_clock(self, seconds: float) -> None:
         """The database's clock is so far ahead of the true one, for every session at once."""
@@ -307,7 +278,7 @@ class Arena:
 
     def submit(self, name: str, count: int = 1, context: dict[str, Any] | None = None) -> list[str]:
         """So many tasks are accepted; asked for in tens, each ten until there is an answer."""
-        keys = [self._new_key(name) for _ in range(count)]
+        keys = [self.new_key(name) for _ in range(count)]
         for first in range(0, count, 10):
             self._submit(name, keys[first : first + 10], context or {})
         return keys
@@ -318,12 +289,16 @@ class Arena:
         feeder = threading.Thread(target=self._feed, args=(trees, at_once, over), daemon=True)
         feeder.start()
         threading.Thread(target=self._sample, args=(over,), daemon=True).start()
-        until(self.ledger.running, "the load to run")
-        for fault in faults:
-            fault(self)
-            time.sleep(pause)
-        over.set()
-        feeder.join(patience)
+        self.visitors.may_create.set()
+        try:
+            until(self.ledger.running, "the load to run")
+            for fault in faults:
+                fault(self)
+                time.sleep(pause)
+        finally:
+            over.set()
+            feeder.join(patience)
+            self.visitors.stop_creating(patience)
         self.settle(patience)
 
     def settle(self, seconds: float = PATIENCE_SECONDS) -> None:
@@ -359,14 +334,14 @@ class Arena:
                 time.sleep(0.05)
 
     def _sample(self, over: threading.Event) -> None:
-        """What must hold at every commit is looked at in the middle of it all."""
+        """What must hold at every commit, and what the installation takes up, is looked at in the middle of it all."""
         while not over.wait(SAMPLE_SECONDS):
             with suppress(psycopg.Error), self.direct() as conn:
-                self.samples += broken_rules(conn)
+                self.samples += broken_rules(conn) + self.footprint.look(conn)
 
-    def _new_key(self, name: str) -> str:
-        self._key_number += 1
-        return f"{name}-{self._key_number}"
+    def new_key(self, name: str) -> str:
+        """One that no other request has."""
+        return f"{name}-{next(self._key_numbers)}"
 
     def _submit(self, name: str, keys: list[str], context: dict[str, Any]) -> None:
         requests = [TaskRequest(name, "faults", context=context, idempotency_key=key, correlation_id=key) for key in keys]
@@ -412,26 +387,8 @@ class Arena:
         finally:
             self.outages[place] = (began, time.monotonic() + 5.0)
 
-    def _in_outage(self, began: float, ended: float) -> bool:
+    def in_outage(self, began: float, ended: float) -> bool:
         return any(first <= ended and began <= last for first, last in self.outages)
-
-    def _probe_forever(self) -> None:
-        paths = ["/health/live", "/health/ready", "/", "/tasks"]
-        while not self._ended.wait(0.25):
-            path = paths[len(self.probes) % len(paths)]
-            self.probes.append(self._ask(path))
-
-    def _ask(self, path: str) -> Probe:
-        began = time.monotonic()
-        try:
-            with urllib.request.urlopen(urllib.request.Request(self.web_url + path, headers=self.cookie), timeout=15) as answer:
-                status, headers, text = answer.status, answer.headers, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            status, headers, text = error.code, error.headers, error.read().decode()
-        except OSError as error:
-            status, headers, text = 0, {}, str(error)
-        ended = time.monotonic()
-        return Probe(path, status, ended - began, "Retry-After" in headers, text, self._in_outage(began, ended))
 
     # ---- the verdict
 
@@ -440,10 +397,12 @@ class Arena:
             self.samples += broken_rules(conn)
             records = read_records(conn, list(self.accepted.values()))
             records.moves = [replace(move, at=self._true_time(move.at)) for move in records.moves]
-            self.samples += self._oversize(conn)
+            self.samples += self.footprint.at_the_end(conn)
         runs = dict(self.ledger.by_place())
+        self._looked_at = len(self.visitors.probes)
+        probes = (*self.visitors.probes[self._judged : self._looked_at], *self.visitors.waiting())
         return Evidence(
-            runs, records, self.accepted, self.touched, self.drained, waits=waits, longest_wait=2 * POLL_SECONDS + 2.0, probes=tuple(self.probes[self._judged :]),
+            runs, records, self.accepted, self.touched, self.drained, waits=waits, longest_wait=2 * POLL_SECONDS + 2.0, probes=probes,
             samples=tuple(self.samples), heard=heard,
         )  # fmt: skip
 
@@ -463,9 +422,9 @@ class Arena:
         """Nothing was violated since this was asked last; else what was, with the logs' last lines."""
         violations = [found for found in self.verdict() if found not in self._told]
         self._told.update(violations)
-        self._judged = len(self.probes)
+        self._judged = self._looked_at
         self.samples.clear()
-        assert not violations, f"seed {self.seed}\n{summary(violations)}\n{self.last_words()}"
+        assert_none(violations, f"seed {self.seed}\n{self.last_words()}")
 
     def last_words(self) -> str:
         logs = [*(engine.log for engine in self.engines), self.folder / "web.log"]
@@ -491,50 +450,10 @@ class Arena:
             "faults": len(self.faults),
             "kinds": len({fault.kind for fault in self.faults}),
             "share_that_hit_running_work": round(len(hits) / max(1, len(self.faults)), 3),
-            "dashboard_requests": len(self.probes),
+            "most_connections": self.footprint.most_connections,
+            "dashboard_requests": len(self.visitors.probes),
+            "dashboard_requests_by_kind": self.visitors.asked(),
+            "dashboard_requests_a_second": round(len(self.visitors.probes) / (time.monotonic() - self.began), 2),
             "violations": [f"{violation.invariant} {violation.text}" for violation in violations],
             "schedule": [fault.as_json(self.began, runs) for fault in self.faults],
         }
-
-    def _oversize(self, conn: psycopg.Connection[Any]) -> list[str]:
-        found = []
-        idle = conn.execute(
-            "select count(*) from pg_stat_activity where application_name like 'tasker%' and state like 'idle in transaction%'"
-            " and state_change < clock_timestamp() - interval '5 seconds'"
-        ).fetchone()
-        row = conn.execute("select count(*) from pg_stat_activity where application_name like 'tasker%'").fetchone()
-        assert idle is not None
-        assert row is not None
-        if idle[0]:
-            found.append(f"{idle[0]} sessions rest in a transaction")
-        allowed = CONNECTIONS_PER_ENGINE * len(self.living()) + (CONNECTIONS_OF_THE_DASHBOARD if self._web else 0)
-        if row[0] > allowed:
-            found.append(f"{row[0]} connections, {allowed} are configured")
-        return found + self._orphans() + self._fat()
-
-    def _orphans(self) -> list[str]:
-        """Processes of engines that have ended, a moment after their end."""
-        living = {engine.label for engine in self.living()}
-        deadline = time.monotonic() + 5
-        while (left := [label for label in self._labels_of_processes() if label not in living]) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        return [f"processes of {label} outlived it" for label in sorted(set(left))]
-
-    def _labels_of_processes(self) -> list[str]:
-        labels = []
-        for place in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                words = dict(word.partition(b"=")[::2] for word in (place / "environ").read_bytes().split(b"\0"))
-                if words.get(b"FAULTS_RUN") == self.run_id.encode() and b"FAULTS_ENGINE" in words:
-                    labels.append(words[b"FAULTS_ENGINE"].decode())
-        return labels
-
-    def _fat(self) -> list[str]:
-        found = []
-        for engine in self.living():
-            with suppress(OSError, StopIteration):
-                line = next(line for line in Path(f"/proc/{engine.pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-                megabytes = int(line.split()[1]) // 1024
-                if megabytes > RESIDENT_MEGABYTES:
-                    found.append(f"{engine.label} holds {megabytes} MB")
-        return found

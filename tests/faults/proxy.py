@@ -214,6 +214,11 @@ class Proxy:
         self.port = 0
         self.accept()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether everything passes now."""
+        return self._mode == "pass" and not self._stalled
+
     def url(self, direct: str) -> str:
         """The address of the target's database by way of the proxy."""
         return re.sub(r"@[^/]+/", f"@{self.host}:{self.port}/", direct)

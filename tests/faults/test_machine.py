@@ -46,7 +46,7 @@ def test_an_engine_whose_link_is_down_loses_its_steps_to_others_and_comes_back(a
 
         def cut(arena: Arena) -> None:
             until(lambda: arena.ledger.running(cut_off.label), "the engine behind the link to work")
-            with arena.fault("the network link of an engine down", cut_off), link.down():
+            with arena.fault("the network link of an engine down", cut_off), arena.footprint.blind(), link.down():
                 time.sleep(DOWN_SECONDS)
 
         arena.run_load([cut], trees=60)

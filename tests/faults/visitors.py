@@ -1,0 +1,179 @@
+"""Who comes to the dashboard while it is maltreated: somebody every quarter of a second, who does not wait for those that came before. The arena sends them."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from http.client import HTTPException
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from engine.db import CHECK_SECONDS
+from webapp.database import CALL_SECONDS
+
+if TYPE_CHECKING:
+    from arena import Arena
+
+EVERY_SECONDS = 0.25
+SLOWEST_SECONDS = CHECK_SECONDS + CALL_SECONDS + 1.0
+"""Of an answer: a pooled line that turns out dead, and a call that is given up."""
+LAST_SECONDS = 15
+"""Who has waited for so long goes."""
+ANSWERED = (200, 201)
+CREATE = "/api/v1/tasks"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One request to the dashboard and what came of it; `outage` says whether the database may have been away."""
+
+    path: str
+    status: int
+    seconds: float
+    retry_after: bool
+    text: str
+    outage: bool
+
+    def problem(self) -> str | None:
+        if self.seconds > SLOWEST_SECONDS:
+            return f"{self.path} took {self.seconds:.1f} s"
+        if "Traceback" in self.text:
+            return f"{self.path} shows a traceback"
+        if self.status in ANSWERED or self.status == 503 and self.retry_after and self.outage:
+            return None
+        return f"{self.path} answered {self.status}{' during' if self.outage else ' without'} an outage: {self.text[:200]!r}"
+
+
+class Visitors:
+    """They read pages, look at a task that exists, follow the live updates and create tasks, by turns. `asked` is of everything so far."""
+
+    def __init__(self, arena: Arena) -> None:
+        self.arena = arena
+        self.probes: list[Probe] = []
+        self.unanswered: set[str] = set()
+        self.cookie: dict[str, str] = {}
+        self.bearer: dict[str, str] = {}
+        self.newest: str | None = None
+        self.may_create = threading.Event()
+        self._under_way: dict[int, tuple[str, float]] = {}
+        self._ended = threading.Event()
+
+    def begin(self, cookie: dict[str, str], token: str) -> None:
+        """They come from now on, and create what the installation is to do while it is under load."""
+        self.cookie, self.bearer = cookie, {"Authorization": f"Bearer {token}"}
+        threading.Thread(target=self._come, daemon=True).start()
+
+    def end(self) -> None:
+        """Nobody comes any more."""
+        self._ended.set()
+
+    def asked(self) -> dict[str, int]:
+        """How often, by what was asked."""
+        return dict(sorted(Counter(probe.path.partition(" ")[0] for probe in self.probes).items()))
+
+    def waiting(self) -> list[Probe]:
+        """Those who have no answer and should have one by now."""
+        now = time.monotonic()
+        late = [(path, now - began) for path, began in list(self._under_way.values()) if now - began > SLOWEST_SECONDS]
+        return [Probe(f"{path} (and waits on)", 0, seconds, False, "", False) for path, seconds in late]
+
+    def stop_creating(self, patience: float) -> None:
+        """Every creation that anybody asked for is accepted: those that had no answer are asked for again with their keys, for so long."""
+        self.may_create.clear()
+        deadline = time.monotonic() + patience
+        while self.unanswered and time.monotonic() < deadline:
+            time.sleep(0.1)
+            if not self._creates():
+                for key in list(self.unanswered):
+                    self._visit(lambda key=key: self._post(key))
+
+    def _creates(self) -> bool:
+        return any(path.startswith("create") for path, _ in list(self._under_way.values()))
+
+    # ---- each in a thread of its own
+
+    def _come(self) -> None:
+        turns = (self._live, self._ready, self._overview, self._list, self._detail, self._create, self._stream)
+        due = time.monotonic()
+        for number in count():
+            if self._ended.wait(max(0.0, due - time.monotonic())):
+                return
+            threading.Thread(target=self._visit, args=(turns[number % len(turns)],), daemon=True).start()
+            due = max(due + EVERY_SECONDS, time.monotonic())
+
+    def _visit(self, turn: Callable[[], Probe]) -> None:
+        self.probes.append(turn())
+
+    def _live(self) -> Probe:
+        return self._ask("live", "/health/live")
+
+    def _ready(self) -> Probe:
+        return self._ask("ready", "/health/ready")
+
+    def _overview(self) -> Probe:
+        return self._ask("overview", "/")
+
+    def _list(self) -> Probe:
+        return self._ask("list", "/tasks")
+
+    def _detail(self) -> Probe:
+        return self._ask("detail", f"/tasks/{self.newest}") if self.newest else self._list()
+
+    def _stream(self) -> Probe:
+        """Live updates tell at once that the page may be old."""
+        return self._ask("stream", "/live", read=_first_event)
+
+    def _create(self) -> Probe:
+        return self._post(self.arena.new_key("tree")) if self.may_create.is_set() else self._list()
+
+    def _post(self, key: str) -> Probe:
+        """What is not certain to have been accepted is asked for again later."""
+        self.unanswered.add(key)
+        wanted = {"name": "tree", "namespace": "faults", "correlation_id": key}
+        headers = self.bearer | {"Idempotency-Key": key, "Content-Type": "application/json"}
+        probe = self._ask("create", CREATE, headers, json.dumps(wanted).encode())
+        if probe.status in ANSWERED:
+            self.arena.accepted[key] = self.newest = json.loads(probe.text)["task_id"]
+            self.unanswered.discard(key)
+        else:
+            self.arena.uncertain += 1
+        return probe
+
+    def _ask(self, name: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None, read: Callable[[Any], str] | None = None) -> Probe:
+        me, began = threading.get_ident(), time.monotonic()
+        self._under_way[me] = (f"{name} {path}", began)
+        request = urllib.request.Request(self.arena.web_url + path, body, dict(headers or self.cookie))
+        try:
+            with urllib.request.urlopen(request, timeout=LAST_SECONDS) as answer:
+                found = Probe(f"{name} {path}", answer.status, 0.0, False, (read or _whole)(answer), False)
+        except urllib.error.HTTPError as error:
+            found = Probe(f"{name} {path}", error.code, 0.0, "Retry-After" in error.headers, _as_far_as_it_came(error), False)
+        except (OSError, HTTPException, ValueError) as error:
+            found = Probe(f"{name} {path}", 0, 0.0, False, str(error), False)
+        ended = time.monotonic()
+        del self._under_way[me]
+        return replace(found, seconds=ended - began, outage=self.arena.in_outage(began, ended))
+
+
+def _whole(answer: Any) -> str:
+    return str(answer.read().decode())
+
+
+def _as_far_as_it_came(answer: Any) -> str:
+    with suppress(OSError, HTTPException):
+        return _whole(answer)
+    return ""
+
+
+def _first_event(answer: Any) -> str:
+    """Raises ValueError where the stream ends without one."""
+    if not any(line.startswith(b"event:") for line in answer):
+        raise ValueError("the stream ended without an event")
+    return ""
