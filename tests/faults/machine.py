@@ -86,6 +86,26 @@ class Disk:
         _run("umount", "--lazy", str(self.folder))
 
 
+class Memory:
+    """So many megabytes for what runs `there` and its children together; the kernel ends one of them when they are not enough."""
+
+    def __init__(self, megabytes: int) -> None:
+        first = Path("/sys/fs/cgroup/memory")
+        folder, self._limit, self._count = (first, "memory.limit_in_bytes", "memory.oom_control") if first.is_dir() else (first.parent, "memory.max", "memory.events")
+        self._group = folder / f"faults{os.getpid() % 100_000}"
+        _or_skip("root, to make a control group for memory", "mkdir", str(self._group))
+        _or_skip("a control group that can limit memory", "sh", "-c", f"echo {megabytes << 20} > {self._group / self._limit}")
+        self.there = Where(prefix=("sh", "-c", f'echo $$ > {self._group / "cgroup.procs"}; exec "$@"', "sh"))
+
+    def kills(self) -> int:
+        """How many processes the kernel has ended there."""
+        return next(int(line.split()[1]) for line in (self._group / self._count).read_text().splitlines() if line.startswith("oom_kill "))
+
+    def end(self) -> None:
+        """Nothing of it is left, once nothing runs there."""
+        _run("rmdir", str(self._group))
+
+
 def with_clock(hours: float, rate: float = 1.0) -> Where:
     """A process whose wall clock is so far off, and so much faster, in whatever its Python asks for; so are its handlers' ones."""
     clock = {"FAULTS_SHIFT": str(3600 * hours), "FAULTS_RATE": str(rate), "FAULTS_CLOCK_BEGAN": str(time.time_ns())}

@@ -15,12 +15,14 @@ import faults
 import psycopg
 import pytest
 from arena import LEASE_SECONDS, Arena, until
-from machine import Disk, Link, with_clock
+from machine import Disk, Link, Memory, with_clock
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]
 
 DOWN_SECONDS = 30
 LONGEST_CALL_SECONDS = 10.0
+ENGINE_MEGABYTES = 600
+HOARDERS, BESIDE_A_HOARDER = 10, 19
 DISK_MEGABYTES, MORE_MEGABYTES = 160, 400
 SMALL = {"shared_buffers": "32MB", "max_connections": "80", "min_wal_size": "32MB", "max_wal_size": "48MB", "checkpoint_timeout": "30s"}
 
@@ -112,6 +114,35 @@ def lines_a_second(text: str) -> int:
     """The most lines with one second's time."""
     seconds = [line[:19] for line in text.splitlines()]
     return max((seconds.count(second) for second in set(seconds)), default=0)
+
+
+# ---- F17
+
+
+def test_steps_that_take_all_the_memory_there_is_end_failed_and_cost_the_engine_nothing(arena: Arena) -> None:
+    """The kernel ends a process of its own choice: it must be the one that asks for too much."""
+    memory = Memory(ENGINE_MEGABYTES)
+    try:
+        engine = arena.start_engine(memory.there)
+        until(lambda: engine.workers() or not engine.alive, "the engine to come up")
+        workers = engine.workers()
+        for _ in range(HOARDERS):
+            arena.submit("slow", BESIDE_A_HOARDER, {"seconds": 0.05})
+            arena.submit("greedy")
+        arena.settle()
+        arena.assert_kept()
+        assert (engine.alive, engine.workers()) == (True, workers), engine.said()
+        assert memory.kills() == 2 * HOARDERS
+        with arena.direct() as conn:
+            ended = conn.execute("select state, attempts, error ->> 'message', count(*)::int from tasker_step where error is not null group by 1, 2, 3").fetchall()
+            others = conn.execute("select count(*)::int, max(attempts) from tasker_step s join tasker_definition d using (definition_id) where d.name = 'slow' and s.state = 4").fetchone()
+        assert ended == [(5, 2, "the handler's process was killed by SIGKILL (out of memory, or from outside) while it ran this step", HOARDERS)]
+        assert others == (HOARDERS * BESIDE_A_HOARDER + 5, 1)
+    finally:
+        for engine in arena.engines:
+            engine.end()
+        until(lambda: not arena._labels_of_processes(), "its processes to be gone")
+        memory.end()
 
 
 # ---- F14

@@ -49,6 +49,7 @@ def test_a_new_project_says_how_to_go_on_and_has_what_production_needs(desk: Ter
     written = {str(path.relative_to("corner-shop")) for path in Path("corner-shop").rglob("*") if path.is_file()}
     assert {"Makefile", ".gitignore", ".env.example", "deploy/tasker-engine.service", "deploy/compose.yaml", "flows/daily_report.yaml"} <= written
     assert "$" not in Path("corner-shop/README.md").read_text()
+    assert "\nOOMPolicy=continue\n" in Path("corner-shop/deploy/tasker-engine.service").read_text()  # a handler that has too much costs its attempt, not the engine
     compose = Path("corner-shop/deploy/compose.yaml").read_text()
     assert "${POSTGRES_PASSWORD:?}" in compose
     assert yaml.safe_load(compose)["services"]["web"]["ports"] == ["127.0.0.1:8080:8080"]  # reached from the machine, and from no other

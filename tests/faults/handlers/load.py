@@ -112,6 +112,23 @@ def hold_the_interpreter():
     re.match("(a+)+$", "a" * 60 + "b")
 
 
+def sleep_in_c():
+    """With the interpreter's lock: no other thread of the process runs meanwhile."""
+    ctypes.PyDLL(None).sleep(60)
+
+
+class Recursive:
+    def __repr__(self):
+        return repr(self)
+
+
+def overflow_the_stack():
+    import sys
+
+    sys.setrecursionlimit(1 << 30)
+    repr(Recursive())  # by way of C, whose stack has an end
+
+
 def eat_memory():
     import resource
 
@@ -131,21 +148,42 @@ HARM = {
     "segfault": lambda: ctypes.string_at(0),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "abort": os.abort,
+    "recursion": overflow_the_stack,
     "memory": eat_memory,
     "loop": loop_for_ever,
     "interpreter": hold_the_interpreter,
+    "sleep in C": sleep_in_c,
 }
 
 
-@poison.step(retry_limit=2, backoff=QUICK, timeout=1000)
 def harm(task, step):
     note("start", task, step)
     HARM[task.context["by"]]()
 
 
-@poison.step(depends_on_step="harm")
 def never(task, step):
     note("start", task, step)
+
+
+poison.step(retry_limit=2, backoff=QUICK)(harm)
+poison.step(depends_on_step="harm")(never)
+
+blocking = Workflow("blocking", namespace="faults", version="1.0.0")
+blocking.step(retry_limit=2, backoff=QUICK, timeout=1000)(harm)
+blocking.step(depends_on_step="harm")(never)
+
+
+greedy = Workflow("greedy", namespace="faults", version="1.0.0")
+
+
+@greedy.step(retry_limit=2, backoff=QUICK)
+def hoard(task, step):
+    """Until the kernel ends it, where there is a limit to what the engine's processes may have together."""
+    note("start", task, step)
+    hoarded = []
+    while len(hoarded) < 64:
+        hoarded.append(bytearray(b"x") * (32 << 20))
+    note("end", task, step)
 
 
 # ---- wide and slow ones
