@@ -155,7 +155,10 @@ def definition(db: Database, namespace: str, name: str, version: str | None = No
     )
     if not found:
         raise NotFound(_no_definition(db, namespace, name, version))
-    return DefinitionRow(*(*found[0], _templates(db, found[0][0])))
+    steps = _templates(db, found[0][0])
+    if not steps:  # none is without: it was replaced between the two
+        return definition(db, namespace, name, version)
+    return DefinitionRow(*(*found[0], steps))
 
 
 def shown_definition(db: Database, namespace: str, name: str, version: str | None = None) -> DefinitionRow:

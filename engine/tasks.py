@@ -12,13 +12,15 @@ from uuid import UUID
 from engine import actions, differences, json_text, queries
 from engine.db import Database
 from engine.definition import HINTS, TaskDefinition, nearest
-from engine.errors import DefinitionConflict, Problem, RequestError
+from engine.errors import DefinitionConflict, NotFound, Problem, RequestError, WrongState
 from engine.requests import TaskRequest, checked_context
 from engine.rows import DefinitionRow, Preview
 from engine.states import TaskState
 
 TaskAction = Literal["retry", "cancel", "pause", "resume"]
 LATEST_SECONDS = 1.0
+LOOKS = 5
+"""So often a definition is looked up for a request, where each was replaced before a task was made of it."""
 
 
 def submit(db: Database, request: TaskRequest) -> str:
@@ -39,9 +41,15 @@ def submit_many(db: Database, requests: Sequence[TaskRequest]) -> list[str]:
 
 def create_tasks(db: Database, requests: Sequence[TaskRequest]) -> list[tuple[str, bool]]:
     """As `submit_many`, and with each id whether the task is new."""
-    wanted = [_payload_or_earlier(db, request) for request in requests]
-    made = iter(_made(db, [each for each in wanted if isinstance(each, dict)]))
-    return [next(made) if isinstance(each, dict) else (each, False) for each in wanted]
+    for _ in range(LOOKS):
+        wanted = [_payload_or_earlier(db, request) for request in requests]
+        try:
+            made = iter(_made(db, [each for each in wanted if isinstance(each, dict)]))
+        except NotFound:  # a definition that was replaced since it was looked up
+            _definitions.forget(db)
+            continue
+        return [next(made) if isinstance(each, dict) else (each, False) for each in wanted]
+    raise WrongState("the workflow is being registered with other content again and again; try again when that is over")
 
 
 def _made(db: Database, payloads: list[dict[str, Any]]) -> list[tuple[str, bool]]:
@@ -210,7 +218,7 @@ def _fingerprint(request: TaskRequest) -> str:
 
 
 class _Definitions:
-    """Definitions by request, remembered: a used version never changes, and which one is the highest is asked anew every second."""
+    """Definitions by request, remembered for a second. No other content ever has the same id, so what was replaced meanwhile is noticed by whoever makes a task of it."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str, str, str | None], tuple[float, DefinitionRow]] = {}
@@ -229,6 +237,12 @@ class _Definitions:
                 self._found.clear()
             self._found[key] = (time.monotonic(), definition)
         return definition
+
+    def forget(self, db: Database) -> None:
+        """What is asked for next in this database is looked up."""
+        with self._lock:
+            for key in [key for key in self._found if key[0] == db.url]:
+                del self._found[key]
 
 
 _definitions = _Definitions()

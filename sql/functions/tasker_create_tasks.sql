@@ -4,7 +4,7 @@
 --   p_notify    wake idle engines. NOTIFY lets one transaction of the whole server commit at a time: who commits at once notifies afterwards instead
 --   returns one row per request in its order; created is false when the idempotency key named an earlier task
 --   moves  roots -> ready (pending until run_at)     locks  idempotency keys, then definitions used for the first time, in order     events  none before the first claim
---   raises WF005 when a key was used with another request, WF001 for an unknown definition
+--   raises WF005 when a key was used with another request, WF001 for a definition that is unknown, or was replaced since it was looked up
 create or replace function tasker_create_tasks (p_requests jsonb, p_notify boolean default true)
   returns table (place int, task_id uuid, created boolean)
   language plpgsql
@@ -55,11 +55,12 @@ begin
   end if;
   if v_is_new then
     for v_keyed in
-      select d.definition_id from tasker_definition d
-       where not d.used and d.definition_id in (select (request.value ->> 'definition_id')::int from jsonb_array_elements(p_requests) as request (value))
-       order by d.definition_id
+      select distinct (request.value ->> 'definition_id')::int as definition_id from jsonb_array_elements(p_requests) as request (value) order by 1
     loop
-      update tasker_definition d set used = true where d.definition_id = v_keyed.definition_id;
+      update tasker_definition d set used = true where d.definition_id = v_keyed.definition_id and not d.used;
+      if not found and not exists (select from tasker_definition d where d.definition_id = v_keyed.definition_id) then
+        raise exception 'a definition was replaced before a task was made of it' using errcode = 'WF001', hint = 'look it up again';
+      end if;
     end loop;
   end if;
 

@@ -2,7 +2,7 @@
 --   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "content", "steps": [...]}, steps in topological order;
 --                 "schema_text" in place of "schema" keeps the order of its properties, which jsonb does not;
 --                 "content" is what the fingerprint is made of
---   moves  none. Content under a used version is immutable; content that no task has used yet is replaced
+--   moves  none. Content under a used version is immutable; content that no task has used yet is replaced, under a new definition_id
 --   locks  the definition     raises WF004 when another content is already in use under this version
 create or replace function tasker_register_definition (p_definition jsonb)
   returns int
@@ -19,37 +19,39 @@ begin
   on conflict (namespace) do update set description = excluded.description
     where excluded.description <> '' and tasker_namespace.description <> excluded.description;
 
-  insert into tasker_definition as d
-    (namespace, name, version, version_rank, prerelease, description, schema, fingerprint, step_count, created_at)
-  values
-    (p_definition ->> 'namespace', p_definition ->> 'name', p_definition ->> 'version', tasker_version_rank(p_definition ->> 'version'),
-     position('-' in p_definition ->> 'version') > 0, coalesce(p_definition ->> 'description', ''), v_schema,
-     '', jsonb_array_length(p_definition -> 'steps'), tasker_clock())
-  on conflict (namespace, name, version) do nothing;
+  loop
+    select d.definition_id, d.fingerprint, d.used into v_id, v_fingerprint, v_used
+      from tasker_definition d
+     where d.namespace = p_definition ->> 'namespace' and d.name = p_definition ->> 'name' and d.version = p_definition ->> 'version'
+       for update;
+    if not found then
+      insert into tasker_definition as d
+        (namespace, name, version, version_rank, prerelease, description, schema, fingerprint, content, step_count, created_at)
+      values
+        (p_definition ->> 'namespace', p_definition ->> 'name', p_definition ->> 'version', tasker_version_rank(p_definition ->> 'version'),
+         position('-' in p_definition ->> 'version') > 0, coalesce(p_definition ->> 'description', ''), v_schema, p_definition ->> 'fingerprint',
+         coalesce(p_definition -> 'content', '{}'), jsonb_array_length(p_definition -> 'steps'), tasker_clock())
+      on conflict (namespace, name, version) do nothing
+      returning d.definition_id into v_id;
+      exit when found;
+      continue;   -- another has registered it in this moment, or replaced it: neither is seen before the next statement
+    end if;
+    if v_fingerprint = p_definition ->> 'fingerprint' then
+      update tasker_definition d set description = coalesce(p_definition ->> 'description', '')
+       where d.definition_id = v_id and d.description <> coalesce(p_definition ->> 'description', '');
+      update tasker_template p set description = coalesce(step.value ->> 'description', '')
+        from jsonb_array_elements(p_definition -> 'steps') with ordinality as step (value, place)
+       where p.definition_id = v_id and p.step_no = step.place - 1 and p.description <> coalesce(step.value ->> 'description', '');
+      perform tasker_hide_keys(p_definition);
+      return v_id;
+    end if;
+    if v_used then
+      raise exception '%/%@% is in use with other content', p_definition ->> 'namespace', p_definition ->> 'name', p_definition ->> 'version'
+        using errcode = 'WF004', hint = 'give the changed workflow a new version';
+    end if;
+    delete from tasker_definition d where d.definition_id = v_id;   -- its number goes too: whoever remembers content by it never meets other content
+  end loop;
 
-  select d.definition_id, d.fingerprint, d.used into v_id, v_fingerprint, v_used
-    from tasker_definition d
-   where d.namespace = p_definition ->> 'namespace' and d.name = p_definition ->> 'name' and d.version = p_definition ->> 'version'
-     for update;
-  if v_fingerprint = p_definition ->> 'fingerprint' then
-    update tasker_definition d set description = coalesce(p_definition ->> 'description', '')
-     where d.definition_id = v_id and d.description <> coalesce(p_definition ->> 'description', '');
-    update tasker_template p set description = coalesce(step.value ->> 'description', '')
-      from jsonb_array_elements(p_definition -> 'steps') with ordinality as step (value, place)
-     where p.definition_id = v_id and p.step_no = step.place - 1 and p.description <> coalesce(step.value ->> 'description', '');
-    perform tasker_hide_keys(p_definition);
-    return v_id;
-  end if;
-  if v_used then
-    raise exception '%/%@% is in use with other content', p_definition ->> 'namespace', p_definition ->> 'name', p_definition ->> 'version'
-      using errcode = 'WF004', hint = 'give the changed workflow a new version';
-  end if;
-
-  update tasker_definition d
-     set description = coalesce(p_definition ->> 'description', ''), schema = v_schema,
-         fingerprint = p_definition ->> 'fingerprint', content = coalesce(p_definition -> 'content', '{}'), step_count = jsonb_array_length(p_definition -> 'steps')
-   where d.definition_id = v_id;
-  delete from tasker_template p where p.definition_id = v_id;
   insert into tasker_template
     (definition_id, step_no, name, description, handler, parents, children, retryable, retry_limit, timeout_ms,
      backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config, decision, for_each, for_each_path,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from engine import tasks
+from engine import queries, tasks
 from engine.db import Database
 from engine.definition import HINTS, StepTemplate, TaskDefinition
-from engine.errors import KeyReused, RequestError
+from engine.errors import DefinitionConflict, KeyReused, RequestError
 from engine.requests import TaskRequest
 
 ORDER = {"order_id": {"type": "integer"}}
@@ -101,3 +104,46 @@ def test_of_many_unknown_steps_the_first_have_the_nearest_name(db: Database) -> 
     with pytest.raises(RequestError) as refused:
         tasks.submit(db, parcel(bypass_steps=tuple(f"send{number}" for number in range(HINTS + 2))))
     assert ["did you mean" in problem.message for problem in refused.value.problems] == [True] * HINTS + [False] * 2
+
+
+# --- a definition that is replaced while a request looks at it
+
+
+def test_a_request_that_meets_content_replaced_since_is_judged_and_made_by_the_new_one(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "LATEST_SECONDS", 60.0)
+    given_version(db, "1.0.0")
+    assert tasks.request_problems(db, parcel()) == []  # which remembers the content
+    given_version(db, "1.0.0", steps=("weigh", "pack", "send"), speed={"type": "string", "default": "normal"})
+    task_id = tasks.submit(db, parcel())
+    assert contexts(db) == [{"order_id": 7, "speed": "normal"}]
+    assert [step.name for step in queries.task(db, task_id).steps] == ["weigh", "pack", "send"]
+
+
+def test_a_request_that_the_new_content_does_not_take_is_refused_by_it(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "LATEST_SECONDS", 60.0)
+    given_version(db, "1.0.0")
+    assert tasks.request_problems(db, parcel()) == []
+    given_version(db, "1.0.0", required=("address",), address={"type": "string"})
+    with pytest.raises(RequestError) as caught:
+        tasks.submit(db, parcel())
+    assert [problem.path for problem in caught.value.problems] == ["$.address"]
+    assert contexts(db) == []
+
+
+def test_tasks_submitted_while_their_version_changes_again_and_again_have_all_steps_of_one_content(db: Database) -> None:
+    # Forbids: a task judged by one content and made of another, or one that fails as the content it has looked at is gone.
+    def submitted(number: int) -> str:
+        gate.wait(timeout=30)
+        return tasks.submit(db, parcel(f"order-{number}"))
+
+    for turn in range(8):
+        gate, name = threading.Barrier(3), f"1.{turn}.0"
+        given_version(db, name, steps=("pack",))
+        with ThreadPoolExecutor(2) as pool:
+            found = [pool.submit(submitted, turn * 2 + number) for number in range(2)]
+            gate.wait(timeout=30)
+            with suppress(DefinitionConflict):
+                given_version(db, name, steps=("pack", "send"), speed={"type": "string", "default": "normal"})
+            made = [queries.task(db, each.result(timeout=60)) for each in found]
+        assert {len(task.steps) for task in made} in ({1}, {2})
+        assert all(("speed" in task.context) == (len(task.steps) == 2) for task in made)

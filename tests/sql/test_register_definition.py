@@ -1,6 +1,7 @@
 """Making definitions known: the same content is no change, used content is immutable, and versions sort as their numbers say."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -33,11 +34,69 @@ def test_the_same_content_again_is_no_change(conn: Conn) -> None:
     assert value(conn, "select count(*) from tasker_definition") == 1
 
 
-def test_unused_content_is_replaced(conn: Conn) -> None:
-    known = register(conn, definition("a -> b", name="flow"))
-    assert register(conn, definition("x -> y -> z", name="flow")) == known
-    assert [row[0] for row in steps_of(conn, known)] == ["x", "y", "z"]
-    assert value(conn, "select step_count from tasker_definition where definition_id = %s", known) == 3
+def test_unused_content_is_replaced_under_a_number_of_its_own(conn: Conn) -> None:
+    # A process that remembers what it knows by that number never takes one content for the other.
+    old = register(conn, definition("a -> b", name="flow", needs="gpu"))
+    new = register(conn, definition("x -> y -> z", name="flow"))
+    assert new != old
+    assert (steps_of(conn, old), [row[0] for row in steps_of(conn, new)]) == ([], ["x", "y", "z"])
+    assert conn.execute("select definition_id, step_count from tasker_definition").fetchall() == [(new, 3)]
+    assert value(conn, "select count(*) from tasker_lane") == 0
+
+
+def test_no_task_is_made_of_content_that_was_replaced(conn: Conn) -> None:
+    old, other = register(conn, definition("a -> b", name="flow")), register(conn, definition("a"))
+    register(conn, definition("x -> y", name="flow"))
+    with refused("WF001"):
+        create(conn, request(other), request(old))
+    assert value(conn, "select count(*) from tasker_task") == 0
+    assert value(conn, "select count(*) from tasker_definition where used") == 0
+
+
+def test_a_task_waits_for_the_replacement_of_its_definition_and_is_not_made_then(connect: Callable[..., Conn], conn: Conn) -> None:
+    # Forbids: a task that finds its definition before another content is committed, and is made of nothing after it.
+    old = register(conn, definition("a -> b", name="flow"))
+    replacing, creating = connect(), connect()
+    with replacing.transaction():
+        register(replacing, definition("x -> y", name="flow"))
+        told: list[str | None] = []
+        made = threading.Thread(target=lambda: told.append(refusal(creating, old)))
+        made.start()
+        wait_for_lock(conn, creating)
+    made.join(timeout=30)
+    assert told == ["WF001"]
+    assert value(conn, "select count(*) from tasker_task") == 0
+
+
+def test_content_waits_for_the_task_that_is_made_of_the_one_before_and_is_refused_then(connect: Callable[..., Conn], conn: Conn) -> None:
+    # Forbids: content that is replaced between a task's first look at it and its steps.
+    old = register(conn, definition("a -> b", name="flow"))
+    creating, replacing = connect(), connect()
+    with creating.transaction():
+        create(creating, request(old))
+        told: list[str | None] = []
+        other = threading.Thread(target=lambda: told.append(refusal(replacing, old, definition("x -> y", name="flow"))))
+        other.start()
+        wait_for_lock(conn, replacing)
+    other.join(timeout=30)
+    assert told == ["WF004"]
+    assert [row[0] for row in steps_of(conn, old)] == ["a", "b"]
+
+
+def refusal(session: Conn, known: int, content: dict[str, Any] | None = None) -> str | None:
+    try:
+        register(session, content) if content else create(session, request(known))
+    except psycopg.Error as error:
+        return error.sqlstate
+    return None
+
+
+def wait_for_lock(conn: Conn, session: Conn) -> None:
+    query = "select count(*) from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
+    deadline = time.monotonic() + 20
+    while not value(conn, query, session.info.backend_pid):
+        assert time.monotonic() < deadline, "it waits for nothing"
+        time.sleep(0.005)
 
 
 def test_used_content_is_immutable(conn: Conn) -> None:
@@ -76,8 +135,8 @@ def test_descriptions_that_are_the_same_are_not_written(conn: Conn) -> None:
 
 
 def test_what_a_fingerprint_is_made_of_is_kept_beside_it(conn: Conn) -> None:
-    known = register(conn, definition("a -> b", name="flow"))
-    register(conn, content := definition("x -> y", name="flow", retry_limit=5))
+    register(conn, definition("a -> b", name="flow"))
+    known = register(conn, content := definition("x -> y", name="flow", retry_limit=5))
     assert value(conn, "select content from tasker_definition where definition_id = %s", known) == content["content"]
 
 
@@ -123,7 +182,7 @@ def test_engines_that_start_at_once_register_one_definition(connect: Callable[..
 
 
 def test_content_that_changes_while_a_task_is_made_of_it_stays_whole(connect: Callable[..., Conn], conn: Conn) -> None:
-    # Forbids: a task with steps of two contents, or content replaced under a task.
+    # Forbids: a task with steps of two contents or of none, and content replaced under a task.
     sessions = [connect() for _ in range(8)]
     for turn in range(15):
         name = f"flow{turn}"
@@ -135,14 +194,35 @@ def test_content_that_changes_while_a_task_is_made_of_it_stays_whole(connect: Ca
 
         found = together(sessions, act)
         assert set(map(type, found)) <= {int, str, list}
-        assert {answer for answer in found if isinstance(answer, str)} <= {"WF004"}
-        steps = {tuple(row[0]) for row in conn.execute(
-            "select array_agg(p.name order by s.step_no) from tasker_step s join tasker_template p using (definition_id, step_no)"
-            " where s.definition_id = %s group by s.task_no", [known],
-        ).fetchall()}
-        assert steps in ({("a", "b")}, {("x", "y", "z")})
-        expected = value(conn, "select step_count from tasker_definition where definition_id = %s", known)
-        assert value(conn, "select count(distinct step_no) from tasker_step where definition_id = %s", known) == expected
+        created = sum(isinstance(answer, list) for answer in found)
+        # whoever came first decides for all: tasks of the old content, or the new content and no task
+        expected = [("a", "b")] * created if created else []
+        assert {answer for answer in found if isinstance(answer, str)} == {"WF004" if created else "WF001"}
+        assert made_of(conn, name) == expected
+        assert value(conn, "select step_count from tasker_definition where name = %s", name) == (2 if created else 3)
+
+
+def made_of(conn: Conn, name: str) -> list[tuple[str, ...]]:
+    """The steps of each task of the workflow; none of them twice."""
+    rows = conn.execute(
+        "select (select array_agg(p.name order by s.step_no) from tasker_step s join tasker_template p using (definition_id, step_no) where s.task_no = t.task_no)"
+        "  from tasker_task t left join tasker_definition d using (definition_id) where d.name = %s or d.name is null", [name],
+    ).fetchall()
+    return [tuple(row[0] or ()) for row in rows]
+
+
+def test_content_that_several_replace_at_once_is_that_of_one_of_them(connect: Callable[..., Conn], conn: Conn) -> None:
+    # Forbids: two that both take away what was there, of whom the later one finds nothing and fails, or leaves a version twice.
+    sessions = [connect() for _ in range(6)]
+    for turn in range(10):
+        name = f"flow{turn}"
+        register(conn, definition("a", name=name))
+        contents = [definition(" -> ".join("xyz"[: number % 3 + 1]), name=name) for number in range(6)]
+        found = together(sessions, lambda session, number, contents=contents: register(session, contents[number]))
+        assert [type(each) for each in found] == [int] * 6
+        [(known, count)] = conn.execute("select definition_id, step_count from tasker_definition where name = %s", [name]).fetchall()
+        assert known in found
+        assert len(steps_of(conn, known)) == count
 
 
 # ---- versions

@@ -2014,14 +2014,14 @@ begin
 end
 $$;
 
--- source: functions/tasker_create_tasks.sql 393f11085394
+-- source: functions/tasker_create_tasks.sql a83a09526e57
 -- tasker_create_tasks: makes tasks with all their steps, in one statement per table whatever their number.
 --   p_requests  [{"definition_id", "context", "initiator", "source_system", "reason", "tags", "priority", "bypass_steps": [step names],
 --                 "correlation_id", "traceparent", "parent_task_id", "parent_step", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
 --   p_notify    wake idle engines. NOTIFY lets one transaction of the whole server commit at a time: who commits at once notifies afterwards instead
 --   returns one row per request in its order; created is false when the idempotency key named an earlier task
 --   moves  roots -> ready (pending until run_at)     locks  idempotency keys, then definitions used for the first time, in order     events  none before the first claim
---   raises WF005 when a key was used with another request, WF001 for an unknown definition
+--   raises WF005 when a key was used with another request, WF001 for a definition that is unknown, or was replaced since it was looked up
 create or replace function tasker_create_tasks (p_requests jsonb, p_notify boolean default true)
   returns table (place int, task_id uuid, created boolean)
   language plpgsql
@@ -2072,11 +2072,12 @@ begin
   end if;
   if v_is_new then
     for v_keyed in
-      select d.definition_id from tasker_definition d
-       where not d.used and d.definition_id in (select (request.value ->> 'definition_id')::int from jsonb_array_elements(p_requests) as request (value))
-       order by d.definition_id
+      select distinct (request.value ->> 'definition_id')::int as definition_id from jsonb_array_elements(p_requests) as request (value) order by 1
     loop
-      update tasker_definition d set used = true where d.definition_id = v_keyed.definition_id;
+      update tasker_definition d set used = true where d.definition_id = v_keyed.definition_id and not d.used;
+      if not found and not exists (select from tasker_definition d where d.definition_id = v_keyed.definition_id) then
+        raise exception 'a definition was replaced before a task was made of it' using errcode = 'WF001', hint = 'look it up again';
+      end if;
     end loop;
   end if;
 
@@ -4912,12 +4913,12 @@ begin
 end
 $$;
 
--- source: functions/tasker_register_definition.sql 24d9ec9aa2de
+-- source: functions/tasker_register_definition.sql 5d3431fff939
 -- tasker_register_definition: makes a task definition known; the same content again changes nothing but descriptions, which are no part of it.
 --   p_definition  {"namespace", "name", "version", "description", "schema", "fingerprint", "content", "steps": [...]}, steps in topological order;
 --                 "schema_text" in place of "schema" keeps the order of its properties, which jsonb does not;
 --                 "content" is what the fingerprint is made of
---   moves  none. Content under a used version is immutable; content that no task has used yet is replaced
+--   moves  none. Content under a used version is immutable; content that no task has used yet is replaced, under a new definition_id
 --   locks  the definition     raises WF004 when another content is already in use under this version
 create or replace function tasker_register_definition (p_definition jsonb)
   returns int
@@ -4934,37 +4935,39 @@ begin
   on conflict (namespace) do update set description = excluded.description
     where excluded.description <> '' and tasker_namespace.description <> excluded.description;
 
-  insert into tasker_definition as d
-    (namespace, name, version, version_rank, prerelease, description, schema, fingerprint, step_count, created_at)
-  values
-    (p_definition ->> 'namespace', p_definition ->> 'name', p_definition ->> 'version', tasker_version_rank(p_definition ->> 'version'),
-     position('-' in p_definition ->> 'version') > 0, coalesce(p_definition ->> 'description', ''), v_schema,
-     '', jsonb_array_length(p_definition -> 'steps'), tasker_clock())
-  on conflict (namespace, name, version) do nothing;
+  loop
+    select d.definition_id, d.fingerprint, d.used into v_id, v_fingerprint, v_used
+      from tasker_definition d
+     where d.namespace = p_definition ->> 'namespace' and d.name = p_definition ->> 'name' and d.version = p_definition ->> 'version'
+       for update;
+    if not found then
+      insert into tasker_definition as d
+        (namespace, name, version, version_rank, prerelease, description, schema, fingerprint, content, step_count, created_at)
+      values
+        (p_definition ->> 'namespace', p_definition ->> 'name', p_definition ->> 'version', tasker_version_rank(p_definition ->> 'version'),
+         position('-' in p_definition ->> 'version') > 0, coalesce(p_definition ->> 'description', ''), v_schema, p_definition ->> 'fingerprint',
+         coalesce(p_definition -> 'content', '{}'), jsonb_array_length(p_definition -> 'steps'), tasker_clock())
+      on conflict (namespace, name, version) do nothing
+      returning d.definition_id into v_id;
+      exit when found;
+      continue;   -- another has registered it in this moment, or replaced it: neither is seen before the next statement
+    end if;
+    if v_fingerprint = p_definition ->> 'fingerprint' then
+      update tasker_definition d set description = coalesce(p_definition ->> 'description', '')
+       where d.definition_id = v_id and d.description <> coalesce(p_definition ->> 'description', '');
+      update tasker_template p set description = coalesce(step.value ->> 'description', '')
+        from jsonb_array_elements(p_definition -> 'steps') with ordinality as step (value, place)
+       where p.definition_id = v_id and p.step_no = step.place - 1 and p.description <> coalesce(step.value ->> 'description', '');
+      perform tasker_hide_keys(p_definition);
+      return v_id;
+    end if;
+    if v_used then
+      raise exception '%/%@% is in use with other content', p_definition ->> 'namespace', p_definition ->> 'name', p_definition ->> 'version'
+        using errcode = 'WF004', hint = 'give the changed workflow a new version';
+    end if;
+    delete from tasker_definition d where d.definition_id = v_id;   -- its number goes too: whoever remembers content by it never meets other content
+  end loop;
 
-  select d.definition_id, d.fingerprint, d.used into v_id, v_fingerprint, v_used
-    from tasker_definition d
-   where d.namespace = p_definition ->> 'namespace' and d.name = p_definition ->> 'name' and d.version = p_definition ->> 'version'
-     for update;
-  if v_fingerprint = p_definition ->> 'fingerprint' then
-    update tasker_definition d set description = coalesce(p_definition ->> 'description', '')
-     where d.definition_id = v_id and d.description <> coalesce(p_definition ->> 'description', '');
-    update tasker_template p set description = coalesce(step.value ->> 'description', '')
-      from jsonb_array_elements(p_definition -> 'steps') with ordinality as step (value, place)
-     where p.definition_id = v_id and p.step_no = step.place - 1 and p.description <> coalesce(step.value ->> 'description', '');
-    perform tasker_hide_keys(p_definition);
-    return v_id;
-  end if;
-  if v_used then
-    raise exception '%/%@% is in use with other content', p_definition ->> 'namespace', p_definition ->> 'name', p_definition ->> 'version'
-      using errcode = 'WF004', hint = 'give the changed workflow a new version';
-  end if;
-
-  update tasker_definition d
-     set description = coalesce(p_definition ->> 'description', ''), schema = v_schema,
-         fingerprint = p_definition ->> 'fingerprint', content = coalesce(p_definition -> 'content', '{}'), step_count = jsonb_array_length(p_definition -> 'steps')
-   where d.definition_id = v_id;
-  delete from tasker_template p where p.definition_id = v_id;
   insert into tasker_template
     (definition_id, step_no, name, description, handler, parents, children, retryable, retry_limit, timeout_ms,
      backoff_base, backoff_multiplier, backoff_cap, backoff_jitter, output_schema, handler_config, decision, for_each, for_each_path,
