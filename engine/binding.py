@@ -12,12 +12,13 @@ import re
 import sys
 import types
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Sequence as Sequence_
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine import models
-from engine.definition import StepTemplate, TaskDefinition, nearest, shown
+from engine.definition import Part, StepTemplate, TaskDefinition, nearest, shown
 from engine.errors import DefinitionError, Problem
 from engine.handlers import Sequence, Step, StepHandler, Task
 
@@ -58,11 +59,41 @@ def _bind_all(definition: TaskDefinition) -> list[Binding]:
         try:
             made.append(_bind(definition, template))
         except _Unbound as error:
-            problems.append(Problem(f"step_templates[{no}].handler_class", error.code, f"step {template.name!r}: {error}"))
+            problems.append(_unbound(no, template, error))
     if problems:
         raise DefinitionError(problems, f"workflow {definition.name!r}")
     definition.caches["bindings"] = made
     return made
+
+
+def handler_problems(options: Sequence_[Mapping[str, Any] | None]) -> list[Problem]:
+    """What is wrong with the handlers of steps, as far as it can be told where a definition cannot be made of them; numbered as given."""
+    parts = [Part.of(no, given) for no, given in enumerate(options)]
+    whole = _whole(parts)
+    found = []
+    for no, template in enumerate(part.template for part in parts):
+        try:
+            if template is not None and whole is not None:
+                _bind(whole, template)
+            elif template is not None and isinstance(template.handler, str):
+                resolve(template.handler)
+        except _Unbound as error:
+            found.append(_unbound(no, template, error))
+    return found
+
+
+def _whole(parts: Sequence_[Part]) -> TaskDefinition | None:
+    """The steps with all that is sound of them; None where it is not certain what comes before what."""
+    steps = tuple(part.template for part in parts if part.template is not None and part.is_certain)
+    try:
+        return TaskDefinition("default", "outline", steps=steps) if len(steps) == len(parts) else None
+    except DefinitionError:
+        return None
+
+
+def _unbound(no: int, template: StepTemplate | None, error: _Unbound) -> Problem:
+    named = f"step {template.name!r}: " if template is not None else ""
+    return Problem(f"step_templates[{no}].handler_class", error.code, f"{named}{error}")
 
 
 def _bind(definition: TaskDefinition, template: StepTemplate) -> Binding:

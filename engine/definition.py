@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine import gates, json_text, models
 from engine.errors import DefinitionError, Problem
@@ -26,6 +26,7 @@ MAX_RETRY_LIMIT = 1_000
 MAX_PATH = 500
 MAX_SECONDS = 366 * 86_400.0
 MAX_DESCRIPTION = 16_384
+MAX_CYCLES = 20
 MAX_RESOURCES = 20
 MAX_RESOURCE_NAME = 64
 HINTS = 20
@@ -187,6 +188,15 @@ class StepTemplate:
             "for_each": self.for_each,
             "resources": self.resources,
         }
+
+
+class Outline(NamedTuple):
+    """As much of a step as its place in the graph depends on."""
+
+    name: str
+    depends_on: tuple[str, ...] = ()
+    decision: bool = False
+    for_each: str | None = None
 
 
 STEP_OPTIONS = tuple(name for name in inspect.signature(StepTemplate.__init__).parameters if name not in ("self", "unknown"))
@@ -393,7 +403,7 @@ def topological(steps: Sequence[StepTemplate]) -> tuple[StepTemplate, ...]:
     return tuple(steps[index] for index in _order(steps))
 
 
-def _order(steps: Sequence[StepTemplate]) -> list[int]:
+def _order(steps: Sequence[StepTemplate | Outline]) -> list[int]:
     index = {step.name: no for no, step in enumerate(steps)}
     waits_for = [len(step.depends_on) for step in steps]
     children: list[list[int]] = [[] for _ in steps]
@@ -411,7 +421,7 @@ def _order(steps: Sequence[StepTemplate]) -> list[int]:
     return order
 
 
-def find_cycle(steps: Sequence[StepTemplate]) -> list[str]:
+def find_cycle(steps: Sequence[StepTemplate | Outline]) -> list[str]:
     """One cycle as the names along it, the first again at its end; empty when there is none."""
     sorted_out = set(_order(steps))
     blocked = {step.name: step for no, step in enumerate(steps) if no not in sorted_out}
@@ -627,24 +637,34 @@ class _Checks:
         if edges > MAX_EDGES:
             self.refuse("step_templates", "too_many_dependencies", f"has {edges:,} dependencies; the limit is {MAX_EDGES:,}")
             return
-        if self._names_are_unique(steps) & self._parents_are_known(steps) and self._no_cycle(steps):
-            self._decisions_lead_on(steps)
-            self._items_come_from_ancestors(steps)
+        self.outline([_outline(step) for step in steps], is_whole=True)
 
-    def _names_are_unique(self, steps: Sequence[StepTemplate]) -> bool:
+    def outline(self, steps: Sequence[Outline | None], *, is_whole: bool) -> None:
+        """What is wrong with the graph, as far as it can be told: a step of which not even the name is known is None, and not all of it is certain unless `is_whole`."""
+        known = {no: step for no, step in enumerate(steps) if step is not None}
+        names_are_unique = self._names_are_unique(known)
+        parents_are_known = len(known) == len(steps) and self._parents_are_known(known)
+        if not names_are_unique:
+            return
+        self._no_cycle(known)
+        if is_whole and parents_are_known:
+            self._decisions_lead_on(known)
+            self._items_come_from_ancestors(known)
+
+    def _names_are_unique(self, steps: Mapping[int, Outline]) -> bool:
         first: dict[str, int] = {}
         before = len(self.problems)
-        for no, step in enumerate(steps):
+        for no, step in steps.items():
             if first.setdefault(step.name, no) != no:
                 place = f"step_templates[{first[step.name]}]"
                 self.refuse(f"step_templates[{no}].name", "duplicate_name", f"the step {step.name!r} is already defined as {place}")
         return len(self.problems) == before
 
-    def _parents_are_known(self, steps: Sequence[StepTemplate]) -> bool:
-        names = {step.name for step in steps}
+    def _parents_are_known(self, steps: Mapping[int, Outline]) -> bool:
+        names = {step.name for step in steps.values()}
         before = len(self.problems)
         hints: dict[str, str] = {}  # to compare each with thousands of names would take minutes
-        for no, step in enumerate(steps):
+        for no, step in steps.items():
             for parent in step.depends_on:
                 if parent not in names:
                     if parent not in hints and len(hints) < HINTS:
@@ -653,15 +673,15 @@ class _Checks:
                     self.refuse(f"step_templates[{no}].depends_on_step", "unknown_dependency", message)
         return len(self.problems) == before
 
-    def _decisions_lead_on(self, steps: Sequence[StepTemplate]) -> None:
-        parents = {parent for step in steps for parent in step.depends_on}
-        for no, step in enumerate(steps):
+    def _decisions_lead_on(self, steps: Mapping[int, Outline]) -> None:
+        parents = {parent for step in steps.values() for parent in step.depends_on}
+        for no, step in steps.items():
             if step.decision and step.name not in parents:
                 self.refuse(f"step_templates[{no}].decision", "no_branches", f"no step depends on the decision {step.name!r}, so there is nothing to choose")
 
-    def _items_come_from_ancestors(self, steps: Sequence[StepTemplate]) -> None:
-        parents = {step.name: step.depends_on for step in steps}
-        for no, step in enumerate(steps):
+    def _items_come_from_ancestors(self, steps: Mapping[int, Outline]) -> None:
+        parents = {step.name: step.depends_on for step in steps.values()}
+        for no, step in steps.items():
             if step.for_each is None:
                 continue
             ancestors = _all_before(step.name, parents)
@@ -672,13 +692,18 @@ class _Checks:
                 message = f"step {step.name!r}: {shown(step.for_each)} begins with no step that comes before it{hint}"
                 self.refuse(f"step_templates[{no}].for_each", "no_ancestor", message)
 
-    def _no_cycle(self, steps: Sequence[StepTemplate]) -> bool:
-        names = find_cycle(steps)
-        if names:
-            index = next(no for no, step in enumerate(steps) if step.name == names[0])
-            path = " -> ".join(names if len(names) <= 20 else [*names[:10], f"({len(names) - 20} more)", *names[-10:]])
-            self.refuse(f"step_templates[{index}].depends_on_step", "cycle", f"the steps wait for each other: {path}")
-        return not names
+    def _no_cycle(self, steps: Mapping[int, Outline]) -> None:
+        """Each cycle that shares no step with those told before it."""
+        names = {step.name for step in steps.values()}
+        inner = {step.name: Outline(step.name, tuple(parent for parent in step.depends_on if parent in names)) for step in steps.values()}
+        numbers = {step.name: no for no, step in steps.items()}
+        for _ in range(MAX_CYCLES):
+            cycle = find_cycle(list(inner.values()))
+            if not cycle:
+                return
+            path = " -> ".join(cycle if len(cycle) <= 20 else [*cycle[:10], f"({len(cycle) - 20} more)", *cycle[-10:]])
+            self.refuse(f"step_templates[{numbers[cycle[0]]}].depends_on_step", "cycle", f"the steps wait for each other: {path}")
+            inner |= {name: Outline(name) for name in cycle}
 
 
 def _all_before(name: str, parents: Mapping[str, Sequence[str]]) -> set[str]:
@@ -720,7 +745,7 @@ def shown(value: object) -> str:
 
 
 def assemble(
-    options: Iterable[Mapping[str, Any]],
+    options: Iterable[Mapping[str, Any] | None],
     *,
     namespace: Any,
     name: Any,
@@ -731,19 +756,77 @@ def assemble(
 ) -> TaskDefinition:
     """The definition made of templates that are still options; every form of authoring ends here.
 
-    Raises DefinitionError with the problems of all templates and of the whole.
+    None stands for a step that could not even be read, which the caller tells.
+    Raises DefinitionError with the problems of all templates and of the whole, as far as the rest can be told beside them.
     """
-    steps: list[StepTemplate] = []
-    problems: list[Problem] = []
-    for no, given in enumerate(options):
+    listed = list(options)
+    try:
+        return _assembled(listed, {"namespace": namespace, "name": name, "version": version, "description": description, "schema": schema, "limit": limit})
+    except DefinitionError as error:
+        error.steps = listed
+        raise
+
+
+def _assembled(options: Sequence[Mapping[str, Any] | None], head: dict[str, Any]) -> TaskDefinition:
+    parts = [Part.of(no, given) for no, given in enumerate(options)]
+    if all(part.is_sound for part in parts):
+        return TaskDefinition(**head, steps=tuple(part.template for part in parts if part.template is not None))
+    checks = _Checks()
+    if len(parts) <= MAX_STEPS:
+        checks.outline([part.outline for part in parts], is_whole=all(part.is_certain for part in parts))
+    problems = [problem for part in parts for problem in part.problems]
+    raise DefinitionError(head_problems(**head) + problems + checks.problems, f"workflow {head['name']!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What can be told of a step by itself: the template, without those options that are wrong; None where nothing is left that makes one."""
+
+    template: StepTemplate | None
+    outline: Outline | None
+    problems: Sequence[Problem] = ()
+    is_certain: bool = True
+    """Whether its place in the graph is beyond doubt, so that what it leads to can be told too."""
+
+    @property
+    def is_sound(self) -> bool:
+        return self.template is not None and not self.problems
+
+    @classmethod
+    def of(cls, no: int, given: Mapping[str, Any] | None) -> Part:
+        """The step with that number."""
+        if given is None:
+            return cls(None, None, is_certain=False)
         try:
-            steps.append(StepTemplate(**given))
+            template = StepTemplate(**given)
+            return cls(template, _outline(template))
         except DefinitionError as error:
-            problems += [_of_step(problem, no, given.get("name")) for problem in error.problems]
-    head = {"namespace": namespace, "name": name, "version": version, "description": description, "schema": schema, "limit": limit}
-    if not problems:
-        return TaskDefinition(**head, steps=tuple(steps))
-    raise DefinitionError(head_problems(**head) + problems, f"workflow {name!r}")
+            problems = error.problems
+        wrong = {re.split(r"[.\[]", problem.path, maxsplit=1)[0] for problem in problems}
+        sound = {option: value for option, value in given.items() if option not in wrong}
+        told = [_of_step(problem, no, given.get("name")) for problem in problems]
+        return cls(_made(sound), _outline_of(given, sound), told, is_certain=wrong <= _ASIDE)
+
+
+_ASIDE = frozenset(STEP_OPTIONS) - {"depends_on_step", "depends_on_steps", "decision", "for_each"}
+"""Options that do not place a step in the graph; an unknown one may be a misspelt one that does."""
+
+
+def _made(options: Mapping[str, Any]) -> StepTemplate | None:
+    try:
+        return StepTemplate(**options) if "name" in options else None
+    except DefinitionError:  # it lacks what was wrong, as a decision does without its handler
+        return None
+
+
+def _outline(step: StepTemplate) -> Outline:
+    return Outline(step.name, step.depends_on, step.decision, step.for_each)
+
+
+def _outline_of(given: Mapping[str, Any], sound: Mapping[str, Any]) -> Outline | None:
+    name = given.get("name")
+    parents = _Checks().parents(sound.get("depends_on_step"), sound.get("depends_on_steps"))
+    return Outline(name, parents, sound.get("decision", False), sound.get("for_each")) if name and isinstance(name, str) else None
 
 
 def head_problems(*, namespace: Any, name: Any, version: Any, description: Any = "", schema: Any = None, limit: Any = None) -> list[Problem]:

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.binding import bindings, resolve_class
+from engine.binding import bindings, handler_problems, resolve_class
 from engine.errors import DefinitionError, Problem, TaskerError
 from engine.handlers import ConfiguredHandler, TaskHandler
 from engine.registry import HandlerRegistry, Registration
 
 if TYPE_CHECKING:
-    from engine.yaml_config import Configured
+    from engine.yaml_config import Reading
 
 GROUP = "tasker.handlers"
 _NOT_HANDLERS = ("__main__", "conftest", "setup")
@@ -168,19 +168,25 @@ def _is_missing(name: str, error: BaseException) -> bool:
 
 
 def _configured(path: Path, environment: str) -> Registration:
-    from engine.yaml_config import load_file  # the parser is slow to import, and many applications have no YAML
+    from engine.yaml_config import read_file  # the parser is slow to import, and many applications have no YAML
 
-    configured = load_file(path, environment)
-    definition = configured.definition
-    problems = [*_problems(lambda: _class_of(configured)), *_problems(lambda: bindings(definition))]
-    if problems:
-        raise DefinitionError(map(configured.located, problems), str(path))
-    made = _class_of(configured)()
+    try:
+        reading = read_file(path, environment)
+        if reading.problems:
+            raise DefinitionError(reading.with_further([*_problems(lambda: _class_of(reading)), *handler_problems(reading.steps)]))
+        configured = reading.configured()
+        definition = configured.definition
+        problems = [*_problems(lambda: _class_of(reading)), *_problems(lambda: bindings(definition))]
+        if problems:
+            raise DefinitionError(map(configured.located, problems))
+    except DefinitionError as error:
+        raise DefinitionError(error.problems, str(path)) from error.__cause__
+    made = _class_of(reading)()
     made.definition = definition
     return Registration(definition.namespace, definition.name, definition.version, str(path), lambda: made)
 
 
-def _class_of(configured: Configured) -> type[TaskHandler]:
+def _class_of(configured: Reading) -> type[TaskHandler]:
     return resolve_class(configured.task_handler_class, TaskHandler) if configured.task_handler_class else ConfiguredHandler
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 MAX_PROBLEMS = 50
 MAX_DELAY_SECONDS = 366 * 86_400.0
@@ -105,7 +106,9 @@ class _Problems(TaskerError):
 
 
 class DefinitionError(_Problems):
-    """A workflow definition that cannot be accepted."""
+    """A workflow definition that cannot be accepted; `steps` are the options it was to be made of, where they are known."""
+
+    steps: Sequence[Mapping[str, Any] | None] = ()
 
 
 class RequestError(_Problems):

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -239,8 +240,7 @@ class HandlerRegistry:
     def commit(self, gathered: list[Any]) -> None:
         """Take all of one module's registrations and subscribers, or raise and take none."""
         registrations = [item for item in gathered if isinstance(item, Registration)]
-        for registration in registrations:
-            registration.handler()
+        _require_sound(registrations)
         for registration in registrations:
             self._refuse_conflict(registration, registrations)
         for registration in registrations:
@@ -267,6 +267,27 @@ class HandlerRegistry:
 
 
 HandlerFactory = HandlerRegistry
+
+
+def _require_sound(registrations: Iterable[Registration]) -> None:
+    """Every handler can be had. Raises DefinitionError with all that is wrong with any of them, where their modules are complete."""
+    errors = []
+    for registration in registrations:
+        try:
+            registration.handler()
+        except DefinitionError as error:
+            errors.append(_with_handlers(error))
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise DefinitionError(replace(problem, path=f"{error.subject} {problem.path}") for error in errors for problem in error.problems)
+
+
+def _with_handlers(error: DefinitionError) -> DefinitionError:
+    """The same, with what is wrong with the handlers of a definition that could not be made."""
+    from engine.binding import handler_problems
+
+    return DefinitionError([*error.problems, *handler_problems(error.steps)], error.subject)
 
 
 def _step_info(step: StepTemplate) -> dict[str, Any]:

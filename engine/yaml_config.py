@@ -23,6 +23,9 @@ MAX_DEPTH = 64
 MAX_NODES = 200_000
 TOP_KEYS = ("name", "namespace_name", "version", "description", "schema", "limit", "task_handler_class", "step_templates", "environments")
 
+_UNREADABLE = object()
+"""Stands for a value that there is not: it is told where it is missing, and what depends on it is not judged."""
+
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)\Z")
@@ -43,6 +46,11 @@ class _Node:
     items: list[_Node] | None = None
     keys: dict[str, tuple[int, int]] = field(default_factory=dict)
 
+    @property
+    def is_null(self) -> bool:
+        """Whether nothing stands there, or nothing that could be read."""
+        return self.members is None and self.items is None and self.value is None
+
     def plain(self) -> Any:
         """The value without places. Nesting is limited, so recursion is safe."""
         if self.members is not None:
@@ -56,48 +64,96 @@ class Configured:
 
     definition: TaskDefinition
     task_handler_class: str | None
-    root: _Node = field(repr=False)
-    environment: str | None
+    reading: Reading = field(repr=False)
 
     def located(self, problem: Problem) -> Problem:
         """A problem that the definition turned out to have, with the step's number, line and column in the file."""
         step = _STEP_PATH.match(problem.path)
-        if step is None:
-            return _located(self.root, problem)
-        name, option = self.definition.steps[int(step[1])].name, step[2]
+        return _located(self.reading.root, problem) if step is None else self.reading.of_step(self.definition.steps[int(step[1])].name, step[2], problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Everything that one reading of a text can tell: what is wrong with it, and `steps` as options, overridden as the environment says; None for what is no step."""
+
+    root: _Node
+    environment: str | None
+    problems: list[Problem]
+    task_handler_class: str | None
+    steps: list[dict[str, Any] | None]
+    definition: TaskDefinition | None
+
+    def configured(self) -> Configured:
+        """What the text says. Raises DefinitionError with everything that is wrong."""
+        if self.definition is None or self.problems:
+            raise DefinitionError(self.problems)
+        return Configured(self.definition, self.task_handler_class, self)
+
+    def with_further(self, found: Iterable[Problem]) -> list[Problem]:
+        """All problems in the order of the file, with those of its code that are not told already; steps are numbered as in `steps`."""
+        return _in_order([*self.problems, *_beyond(self.problems, map(self._located, found))])
+
+    def _located(self, problem: Problem) -> Problem:
+        step = _STEP_PATH.match(problem.path)
+        given = self.steps[int(step[1])] if step else None
+        return self.of_step(str(given["name"]), step[2], problem) if step and given and "name" in given else _located(self.root, problem)
+
+    def of_step(self, name: str, option: str, problem: Problem) -> Problem:
+        """A problem with that option of that step, with its place in the file."""
         return _located(self.root, replace(problem, path=f"{self._step_path(name, option)}.{option}"))
 
     def _step_path(self, name: str, option: str) -> str:
         """Where the step has that option: in the environment in force, else among the file's own steps."""
-        own = [f"step_templates[{no}]" for no, step in enumerate(_plain_steps(self.root)) if step["name"] == name]
-        overrides = enumerate(_plain_steps(_environment(self.root, self.environment)))
+        own = [f"step_templates[{no}]" for no, step in _plain_steps(self.root) if step.get("name") == name]
+        overrides = _plain_steps(_environment(self.root, self.environment))
         path = _join("environments", self.environment or "")
-        return [*own, *(f"{path}.step_templates[{no}]" for no, step in overrides if step["name"] == name and option in step)][-1]
+        return [*own, *(f"{path}.step_templates[{no}]" for no, step in overrides if step.get("name") == name and option in step)][-1]
 
 
 def load_file(path: Path, environment: str | None = None) -> Configured:
     """The workflow in the file, with the overrides of that environment; raises DefinitionError naming the file."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise _refusal("too_large", f"is {path.stat().st_size:,} bytes; the limit is {MAX_BYTES:,}")
-        return load_text(path.read_bytes(), environment)
+        return read_file(path, environment).configured()
     except DefinitionError as error:
         raise DefinitionError(error.problems, str(path)) from None
 
 
 def load_text(text: str | bytes, environment: str | None = None) -> Configured:
     """The workflow that the text describes. All environments are checked, the one that is named is applied."""
-    root = _Reader().read(_decoded(text))
-    problems = _Shape(root).problems()
-    if problems:
+    return read_text(text, environment).configured()
+
+
+def read_file(path: Path, environment: str | None = None) -> Reading:
+    """As `read_text`, of a file."""
+    if path.stat().st_size > MAX_BYTES:
+        raise _refusal("too_large", f"is {path.stat().st_size:,} bytes; the limit is {MAX_BYTES:,}")
+    return read_text(path.read_bytes(), environment)
+
+
+def read_text(text: str | bytes, environment: str | None = None) -> Reading:
+    """What the text says and everything that is wrong with it, in the order of its lines; raises DefinitionError where it cannot be read to its end."""
+    reader = _Reader()
+    root = reader.read(_decoded(text))
+    problems = [*reader.problems]
+    problems += _beyond(problems, _Shape(root).problems())
+    if root.members is None:
         raise DefinitionError(problems)
-    given = root.plain()
-    environments = given.pop("environments", {})
-    problems = _of_all_environments(root, given, environments)
-    if problems:
-        raise DefinitionError(problems)
-    chosen = environments.get(environment, {}) if environment else {}
-    return Configured(_definition(given, chosen), given.get("task_handler_class"), root, environment)
+    given, environments = _given(root), _given_environments(root)
+    found, made = _of_all_environments(root, given, environments, environment)
+    problems += _beyond(problems, found)
+    handler_class = given.get("task_handler_class")
+    steps = _merged(given["step_templates"], environments.get(environment or "", []))
+    return Reading(root, environment, _in_order(problems), handler_class if isinstance(handler_class, str) else None, steps, made)
+
+
+def _beyond(known: Iterable[Problem], later: Iterable[Problem]) -> list[Problem]:
+    """Those that are not about what is known to be wrong already: what could not be read is not judged too."""
+    covered = {problem.path for problem in known if problem.path}
+    return [problem for problem in later if covered.isdisjoint(problem.path[: part.end()] for part in _PATH_PART.finditer(problem.path))]
+
+
+def _in_order(problems: Iterable[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda problem: (problem.line or 0, problem.column or 0))
 
 
 def _decoded(text: str | bytes) -> str:
@@ -122,7 +178,8 @@ class _Reader:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
-        self._open: list[tuple[_Node, _Node | None]] = []  # the collection, and the key that waits for its value
+        # the collection, the key in it that waits for its value, and by what the collection is found in the one around it
+        self._open: list[tuple[_Node, _Node | None, str | int | None]] = []
         self._root: _Node | None = None
         self._nodes = 0
         self._documents = 0
@@ -133,8 +190,7 @@ class _Reader:
                 self._take(event)
         except yaml.YAMLError as error:
             self._unparseable(error)
-        if self.problems:
-            raise DefinitionError(self.problems)
+            raise DefinitionError(self.problems) from None
         if self._root is None:
             raise _refusal("empty", "describes nothing")
         return self._root
@@ -160,16 +216,17 @@ class _Reader:
             node.value = self._scalar(event)
         else:
             self._refuse_tag(event)
+        part = self._part(event)
         self._place(event, node)
         if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-            self._enter(event, node)
+            self._enter(event, node, part)
 
-    def _enter(self, event: Any, node: _Node) -> None:
+    def _enter(self, event: Any, node: _Node, part: str | int | None) -> None:
         if isinstance(event, yaml.MappingStartEvent):
             node.members = {}
         else:
             node.items = []
-        self._open.append((node, None))
+        self._open.append((node, None, part))
         if len(self._open) > MAX_DEPTH:
             self._stop(event, "too_deep", f"nested deeper than {MAX_DEPTH} levels")
 
@@ -177,13 +234,13 @@ class _Reader:
         if not self._open:
             self._root = node
             return
-        parent, key = self._open[-1]
+        parent, key, part = self._open[-1]
         if parent.items is not None:
             parent.items.append(node)
         elif key is None:
-            self._open[-1] = (parent, self._key(event, node, parent))
+            self._open[-1] = (parent, self._key(event, node, parent), part)
         else:
-            self._open[-1] = (parent, None)
+            self._open[-1] = (parent, None, part)
             if parent.members is not None:
                 parent.members.setdefault(str(key.value), node)
 
@@ -234,7 +291,26 @@ class _Reader:
 
     def _refuse(self, event: Any, code: str, message: str) -> None:
         if len(self.problems) < 50:
-            self.problems.append(Problem("", code, message, event.start_mark.line + 1, event.start_mark.column + 1))
+            self.problems.append(Problem(self._path(event), code, message, event.start_mark.line + 1, event.start_mark.column + 1))
+
+    def _path(self, event: Any) -> str:
+        """Where the value or key stands that is being taken."""
+        parts = [part for _, _, part in self._open[1:]] + [self._part(event)]
+        path = ""
+        for part in parts:
+            path = path if part is None else f"{path}[{part}]" if isinstance(part, int) else _join(path, part)
+        return path
+
+    def _part(self, event: Any) -> str | int | None:
+        """The key or the place in the list by which the next value is found in what holds it."""
+        if not self._open:
+            return None
+        parent, key, _ = self._open[-1]
+        if parent.items is not None:
+            return len(parent.items)
+        if key is not None:
+            return str(key.value)
+        return str(event.value) if isinstance(event, yaml.ScalarEvent) else None
 
     def _stop(self, event: Any, code: str, message: str) -> None:
         self._refuse(event, code, message)
@@ -285,7 +361,7 @@ class _Shape:
 
     def _no_nulls(self, node: _Node, path: str) -> None:
         for key, child in (node.members or {}).items():
-            if child.members is None and child.items is None and child.value is None:
+            if child.is_null:
                 self.found.append(_at(child, Problem(_join(path, key), "bad_type", "has no value; leave the key out instead")))
 
     def _steps(self, node: _Node, path: str) -> None:
@@ -319,7 +395,7 @@ class _Shape:
         if node.members is None:
             self.found.append(_at(node, Problem("environments", "bad_type", "must be a mapping by environment")))
             return
-        names = {step["name"] for step in _plain_steps(self.root) if isinstance(step.get("name"), str)}
+        names = {step["name"] for _, step in _plain_steps(self.root) if isinstance(step.get("name"), str)}
         for name, environment in node.members.items():
             self._environment(environment, f"environments.{name}", names)
 
@@ -329,18 +405,19 @@ class _Shape:
             return
         self._keys(node, path, ("step_templates",))
         self._steps(node, path)
-        for no, step in enumerate(_plain_steps(node)):
+        for no, step in _plain_steps(node):
             name = step.get("name")
             if isinstance(name, str) and name not in names:
                 place = f"{path}.step_templates[{no}].name"
                 self.found.append(_located(self.root, Problem(place, "unknown_step", f"there is no step {shown(name)}{nearest(name, names)}")))
 
 
-def _plain_steps(node: _Node) -> Iterator[dict[str, Any]]:
+def _plain_steps(node: _Node) -> Iterator[tuple[int, dict[str, Any]]]:
+    """What are steps under the node, each with its place in the list."""
     steps = (node.members or {}).get("step_templates")
-    for step in (steps.items or ()) if steps is not None else ():
+    for no, step in enumerate((steps.items or ()) if steps is not None else ()):
         if step.members is not None:
-            yield step.plain()
+            yield no, {key: _UNREADABLE if child.is_null else child.plain() for key, child in step.members.items()}
 
 
 def _environment(root: _Node, name: str | None) -> _Node:
@@ -351,37 +428,56 @@ def _environment(root: _Node, name: str | None) -> _Node:
     return node
 
 
-def _of_all_environments(root: _Node, given: dict[str, Any], environments: Mapping[str, Any]) -> list[Problem]:
+def _given(root: _Node) -> dict[str, Any]:
+    """The file's top as far as it has the form of one; steps that have not are None, so that the others keep their numbers."""
+    members = root.members or {}
+    steps = dict(_plain_steps(root))
+    listed = members["step_templates"].items or () if "step_templates" in members else ()
+    head = {key: _UNREADABLE if node.is_null else node.plain() for key, node in members.items() if key not in ("step_templates", "environments")}
+    return {"name": _UNREADABLE, **head, "step_templates": [steps.get(no) for no in range(len(listed))]}
+
+
+def _given_environments(root: _Node) -> dict[str, list[tuple[int, dict[str, Any]]]]:
+    """The steps that each environment overrides and that there are, with their places."""
+    environments = (root.members or {}).get("environments")
+    members = (environments.members or {}) if environments is not None else {}
+    return {name: [(no, step) for no, step in _plain_steps(node) if isinstance(step.get("name"), str)] for name, node in members.items()}
+
+
+def _of_all_environments(
+    root: _Node, given: dict[str, Any], environments: Mapping[str, list[tuple[int, dict[str, Any]]]], wanted: str | None
+) -> tuple[list[Problem], TaskDefinition | None]:
+    """What is wrong in any of them, and the definition of the one that is wanted if that is sound."""
     found: dict[tuple[str, str], Problem] = {}
-    for name, overrides in [("", {}), *environments.items()]:
+    made: dict[str, TaskDefinition] = {}
+    for name, overrides in [("", []), *environments.items()]:
         try:
-            _definition(given, overrides)
+            made[name] = _definition(given, overrides)
         except DefinitionError as error:
             for problem in error.problems:
                 prefix = f"in environment {name!r}: " if name else ""
-                known = found.setdefault((problem.path, problem.code), replace(problem, message=prefix + problem.message))
-                found[problem.path, problem.code] = known
-    return [_located(root, _in_file(problem, given, environments)) for problem in found.values()]
+                found.setdefault((problem.path, problem.code), replace(problem, message=prefix + problem.message))
+    located = [_located(root, _in_file(problem, given, environments)) for problem in found.values()]
+    return located, made.get(wanted if wanted and wanted in environments else "")
 
 
-def _in_file(problem: Problem, given: dict[str, Any], environments: Mapping[str, Any]) -> Problem:
+def _in_file(problem: Problem, given: dict[str, Any], environments: Mapping[str, list[tuple[int, dict[str, Any]]]]) -> Problem:
     # A problem that only an environment's override brings is shown where that override stands.
     env = re.match(r"in environment '([^']+)': ", problem.message)
     place = re.match(r"step_templates\[(\d+)\]", problem.path)
     if not env or not place:
         return problem
-    name = given["step_templates"][int(place[1])]["name"]
-    overrides = environments[env[1]].get("step_templates", [])
-    index = next((no for no, step in enumerate(overrides) if step["name"] == name), None)
+    name = given["step_templates"][int(place[1])].get("name")
+    index = next((no for no, step in environments[env[1]] if step["name"] == name), None)
     if index is None:
         return problem
     rest = problem.path[place.end() :]
     return replace(problem, path=f"environments.{env[1]}.step_templates[{index}]{rest}")
 
 
-def _definition(given: Mapping[str, Any], overrides: Mapping[str, Any]) -> TaskDefinition:
+def _definition(given: Mapping[str, Any], overrides: list[tuple[int, dict[str, Any]]]) -> TaskDefinition:
     return assemble(
-        _merged(given["step_templates"], overrides.get("step_templates", [])),
+        _merged(given["step_templates"], overrides),
         namespace=given.get("namespace_name", "default"),
         name=given["name"],
         version=given.get("version", DEFAULT_VERSION),
@@ -391,15 +487,11 @@ def _definition(given: Mapping[str, Any], overrides: Mapping[str, Any]) -> TaskD
     )
 
 
-def _merged(steps: list[dict[str, Any]], overrides: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _merged(steps: list[dict[str, Any] | None], overrides: list[tuple[int, dict[str, Any]]]) -> list[dict[str, Any] | None]:
     by_name: dict[str, dict[str, Any]] = {}
-    for override in overrides:
+    for _, override in overrides:
         by_name[override["name"]] = _merge(by_name.get(override["name"], {}), override)
-    return [_merge(step, by_name[step["name"]]) if _name(step) in by_name else step for step in steps]
-
-
-def _name(step: dict[str, Any]) -> str:
-    return str(step["name"])
+    return [None if step is None else _merge(step, by_name.get(str(step.get("name")), {})) for step in steps]
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -227,6 +227,56 @@ def test_a_handler_that_an_environment_misspells_is_reported_where_it_says_so(re
     ]  # fmt: skip
 
 
+def test_handlers_are_told_in_the_same_reading_as_all_the_rest(registry: HandlerRegistry, tmp_path: Path) -> None:
+    (tmp_path / "told_steps.py").write_text("def charge(task, ordre): ...\ndef order(task): ...\n")
+    (tmp_path / "flow.yaml").write_text(
+        "name: Order\ntask_handler_class: told_steps.None\nstep_templates:\n  - {name: order, handler_class: told_steps.oder, timeout: 0}\n"
+        "  - {name: charge, depends_on_step: order, handler_class: told_steps.charge}\n",
+    )
+    problems = registry.load([tmp_path], entry_points=False).failures[0].error.problems  # type: ignore[attr-defined]
+    assert [(problem.code, problem.line) for problem in problems] == [
+        ("bad_name", 1), ("unknown_handler", 2), ("unknown_handler", 4), ("out_of_range", 4), ("unknown_parameter", 5),
+    ]  # fmt: skip
+
+
+def test_where_it_is_not_certain_what_comes_before_a_step_its_parameters_are_not_judged(registry: HandlerRegistry, tmp_path: Path) -> None:
+    (tmp_path / "unjudged_steps.py").write_text("def charge(task, order): ...\n")
+    (tmp_path / "flow.yaml").write_text(
+        "name: order\nstep_templates:\n  - {name: order, handler_class: unjudged_steps.oder}\n  - {name: charge, depend_on_step: order, handler_class: unjudged_steps.charge}\n",
+    )
+    problems = registry.load([tmp_path], entry_points=False).failures[0].error.problems  # type: ignore[attr-defined]
+    assert [(problem.code, problem.line) for problem in problems] == [("unknown_handler", 3), ("unknown_key", 4)]
+
+
+TWO_BAD_CLASSES = """
+from engine import TaskHandler, register_handler
+
+def order(task, nobody): ...
+
+@register_handler("first")
+class First(TaskHandler):
+    def define_step_templates(self, templates):
+        templates.define(name="order", handler_class=order, timeout=0)
+        templates.define(name="charge", handler_class="two_bad.nothing", depends_on_step="ordre")
+
+@register_handler("second")
+class Second(TaskHandler):
+    def define_step_templates(self, templates):
+        templates.define(name="order", retry_limit=0)
+"""
+
+
+def test_all_workflows_of_a_module_are_told_at_once_with_their_handlers(registry: HandlerRegistry, tmp_path: Path) -> None:
+    (tmp_path / "two_bad.py").write_text(TWO_BAD_CLASSES)
+    problems = registry.load([tmp_path], entry_points=False).failures[0].error.problems  # type: ignore[attr-defined]
+    assert [(problem.path, problem.code) for problem in problems] == [
+        ("workflow 'first' step_templates[0].timeout", "out_of_range"),
+        ("workflow 'first' step_templates[1].depends_on_step", "unknown_dependency"),
+        ("workflow 'first' step_templates[1].handler_class", "unknown_handler"),
+        ("workflow 'second' step_templates[0].retry_limit", "out_of_range"),
+    ]
+
+
 def test_yaml_counts_wherever_its_folder_lies(registry: HandlerRegistry, tmp_path: Path) -> None:
     folder = write(tmp_path / ".checkouts" / "shop", {"shop_steps.py": STEPS, "order.yaml": YAML})
     registry.load([folder], entry_points=False)

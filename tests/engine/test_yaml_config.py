@@ -86,9 +86,73 @@ step_templates:
         ("version", "bad_version", 2, 1),
         ("step_templates[0].retry_limit", "out_of_range", 5, 5),
         ("step_templates[0].timeout", "bad_type", 6, 5),
+        ("step_templates[1].depends_on_step", "unknown_dependency", 8, 5),
     ]
-    good_steps = text.replace("retry_limit: 0", "retry_limit: 1").replace("timeout: true", "timeout: 1")
-    assert [(problem.code, problem.line) for problem in problems(good_steps)] == [("bad_name", 1), ("bad_version", 2), ("unknown_dependency", 8)]
+
+
+EVERY_KIND = """\
+nmae: order
+name: order
+version: 1.10
+description: !!str text
+schema: {type: objekt}
+step_templates:
+  - name: a
+    retry_limit: 0x1f
+    depends_on_step: c
+  - just text
+  - name: b
+    depend_on_step: a
+    handler_config: {a: yes}
+  - name: c
+    depends_on_step: a
+    timeout: 0
+    timeout: 5
+  - name: a2
+    description:
+    output_schema: {type: nothing}
+environments:
+  production:
+    step_templates:
+      - name: c
+        retry_limit: 0
+      - name: d
+        timeout: 5
+"""
+
+
+def test_one_reading_tells_problems_of_values_form_options_graph_and_environments() -> None:
+    assert [(problem.path, problem.code, problem.line) for problem in problems(EVERY_KIND)] == [
+        ("nmae", "unknown_key", 1),
+        ("version", "bad_version", 3),
+        ("description", "tag_not_allowed", 4),
+        ("schema.type", "bad_schema", 5),
+        ("step_templates[0].retry_limit", "ambiguous_value", 8),
+        ("step_templates[0].depends_on_step", "cycle", 9),
+        ("step_templates[1]", "bad_type", 10),
+        ("step_templates[2].depend_on_step", "unknown_key", 12),
+        ("step_templates[2].handler_config.a", "ambiguous_value", 13),
+        ("step_templates[3].timeout", "duplicate_key", 17),
+        ("step_templates[4].description", "bad_type", 19),
+        ("step_templates[4].output_schema.type", "bad_schema", 20),
+        ("environments.production.step_templates[0].retry_limit", "out_of_range", 25),
+        ("environments.production.step_templates[1].name", "unknown_step", 26),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "codes"),
+    [
+        ("[{name: a, depends_on_step: x, timeout: 0}, just text]", ["out_of_range", "bad_type"]),  # x may be what the text was to be
+        ("[{name: a, depends_on_step: x, timeout: 0}, {nmae: x}]", ["out_of_range", "missing", "unknown_key"]),
+        ("[{name: a, decision: true, handler_class: h.f}, {name: b, depend_on_step: a}]", ["unknown_key"]),
+        ("[{name: a, handler_class: h.f}, {name: b, depends_on_step: null, for_each: a, handler_class: h.f}]", ["bad_type"]),
+        ("[{name: a, depends_on_step: 3}, {name: b, depends_on_step: [a, c]}]", ["bad_type", "unknown_dependency"]),
+        ("[{name: a, depends_on_step: b}, {name: b, depends_on_step: [a, x]}, {name: c, depends_on_step: d}, {name: d, depends_on_step: c}]", ["cycle", "unknown_dependency", "cycle"]),
+    ],
+)  # fmt: skip
+def test_what_only_follows_from_another_problem_is_not_told(steps: str, codes: list[str]) -> None:
+    assert [problem.code for problem in problems(f"name: a\nstep_templates: {steps}\n")] == codes
 
 
 def test_unknown_keys_are_refused_with_the_nearest_one() -> None:
@@ -162,8 +226,7 @@ def test_numbers_and_truth_are_what_json_has() -> None:
     ],
 )
 def test_what_strict_reading_refuses(text: str, code: str, line: int) -> None:
-    first = problems(text)[0]
-    assert (first.code, first.line) == (code, line)
+    assert (code, line) in [(problem.code, problem.line) for problem in problems(text)]
 
 
 def test_bytes_are_utf_8_with_or_without_a_mark() -> None:
@@ -175,7 +238,7 @@ def test_bytes_are_utf_8_with_or_without_a_mark() -> None:
 def test_an_alias_bomb_is_refused_at_once() -> None:
     layers = "\n".join(f"l{no}: &l{no} [{', '.join([f'*l{no - 1}'] * 9)}]" for no in range(1, 10))
     started = time.process_time()
-    assert problems(f"l0: &l0 [x]\n{layers}\n")[0].code == "alias_not_allowed"
+    assert "alias_not_allowed" in [problem.code for problem in problems(f"l0: &l0 [x]\n{layers}\n")]
     assert time.process_time() - started < 10  # processor seconds: what this forbids takes minutes
 
 
