@@ -19,7 +19,7 @@ from datetime import date, datetime
 from datetime import time as clock_time
 from fractions import Fraction
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import jsonschema
@@ -41,6 +41,7 @@ KNOWN_SCHEMAS = 128
 _EMPTY: referencing.jsonschema.SchemaRegistry = referencing.Registry()
 _REFERENCES = ("$ref", "$dynamicRef")
 _VALUES = ("const", "enum", "default", "examples")
+_ALTERNATIVES = ("oneOf", "anyOf")
 _BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 
 
@@ -146,13 +147,19 @@ class ContextSchema:
         self._has_defaults = any("default" in node for _, node in _subschemas(schema, "$"))
 
     def with_defaults(self, value: Any) -> Any:
-        """A copy of the value in which every absent property has the schema's default; raises TooCostly beyond the budget."""
+        """A copy of the value in which every absent property has the schema's default, those of the alternatives that apply to it among them.
+
+        Raises TooCostly beyond the budget.
+        """
         if not self._has_defaults:
             return value
         filled = copy.deepcopy(value)
         with _limited(BUDGET_SECONDS):
-            _fill(self.schema, self.schema, filled, 4 * json_text.MAX_DEPTH)
+            _Filling(self.schema, self._fits).fill(self.schema, filled, 4 * json_text.MAX_DEPTH)
         return filled
+
+    def _fits(self, part: Any, value: Any) -> bool:
+        return bool(self._root.evolve(schema=part).is_valid(value))
 
     def problems(self, value: Any, path: str = "$", budget: float = BUDGET_SECONDS) -> list[Problem]:
         """Everything wrong with the value, each with its path, at most MAX_SHOWN; raises TooCostly beyond the budget (seconds)."""
@@ -212,8 +219,32 @@ def _problem(error: Any, path: str) -> Iterator[Problem]:
         known = error.schema.get("properties", {})
         for name in islice(_extras(error.instance, error.schema), MAX_SHOWN):
             yield Problem(json_text.child_path(place, name), "unknown_key", f"is not allowed here{_nearest(name, known)}")
+    elif error.validator in _ALTERNATIVES and error.context:
+        yield from _of_the_nearest(error, path)
     else:
         yield Problem(place, str(error.validator), _message(error))
+
+
+def _of_the_nearest(error: Any, path: str) -> Iterator[Problem]:
+    """That none of the alternatives fits, and what is wrong with the value in the one it was likely meant for, each where it is."""
+    branches: dict[int, list[Any]] = {}
+    for each in error.context:
+        branches.setdefault(each.relative_schema_path[0], []).append(each)
+    no = min(branches, key=lambda number: (_distance(branches[number]), number))
+    place = _place(path, error.absolute_path)
+    found = list(islice(chain.from_iterable(_problem(each, path) for each in branches[no]), MAX_SHOWN))
+    here = "; ".join(problem.message for problem in found if problem.path == place)
+    if _is_secret(error):
+        yield Problem(place, error.validator, _message(error))
+    else:
+        yield Problem(place, error.validator, f"fits none of the {len(branches)} alternatives; the closest is {error.validator}[{no}]{_cut(f': {here}') if here else ''}")
+    yield from (problem for problem in found if problem.path != place)
+
+
+def _distance(errors: list[Any]) -> tuple[int, int, int, int]:
+    """Another kind of value is farthest from what was meant, then one that says itself to be another, then one that lacks something."""
+    kinds = [error.validator for error in errors]
+    return sum(error.validator == "type" and not error.relative_path for error in errors), kinds.count("const") + kinds.count("enum"), kinds.count("required"), len(errors)
 
 
 def _discreet(found: list[Problem], value: Any, schema: dict[str, Any]) -> list[Problem]:
@@ -228,13 +259,11 @@ def _extras(instance: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
 
 
 def _message(error: Any) -> str:
-    if redaction.is_marked(error.schema) or any(isinstance(part, str) and is_secret_name(part) for part in error.absolute_path):
-        return f"does not fit the schema's {error.validator}; its value is secret and not shown"
-    text = _cut(error.message)
-    if error.validator in ("anyOf", "oneOf") and error.context:
-        best = jsonschema.exceptions.best_match(error.context)
-        text = f"{text} (closest: {_cut(best.message)})"
-    return text
+    return f"does not fit the schema's {error.validator}; its value is secret and not shown" if _is_secret(error) else _cut(error.message)
+
+
+def _is_secret(error: Any) -> bool:
+    return redaction.is_marked(error.schema) or any(isinstance(part, str) and is_secret_name(part) for part in error.absolute_path)
 
 
 def _nearest(name: str, known: Any) -> str:
@@ -267,21 +296,56 @@ def _at(schema: Any, reference: str) -> Any:
     return node
 
 
-def _fill(root: dict[str, Any], schema: Any, value: Any, depth: int) -> None:
-    patterns.budget.check()
-    if not isinstance(schema, dict) or depth <= 0:
-        return
-    for part in _alongside(root, schema):
-        _fill(root, part, value, depth - 1)
-    if isinstance(value, dict) and isinstance(schema.get("properties"), dict):
-        for name, child in schema["properties"].items():
+class _Filling:
+    """Puts defaults where they are absent; `fits` says whether a value is valid by a part of the schema."""
+
+    def __init__(self, root: dict[str, Any], fits: Callable[[Any, Any], bool]) -> None:
+        self._root, self._fits = root, fits
+
+    def fill(self, schema: Any, value: Any, depth: int) -> None:
+        patterns.budget.check()
+        if not isinstance(schema, dict) or depth <= 0:
+            return
+        for part in _alongside(self._root, schema):
+            self.fill(part, value, depth - 1)
+        if isinstance(value, dict) and isinstance(schema.get("properties"), dict):
+            self._properties(schema["properties"], value, depth)
+        if isinstance(value, list) and isinstance(schema.get("items"), dict):
+            for item in value[len(schema.get("prefixItems", ())) :]:
+                self.fill(schema["items"], item, depth - 1)
+        if isinstance(value, (dict, list)):
+            for part in self._applying(schema, value, depth):
+                self.fill(part, value, depth - 1)
+
+    def _properties(self, properties: dict[str, Any], value: dict[str, Any], depth: int) -> None:
+        for name, child in properties.items():
             if isinstance(child, dict) and "default" in child and name not in value:
                 value[name] = copy.deepcopy(child["default"])
             if name in value:
-                _fill(root, child, value[name], depth - 1)
-    if isinstance(value, list) and isinstance(schema.get("items"), dict):
-        for item in value[len(schema.get("prefixItems", ())) :]:
-            _fill(root, schema["items"], item, depth - 1)
+                self.fill(child, value[name], depth - 1)
+
+    def _applying(self, schema: dict[str, Any], value: Any, depth: int) -> Iterator[Any]:
+        """Those of the alternatives that the value chooses, as it stands when its own properties have their defaults."""
+        if "if" in schema:
+            yield schema.get("then" if self._fits(schema["if"], value) else "else")
+        yield from self._chosen(schema.get("anyOf", ()), value, depth)
+        for part in self._chosen(schema.get("oneOf", ()), value, depth):
+            if self._is_still_one(schema["oneOf"], part, value, depth):
+                yield part
+
+    def _chosen(self, branches: Any, value: Any, depth: int) -> list[Any]:
+        """Those that it fits; where there is none, those that it fits with their defaults."""
+        return [part for part in branches if self._fits(part, value)] or [part for part in branches if self._fits(part, self._filled(part, value, depth))]
+
+    def _is_still_one(self, branches: Any, part: Any, value: Any, depth: int) -> bool:
+        """Whether the defaults of that branch make the value fit no other."""
+        filled = self._filled(part, value, depth)
+        return sum(self._fits(branch, filled) for branch in branches) == 1
+
+    def _filled(self, part: Any, value: Any, depth: int) -> Any:
+        filled = copy.deepcopy(value)
+        self.fill(part, filled, depth - 1)
+        return filled
 
 
 def _alongside(root: dict[str, Any], schema: dict[str, Any]) -> Iterator[Any]:

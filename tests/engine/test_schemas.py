@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import patterns
-from engine.schemas import ContextSchema, check, schema_problems
+from engine.schemas import ContextSchema, check, fill_and_check, schema_problems
 
 
 @pytest.mark.parametrize(
@@ -127,11 +127,97 @@ def test_unique_items_tell_numbers_from_truth() -> None:
     assert check(schema, [{"a": 1}, {"a": 1.0}])[0].code == "uniqueItems"
 
 
-def test_a_choice_tells_the_closest_variant() -> None:
-    schema = ContextSchema({"oneOf": [{"required": ["card"]}, {"properties": {"iban": {"type": "string"}}, "required": ["iban"]}]})
-    (problem,) = check(schema, {"iban": 5})
-    assert problem.code == "oneOf"
-    assert "closest" in problem.message
+BY_CARD = {"type": "object", "properties": {"method": {"const": "card"}, "card": {"$ref": "#/$defs/card"}, "save": {"default": False}}, "required": ["method", "card"]}
+BY_TRANSFER = {"type": "object", "properties": {"method": {"const": "transfer"}, "iban": {"type": "string"}, "days": {"type": "integer", "default": 14}}, "required": ["method", "iban"]}
+CARD = {"type": "object", "properties": {"number": {"type": "string"}, "kind": {"default": "debit"}}, "required": ["number"], "additionalProperties": False}
+
+
+def paying(keyword: str = "oneOf") -> ContextSchema:
+    return ContextSchema({"properties": {"pay": {keyword: [BY_CARD, BY_TRANSFER, {"type": "null"}]}}, "$defs": {"card": CARD}})
+
+
+@pytest.mark.parametrize("keyword", ["oneOf", "anyOf"])
+@pytest.mark.parametrize(
+    ("pay", "expected", "closest"),
+    [
+        ({"method": "card", "card": {"nmber": "1"}}, [("$.pay.card.nmber", "unknown_key"), ("$.pay.card.number", "missing")], 0),
+        ({"method": "transfer", "iban": 5}, [("$.pay.iban", "type")], 1),
+        ({"method": "transfer"}, [("$.pay.iban", "missing")], 1),
+        ({"iban": 5, "days": "x"}, [("$.pay.days", "type"), ("$.pay.iban", "type"), ("$.pay.method", "missing")], 1),
+        ({"method": "cash"}, [("$.pay.card", "missing"), ("$.pay.method", "const")], 0),
+    ],
+)
+def test_a_choice_tells_what_is_wrong_in_the_alternative_that_was_likely_meant(keyword: str, pay: Any, expected: list[tuple[str, str]], closest: int) -> None:
+    first, *others = check(paying(keyword), {"pay": pay})
+    assert (first.path, first.code) == ("$.pay", keyword)
+    assert f"the closest is {keyword}[{closest}]" in first.message
+    assert [(problem.path, problem.code) for problem in others] == expected
+
+
+def test_a_value_of_no_alternatives_type_is_told_once() -> None:
+    (problem,) = check(ContextSchema({"anyOf": [{"type": "string"}, {"type": "null"}]}), 5)
+    assert problem.message == "fits none of the 2 alternatives; the closest is anyOf[0]: 5 is not of type 'string'"
+
+
+def test_a_choice_within_a_choice_is_told_to_its_end() -> None:
+    schema = ContextSchema({"oneOf": [{"properties": {"a": {"anyOf": [{"properties": {"b": {"type": "integer"}}}, {"type": "null"}]}}, "required": ["a"]}, {"type": "null"}]})
+    assert [(problem.path, problem.code) for problem in check(schema, {"a": {"b": "x"}})] == [("$", "oneOf"), ("$.a", "anyOf"), ("$.a.b", "type")]
+
+
+def test_a_secret_is_not_shown_by_the_alternative_that_it_does_not_fit() -> None:
+    schema = ContextSchema({"properties": {"password": {"oneOf": [{"maxLength": 3, "type": "string"}, {"type": "null"}]}, "login": {"anyOf": [{"properties": {"token": {"maxLength": 3}}}]}}})
+    told = " ".join(map(str, check(schema, {"password": "hunter22", "login": {"token": "hunter22"}})))
+    assert "$.login.token" in told
+    assert "hunter22" not in told
+
+
+@pytest.mark.parametrize(
+    ("pay", "stored"),
+    [
+        ({"method": "card", "card": {"number": "1"}}, {"method": "card", "card": {"number": "1", "kind": "debit"}, "save": False}),
+        ({"method": "transfer", "iban": "x"}, {"method": "transfer", "iban": "x", "days": 14}),
+        ({"method": "transfer", "iban": "x", "days": 3}, {"method": "transfer", "iban": "x", "days": 3}),
+        ({"method": "cash"}, {"method": "cash"}),
+        (None, None),
+    ],
+)
+@pytest.mark.parametrize("keyword", ["oneOf", "anyOf"])
+def test_the_defaults_of_the_alternative_that_was_chosen_are_stored_and_no_others(keyword: str, pay: Any, stored: Any) -> None:
+    assert paying(keyword).with_defaults({"pay": pay}) == {"pay": stored}
+
+
+def test_a_default_may_choose_the_alternative() -> None:
+    by_kind = [{"properties": {"kind": {"const": kind}, "days": {"default": days}}} for kind, days in (("fast", 1), ("slow", 9))]
+    schema = ContextSchema({"properties": {"kind": {"default": "slow"}}, "oneOf": by_kind})
+    assert schema.with_defaults({}) == {"kind": "slow", "days": 9}
+    assert schema.with_defaults({"kind": "fast"}) == {"kind": "fast", "days": 1}
+
+
+def test_an_alternative_that_needs_its_own_defaults_is_chosen_where_no_other_fits() -> None:
+    schema = ContextSchema({"oneOf": [{"required": ["a"], "properties": {"a": {"type": "integer"}}}, {"required": ["b"], "properties": {"b": {"default": 2}}}]})
+    assert fill_and_check(schema, {}) == ({"b": 2}, [])
+    assert fill_and_check(schema, {"a": 1}) == ({"a": 1}, [])
+
+
+def test_a_default_that_would_make_two_alternatives_fit_is_left_out() -> None:
+    schema = ContextSchema({"oneOf": [{"properties": {"x": {"default": 1}}}, {"required": ["x"]}]})
+    assert fill_and_check(schema, {}) == ({}, [])
+
+
+def test_the_defaults_of_what_a_condition_leads_to_are_stored() -> None:
+    schema = ContextSchema({"if": {"required": ["express"]}, "then": {"properties": {"days": {"default": 1}}}, "else": {"allOf": [{"$ref": "#/$defs/slow"}]}, "$defs": {"slow": {"properties": {"days": {"default": 9}}}}})
+    assert schema.with_defaults({"express": True}) == {"express": True, "days": 1}
+    assert schema.with_defaults({}) == {"days": 9}
+
+
+def test_alternatives_without_end_are_refused_within_the_time_that_a_check_has() -> None:
+    node: dict[str, Any] = {"properties": {"x": {"default": 0}}, "required": ["y"]}
+    for _ in range(40):
+        node = {"oneOf": [node, {**node, "required": ["z"]}], "properties": {"x": {"default": 0}}}
+    started = time.process_time()
+    _, found = fill_and_check(ContextSchema(node), {})
+    assert [problem.code for problem in found] in (["too_costly"], ["oneOf"])
+    assert time.process_time() - started < 5  # what this forbids takes hours
 
 
 # Patterns
