@@ -21,6 +21,7 @@ declare
   v_reset int[];
   v_items int[];
   v_running text;
+  v_move bigint;
   v_task tasker_task;
   v_step tasker_step;
 begin
@@ -86,14 +87,15 @@ begin
   end if;
 
   if p_context is not null and p_context is distinct from v_task.context then
-    update tasker_task t set context = p_context where t.task_no = v_task_no;
+    insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
+    values (v_task_no, v_now, v_task.state, v_task.state, p_actor, p_reason, jsonb_build_object('context_before', v_task.context))
+    returning event_id into v_move;
+    update tasker_task t set context = p_context, context_since = v_move where t.task_no = v_task_no;
     -- what waits before a limit lines up anew, where the new context says
     with moved as (
       delete from tasker_waiting w where w.task_no = v_task_no returning w.step_no, w.rank
     )
     update tasker_ready r set rank = m.rank from moved m where r.task_no = v_task_no and r.step_no = m.step_no and r.definition_id < 0;
-    insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
-    values (v_task_no, v_now, v_task.state, v_task.state, p_actor, p_reason, jsonb_build_object('context_before', v_task.context));
   end if;
   perform tasker_recount_task(v_task_no, p_actor, p_reason);
   perform pg_notify('tasker_news', '');

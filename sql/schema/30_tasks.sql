@@ -13,6 +13,7 @@ create table tasker_task (
   item_count       int not null default 0,  -- steps that map steps have made; they bear the numbers -1 down to -item_count
   priority       smallint not null default 0,
   context        jsonb not null,
+  context_since  bigint,                    -- the move of the history with which it got this context, in which the one before it stands; null: it began with it
   tags           text[] not null default '{}',
   initiator      text,
   source_system  text,

@@ -15,6 +15,7 @@ from graphs import (
     cancel_task,
     claim,
     complete,
+    expand,
     fail,
     given_task,
     given_worker,
@@ -23,6 +24,7 @@ from graphs import (
     report,
     resolve_dependencies,
     resolve_step,
+    retry_downstream,
     retry_step,
     skip_step,
     start,
@@ -174,6 +176,77 @@ def test_an_event_has_every_field_of_the_contract(conn: Conn) -> None:
     assert 1250 <= event["duration"] < 2250
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["timestamp"])
     assert abs((datetime.fromisoformat(event["timestamp"]) - graphs.now(conn)).total_seconds()) < 60
+
+
+def outcomes(conn: Conn, event_type: str = "step.completed") -> list[tuple[str, Any]]:
+    return [(event["step_name"], event["result"]) for event in events(conn, types=[event_type])]
+
+
+def test_a_result_is_that_of_the_run_that_has_ended_when_the_step_has_run_again_since(conn: Conn) -> None:
+    task = given_task(conn, "a -> b, a -> c")
+    complete(conn, task, "a", result={"run": 1})
+    complete(conn, task, "b", "c", result={"run": 1})
+    first = [("a", {"run": 1}), ("b", {"run": 1}), ("c", {"run": 1})]
+    retry_downstream(conn, task, "b")
+    assert outcomes(conn) == first  # while it waits
+    complete(conn, task, "b", result={"run": 2})
+    retry_downstream(conn, task, "a")
+    complete(conn, task, "a", result={"run": 3})
+    assert outcomes(conn) == [*first, ("b", {"run": 2}), ("a", {"run": 3})]
+    complete(conn, task, "b", result={"run": 3})
+    assert outcomes(conn) == [*first, ("b", {"run": 2}), ("a", {"run": 3}), ("b", {"run": 3})]
+
+
+def test_what_returned_nothing_says_so_when_the_step_has_returned_something_since(conn: Conn) -> None:
+    task = given_task(conn, "a")
+    complete(conn, task, "a")
+    retry_downstream(conn, task, "a")
+    complete(conn, task, "a", result=5)
+    assert outcomes(conn) == [("a", None), ("a", 5)]
+
+
+def test_an_outcome_is_the_operators_or_the_handlers_whichever_it_was_then(conn: Conn) -> None:
+    task = given_task(conn, "a")
+    complete(conn, task, "a", result={"by": "handler"})
+    for by in ("ann", "bob"):
+        retry_downstream(conn, task, "a")
+        resolve_step(conn, task, "a", {"by": by})
+    assert outcomes(conn) == [("a", {"by": "handler"})]
+    assert outcomes(conn, "step.resolved") == [("a", {"by": "ann"}), ("a", {"by": "bob"})]
+
+
+def test_a_context_is_that_of_the_time(conn: Conn) -> None:
+    task = given_task(conn, "a -> b", context={"order": 1})
+    complete(conn, task, "a")
+    for order in (2, 3):
+        complete(conn, task, "b")
+        retry_downstream(conn, task, "b", {"order": order})
+    complete(conn, task, "b")
+    found = [(event["type"], event["step_name"], event["context"]["order"]) for event in events(conn, types=["step.completed", "task.completed"])]
+    assert found == [
+        ("step.completed", "a", 1), ("step.completed", "b", 1), ("task.completed", None, 1),
+        ("step.completed", "b", 2), ("task.completed", None, 2), ("step.completed", "b", 3), ("task.completed", None, 3),
+    ]  # fmt: skip
+
+
+def test_a_map_step_that_runs_again_starts_once_in_each_run(conn: Conn) -> None:
+    task = given_task(conn, "list -> m", steps={"m": {"for_each": "list", "handler_class": "flows.work"}})
+    complete(conn, task, "list", result=[1, 2])
+
+    def starts() -> list[str]:
+        return [each for each in told(conn, types=["step.started"]) if each.endswith(" m")]
+
+    def run() -> None:
+        expand(conn, task, "m")
+        report(conn, claim(conn))  # its items
+        complete(conn, task, "m")
+
+    run()
+    assert starts() == ["step.started m"]
+    retry_downstream(conn, task, "m")
+    assert starts() == ["step.started m"]
+    run()
+    assert starts() == ["step.started m"] * 2
 
 
 def test_an_error_is_type_message_and_code_and_a_failed_task_has_its_steps(conn: Conn) -> None:

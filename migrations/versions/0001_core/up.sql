@@ -79,7 +79,7 @@ create table tasker_template (
 -- gladly walk all of a definition by an index of (definition_id, name) as find one step by the key
 create unique index tasker_template_name on tasker_template ((definition_id::text || ' ' || name));
 
--- source: schema/30_tasks.sql c556de4c4ec3
+-- source: schema/30_tasks.sql dc8be30dd119
 -- What runs: tasks, their steps, and the two queues a waiting step can stand in.
 -- No foreign keys here: rows are only made and removed by our functions, and the checks would halve the speed.
 
@@ -95,6 +95,7 @@ create table tasker_task (
   item_count       int not null default 0,  -- steps that map steps have made; they bear the numbers -1 down to -item_count
   priority       smallint not null default 0,
   context        jsonb not null,
+  context_since  bigint,                    -- the move of the history with which it got this context, in which the one before it stands; null: it began with it
   tags           text[] not null default '{}',
   initiator      text,
   source_system  text,
@@ -3600,12 +3601,13 @@ begin
 end
 $$;
 
--- source: functions/tasker_read_events.sql 134ee5f91d74
+-- source: functions/tasker_read_events.sql d40fdcb91084
 -- tasker_read_events: what happened, as events, in the order of their ids.
 --   p_after, p_until  event ids: the events after the first, up to the second included; see tasker_event_horizon for how far it is safe to go
 --   p_types, p_namespace  only these; null: all
 --   A move to the state it came from is a note and no event; a task that is led out of failure and a step that becomes ready are none either.
 --   A step that was handed back, and a map step whose items are done, starts again in the same attempt: only the first start is an event.
+--   context and result are those of that time, also when the step has run again since and the task was given another context.
 --   duration is in milliseconds: of the attempt, or of the task since its first step started. data is what a handler published.
 -- Each look-up is a lateral one by key: a plan that joins would depend on what was analysed, and when.
 create or replace function tasker_read_events (p_after bigint, p_until bigint, p_types text[] default null, p_namespace text default null)
@@ -3652,9 +3654,33 @@ begin
      cross join lateral (select h.task_no, h.step_no, h.attempt, h.at from tasker_history h
                           where h.task_no = again.task_no and h.step_no is not null and h.to_state = 2 offset 0) b
      group by 1, 2, 3
+  ),
+  reset as materialized (
+    -- what steps had returned that were led back since: a completed one shows it by its state or its attempt, a resolved one does not
+    select b.task_no, b.step_no, jsonb_agg(jsonb_build_object('event_id', b.event_id * 2, 'result', b.detail -> 'result') order by b.event_id) as runs
+      from (select distinct e.task_no from event e
+             where e.type in ('step.completed', 'step.resolved')
+               and exists (select from tasker_step k where k.task_no = e.task_no and k.step_no = e.step_no
+                                                       and (e.type = 'step.resolved' or k.state <> 4 or k.attempts is distinct from e.attempt))) again
+     cross join lateral (select h.task_no, h.step_no, h.event_id, h.detail from tasker_history h
+                          where h.task_no = again.task_no and h.step_no is not null and h.from_state in (4, 8) and h.to_state = 0 offset 0) b
+     group by 1, 2
+  ),
+  given as materialized (
+    -- the contexts of tasks that have got another one since
+    select b.task_no, jsonb_agg(jsonb_build_object('event_id', b.event_id * 2, 'context', b.detail -> 'context_before') order by b.event_id) as contexts
+      from (select e.task_no from event e cross join lateral (select k.context_since from tasker_task k where k.task_no = e.task_no offset 0) t
+             where t.context_since * 2 > e.event_id group by 1) changed
+     cross join lateral (select h.task_no, h.event_id, h.detail from tasker_history h
+                          where h.task_no = changed.task_no and h.step_no is null and h.detail ? 'context_before' offset 0) b
+     group by 1
   )
-  select e.event_id, e.type, t.task_id, s.name, d.namespace, d.name, d.version, t.context,
-         case when e.type in ('step.completed', 'step.resolved') then s.result end,
+  select e.event_id, e.type, t.task_id, s.name, d.namespace, d.name, d.version,
+         case when t.context_since * 2 > e.event_id
+              then (select c.value -> 'context' from jsonb_array_elements(g.contexts) with ordinality as c (value, no)
+                     where (c.value ->> 'event_id')::bigint > e.event_id order by c.no limit 1)
+              else t.context end,
+         case when e.type in ('step.completed', 'step.resolved') then coalesce(returned.run -> 'result', s.result) end,
          case when found.error ->> 'type' is not null
               then jsonb_build_object('type', found.error -> 'type', 'message', found.error -> 'message', 'code', found.error -> 'code')
               when e.type in ('step.failed', 'step.retried', 'task.failed')
@@ -3664,11 +3690,15 @@ begin
          to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
          t.correlation_id, e.data
     from event e
-   cross join lateral (select k.task_id, k.definition_id, k.context, k.correlation_id, k.started_at from tasker_task k where k.task_no = e.task_no offset 0) t
+   cross join lateral (select k.task_id, k.definition_id, k.context, k.context_since, k.correlation_id, k.started_at from tasker_task k where k.task_no = e.task_no offset 0) t
    cross join lateral (select k.namespace, k.name, k.version from tasker_definition k where k.definition_id = t.definition_id offset 0) d
     left join released r on r.task_no = e.task_no and r.step_no = e.step_no and r.attempt = e.attempt
     left join earlier b on b.task_no = e.task_no and b.step_no = e.step_no and b.attempt = e.attempt and e.from_state = 2
-    left join lateral (select tasker_step_name(p.name, k.item_no) as name, k.result, k.attempts, k.started_at, k.first_item
+    left join reset x on x.task_no = e.task_no and x.step_no = e.step_no
+    left join given g on g.task_no = e.task_no
+    left join lateral (select c.value as run from jsonb_array_elements(x.runs) with ordinality as c (value, no)
+                        where (c.value ->> 'event_id')::bigint > e.event_id order by c.no limit 1) returned on true
+    left join lateral (select tasker_step_name(p.name, k.item_no) as name, k.result, k.attempts, k.started_at, p.for_each is not null and k.map_no is null as is_map
                          from tasker_step k join tasker_template p on p.definition_id = k.definition_id and p.step_no = coalesce(k.map_no, k.step_no)
                         where k.task_no = e.task_no and k.step_no = e.step_no offset 0) s on true
    cross join lateral (
@@ -3682,8 +3712,8 @@ begin
                  else e.detail end as error) found
    where (p_namespace is null or d.namespace = p_namespace)
      and not (e.type = 'step.started' and coalesce(r.event_id < e.event_id, false))
-     and not (case when e.type = 'step.started' and s.first_item is not null
-                   then exists (select from tasker_history h where h.task_no = e.task_no and h.step_no = e.step_no and h.from_state = 2 and h.to_state = 0
+     and not (case when e.type = 'step.started' and s.is_map
+                   then exists (select from tasker_history h where h.task_no = e.task_no and h.step_no = e.step_no and h.to_state = 2 and h.attempt = e.attempt
                                                                and h.event_id * 2 < e.event_id)
                    else false end)
    order by e.event_id;
@@ -5384,7 +5414,7 @@ begin
 end
 $$;
 
--- source: functions/tasker_retry_downstream.sql 170f0d80a9c1
+-- source: functions/tasker_retry_downstream.sql 613a159b5ad8
 -- tasker_retry_downstream: an operator lets a step that has ended, and everything below it, run again, with a new context if one is given.
 --   p_context  null keeps the task's context; otherwise valid already, and the old one is kept in the history
 --   moves  the step -> ready (pending while a parent is open), every step below it -> pending, with attempts anew; results and errors are cleared,
@@ -5408,6 +5438,7 @@ declare
   v_reset int[];
   v_items int[];
   v_running text;
+  v_move bigint;
   v_task tasker_task;
   v_step tasker_step;
 begin
@@ -5473,14 +5504,15 @@ begin
   end if;
 
   if p_context is not null and p_context is distinct from v_task.context then
-    update tasker_task t set context = p_context where t.task_no = v_task_no;
+    insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
+    values (v_task_no, v_now, v_task.state, v_task.state, p_actor, p_reason, jsonb_build_object('context_before', v_task.context))
+    returning event_id into v_move;
+    update tasker_task t set context = p_context, context_since = v_move where t.task_no = v_task_no;
     -- what waits before a limit lines up anew, where the new context says
     with moved as (
       delete from tasker_waiting w where w.task_no = v_task_no returning w.step_no, w.rank
     )
     update tasker_ready r set rank = m.rank from moved m where r.task_no = v_task_no and r.step_no = m.step_no and r.definition_id < 0;
-    insert into tasker_history (task_no, at, from_state, to_state, actor, reason, detail)
-    values (v_task_no, v_now, v_task.state, v_task.state, p_actor, p_reason, jsonb_build_object('context_before', v_task.context));
   end if;
   perform tasker_recount_task(v_task_no, p_actor, p_reason);
   perform pg_notify('tasker_news', '');
