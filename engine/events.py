@@ -573,6 +573,14 @@ def subscriptions(db: Database) -> list[SubscriptionRow]:
     return [SubscriptionRow(*row) for row in found]
 
 
+def forget(db: Database, name: str) -> int:
+    """The subscription of that name is gone, with what was laid aside for it: how much that was. Nothing waits for it any more.
+
+    Raises `NotFound`, and `WrongState` while an engine delivers to it.
+    """
+    return int(db.value("select tasker_forget_subscription(%(name)s)", {"name": name}))
+
+
 def subscriber_problems(subscriber: type[Any]) -> list[str]:
     """Which of the types that a class subscribes to it will never hear of, and why, each in words that begin with the class."""
     return [f"{handler_path(subscriber)}: {problem}" for _, problem in _judged_types(subscriber) if problem is not None]

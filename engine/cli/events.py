@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import click
@@ -26,6 +26,8 @@ POLL_SECONDS = 0.25
 @click.option("--subscribers", is_flag=True, help="Show where each subscriber stands instead.")
 @click.option("--undelivered", is_flag=True, help="List the events that were laid aside, as a subscriber refused them for good, instead.")
 @click.option("--redeliver", metavar="SUBSCRIBER", help="Deliver to it what was laid aside for it, instead; its name, or the end of it, as --subscribers shows it.")
+@click.option("--forget", metavar="SUBSCRIBER", help="Forget a subscriber that will not come back, so that no task waits for it, instead; its name, or the end of it.")
+@click.option("--reason", metavar="TEXT", help="With --forget: why, for the record.")
 @handlers_option
 @json_option
 def events(
@@ -35,6 +37,8 @@ def events(
     subscribers: bool,
     undelivered: bool,
     redeliver: str | None,
+    forget: str | None,
+    reason: str | None,
     sources: str | None,
     as_json: bool,
 ) -> None:
@@ -49,6 +53,8 @@ def events(
         _show_undelivered(as_json)
     elif redeliver is not None:
         _redeliver(redeliver, sources, as_json)
+    elif forget is not None:
+        _forget(forget, reason, as_json)
     else:
         _show_catalogue([kind for kind in log.CATALOGUE if not types or kind.name in types], as_json)
 
@@ -104,6 +110,14 @@ def _redeliver(wanted: str, sources: str | None, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
+def _forget(wanted: str, reason: str | None, as_json: bool) -> None:
+    with open_database() as db:
+        name = _only_one(wanted, [row.name for row in log.subscriptions(db)], "")
+        laid_aside = log.forget(db, name)
+        note(db, "tasker.task:update", f"subscription {name}", reason=reason, act=f"forget it, and {laid_aside} undelivered events")
+    print_json({"subscriber": name, "undelivered": laid_aside}) if as_json else click.echo(f"{name}: forgotten, with {laid_aside} events that were laid aside for it")
+
+
 def _told(tried: Iterator[log.Redelivered]) -> Iterator[log.Redelivered]:
     """The same, with a line on standard error for each that is refused again."""
     for one in tried:
@@ -115,13 +129,18 @@ def _told(tried: Iterator[log.Redelivered]) -> Iterator[log.Redelivered]:
 def _subscriber(wanted: str, sources: tuple[str, ...], settings: Settings) -> type[Any]:
     """The class of that name, or the only one whose name ends so. Raises TaskerError."""
     known = {str(handler_path(one)): one for one in loaded_registry(sources, settings).subscribers()}
+    where = ", ".join(sources) if sources else "any handlers: neither --handlers nor TASKER_HANDLERS says where to look"
+    return known[_only_one(wanted, known, f" in {where}")]
+
+
+def _only_one(wanted: str, known: Collection[str], where: str) -> str:
+    """The name that is wanted, or the only one that ends so. Raises TaskerError."""
     found = [wanted] if wanted in known else [name for name in known if name.endswith(f".{wanted}")]
     if len(found) > 1:
         raise TaskerError(f"{wanted!r} is the end of several names: {', '.join(sorted(found))}")
     if not found:
-        where = ", ".join(sources) if sources else "any handlers: neither --handlers nor TASKER_HANDLERS says where to look"
-        raise TaskerError(f"there is no subscriber {wanted!r} in {where}{nearest(wanted, known)}")
-    return known[found[0]]
+        raise TaskerError(f"there is no subscriber {wanted!r}{where}{nearest(wanted, known)}")
+    return found[0]
 
 
 def _follow(types: tuple[str, ...], namespace: str | None, as_json: bool) -> None:

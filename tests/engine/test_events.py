@@ -16,7 +16,7 @@ import pytest
 
 from engine import EventSubscriber, PermanentError, RequestError, RetryableError, TaskRequest, Workflow, events, tasks
 from engine.db import Database
-from engine.errors import NotFound
+from engine.errors import NotFound, WrongState
 from engine.events import EventDelivery, EventReader, Horizon, read_events
 from engine.registry import HandlerRegistry
 from engine.webhooks import EVENT_ID, WebhookSubscriber
@@ -587,6 +587,21 @@ def test_secrets_are_hidden_from_a_delivery_that_comes_late_too(registry: Handle
     Fussy.refusals = {}
     assert [one.error for one in events.redeliver(db, Fussy)] == [None]
     assert Fussy.taken[0]["context"] == {"password": "***"}
+
+
+def test_a_forgotten_subscription_is_gone_with_what_was_laid_aside_and_begins_anew(fussy: list[str], registry: HandlerRegistry, delivery: Callable[..., EventDelivery], conn: Conn, db: Database) -> None:
+    name = f"{__name__}.Fussy"
+    with pytest.raises(WrongState, match="an engine delivers"):
+        events.forget(db, name)
+    conn.execute("update tasker_subscription set owner = null, lease_until = null")
+    assert events.forget(db, name) == 3
+    assert (events.subscriptions(db), events.undelivered(db)) == ([], [])
+    with pytest.raises(NotFound, match="no subscription"):
+        events.forget(db, name)
+    one = delivery()
+    task = run_task(conn, db)
+    deliver(one, db)
+    assert [event["task_id"] for event in Fussy.taken] == [task]
 
 
 def test_ctrl_c_ends_a_delivery_that_was_asked_for(fussy: list[str], db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

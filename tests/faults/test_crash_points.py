@@ -809,6 +809,18 @@ def delivery(world: World, refuse: Exception | None = None) -> Point:
     return Point(in_pool(deliver), after, holds)
 
 
+def forget_subscription(world: World) -> Point:
+    """It is forgotten with what was laid aside for it, or not at all; whoever asks again is told that it is gone."""
+    world.conn.execute("select tasker_subscribe('gone.Monitor', true)")
+    world.conn.execute("insert into tasker_undelivered (name, event_id, event, attempts, error, at) values ('gone.Monitor', 1, '{}', 1, 'never', tasker_clock())")
+
+    def ask(db: Database) -> None:
+        with suppress(NotFound):
+            events.forget(db, "gone.Monitor")
+
+    return Point(in_pool(ask), again(world, ask), lambda: world.count("select (select count(*) from tasker_subscription) + (select count(*) from tasker_undelivered)") == 0)
+
+
 def accept_undelivered(world: World) -> Point:
     """What was laid aside is handed over again, and once more by whoever asks again; it counts as delivered once."""
     heard: list[int] = []
@@ -994,6 +1006,7 @@ SCENARIOS: dict[str, list[Callable[[World], Point]]] = {
     "tasker_lay_aside_event": [refused(PermanentError("never"))],
     "tasker_accept_undelivered": [accept_undelivered],
     "tasker_leave_subscriptions": [delivery],
+    "tasker_forget_subscription": [forget_subscription],
     **{statement: [broker(*calls)] for statement, calls in BROKER_CALLS.items()},
     **{statement: [setting(*point)] for statement, point in (account_points.POINTS | notice_points.POINTS).items()},
     **{statement: [setting(*point) for point in points] for statement, points in archive_points.POINTS.items()},

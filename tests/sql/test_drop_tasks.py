@@ -221,6 +221,15 @@ def test_a_subscriber_that_never_comes_back_holds_a_task_for_a_while_only(conn: 
     assert drop(conn, task) == (None, 1, 3)
 
 
+def test_a_subscriber_that_is_forgotten_holds_nothing(conn: Conn) -> None:
+    task = given_ended_task(conn)
+    subscribe(conn, 0)
+    later(conn, days=31)
+    assert drop(conn, task) == (None, 0, 0)
+    conn.execute("select tasker_forget_subscription('shop.Monitor')")
+    assert drop(conn, task) == (None, 1, 3)
+
+
 def test_a_task_waits_until_its_moves_are_counted(conn: Conn) -> None:
     task = given_ended_task(conn)
     move_clock(conn, days=1000)

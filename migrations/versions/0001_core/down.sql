@@ -320,6 +320,8 @@ drop function if exists tasker_free_count;
 
 drop function if exists tasker_forget_tasks;
 
+drop function if exists tasker_forget_subscription;
+
 drop function if exists tasker_follow_task;
 
 drop function if exists tasker_follow_retention;

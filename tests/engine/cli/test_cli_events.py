@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 
+import psycopg
 from terminal import Terminal, refused, until
 
 from engine import events
@@ -148,6 +149,19 @@ def test_a_subscriber_that_no_handlers_have_is_refused_by_name(shop: Terminal) -
     assert several.startswith("tasker: 'Fussy' is the end of several names: ")
     del shop.environment["TASKER_HANDLERS"]
     assert "neither --handlers nor TASKER_HANDLERS" in refused(shop.run("events", "--redeliver", "Fussy"))
+
+
+def test_a_subscriber_whose_code_is_gone_is_forgotten_by_the_end_of_its_name_and_that_is_on_record(shop: Terminal) -> None:
+    with psycopg.connect(shop.environment["TASKER_DATABASE_URL"], autocommit=True) as conn:
+        conn.execute("select tasker_subscribe(name, false) from unnest(array['gone.Monitor', 'old.Monitor', 'old.Other']) name")
+        assert "is the end of several names: gone.Monitor, old.Monitor" in refused(shop.run("events", "--forget", "Monitor"))
+        assert "there is no subscriber 'Othr'; did you mean 'old.Other'?" in refused(shop.run("events", "--forget", "Othr"))
+        told = shop.run("events", "--forget", "Other", "--reason", "merged into Monitor")
+        assert (told.status, told.out) == (0, "old.Other: forgotten, with 0 events that were laid aside for it\n")
+        assert shop.run("events", "--forget", "gone.Monitor", "--json").json() == {"subscriber": "gone.Monitor", "undelivered": 0}
+        assert [row["name"] for row in shop.run("events", "--subscribers", "--json").json()["subscribers"]] == ["old.Monitor"]
+        noted = conn.execute("select object, reason, detail ->> 'act' from tasker_audit order by audit_no").fetchall()
+    assert noted == [("subscription old.Other", "merged into Monitor", "forget it, and 0 undelivered events"), ("subscription gone.Monitor", None, "forget it, and 0 undelivered events")]
 
 
 def test_what_a_handler_submits_from_its_own_process_is_a_child_of_its_task(terminal: Terminal) -> None:
