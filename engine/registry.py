@@ -299,8 +299,6 @@ def _agreed(handlers: list[Handler]) -> Handler:
     """The newest of the handlers that were declared for one version; raises DefinitionConflict unless all are the same."""
     first = handlers[0].definition
     for other in handlers[1:]:
-        difference = first.difference(other.definition)
-        if difference:
-            lines = "\n".join(f"  {line}" for line in difference[:20])
-            raise DefinitionConflict(f"{first.key} is already registered with other content; give it a new version:\n{lines}")
+        if difference := first.difference(other.definition):
+            raise DefinitionConflict("\n  ".join([f"{first.key} is already registered with other content; give it a new version", *difference]))
     return handlers[-1]

@@ -122,9 +122,20 @@ def test_the_same_content_may_be_registered_again(registry: HandlerRegistry) -> 
 
 def test_other_content_under_a_known_version_is_a_conflict_that_shows_the_difference(registry: HandlerRegistry) -> None:
     register_class("a")
-    with pytest.raises(DefinitionConflict, match=r"steps\.b: \(absent\) -> "):
+    with pytest.raises(DefinitionConflict, match="step added: b"):
         register_class("a", "b")
     assert [step.name for step in registry.get("order").definition.steps] == ["a"]
+
+
+def test_a_conflict_is_told_in_the_words_of_yaml_and_without_what_is_secret(registry: HandlerRegistry) -> None:
+    for password, timeout in (("hunter2", 1_000), ("hunter3", 2_000)):
+        workflow = Workflow("order", namespace="ecommerce")
+        workflow.define("a", handler_config={"password": password}, timeout=timeout)
+    with pytest.raises(DefinitionConflict) as raised:
+        registry.get("order", "ecommerce")
+    told = str(raised.value)
+    assert "steps.a.timeout: 1000 -> 2000" in told
+    assert "hunter" not in told
 
 
 def test_a_conflict_between_workflows_is_told_on_first_use(registry: HandlerRegistry) -> None:
