@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import os
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,12 @@ if TYPE_CHECKING:
     from engine.yaml_config import Reading
 
 GROUP = "tasker.handlers"
+LOOKED_AT = 65_536
+"""So many bytes of a module tell whether it imports engine."""
+
 _NOT_HANDLERS = ("__main__", "conftest", "setup")
+_NO_FLOWS = ("tests", "test", "venv", "node_modules", "__pycache__")
+_OF_ENGINE = re.compile(rb"^(from|import)[ \t]+engine\b", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,8 @@ class LoadReport:
 
     loaded: list[str] = field(default_factory=list)
     failures: list[LoadFailure] = field(default_factory=list)
+    passed_by: list[str] = field(default_factory=list)
+    """Folders that were not looked into although it seems that they should have been, each with what to do about it."""
 
     def fail(self, source: str, error: BaseException) -> None:
         self.failures.append(LoadFailure(source, error))
@@ -91,11 +99,14 @@ class _Loading:
         else:
             with _here_at_last():
                 self._import([target], None)
+            for place in getattr(sys.modules.get(target), "__path__", ()):
+                self._tell_passed_by(Path(place))
 
     def _path(self, path: Path, target: str) -> None:
         if path.is_dir():
             with importable(path):
                 self._import(_in_full(path, _modules_in(path)), path)
+            self._tell_passed_by(path)
         elif path.is_file() and path.suffix == ".py":
             with importable(path.parent):
                 self._import(_in_full(path.parent, [path.stem]), path.parent)
@@ -104,6 +115,10 @@ class _Loading:
                 self._yaml(path)
         else:
             self.report.fail(target, FileNotFoundError(f"there is no folder or file {target!r}"))
+
+    def _tell_passed_by(self, folder: Path) -> None:
+        for inner in _passed_by(folder):
+            self.report.passed_by.append(f"{inner}: has modules that import engine but no __init__.py, so they were not loaded; put an empty __init__.py there")
 
     def _import(self, modules: Sequence[str], folder: Path | None) -> None:
         # Everything is imported before anything is checked, so that files may refer to each other in any order.
@@ -271,6 +286,22 @@ def _modules_in(folder: Path) -> list[str]:
 def _may_hold_handlers(name: str) -> bool:
     last = name.rpartition(".")[2]
     return last not in _NOT_HANDLERS and not last.startswith("test_")
+
+
+def _passed_by(folder: Path) -> Iterator[Path]:
+    """The folders below that are no packages, and hold modules which look like ours."""
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isidentifier() and path.name not in _NO_FLOWS):
+        if (inner / "__init__.py").is_file():
+            yield from _passed_by(inner)
+        elif any(map(_imports_engine, inner.rglob("*.py"))):
+            yield inner
+
+
+def _imports_engine(path: Path) -> bool:
+    try:
+        return bool(_OF_ENGINE.search(path.read_bytes()[:LOOKED_AT]))
+    except OSError:
+        return False
 
 
 def _yaml_files(modules: Iterable[str], folder: Path | None) -> list[Path]:

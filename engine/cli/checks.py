@@ -29,16 +29,16 @@ def check(path: str | None, ignore: tuple[str, ...], strict: bool, sources: str 
     """Check definitions and subscribers without running them; exit 1 when one is not sound. Example: tasker check flows/ --strict --ignore no-timeout"""
     settings = Settings.from_environ()
     targets = (path,) if path else handler_sources(sources, settings)
-    definitions, problems = _checked(targets, settings)
+    definitions, problems, passed_by = _checked(targets, settings)
     problems = problems or ([] if definitions else [_nothing_found(targets)])
     silenced = [*_ignored_by_project(), *ignore]
     found = [lint for definition in definitions for lint in lints(definition, silenced)]
     if as_json:
-        print_json({"sound": [definition.key for definition in definitions], "problems": problems, "lints": found})
+        print_json({"sound": [definition.key for definition in definitions], "problems": problems, "lints": found, "passed_by": passed_by})
     else:
         for definition in definitions:
             click.echo(f"{definition.key}: {len(definition.steps)} {'step' if len(definition.steps) == 1 else 'steps'}, sound")
-        for line in (*problems, *found):
+        for line in (*problems, *passed_by, *found):
             click.echo(line, err=True)
     if problems or (strict and found):
         raise click.exceptions.Exit(1)
@@ -62,14 +62,14 @@ def _nothing_found(targets: tuple[str, ...]) -> str:
     return "nothing to check: name where the workflows are, as in `tasker check flows`, or set TASKER_HANDLERS"
 
 
-def _checked(targets: tuple[str, ...], settings: Settings) -> tuple[list[TaskDefinition], list[str]]:
-    """The sound definitions of the targets, and everything that is wrong."""
+def _checked(targets: tuple[str, ...], settings: Settings) -> tuple[list[TaskDefinition], list[str], list[str]]:
+    """The sound definitions of the targets, everything that is wrong, and what was not looked into."""
     registry = HandlerRegistry.instance()
     with redirect_stdout(sys.stderr):
         report = registry.load(targets, entry_points=False, environment=settings.env)
     problems = [str(failure) for failure in report.failures]
     problems += [problem for subscriber in registry.subscribers() for problem in subscriber_problems(subscriber)]
     try:
-        return registry.definitions(), problems
+        return registry.definitions(), problems, report.passed_by
     except TaskerError as problem:
-        return [], [*problems, str(problem)]
+        return [], [*problems, str(problem)], report.passed_by

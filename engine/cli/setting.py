@@ -61,11 +61,11 @@ def handler_sources(given: str | None, settings: Settings) -> tuple[str, ...]:
 
 
 def loaded_registry(sources: tuple[str, ...], settings: Settings) -> HandlerRegistry:
-    """The registry with everything the sources and installed packages offer; a module that fails is reported and the others load."""
+    """The registry with everything the sources and installed packages offer; a module that fails, or that was passed by, is reported and the others load."""
     registry = HandlerRegistry.instance()
     with redirect_stdout(sys.stderr):  # what a module prints must not mix with what a command prints
         report = registry.load(sources, environment=settings.env)
-    for problem in report.failures:
+    for problem in (*report.failures, *report.passed_by):
         click.echo(f"tasker: {problem}", err=True)
     return registry
 

@@ -277,6 +277,21 @@ def test_all_workflows_of_a_module_are_told_at_once_with_their_handlers(registry
     ]
 
 
+def test_a_nested_folder_of_modules_that_is_no_package_is_told(registry: HandlerRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"told": WORKFLOW.format(name="told"), "deep": WORKFLOW.format(name="deep"), "tests": WORKFLOW.format(name="of_tests")}
+    write(tmp_path, {"flows_a/__init__.py": "", "flows_a/inner/__init__.py": "", "flows_a/inner/eu/deep/late.py": made["deep"], "flows_a/billing/told.py": made["told"]})
+    write(tmp_path, {"flows_a/tests/steps.py": made["tests"], "flows_a/texts/other.py": "import json\n", "flows_a/data/notes.txt": "from engine import x\n"})
+    expected = [tmp_path / "flows_a" / "billing", tmp_path / "flows_a" / "inner" / "eu"]
+    monkeypatch.syspath_prepend(tmp_path)
+    for target in (tmp_path / "flows_a", "flows_a"):
+        report = registry.load([target], entry_points=False)
+        assert [line.partition(":")[0] for line in report.passed_by] == list(map(str, expected))
+        assert (report.failures, list(registry.handlers)) == ([], [])
+    (expected[0] / "__init__.py").touch()
+    report = registry.load([tmp_path / "flows_a"], entry_points=False)
+    assert (len(report.passed_by), list(registry.handlers)) == (1, ["shop/told"])
+
+
 def test_yaml_counts_wherever_its_folder_lies(registry: HandlerRegistry, tmp_path: Path) -> None:
     folder = write(tmp_path / ".checkouts" / "shop", {"shop_steps.py": STEPS, "order.yaml": YAML})
     registry.load([folder], entry_points=False)

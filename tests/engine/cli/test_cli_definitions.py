@@ -91,6 +91,15 @@ def test_the_check_tells_the_problems_of_every_file_and_which_are_sound(bare: Te
     assert "Traceback" not in ended.err
 
 
+def test_the_check_and_the_list_name_a_folder_that_was_passed_by(shop: Terminal) -> None:
+    shop.write("from engine import Workflow\n", "flow.py", "handlers/billing")
+    said = f"{shop.folder / 'handlers' / 'billing'}: has modules that import engine but no __init__.py, so they were not loaded; put an empty __init__.py there"
+    checked, listed = shop.run("check"), shop.run("handlers")
+    assert (checked.status, checked.err.splitlines()[:1]) == (0, [said])
+    assert (listed.status, listed.err.splitlines()[:1]) == (0, [f"tasker: {said}"])
+    assert shop.run("check", "--json").json()["passed_by"] == [said]
+
+
 @pytest.mark.parametrize("target", ["nowhere.yaml", "./nowhere", "no_such_module"])
 def test_the_check_of_what_is_not_there_fails(bare: Terminal, target: str) -> None:
     ended = bare.run("check", target)
