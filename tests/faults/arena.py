@@ -41,6 +41,8 @@ LEASE_SECONDS = 3
 GRACE_SECONDS = 5
 CONCURRENCY = 6
 POLL_SECONDS = 0.2
+STUTTER_SECONDS = 1.0
+"""What one step of several may wait beyond two rounds of the poll: on two cores that others use too, a process is sometimes not given any for so long."""
 PATIENCE_SECONDS = 60.0
 HEARING_SECONDS = 45.0
 SAMPLE_SECONDS = 3.0
@@ -193,6 +195,13 @@ class Arena:
         self.engines.append(engine)
         return engine
 
+    def exchange_engines(self, count: int) -> None:
+        """So many engines run at which no fault was aimed yet."""
+        for engine in self.living():
+            self.touch([engine], time.time())
+            engine.end()
+        self.start_engines(count)
+
     def living(self) -> list[EngineProcess]:
         return [engine for engine in self.engines if engine.alive]
 
@@ -314,9 +323,11 @@ class Arena:
         return -1
 
     def waits_of_idle_engines(self, count: int = 5) -> list[float]:
-        """How long a ready step waits when nothing else is to be done."""
-        keys = self.submit("slow", count, {"seconds": 0})
-        self.settle(20)
+        """How long a ready step waits when nothing else is to be done: one after the other, so that each has to be heard of or looked for."""
+        keys = []
+        for _ in range(count):
+            keys += self.submit("slow", 1, {"seconds": 0})
+            self.settle(20)
         with self.direct() as conn:
             rows = conn.execute(
                 "select extract(epoch from started_at - created_at)::float8 from tasker_task where task_id = any(%s::uuid[])",
@@ -362,14 +373,20 @@ class Arena:
     @contextmanager
     def fault(self, kind: str, target: EngineProcess | None = None) -> Iterator[FaultRecord]:
         """Writes the fault down; what it is aimed at may lose its steps from now on."""
+        began, aimed_at = time.time(), [target] if target else self.living()
+        with self.hardship(kind, target) as record:
+            self.touch(aimed_at, began)
+            yield record
+            self.touch(aimed_at, began)  # also those that signed on meanwhile
+
+    @contextmanager
+    def hardship(self, kind: str, target: EngineProcess | None = None) -> Iterator[FaultRecord]:
+        """Writes down what makes work slow and costs no engine its steps."""
         found = len(self.ledger.running(target.label if target else None))
         record = FaultRecord(kind, target.label if target else "all", time.monotonic(), found)
         self.faults.append(record)
         print(f"{record.began - self.began:8.1f} s  {kind} ({record.target})", flush=True)
-        began, aimed_at = time.time(), [target] if target else self.living()
-        self.touch(aimed_at, began)
         yield record
-        self.touch(aimed_at, began)  # also those that signed on meanwhile
         record.ended = time.monotonic()
 
     def touch(self, engines: Sequence[EngineProcess], began: float) -> None:
@@ -402,7 +419,7 @@ class Arena:
         self._looked_at = len(self.visitors.probes)
         probes = (*self.visitors.probes[self._judged : self._looked_at], *self.visitors.waiting())
         return Evidence(
-            runs, records, self.accepted, self.touched, self.drained, waits=waits, longest_wait=2 * POLL_SECONDS + 2.0, probes=probes,
+            runs, records, self.accepted, self.touched, self.drained, waits=waits, usual_wait=2 * POLL_SECONDS, longest_wait=2 * POLL_SECONDS + STUTTER_SECONDS, probes=probes,
             samples=tuple(self.samples), heard=heard,
         )  # fmt: skip
 

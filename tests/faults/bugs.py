@@ -5,14 +5,19 @@ The product's own files are never touched. A change that no longer fits its func
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import faults
 import psycopg
 
+SELDOM_SECONDS = 20
+REST_SECONDS = 14
 FUNCTIONS = Path(__file__).resolve().parents[2] / "sql" / "functions"
 Change = tuple[str, str, str]
 """Function, what stands there, what stands there by mistake."""
@@ -130,6 +135,8 @@ BUGS: dict[str, Bug] = {
     "a draining engine goes on claiming": Bug(frozenset({"I7"}), patch="claims_while_draining", provoked_by=(faults.drain_engine_with_long_steps,)),
     "claims whose reply was lost are not looked for": Bug(frozenset({"I1"}), patch="never_unsure", provoked_by=(faults.cut_replies, faults.cut_replies)),
     "outcomes whose report failed are not reported again": Bug(frozenset({"I1"}), patch="forgets_outcomes", provoked_by=(faults.cut_reports,)),
+    "a listener that is connected again does not listen": Bug(frozenset({"I8"}), patch="never_listens_again", provoked_by=(faults.deafen, faults.rest)),
+    "a session rests in a transaction for a while": Bug(frozenset({"I10"}), patch="rests_in_a_transaction", provoked_by=(faults.rest,) * 4),
     "results come to the wrong step": Bug(
         frozenset({"I1"}),
         (
@@ -173,4 +180,46 @@ def forgets_outcomes() -> None:
     Worker._put_back = put_back  # type: ignore[method-assign]
 
 
-PATCHES: dict[str, Callable[[], None]] = {patch.__name__: patch for patch in (claims_while_draining, never_unsure, forgets_outcomes)}
+def polls_seldom() -> None:
+    """No mistake: who has heard nothing looks so seldom that it shows."""
+    from engine import scheduler
+
+    scheduler.POLL_SECONDS = SELDOM_SECONDS
+
+
+def never_listens_again() -> None:
+    from engine.scheduler import Engine
+
+    polls_seldom()
+    hear, times = Engine._hear, count()
+
+    class Deaf:
+        def __init__(self, connection: Any) -> None:
+            self.notifies, self._connection = connection.notifies, connection
+
+        def execute(self, query: str | bytes) -> None:
+            if not query.startswith(b"listen" if isinstance(query, bytes) else "listen"):
+                self._connection.execute(query)
+
+    Engine._hear = lambda self, connection: hear(self, Deaf(connection) if next(times) else connection)  # type: ignore[method-assign]
+
+
+def rests_in_a_transaction() -> None:
+    from engine.db import connect
+    from engine.scheduler import Engine
+
+    right = Engine._listen
+
+    def listen(self: Engine) -> None:
+        def rest() -> None:
+            with connect(self.url, application_name="tasker engine duties", autocommit=False) as connection:
+                connection.execute("select 1")
+                time.sleep(REST_SECONDS)
+
+        threading.Thread(target=rest, daemon=True).start()
+        right(self)
+
+    Engine._listen = listen  # type: ignore[method-assign]
+
+
+PATCHES: dict[str, Callable[[], None]] = {patch.__name__: patch for patch in (claims_while_draining, never_unsure, forgets_outcomes, polls_seldom, never_listens_again, rests_in_a_transaction)}

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psycopg
@@ -25,10 +26,11 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One promise that was not kept."""
+    """One promise that was not kept. By timing: a machine that is busy with other things may have been to blame."""
 
     invariant: str
     text: str
+    by_timing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ class Evidence:
     touched: dict[int, float] = field(default_factory=dict)
     drained: dict[int, float] = field(default_factory=dict)
     waits: Sequence[float] = ()
-    longest_wait: float = 2.0
+    usual_wait: float = 0.4
+    longest_wait: float = 1.4
     probes: Sequence[Any] = ()
     samples: Sequence[str] = ()
     heard: Sequence[int] | None = None
@@ -170,9 +173,10 @@ def summary(violations: Sequence[Violation]) -> str:
 
 
 def assert_none(violations: Sequence[Violation], words: str = "") -> None:
-    """Raises `Violated` with all of them in short, and the words."""
-    if violations:
+    """Raises `Violated` with all of them in short, and the words; a plain AssertionError where each is by timing."""
+    if not all(violation.by_timing for violation in violations):
         raise Violated(f"{summary(violations)}\n{words}")
+    assert not violations, f"{summary(violations)}\n{words}"
 
 
 # ---- I1
@@ -352,24 +356,26 @@ def taken_on_while_draining(evidence: Evidence) -> Iterator[Violation]:
     for move in evidence.records.moves:
         told = evidence.drained.get(move.worker or 0)
         if told is not None and move.to_state == RUNNING and move.step is not None and move.at > told + 0.5:
-            yield Violation("I7", f"{move.step} of {move.task} was taken on {move.at - told:.1f} s after worker {move.worker} was told to end")
+            yield Violation("I7", f"{move.step} of {move.task} was taken on {move.at - told:.1f} s after worker {move.worker} was told to end", by_timing=True)
 
 
 # ---- I8, I9, I10
 
 
 def long_waits(evidence: Evidence) -> Iterator[Violation]:
-    """With nothing wrong any more, a ready step does not wait."""
+    """With nothing wrong any more, a ready step does not wait: half of them no longer than two rounds of the poll, and none for much longer."""
+    if evidence.waits and (usual := median(evidence.waits)) > evidence.usual_wait:
+        yield Violation("I8", f"ready steps wait {usual:.1f} s for idle engines", by_timing=True)
     for wait in evidence.waits:
         if wait > evidence.longest_wait:
-            yield Violation("I8", f"a ready step waited {wait:.1f} s for idle engines")
+            yield Violation("I8", f"a ready step waited {wait:.1f} s for idle engines", by_timing=True)
 
 
 def bad_answers(evidence: Evidence) -> Iterator[Violation]:
     """The dashboard answers every request in time: with the page, or with 503 and when to ask again while it has no database."""
     for probe in evidence.probes:
         if problem := probe.problem():
-            yield Violation("I9", problem)
+            yield Violation("I9", problem, by_timing=probe.is_late)
 
 
 def leftovers(evidence: Evidence) -> Iterator[Violation]:

@@ -13,21 +13,26 @@ from typing import Any
 
 import psycopg
 from arena import GRACE_SECONDS, LEASE_SECONDS, Arena, EngineProcess, until
-from proxy import Link
+from proxy import Link, Proxy
 
 from engine.embedded import ensure_server
 
 Fault = Callable[[Arena], None]
+LONGEST_CALL_SECONDS = 10.0
 KILL, DRAIN, RESTART, DEAF = "kill -9 of an engine", "SIGTERM to an engine", "PostgreSQL crashed and restarted", "listeners dropped and flooded"
 """The kinds whose effect is timed."""
 ROLES = {"claims": "^tasker engine$", "duties": "^tasker engine duties$", "listener": "^tasker listener$", "dashboard": "^tasker (dashboard|live)$"}
 
 REPORT = "tasker_complete_(and_claim|few)"
 """How an engine reports what ended well: few at a time by a call of their own."""
+REST_SECONDS = 4.0
 JUST_BEFORE = 0.15
 """Seconds."""
 
-NOTICED_SECONDS = {"claims": 5.0, "duties": 5.0, "listener": 20.0, "dashboard": 8.0}
+NOTICED_SECONDS = {"claims": 5.0, "duties": 5.0, "listener": 16.0, "dashboard": 8.0}
+"""By when each process has lost patience with a line that is dead: a listener asks every five seconds whether it is."""
+GIVEN_UP_SECONDS = {"claims": LEASE_SECONDS, "duties": LEASE_SECONDS, "listener": LONGEST_CALL_SECONDS, "dashboard": 6.0}
+"""How long a call lasts at most, on a busy machine: a third of the lease, ten seconds, five."""
 
 
 def busy_engine(arena: Arena) -> EngineProcess:
@@ -38,6 +43,11 @@ def busy_engine(arena: Arena) -> EngineProcess:
         if busy or time.monotonic() > deadline:
             return arena.random.choice(busy or arena.living())
         time.sleep(0.01)
+
+
+def rest(_: Arena) -> None:
+    """Nothing happens for as long as a session may take to come back."""
+    time.sleep(REST_SECONDS)
 
 
 # ---- F1, F2: engines
@@ -203,7 +213,10 @@ def terminate_sessions(arena: Arena) -> None:
 
 
 def stall_role(role: str) -> Fault:
-    """Nothing moves on the connections of one kind, and nobody is told, until each process has given up a call on one, or has had the time to."""
+    """Nothing moves on the connections of one kind, and nobody is told, until each process has given up a call on one, or has had the time to.
+
+    Who was just connecting has no call to give up. Whatever calls are under way then must be given up by their own deadline.
+    """
 
     def stall(arena: Arena) -> None:
         proxies = [arena.web_proxy] if role == "dashboard" and arena.web_proxy else [engine.proxy for engine in arena.living()]
@@ -211,11 +224,22 @@ def stall_role(role: str) -> Fault:
         with arena.fault(f"the connections of {role} stalled"), arena.outage(), ExitStack() as stalled:
             for proxy in proxies:
                 stalled.enter_context(proxy.behaving("stall", ROLES[role]))
-            with suppress(AssertionError):  # who was just connecting has no call to give up
+            with suppress(AssertionError):
                 until(lambda: all(len(proxy.given_up) > before for proxy, before in zip(proxies, given_up, strict=True)), "calls to be given up", NOTICED_SECONDS[role])
+            _have_given_up(proxies, role)
 
     stall.__name__ = f"stall_{role}"
     return stall
+
+
+def _have_given_up(proxies: list[Proxy], role: str) -> None:
+    """Nobody waits any more for an answer to what is being asked now."""
+
+    def under_way() -> set[tuple[Link, float]]:
+        return {call for proxy in proxies for call in proxy.calls_under_way(ROLES[role])}
+
+    asked = under_way()
+    until(lambda: not asked & under_way(), f"calls of {role} to be given up", GIVEN_UP_SECONDS[role])
 
 
 def deliver_late(arena: Arena) -> None:
@@ -237,14 +261,16 @@ def deliver_late_to_slow_steps(arena: Arena) -> None:
 
 
 def delay_all(arena: Arena) -> None:
-    with arena.fault("200 ms of delay on every connection"), arena.outage(), ExitStack() as proxies:
+    """A long way: it costs nobody a lease."""
+    with arena.hardship("200 ms of delay on every connection"), ExitStack() as proxies:
         for engine in arena.living():
             proxies.enter_context(engine.proxy.behaving("delay"))
         time.sleep(5)
 
 
 def throttle_all(arena: Arena) -> None:
-    with arena.fault("64 KiB/s on every connection"), arena.outage(), ExitStack() as proxies:
+    """A narrow one, as well."""
+    with arena.hardship("64 KiB/s on every connection"), ExitStack() as proxies:
         for engine in arena.living():
             proxies.enter_context(engine.proxy.behaving("throttle"))
         time.sleep(5)
@@ -397,6 +423,8 @@ NIGHTLY: tuple[Fault, ...] = (
     deafen,
     change_schema,
 )
+HARDSHIPS: tuple[Fault, ...] = (delay_all, throttle_all)
+"""Under which no engine may lose its steps."""
 BRIEF: tuple[Fault, ...] = (kill_engine, kill_children, cut_replies, restart_server, kill_backend, drain_engine, deafen)
 """Those that are over in a second or two; a schedule takes them more often."""
 

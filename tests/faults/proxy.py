@@ -58,7 +58,7 @@ class Link:
         self._statements: dict[bytes, str] = {}
         self._torn = threading.Lock()
         self._ended = 0
-        self._asked_at: float | None = None
+        self.asked_at: float | None = None
 
     def run(self) -> None:
         try:
@@ -88,13 +88,13 @@ class Link:
 
     def note_end_of_call(self) -> None:
         """Whoever asked has its answer, or has given up waiting for it."""
-        asked, self._asked_at = self._asked_at, None
+        asked, self.asked_at = self.asked_at, None
         if asked is not None:
             self.proxy.longest_call = max(self.proxy.longest_call, time.monotonic() - asked)
 
     def note_giving_up(self) -> None:
         """The client has lost patience with a call."""
-        if self._asked_at is not None:
+        if self.asked_at is not None:
             self.note_end_of_call()
             self.proxy.given_up.append(self.role)
 
@@ -124,10 +124,11 @@ class Link:
         pending = b""
         try:
             while data := source.recv(CHUNK):
+                self.proxy.delay(self)
                 messages, pending = _split(pending + data)
                 for kind, message in messages:
                     if source is self.client and kind in _ASKS:
-                        self._asked_at = time.monotonic()
+                        self.asked_at = time.monotonic()
                     self.proxy.hold(self, len(message))
                     if not look(kind, message):
                         self.tear()
@@ -267,6 +268,12 @@ class Proxy:
             self._stalled.add(link)
         self.hold(link, 0)
 
+    def calls_under_way(self, roles: str) -> set[tuple[Link, float]]:
+        """Those on connections that match which have neither an answer nor been given up, each with the moment of its asking."""
+        with self._book:
+            asked = [(link, link.asked_at) for link in self._links if re.search(roles, link.role)]
+        return {(link, at) for link, at in asked if at is not None and not link.is_given_up()}
+
     def release(self, snare: Snare) -> None:
         """The snare is gone."""
         with self._book:
@@ -308,10 +315,13 @@ class Proxy:
             if link.is_given_up():
                 link.note_giving_up()
             time.sleep(LOOK_SECONDS)
+        if self.mode_of(link) == "throttle":
+            time.sleep(size / 65536)
+
+    def delay(self, link: Link) -> None:
+        """Returns when what has arrived together may go on: a long way delays packets, not each message in them."""
         if self.mode_of(link) == "delay":
             time.sleep(self._random.uniform(0.1, 0.3))
-        elif self.mode_of(link) == "throttle":
-            time.sleep(size / 65536)
 
     def snare_for(self, link: Link, statement: str) -> Snare | None:
         with self._book:

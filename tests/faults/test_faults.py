@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import faults
 import pytest
@@ -23,6 +24,7 @@ MANY_LADDERS, MANY_WIDE_FANS = 50, 10
 KILL_PAUSE_SECONDS = 3.0
 OUTAGE_SECONDS = 5.0
 ATTEMPTS_PER_SECOND = 15
+HEARS_AGAIN_SECONDS = 4.0
 STALL_LISTENER = next(fault for fault in faults.NIGHTLY if fault.__name__ == "stall_listener")
 NIGHTLY_ONLY = (
     faults.crash_in_rescue,
@@ -62,12 +64,28 @@ def marked(fault: faults.Fault) -> object:
 @pytest.mark.parametrize("fault", [marked(fault) for fault in faults.NIGHTLY])
 def test_nothing_is_lost_or_doubled_by(arena: Arena, fault: faults.Fault) -> None:
     arena.start_engines(3)
+    if fault in faults.HARDSHIPS:
+        arena.exchange_engines(3)
     for _ in range(TRIES):  # now and then it meets a moment of rest
         arena.run_load([fault], trees=TREES, at_once=AT_ONCE)
         arena.assert_kept()
+        assert arena.longest_call() <= faults.LONGEST_CALL_SECONDS
         if arena.faults[-1].hit(arena.ledger.all()):
             return
     pytest.fail("the fault met nothing that was running, so it proves nothing")
+
+
+@pytest.mark.nightly
+def test_engines_that_seldom_look_hear_of_ready_steps_whatever_befell_their_listeners(tmp_path: Path) -> None:
+    """Forbids: a listener that is connected again and does not listen, which the poll would hide."""
+    arena = Arena(tmp_path, seed=SEED, bug="polls_seldom")
+    try:
+        arena.start_engines(3)
+        for fault in (faults.deafen, STALL_LISTENER, faults.restart_server, faults.terminate_sessions):
+            arena.run_load([fault], trees=TREES, at_once=AT_ONCE, pause=HEARS_AGAIN_SECONDS)
+            arena.assert_kept()
+    finally:
+        arena.end()
 
 
 @pytest.mark.long

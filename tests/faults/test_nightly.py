@@ -50,6 +50,7 @@ def test_a_night_of_faults_loses_nothing(tmp_path: Path) -> None:
         arena.end()
     keep(report)
     assert_none(violations)
+    assert report["figures"]["longest_blocked_call"] <= faults.LONGEST_CALL_SECONDS
     assert report["share_that_hit_running_work"] >= HIT_SHARE
     assert report["steps_ended"] >= STEPS_OF_A_TREE * TREES
     assert report["faults"] >= 0.9 * COUNT, "the faults took longer than the run may"

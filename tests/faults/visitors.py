@@ -41,8 +41,12 @@ class Probe:
     text: str
     outage: bool
 
+    @property
+    def is_late(self) -> bool:
+        return self.seconds > SLOWEST_SECONDS
+
     def problem(self) -> str | None:
-        if self.seconds > SLOWEST_SECONDS:
+        if self.is_late:
             return f"{self.path} took {self.seconds:.1f} s"
         if "Traceback" in self.text:
             return f"{self.path} shows a traceback"
