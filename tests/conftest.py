@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from engine.testing.databases import Databases
 
 
-pytest_plugins = ("final_failures",)
+pytest_plugins = ("fault_minutes", "final_failures")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
