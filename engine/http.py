@@ -142,7 +142,7 @@ class HttpStepHandler(StepHandler):
         if self.setting("idempotency_header"):
             headers[self.setting("idempotency_header")] = f"{task.task_id}:{step.name}"
         if task.correlation_id:
-            headers["X-Correlation-ID"] = task.correlation_id
+            headers["X-Correlation-ID"] = _as_header(task.correlation_id)
         if trace_ids.IS_ON:
             headers["traceparent"] = trace_ids.of_attempt(task, step)
         headers.update({name: str(value) for name, value in (self._given("headers", task, sequence) or {}).items()})
@@ -297,6 +297,11 @@ class _Places:
         if "://" not in value:
             self._keep_secret(value)
         return value
+
+
+def _as_header(text: str) -> str:
+    """The text as a header can bear it: what is no ASCII, or no character of a line, as in an address."""
+    return quote(text.strip(), safe=" !\"#$%&'()*+,/:;<=>?@[\\]^`{|}")
 
 
 _MISSING = object()

@@ -27,6 +27,7 @@ MAX_TAG = 100
 MAX_BYPASSED = 5_000
 PRIORITIES = range(-1_000, 1_001)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_BREAK = re.compile("[\t\n\r\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,14 @@ def _text(path: str, value: Any, limit: int = MAX_TEXT) -> Checked:
 def _key(path: str, value: Any) -> Checked:
     if value is not None and isinstance(value, str) and not value.strip():
         return None, [Problem(path, "empty", "must not be empty")]
-    return _text(path, value, MAX_KEY)
+    return _line(path, value, MAX_KEY)
+
+
+def _line(path: str, value: Any, limit: int) -> Checked:
+    """A text that stands in headers, lines of logs and lists."""
+    if isinstance(value, str) and _BREAK.search(value):
+        return None, [Problem(path, "control_character", "contains a line break or a tab")]
+    return _text(path, value, limit)
 
 
 def _tags(path: str, value: Any) -> Checked:
@@ -176,7 +184,7 @@ def _entry_problems(path: str, item: Any, longest: int) -> list[Problem]:
         return [Problem(path, "bad_type", f"must be a string, not {kind(item)}")]
     if not item.strip():
         return [Problem(path, "empty", "must not be empty")]
-    found: list[Problem] = _text(path, item, longest)[1]
+    found: list[Problem] = _line(path, item, longest)[1]
     return found
 
 

@@ -300,6 +300,14 @@ def test_every_attempt_carries_the_same_key(server: Server) -> None:
     assert sent == [("the-task:charge", "corr-1")] * 2
 
 
+@pytest.mark.parametrize(("correlation", "sent"), [("order 7/ä", "order 7/%C3%A4"), (" edge ", "edge"), ("two\r\nX-Lines: 1", "two%0D%0AX-Lines: 1")])
+def test_no_correlation_id_keeps_a_request_from_being_sent(server: Server, correlation: str, sent: str) -> None:
+    definition = TaskDefinition("tests", "calls", steps=(StepTemplate("charge", handler_class=HttpStepHandler, handler_config={"url": server.url}),))
+    assert invoke(definition, 0, 1, 3, "the-task", "{}", correlation, {}, lambda names: {})[0] == 0
+    assert server.last.headers["X-Correlation-ID"] == sent
+    assert "X-Lines" not in server.last.headers
+
+
 def test_a_request_belongs_to_the_trace_of_its_attempt_where_traces_are_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     call(server)
     assert "traceparent" not in server.last.headers
