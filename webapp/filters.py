@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from uuid import UUID
@@ -20,10 +21,11 @@ from engine.wording import seconds as seconds
 from engine.wording import sentence as sentence
 
 ZONE_COOKIE = "zone"
+_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 def init_app(app: Flask) -> None:
     """Offer every filter under its own name."""
-    for offered in (label, state_mark, moment, clock, stamp, field_text, audited_task, ago, seconds, count, exact, rate, percent, short, plural, sentence, breakable):
+    for offered in (label, state_mark, moment, clock, stamp, field_text, visible, audited_task, ago, seconds, count, exact, rate, percent, short, plural, sentence, breakable):
         app.add_template_filter(offered)
     app.context_processor(lambda: {"zone": reader_zone().key, "zone_is_chosen": chosen_zone() is not None})
 
@@ -33,6 +35,11 @@ def state_mark(state: str, form: str = "") -> Markup:
     """A state as it is told everywhere: icon, word and colour. Called for every row of every table, so each is made once."""
     kind = f" state-{form}" if form else ""
     return Markup('<span class="state state-{0}{1}"><svg class="icon" aria-hidden="true"><use href="#icon-{0}"/></svg>{2}</span>').format(state, kind, label(state))
+
+
+def visible(text: str) -> str:
+    """The text with what turns the direction of writing shown by its number: unseen, it makes a text read as another."""
+    return text if text.isascii() else _TURNS.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
 
 
 @lru_cache(maxsize=1024)

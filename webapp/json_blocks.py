@@ -13,6 +13,8 @@ from typing import Any
 from flask import Flask
 from markupsafe import Markup
 
+from webapp.filters import visible
+
 MAX_SHOWN = 64 * 1024  # characters of text
 MAX_MEMBERS = 200  # of one object or list
 MAX_TEXT = 2_000  # of one string
@@ -88,7 +90,7 @@ def _named(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _name(name: str) -> Markup:
-    return Markup('<span class="json-key">{}</span> ').format(name[:MAX_TEXT]) if name else Markup("")
+    return Markup('<span class="json-key">{}</span> ').format(visible(name[:MAX_TEXT])) if name else Markup("")
 
 
 def _size(value: dict[str, Any] | list[Any]) -> str:
@@ -103,4 +105,4 @@ def _text(value: Any) -> tuple[str, str]:
     kind = "text" if isinstance(value, str) else "word" if value is None or isinstance(value, bool) else "number"
     if isinstance(value, dict | list):
         kind = "rest"
-    return kind, json.dumps(value, ensure_ascii=False, default=str)
+    return kind, visible(json.dumps(value, ensure_ascii=False, default=str))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from html import unescape
+from typing import Any
+from urllib.parse import quote
 
+import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -103,3 +107,27 @@ def test_a_search_is_for_the_letters_themselves(client: FlaskClient, launch: Cal
     launch()
     for text in ("%", "_", "\\", "proc%", "process_orde_", ".*", "\u202eredro"):
         assert "/tasks/" not in client.get("/tasks", query_string={"q": text}, headers={"HX-Request": "true"}).text.replace("/tasks/new", ""), text
+
+
+@pytest.mark.parametrize("text", ["%" * 10_240, "x" * 10_240, "(a+)+$", "'; drop table tasker_task; --", '"<b>"', "\u202egpj.exe", "\u2066a\u2069"], ids=["wild cards", "long", "pattern", "quote", "markup", "override", "isolate"])
+def test_no_text_to_search_for_is_more_than_a_text(client: FlaskClient, launch: Callable[..., str], text: str) -> None:
+    launch()
+    started = time.process_time()
+    answers = [client.get(path, query_string={"q": text}) for path in ("/search", "/tasks", "/palette")]
+    assert time.process_time() - started < 3 * len(answers)  # processor seconds: what this forbids takes minutes
+    assert {answer.status_code for answer in answers} == {200}
+    assert not any('"<b>"' in answer.text for answer in answers)
+    assert f"“{text[:201]}”" not in unescape(answers[0].text) or len(text) <= 200
+
+
+def test_what_turns_the_direction_of_writing_is_shown_by_its_number(client: FlaskClient, launch: Callable[..., str], db: Database, conn: psycopg.Connection[Any], engine: Any) -> None:
+    turned = "invoice\u202egpj.exe"
+    task_id = launch(initiator=turned, tags=(turned,))
+    engine.fail(task_id, "validate")
+    conn.execute("update tasker_step set error = jsonb_set(error, '{message}', to_jsonb(%s::text)) where error is not null", [turned])
+    conn.execute("update tasker_task set context = jsonb_set(context, '{note}', to_jsonb(%s::text))", [turned])
+    for page, count in ((f"/tasks/{task_id}", 3), ("/tasks", 2), (f"/tasks/{task_id}/steps/validate", 1)):
+        assert client.get(page).text.count("invoice⟨U+202E⟩gpj.exe") >= count, page
+    echoed = client.get("/search", query_string={"q": turned}).text
+    assert "<h1>What bears “invoice⟨U+202E⟩gpj.exe”</h1>" in echoed
+    assert f"tag={quote(turned)}" in client.get(f"/tasks/{task_id}").text  # what is asked for is what was written
