@@ -1,8 +1,8 @@
-import time
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from least import least_seconds
 
 from engine.errors import Problem, RequestError
 from engine.requests import TaskRequest, checked_context
@@ -72,6 +72,9 @@ def test_values_are_brought_into_one_form() -> None:
         ({"idempotency_key": ""}, "idempotency_key", "empty"),
         ({"idempotency_key": "k" * 300}, "idempotency_key", "too_large"),
         ({"correlation_id": 5}, "correlation_id", "bad_type"),
+        ({"correlation_id": "a\r\nX-Other: b"}, "correlation_id", "control_character"),
+        ({"idempotency_key": "a\tb"}, "idempotency_key", "control_character"),
+        ({"tags": ["a\u2028b"]}, "tags[0]", "control_character"),
         ({"run_at": "tomorrow"}, "run_at", "bad_time"),
         ({"run_at": 5}, "run_at", "bad_type"),
         ({"run_at": "0001-01-01T00:00:00+14:00"}, "run_at", "out_of_range"),
@@ -184,9 +187,4 @@ def test_defaults_that_never_end_are_a_problem_not_a_hang() -> None:
 )
 def test_no_value_takes_long_to_check(schema: dict[str, Any], value: Any) -> None:
     request = TaskRequest("order", context={"a": value})
-    started = time.process_time()
-    try:
-        checked_context(request, {"properties": {"a": schema}})
-    except RequestError:
-        pass
-    assert time.process_time() - started < 10  # processor seconds: what this forbids takes minutes
+    assert least_seconds(lambda: checked_context(request, {"properties": {"a": schema}}), 0.3) <= 0.3

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from least import least_seconds
 
 from engine import patterns
 from engine.schemas import ContextSchema, check, fill_and_check, schema_problems
@@ -238,9 +239,7 @@ def test_a_pattern_matches_what_pythons_own_matcher_does(pattern: str, text: str
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*$", "(a|aa)+$", "a*a*a*a*a*b", "(.*)*x", "(a?){50}a{50}"])
 def test_no_pattern_takes_more_than_linear_time(pattern: str) -> None:
-    started = time.process_time()
-    patterns.search(pattern, "a" * 50_000 + "c")
-    assert time.process_time() - started < 10  # processor seconds: what this forbids takes minutes
+    assert least_seconds(lambda: patterns.search(pattern, "a" * 50_000 + "c"), 0.2) <= 0.2
 
 
 def test_classes_are_ascii_and_the_end_is_the_end() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import select
 import signal
 import socket
@@ -174,3 +175,54 @@ def test_the_url_is_one_that_a_browser_can_open(app: Flask, host: str, url: str)
     running = Server(app, host, bind(host, 0))
     assert running.url.startswith(url)
     running._wind_down()
+
+
+HOST = "Host: 127.0.0.1\r\n"
+ODD_REQUESTS = {
+    "two hosts": (f"GET / HTTP/1.1\r\n{HOST}Host: evil.example\r\n", 400),
+    "no host": ("GET / HTTP/1.1\r\n", 400),
+    "another host": ("GET / HTTP/1.1\r\nHost: evil.example\r\n", 400),
+    "a header of 70,000 characters": (f"GET / HTTP/1.1\r\n{HOST}X: {'y' * 70_000}\r\n", 431),
+    "a space in a header's name": (f"GET / HTTP/1.1\r\n{HOST}X-A : b\r\n", 400),
+    "two lengths": (f"POST /api/v1/tasks HTTP/1.1\r\n{HOST}Content-Length: 2\r\nContent-Length: 60\r\n", 400),
+    "a length below nothing": (f"POST /api/v1/tasks HTTP/1.1\r\n{HOST}Content-Length: -5\r\n", 400),
+    "pieces of no size": (f"POST /api/v1/tasks HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+    "another coding": (f"POST /api/v1/tasks HTTP/1.1\r\n{HOST}Transfer-Encoding: xchunked\r\n", 501),
+    "bytes in an address": (f"GET /tasks?q=\xff\xfe HTTP/1.1\r\n{HOST}", 400),
+    "NUL in an address": (f"GET /static/a%00.css HTTP/1.1\r\n{HOST}", 404),
+    "a way out of the folder": (f"GET /static/..%2f..%2fengine/db.py HTTP/1.1\r\n{HOST}", 404),
+    "NUL in a header": (f"GET /api/v1/tasks HTTP/1.1\r\n{HOST}Authorization: Bearer \0\r\n", 400),
+    "two tokens": (f"GET /api/v1/tasks HTTP/1.1\r\n{HOST}Authorization: Bearer a\r\nAuthorization: Bearer b\r\n", 401),
+    "a method in small letters": (f"get / HTTP/1.1\r\n{HOST}", 400),
+    "a method that there is not": (f"FETCH /login HTTP/1.1\r\n{HOST}", 405),
+    "TRACE": (f"TRACE /login HTTP/1.1\r\n{HOST}", 405),
+    "CONNECT": (f"CONNECT evil.example:443 HTTP/1.1\r\n{HOST}", 404),
+    "HTTP/2": ("PRI * HTTP/2.0\r\n\r\nSM\r\n", 400),
+    "TLS": ("\x16\x03\x01\x02\x00\x01\r\n", 400),
+}
+
+
+def answered(to: Server, request: str) -> tuple[int, str]:
+    """The status and all of the answer; the connection is closed after it."""
+    with socket.create_connection(("127.0.0.1", to.port), timeout=PATIENCE) as line:
+        line.sendall(f"{request}Connection: close\r\n\r\n".encode("latin-1"))
+        told = b""
+        with suppress(ConnectionError):
+            while more := line.recv(65_536):
+                told += more
+    return int(told.split()[1]), told.decode("latin-1")
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_request_that_is_none_is_refused_without_a_word_of_what_is_inside(serving: Server, cookie: dict[str, str]) -> None:
+    signed_in = f"Cookie: {cookie['Cookie']}\r\n"
+    for name, (request, status) in ODD_REQUESTS.items():
+        found, told = answered(serving, request + signed_in * (status in (404, 405)))
+        assert found == status, (name, told[:200])
+        assert not re.search("Traceback|/webapp/", told), name
+    assert answered(serving, f"GET /health HTTP/1.0\r\n{HOST}")[0] < 400
+
+
+def test_what_is_sent_behind_one_another_is_answered_in_order(serving: Server) -> None:
+    _, told = answered(serving, f"GET /login HTTP/1.1\r\n{HOST}\r\nGET /api/v1/none HTTP/1.1\r\n{HOST}\r\nHEAD /login HTTP/1.1\r\n{HOST}")
+    assert re.findall(r"HTTP/1\.1 (\d+) ", told) == ["200", "401", "200"]
