@@ -464,7 +464,8 @@ class ScheduledTask:
 class ScheduleRow:
     """A workflow that runs again and again; without `version` each run takes the highest.
 
-    `next_run_at` is None when no run is to come; `last_error` says why the latest run made no task; `recent` are its latest tasks, newest first.
+    `next_run_at` is None when no run is to come; `last_error` says why the latest run made no task; `recent` are its latest tasks, newest first. `refused_count` runs
+    were refused since it was added, and for `missed_count` no engine was there in time.
     """
 
     schedule_id: int
@@ -478,6 +479,8 @@ class ScheduleRow:
     next_run_at: datetime | None
     last_run_at: datetime | None
     last_error: str | None
+    refused_count: int
+    missed_count: int
     created_by: str | None
     created_at: datetime
     changed_by: str | None

@@ -98,7 +98,7 @@ def remove_schedule(db: Database, schedule_id: int) -> None:
 
 _COLUMNS: LiteralString = """
     s.schedule_id, s.namespace, s.name, s.version, s.kind, s.expression, s.time_zone, s.policy, s.context, s.paused, s.next_run_at, s.last_run_at,
-    s.last_error, s.created_by, s.created_at, s.changed_by, s.changed_at, s.change_reason,
+    s.last_error, s.refused_count, s.missed_count, s.created_by, s.created_at, s.changed_by, s.changed_at, s.change_reason,
     (select coalesce(jsonb_agg(jsonb_build_array(t.task_id, tasker_state_name(t.state), t.created_at) order by made.place), '[]')
        from unnest(s.recent_task_ids) with ordinality as made (task_id, place) join tasker_task t using (task_id))
 """
@@ -202,22 +202,23 @@ def fire(db: Database, due: DueSchedule) -> int:
         raise
     except TaskerError as refused:
         problem = str(refused)[:MAX_ERROR]
-    _advance(db, due, decided.next_run_at, [task_id for task_id, _ in made], problem)
+    lost = {"refused": 0 if made else len(decided.runs), "missed": decided.missed_count}
+    _advance(db, due, decided.next_run_at, [task_id for task_id, _ in made], problem, lost)
     return sum(created for _, created in made)
 
 
 def _give_up(db: Database, due: DueSchedule, error: Exception) -> int:
     """One whose times this machine cannot compute, such as for want of its time zone, must not hold up the others."""
-    _advance(db, due, None, [], f"its next run cannot be computed: {error}"[:MAX_ERROR])
+    _advance(db, due, None, [], f"its next run cannot be computed: {error}"[:MAX_ERROR], {"refused": 1, "missed": 0})
     return 0
 
 
-def _advance(db: Database, due: DueSchedule, next_run_at: datetime | None, task_ids: list[str], problem: str | None) -> None:
+def _advance(db: Database, due: DueSchedule, next_run_at: datetime | None, task_ids: list[str], problem: str | None, lost: dict[str, int]) -> None:
     if problem:
         log.warning("%s made no task: %s", due.tag, problem)
     db.value(
-        "select tasker_advance_schedule(%(schedule)s, %(due)s, %(next)s, %(tasks)s::uuid[], %(error)s)",
-        {"schedule": due.schedule_id, "due": due.due_at, "next": next_run_at, "tasks": task_ids, "error": problem},
+        "select tasker_advance_schedule(%(schedule)s, %(due)s, %(next)s, %(tasks)s::uuid[], %(error)s, %(refused)s, %(missed)s)",
+        lost | {"schedule": due.schedule_id, "due": due.due_at, "next": next_run_at, "tasks": task_ids, "error": problem},
     )
 
 

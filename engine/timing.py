@@ -23,6 +23,7 @@ POLICIES: tuple[Policy, ...] = ("skip", "one", "all")
 ON_TIME = timedelta(minutes=1)
 """A run this late still counts as on time."""
 MAX_CATCH_UP = 100
+MOST_MISSED = 1_000
 """How many runs `all` makes up for, the newest ones."""
 
 MAX_TEXT = 200
@@ -97,18 +98,22 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done about a schedule that is due: the runs to make tasks for, and the one to wait for (None: there is none)."""
+    """What is to be done about a schedule that is due: the runs to make tasks for, the one to wait for (None: there is none), and how many runs
+    pass without a task of their own, since no engine was there in time; MOST_MISSED for more."""
 
     runs: tuple[datetime, ...]
     next_run_at: datetime | None
+    missed_count: int = 0
 
 
 def plan(timing: Timing, policy: Policy, *, due: datetime, now: datetime) -> Plan:
     """What becomes of the runs from `due` to `now`: `skip` runs the newest if it is on time, `one` the newest, `all` the newest MAX_CATCH_UP."""
+    # within the time in which a run is on time nobody was away, however short the interval
+    passed = len(timing.due(due, now, MOST_MISSED)) if now - due > ON_TIME else 1
     runs = timing.due(due, now, MAX_CATCH_UP if policy == "all" else 1)
     if policy == "skip" and now - runs[-1] > ON_TIME:
         runs = []
-    return Plan(tuple(runs), next(timing.runs(due, now), None))
+    return Plan(tuple(runs), next(timing.runs(due, now), None), max(0, passed - len(runs)))
 
 
 def cron(expression: str, time_zone: str = "UTC") -> Timing:

@@ -145,7 +145,7 @@ def _lists() -> Iterator[Specimen]:
         step = next(each for each in standing_steps() if each.state == {"delayed": "retrying"}.get(queue.key, queue.key))
         yield "Lists", queue.title, "waiting/_steps.html", {"queue": queue, "steps": [step], "urls": {(step.task_id, step.step_name): "#"}, "total": 2_000, "held_count": 0}
         yield "Lists", f"{queue.title}, none", "waiting/_steps.html", {"queue": queue, "steps": [], "urls": {}, "total": 0, "held_count": 12 if queue.key == "ready" else 0}
-    yield "Lists", "Schedules", "schedules/_list.html", {"found": [schedule_view(schedule()), schedule_view(replace(schedule(), schedule_id=2, paused=True, changed_by="ana", last_error="$.order_id: is required"))]}
+    yield "Lists", "Schedules", "schedules/_list.html", {"found": [schedule_view(schedule()), schedule_view(replace(schedule(), schedule_id=2, paused=True, changed_by="ana", last_error="$.order_id: is required", refused_count=3, missed_count=12))]}
     yield "Lists", "Schedules, none", "schedules/_list.html", {"found": []}
 
 
@@ -302,4 +302,4 @@ def schedule() -> ScheduleRow:
     """The order workflow every night."""
     timing = Timing("cron", "30 2 * * *", "Europe/Berlin")
     made = (ScheduledTask(_id(1), "completed", _ago(80_000)), ScheduledTask(_id(2), "failed", _ago(160_000)))
-    return ScheduleRow(1, "shop", "process_order", "1.0.0", timing, "one", {}, False, next(timing.runs(_now(), _now())), None, None, "ana", _ago(900_000), None, None, None, made)
+    return ScheduleRow(1, "shop", "process_order", "1.0.0", timing, "one", {}, False, next(timing.runs(_now(), _now())), None, None, 0, 0, "ana", _ago(900_000), None, None, None, made)

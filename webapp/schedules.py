@@ -21,7 +21,7 @@ from webapp.htmx import Notice, answer, asks_for_regions, given_reason, page, re
 from webapp.security import actor
 
 RUNS_SHOWN = 10
-COLUMNS = ("schedule_id", "namespace", "name", "version", "paused", "policy", "next_run_at", "last_run_at", "last_error", "created_by", "created_at", "changed_by", "changed_at", "change_reason")
+COLUMNS = ("schedule_id", "namespace", "name", "version", "paused", "policy", "next_run_at", "last_run_at", "last_error", "refused_count", "missed_count", "created_by", "created_at", "changed_by", "changed_at", "change_reason")
 POLICIES = {"skip": "left out", "one": "one task for all", "all": "one task each"}
 
 blueprint = Blueprint("schedules", __name__)

@@ -74,6 +74,8 @@ class Standing(NamedTuple):
     engines_gone: int
     oldest_expired_lease_seconds: float
     overdue_schedules: int
+    refused_runs: int
+    missed_runs: int
     uncounted_moves: int
 
 
@@ -154,6 +156,8 @@ _STANDING: LiteralString = """
            (select count(*)::int from tasker_worker w where w.lease_until <= tasker_clock()),
            coalesce((select extract(epoch from tasker_clock() - min(w.lease_until))::float8 from tasker_worker w where w.lease_until <= tasker_clock()), 0),
            (select count(*)::int from tasker_schedule s where not s.paused and s.next_run_at < tasker_clock() - make_interval(secs => %(overdue)s)),
+           (select coalesce(sum(s.refused_count), 0)::bigint from tasker_schedule s),
+           (select coalesce(sum(s.missed_count), 0)::bigint from tasker_schedule s),
            (select greatest(0, coalesce(pg_sequence_last_value(pg_get_serial_sequence('tasker_history', 'event_id')::regclass), 0)
                                - coalesce((select p.counted_to from tasker_rollup_place p), 0)))
 """

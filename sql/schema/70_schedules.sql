@@ -16,6 +16,8 @@ create table tasker_schedule (
   last_run_at   timestamptz,                -- when it last made a task
   recent_task_ids  uuid[] not null default '{}',   -- the last five it made, newest first; all bear the tag schedule:<id>
   last_error    text,                       -- why its latest run made no task
+  refused_count bigint not null default 0,  -- runs whose task was refused, since it was added
+  missed_count  bigint not null default 0,  -- runs that made no task since no engine was there at their time; counted up to a limit at each look
   created_by    text,
   created_at    timestamptz not null,
   changed_by    text,                       -- the operator who last paused or resumed it, and why

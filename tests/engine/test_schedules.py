@@ -16,6 +16,7 @@ from engine import schedules, tasks
 from engine.db import Database
 from engine.definition import StepTemplate, TaskDefinition
 from engine.errors import NotFound, RequestError, WrongState
+from engine.monitoring.metrics import read_measures
 from engine.registry import HandlerRegistry
 from engine.rows import ScheduleRow
 from engine.schedules import (
@@ -161,6 +162,8 @@ def test_the_policy_decides_about_runs_that_no_engine_was_there_for(later: Clock
     assert schedule.next_run_at
     assert after.next_run_at == schedule.next_run_at + 4 * HOUR
     assert (after.last_error or "").startswith("left out") is (not runs)
+    assert (after.missed_count, after.refused_count) == (4 - len(runs), 0)
+    assert read_measures(db).standing.missed_runs == 4 - len(runs)  # type: ignore[union-attr]
 
 
 def test_a_run_whose_task_is_refused_says_why_and_the_next_one_goes_on(later: Clock) -> None:
@@ -171,7 +174,19 @@ def test_a_run_whose_task_is_refused_says_why_and_the_next_one_goes_on(later: Cl
     assert "country" in (schedule_row(db, schedule.schedule_id).last_error or "")
     tasks.register_definition(db, report("3.0.0"))
     assert fire_due(later(hours=1)) == 1
-    assert schedule_row(db, schedule.schedule_id).last_error is None
+    after = schedule_row(db, schedule.schedule_id)
+    assert (after.last_error, after.refused_count, after.missed_count) == (None, 1, 0)
+    assert read_measures(db).standing.refused_runs == 1  # type: ignore[union-attr]
+
+
+def test_a_run_that_is_on_time_has_missed_none_however_short_the_interval(later: Clock) -> None:
+    schedule = given(later(), every("1s"))
+    db = later(seconds=30)
+    fire_due(db)
+    assert schedule_row(db, schedule.schedule_id).missed_count == 0
+    db = later(minutes=10)
+    fire_due(db)
+    assert schedule_row(db, schedule.schedule_id).missed_count in range(598, 602)
 
 
 def test_one_that_is_refused_does_not_hold_up_the_others(later: Clock) -> None:

@@ -33,7 +33,7 @@ def samples() -> dict[str, set[str]]:
     moves = Moves(task_seconds=Spread([1], 1.0), step_seconds=Spread([1], 1.0), queue_seconds=Spread([1], 1.0))
     moves.tasks["completed"] = moves.steps["completed"] = 1
     engine = EngineFigures("host:1", False, 1.0, 8, figures.written(running=1, listener_seconds=1.0))
-    measures = Measures({("shop", "orders"): moves}, list(page.BUCKETS), Standing(1, 1, 1.0, 1, 0, 0.0, 0, 0), [engine])
+    measures = Measures({("shop", "orders"): moves}, list(page.BUCKETS), Standing(1, 1, 1.0, 1, 0, 0.0, 0, 0, 0, 0), [engine])
     requests = page.Requests()
     requests.note("GET", 200, 0.1)
     families = [*page._of_installation(measures), *page._of_process(requests, 1)]

@@ -257,6 +257,8 @@ class ScheduleSchema(Schema):
     next_run_at = maybe_time()
     last_run_at = maybe_time()
     last_error = maybe_text()
+    refused_count = fields.Integer(required=True, metadata=said("Runs whose task was refused, since it was added"))
+    missed_count = fields.Integer(required=True, metadata=said("Runs that made no task of their own since no engine was there in time"))
     created_by = maybe_text()
     created_at = fields.DateTime(required=True)
     changed_by = maybe_text()

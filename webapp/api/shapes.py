@@ -42,7 +42,7 @@ TEMPLATE = (
     "needs", "limit",
 )  # fmt: skip
 SCHEDULE = (
-    "schedule_id", "namespace", "name", "version", "policy", "context", "paused", "next_run_at", "last_run_at", "last_error", "created_by", "created_at",
+    "schedule_id", "namespace", "name", "version", "policy", "context", "paused", "next_run_at", "last_run_at", "last_error", "refused_count", "missed_count", "created_by", "created_at",
     "changed_by", "changed_at", "change_reason",
 )  # fmt: skip
 STANDING = ("state", "attempts", "finished_at", "next_retry_at", "bypass", "passed_over", "item_states")

@@ -345,7 +345,7 @@ create table tasker_custom_event (
 );
 create index tasker_custom_event_task on tasker_custom_event (task_no);
 
--- source: schema/70_schedules.sql 9132355e582f
+-- source: schema/70_schedules.sql 15d33082ebb9
 -- What recurs: one row per schedule. Python works out the times (engine/timing.py); here is who may act on them.
 
 create table tasker_schedule (
@@ -364,6 +364,8 @@ create table tasker_schedule (
   last_run_at   timestamptz,                -- when it last made a task
   recent_task_ids  uuid[] not null default '{}',   -- the last five it made, newest first; all bear the tag schedule:<id>
   last_error    text,                       -- why its latest run made no task
+  refused_count bigint not null default 0,  -- runs whose task was refused, since it was added
+  missed_count  bigint not null default 0,  -- runs that made no task since no engine was there at their time; counted up to a limit at each look
   created_by    text,
   created_at    timestamptz not null,
   changed_by    text,                       -- the operator who last paused or resumed it, and why
@@ -1047,14 +1049,15 @@ begin
 end
 $$;
 
--- source: functions/tasker_advance_schedule.sql 1d8919559303
+-- source: functions/tasker_advance_schedule.sql 1ad56ae77cc4
 -- tasker_advance_schedule: a run that was due has been dealt with; the schedule waits for its next one.
 -- needs: tasker_clock
 --   p_due_at    the run that the caller claimed; when the schedule has moved on from it, nothing changes
 --   p_task_ids  the tasks that were made, oldest first;  p_error  why there are none
+--   p_refused, p_missed  how many runs were refused, and for how many no engine was there in time
 --   returns whether it was advanced
 create or replace function tasker_advance_schedule
-  (p_schedule_id int, p_due_at timestamptz, p_next_run_at timestamptz, p_task_ids uuid[], p_error text)
+  (p_schedule_id int, p_due_at timestamptz, p_next_run_at timestamptz, p_task_ids uuid[], p_error text, p_refused int default 0, p_missed int default 0)
   returns boolean
   language sql
 as $$
@@ -1068,7 +1071,9 @@ as $$
            claimed_until = null,
            last_run_at = case when made.task_ids = '{}' then s.last_run_at else tasker_clock() end,
            recent_task_ids = (made.task_ids || s.recent_task_ids)[1:5],
-           last_error = p_error
+           last_error = p_error,
+           refused_count = s.refused_count + p_refused,
+           missed_count = s.missed_count + p_missed
       from made
      where s.schedule_id = p_schedule_id and s.next_run_at = p_due_at
     returning 1
