@@ -76,7 +76,7 @@ class TaskView:
     @property
     def slow_count(self) -> int:
         """How many there are."""
-        return sum(bool(pace and pace.words) for pace in self.paces.values())
+        return self.table.slower_count
 
     @property
     def live_url(self) -> str:
@@ -158,8 +158,8 @@ def task_view(
     task = detail.task
     plain = [step for step in detail.steps if step.item_of is None]
     critical = telling_path(plain)
-    table = step_table(task.task_id, detail.steps, asked)
     paces = _paces(detail.steps, usual_steps)
+    table = step_table(task.task_id, detail.steps, asked, _all_slow(paces))
     rows = row_urls(task.task_id, detail.steps, table.asked)
     return TaskView(
         detail=detail,
@@ -188,7 +188,11 @@ def _paces(steps: Sequence[StepRow], usual_steps: Mapping[int, Spread]) -> dict[
 
 
 def _slow(paces: Mapping[str, Pace | None]) -> list[str]:
-    return [name for name, pace in paces.items() if pace and pace.words][:SLOW_NAMED]
+    return _all_slow(paces)[:SLOW_NAMED]
+
+
+def _all_slow(paces: Mapping[str, Pace | None]) -> list[str]:
+    return [name for name, pace in paces.items() if pace and pace.words]
 
 
 @dataclass(frozen=True, slots=True)

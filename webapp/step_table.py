@@ -1,10 +1,10 @@
-"""Which of a task's steps its table shows: those in one state, or all, a page at a time. The graph and the counts have all of them."""
+"""Which of a task's steps its table shows: those in one state, those slower than usual, or all, a page at a time. The graph and the counts have all of them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,10 +21,16 @@ STATES_OFFERED_FROM = 50
 
 @dataclass(frozen=True, slots=True)
 class AskedSteps:
-    """What the reader asked the table for: steps in this state, or in any, from this place on."""
+    """What the reader asked the table for: steps in this state, or in any, from this place on; with `slower` those alone that take longer than usual."""
 
     state: str | None = None
     first: int = 0
+    slower: bool = False
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether some steps are left out."""
+        return self.slower or self.state is not None
 
 
 ALL_STEPS = AskedSteps()
@@ -49,6 +55,8 @@ class StepTable:
     count: int
     choices: tuple[StateChoice, ...]
     all_url: str
+    slower_url: str
+    slower_count: int
     earlier: str | None
     later: str | None
     more_items: dict[str, tuple[str, int]]
@@ -64,7 +72,7 @@ def read_asked() -> AskedSteps:
     given = _parameters()
     state, first = given.get("steps", ""), given.get("steps_from", "")
     known = state if state in list(StepState) else None
-    return AskedSteps(known, int(first) if first.isascii() and first.isdigit() and len(first) < 8 else 0)
+    return AskedSteps(known, int(first) if first.isascii() and first.isdigit() and len(first) < 8 else 0, given.get("slower") == "step")
 
 
 def _parameters() -> Mapping[str, str]:
@@ -74,34 +82,36 @@ def _parameters() -> Mapping[str, str]:
     return {name: values[-1] for name, values in parse_qs(shown.query).items()}
 
 
-def step_table(task_id: str, steps: Sequence[StepRow], asked: AskedSteps) -> StepTable:
-    """The rows that were asked for, and ways to the others."""
-    chosen = [step for step in steps if asked.state in (None, step.state)]
+def step_table(task_id: str, steps: Sequence[StepRow], asked: AskedSteps, slow: Collection[str] = ()) -> StepTable:
+    """The rows that were asked for, and ways to the others; `slow` names the steps that take longer than usual."""
+    chosen = [step for step in steps if asked.state in (None, step.state) and (not asked.slower or step.name in slow)]
     first = min(asked.first, max(0, len(chosen) - 1)) // ROWS_SHOWN * ROWS_SHOWN
-    asked = AskedSteps(asked.state, first)
+    asked = replace(asked, first=first)
     return StepTable(
         rows=tuple(chosen[first : first + ROWS_SHOWN]),
         asked=asked,
         count=len(chosen),
-        choices=_choices(task_id, steps, asked) if len(steps) >= STATES_OFFERED_FROM or asked.state else (),
+        choices=_choices(task_id, steps, asked) if len(steps) >= STATES_OFFERED_FROM or asked.is_narrowed else (),
         all_url=_url(task_id, AskedSteps()),
-        earlier=_url(task_id, AskedSteps(asked.state, first - ROWS_SHOWN)) if first else None,
-        later=_url(task_id, AskedSteps(asked.state, first + ROWS_SHOWN)) if first + ROWS_SHOWN < len(chosen) else None,
-        more_items={} if asked.state else more_items(steps),
+        slower_url=_url(task_id, AskedSteps(slower=True)),
+        slower_count=len(slow),
+        earlier=_url(task_id, replace(asked, first=first - ROWS_SHOWN)) if first else None,
+        later=_url(task_id, replace(asked, first=first + ROWS_SHOWN)) if first + ROWS_SHOWN < len(chosen) else None,
+        more_items={} if asked.is_narrowed else more_items(steps),
     )
 
 
 def row_urls(task_id: str, steps: Sequence[StepRow], shown: AskedSteps) -> dict[int, str]:
     """Where the row of each step is found, by its number: in the table that is shown, or on another page of it."""
     pages = [_url(task_id, AskedSteps(None, first), "") for first in range(0, len(steps), ROWS_SHOWN)]
-    here = -1 if shown.state else shown.first // ROWS_SHOWN
+    here = -1 if shown.is_narrowed else shown.first // ROWS_SHOWN
     found = ((step.step_no, place // ROWS_SHOWN) for place, step in enumerate(steps))
     return {number: f"{'' if page == here else pages[page]}#step-{number}" for number, page in found}
 
 
 def parameters(asked: AskedSteps) -> dict[str, Any]:
     """As they stand in an address; nothing for all steps from the start."""
-    return {"steps": asked.state, "steps_from": asked.first or None}
+    return {"steps": asked.state, "steps_from": asked.first or None, "slower": "step" if asked.slower else None}
 
 
 def _url(task_id: str, asked: AskedSteps, anchor: str = "task-steps") -> str:

@@ -57,6 +57,14 @@ def test_a_step_that_takes_longer_is_flagged_wherever_it_is_shown(db: Database, 
     late = r'<tr [^>]*data-step="charge"(?:[^<]|<(?!/tr))*class="late">\d+× the usual'
     assert re.search(late, seen)
     assert not re.search(late, client.get(f"/tasks/{calm}").text)
+    alone = client.get(f"/tasks/{slow}?slower=step").text
+    rows = re.findall(r'data-step="(\w+)"', alone[alone.index('id="task-steps"'):])
+    assert ("charge" in rows, "ship" in rows) == (True, False)
+    assert re.search(rf'<a href="[^"]*slower=step[^"]*" aria-current="true"><span class="late">Slower than usual</span> {len(rows)}</a>', alone)
+    assert "slower=step" in seen
+    calm_rows = client.get(f"/tasks/{calm}?slower=step").text.partition('id="task-steps"')[2]
+    assert 'data-step="charge"' not in calm_rows
+    assert "No step is slower than usual now." in calm_rows or 'data-step="' in calm_rows
     step = client.get(f"/tasks/{slow}/steps/charge").text
     assert "of 6 attempts that completed" in step
     assert "× the usual" in step
