@@ -18,7 +18,7 @@ from engine.measures.spans import Range
 from webapp.access import allowed_namespaces
 from webapp.charts import durations_chart, ends_chart, ends_words, unit, when
 from webapp.database import database
-from webapp.filters import sentence
+from webapp.filters import read_local, sentence
 from webapp.htmx import page
 
 READ = "tasker.analytics:index"
@@ -93,8 +93,7 @@ def _time(text: str, name: str, problems: dict[str, str]) -> datetime | None:
     if not text:
         return None
     try:
-        read = datetime.fromisoformat(text)
-        at = read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+        at = read_local(text)
     except (ValueError, OverflowError):
         problems[name] = f"“{text}” is no time. It reads like 2026-01-31T08:30."
         return None

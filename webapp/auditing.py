@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -13,6 +13,7 @@ from engine.access.audit import AuditRow
 from webapp.access import allowed_namespaces
 from webapp.database import database
 from webapp.downloads import ROWS, Row, asked_format, list_file, rows_of
+from webapp.filters import reader_zone
 from webapp.htmx import page
 
 SHOWN = 100
@@ -73,15 +74,15 @@ def _asked() -> tuple[dict[str, str], dict[str, Any], dict[str, str]]:
         problems["outcome"] = "It is done, refused or denied."
     for name in TIMES:
         try:
-            chosen |= {name: read_time(typed[name])} if typed[name] else {}
+            chosen |= {name: read_time(typed[name], reader_zone())} if typed[name] else {}
         except ValueError:
             problems[name] = "This is no time."
     return typed, chosen, problems
 
 
-def read_time(text: str) -> datetime:
-    """The time that a filter names, in UTC unless it names a zone. Raises `ValueError`."""
+def read_time(text: str, zone: tzinfo = UTC) -> datetime:
+    """The time that a filter names, by the clock of that zone unless it names one. Raises `ValueError`."""
     at = datetime.fromisoformat(text)
     if at.year < 1900:
         raise ValueError
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return at if at.tzinfo else at.replace(tzinfo=zone)

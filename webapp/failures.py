@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from engine.finding.views import FAILURES
 from webapp.access import allowed_namespaces, require
 from webapp.database import database
 from webapp.downloads import Row, asked_format, list_file
+from webapp.filters import local_text, read_local
 from webapp.htmx import Notice, answer, asks_for_regions, page, regions
 from webapp.security import actor
 from webapp.views import strip
@@ -100,7 +101,7 @@ def _here() -> Any:
 
 def _text(value: object) -> str:
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M}"
+        return local_text(value)
     return str(value or "")
 
 
@@ -108,7 +109,6 @@ def _moment(text: str) -> datetime | None:
     if not text:
         return None
     try:
-        at = datetime.fromisoformat(text)
-        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        return read_local(text)
     except (ValueError, OverflowError):
         raise RequestError([Problem("until", "no_time", "must be a time such as 2026-01-31T08:30")]) from None

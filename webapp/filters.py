@@ -56,6 +56,17 @@ def reader_zone() -> ZoneInfo:
     return zone
 
 
+def read_local(text: str) -> datetime:
+    """The moment that was typed, in UTC: read by the clock of the reader's zone unless it names one. Raises `ValueError`, `OverflowError`."""
+    at = datetime.fromisoformat(text)
+    return (at if at.tzinfo else at.replace(tzinfo=reader_zone())).astimezone(UTC)
+
+
+def local_text(at: datetime) -> str:
+    """The moment as a field for a date and a time has it, by the clock of the reader's zone."""
+    return f"{at.astimezone(reader_zone()):%Y-%m-%dT%H:%M}"
+
+
 def chosen_zone() -> str | None:
     """The zone that whoever is signed in has chosen."""
     chosen: str | None = getattr(g.get("caller"), "zone", None)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from engine.finding.task_filter import MAX_TASK_NO, MAX_TEXT, AskedFilter, ContextValue, TaskFilter, read_filter
+from engine.finding.task_filter import MAX_TASK_NO, MAX_TEXT, TIMES, AskedFilter, ContextValue, TaskFilter, read_filter
+from webapp.filters import local_text, reader_zone
 
-__all__ = ["MAX_TASK_NO", "MAX_TEXT", "AskedFilter", "ContextValue", "TaskFilter", "read_filter", "read_shown", "without"]
+__all__ = ["MAX_TASK_NO", "MAX_TEXT", "AskedFilter", "ContextValue", "TaskFilter", "asked_filter", "read_filter", "read_shown", "without"]
 
 MAX_SHOWN = 50
+
+
+def asked_filter(arguments: Mapping[str, str]) -> AskedFilter:
+    """The filter that a reader asks for: times are typed, and stand in their fields, in the zone that the reader's pages show; links name UTC."""
+    asked = read_filter(arguments, reader_zone())
+    times = {name: local_text(at) for name in TIMES if (at := getattr(asked.chosen, name)) is not None}
+    return replace(asked, typed=asked.typed | times)
 
 
 def without(chosen: TaskFilter, name: str) -> dict[str, str]:

@@ -38,7 +38,7 @@ from webapp.paces import paces
 from webapp.previews import Asked, confirm, is_confirmed
 from webapp.security import actor
 from webapp.step_table import read_asked
-from webapp.task_filter import read_filter, read_shown, without
+from webapp.task_filter import asked_filter, read_shown, without
 from webapp.usuals import usual_steps, usuals
 from webapp.views import strip
 from webapp.why import STUCK_WORDS
@@ -53,7 +53,7 @@ blueprint = Blueprint("tasks", __name__)
 @blueprint.get("/tasks")
 def index() -> Response:
     """The list that the query parameters ask for; for htmx its region, with the tasks it was `shown` with in their places; all of it as a file where that is asked for."""
-    asked = with_known_names(read_filter(request.args))
+    asked = with_known_names(asked_filter(request.args))
     if form := asked_format():
         return list_file("tasks", TASK_COLUMNS, all_tasks(asked), form)
     shown = read_shown(request.args.get("shown"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from engine.hiding.redaction import masked
@@ -16,6 +16,7 @@ from engine.timing import interval_seconds, interval_text
 MAX_TEXT = 200
 MAX_TASK_NO = 2**63 - 1
 LONGEST_WITHIN = timedelta(days=366)
+TIMES = ("created_from", "created_to")
 TIME_FORM = "It reads like 2026-01-31T08:30."
 
 
@@ -76,14 +77,14 @@ class AskedFilter:
     problems: dict[str, str] = field(default_factory=dict)
 
 
-def read_filter(arguments: Mapping[str, str]) -> AskedFilter:
-    """The filter that query parameters ask for. A value that cannot be read narrows nothing; it is kept as typed, with a sentence on it."""
+def read_filter(arguments: Mapping[str, str], zone: tzinfo = UTC) -> AskedFilter:
+    """The filter that query parameters ask for; times that name no zone are in that one. A value that cannot be read narrows nothing; it is kept as typed, with a sentence on it."""
     typed = {one.name: _text(arguments.get(one.name)) for one in fields(TaskFilter)}
     values: dict[str, Any] = {}
     problems: dict[str, str] = {}
     for name, text in typed.items():
         try:
-            values[name] = READERS.get(name, str)(text) if text else None
+            values[name] = None if not text else _time(text, zone) if name in TIMES else READERS.get(name, str)(text)
         except ValueError as problem:
             problems[name] = str(problem)
     return AskedFilter(TaskFilter(**values), typed, problems)
@@ -112,10 +113,10 @@ def _stuck(text: str) -> str:
     return text
 
 
-def _time(text: str) -> datetime:
+def _time(text: str, zone: tzinfo) -> datetime:
     try:
         read = datetime.fromisoformat(text)
-        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+        return (read if read.tzinfo else read.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(f"“{text}” is no time. {TIME_FORM}") from None
 
@@ -149,8 +150,6 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "stuck": _stuck,
     "slower": _slower,
     "context": _context,
-    "created_from": _time,
-    "created_to": _time,
     "within": _within,
     "cursor": _cursor,
 }
@@ -177,7 +176,7 @@ def _refuse(constant: str) -> None:
 
 def _written(value: Any) -> str:
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M}"
+        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
     if isinstance(value, timedelta):
         return interval_text(int(value.total_seconds()))
     return value.text if isinstance(value, ContextValue) else value or ""

@@ -195,7 +195,8 @@ def test_the_failed_steps_of_all_tasks_that_a_filter_holds_are_shown_with_those_
     batches.run_due(db, GOING)
     assert "2 done" in client.get(where).text
     assert [engine.state(task_id, "validate") for task_id in many_failed] == ["failed", "ready", "ready"]
-    assert "<b>1</b> the task was cancelled" in client.get("/batches/new/step-retry?name=process_order").text
+    left = client.get("/batches/new/step-retry?name=process_order").text
+    assert ("<b>1</b> the task was cancelled" in left, "None of them can be retried as they stand." in left) == (True, True)
 
 
 def test_steps_are_those_of_a_group_of_failures(client: FlaskClient) -> None:
@@ -217,6 +218,12 @@ def test_what_is_known_of_failures_is_kept_and_what_cannot_be_kept_stays_in_its_
     assert "1 group acknowledged" in page
     assert "payments: &lt;b&gt;down&lt;/b&gt;" in page
     assert "Every failure that is left is looked after" in page
+
+    client.set_cookie("zone", "Asia/Kolkata")
+    assert post(where, until="2999-01-01T05:30").status_code == 303
+    assert failures.failure_groups(db)[0].known.until == datetime(2999, 1, 1, tzinfo=UTC)
+    shown = client.get(f"/failures/{group.key}").text
+    assert ("Acknowledged until (Asia/Kolkata)" in shown, 'value="2999-01-01T05:30"' in shown) == (True, True)
 
 
 def test_an_unknown_group_batch_or_action_is_not_found(client: FlaskClient) -> None:

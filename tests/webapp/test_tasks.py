@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from html import unescape
 from typing import Any
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -52,6 +55,22 @@ def test_every_filter_narrows_the_list(client: FlaskClient, launch: Launch, fail
     assert shown(client, namespace="bank") == shown(client, name="other") == shown(client, version="2.0.0") == []
     assert shown(client, created_to="2001-01-01T00:00") == shown(client, created_from="2999-01-01") == []
     assert shown(client, created_from="2001-01-01T00:00") == [other, failed_task]
+
+
+def test_times_are_typed_in_the_zone_that_the_pages_show_and_links_name_theirs(client: FlaskClient, failed_task: str) -> None:
+    client.set_cookie("zone", "Asia/Kolkata")
+    page = client.get("/tasks?created_from=2001-01-01T05:30").text
+    assert "Created from (Asia/Kolkata)" in page
+    assert 'value="2001-01-01T05:30"' in page
+    assert "created_from=2001-01-01T00:00Z" in unquote(page)
+    assert 'value="2001-01-01T05:30"' in client.get("/tasks?created_from=2001-01-01T00:00Z").text
+    soon = datetime.now(ZoneInfo("Asia/Kolkata")) + timedelta(minutes=5)
+    for zone, found in (("Asia/Kolkata", [failed_task]), ("UTC", []), ("America/New_York", [])):
+        client.set_cookie("zone", zone)
+        typed = f"{soon - timedelta(hours=1):%Y-%m-%dT%H:%M}"
+        assert shown(client, created_from=typed) == found, zone
+    for path, label in (("/analytics", "From (America/New_York)"), ("/audit", "From (America/New_York)")):
+        assert label in client.get(path).text
 
 
 def test_older_pages_lose_and_repeat_nothing(client: FlaskClient, launch: Launch) -> None:
