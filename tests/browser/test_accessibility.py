@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
-from engine import queries, tasks
+from engine import batches, queries, tasks
 from engine.access import accounts
 from engine.db import Database
-from engine.finding import views
+from engine.finding import failures, views
 from engine.handlers import Workflow
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest
@@ -121,6 +121,27 @@ def test_views_keys_and_files_have_no_violation_in_light_or_dark_and_do_not_scro
     page.keyboard.press("Control+k")
     page.locator("#palette-lines [role=option]").first.wait_for()
     assert not violations(page)
+
+
+@pytest.mark.nightly
+def test_what_one_works_off_a_night_with_has_no_violation_in_light_or_dark_and_does_not_scroll_sideways(page: Any, failed_task: str, db: Database) -> None:
+    other = tasks.submit(db, TaskRequest("process_order", "shop", context={"order_id": 2}))
+    [group] = failures.failure_groups(db)
+    failures.keep_note(db, group, failures.FailureNote("payments", "the gateway", "https://wiki.example/gateway"), actor="ana")
+    begun = batches.make_batch(db, "retry", [(failed_task, "charge"), (other, "charge")], about="what failed tonight", actor="ana", reason="the gateway is back")
+    views.keep_view(db, "Charges", {"step": "charge"}, kind=views.FAILURES, namespace="shop", owner_id=accounts.create_account(db, "ben", role="admin", actor="tests"))
+    assert not problems_of(page, [
+        "/failures?step=charge",
+        f"/failures/{group.key}",
+        "/tasks?name=process_order",
+        "/batches",
+        f"/batches/{begun}",
+        "/batches/new/step-resolution?name=process_order",
+        f"/tasks/{failed_task}/compare",
+        f"/tasks/{failed_task}/compare/{other}",
+        f"/tasks/{failed_task}/replay",
+        "/views",
+    ])  # fmt: skip
 
 
 def problems_of(page: Any, paths: list[str]) -> dict[Any, Any]:
