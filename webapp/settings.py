@@ -15,6 +15,7 @@ from engine.access import accounts, passwords, tokens
 from engine.errors import NotFound, RequestError, WrongState
 from webapp.access import Caller, drop_cookie, keep_cookie, known_caller, require_power_over, require_power_to_give
 from webapp.database import database
+from webapp.downloads import Row, asked_format, list_file
 from webapp.filters import plural, sentence
 from webapp.htmx import Notice, done, given_reason, page
 
@@ -22,6 +23,8 @@ ISSUER = "Tasker"
 SECRET = "second_factor"  # where the secret waits for its first code, in the signed cookie of the form tokens
 NEW_TOKEN = {"label": "", "scopes": "", "namespace": "", "days": "90"}
 NEW_ACCOUNT = {"name": "", "role": "", "namespace": ""}  # never the password
+
+COLUMNS = ("name", "disabled", "has_password", "has_second_factor", "created_at", "created_by", "signed_in_at")
 
 blueprint = Blueprint("settings", __name__)
 
@@ -185,7 +188,9 @@ def _own(status: int = 200, notice: Notice | None = None, token: str = "", typed
 
 @blueprint.get("/settings/accounts")
 def list_accounts() -> Response:
-    """Who may come in."""
+    """Who may come in; all of them as a file where that is asked for."""
+    if form := asked_format():
+        return list_file("accounts", (*COLUMNS, "grants"), [[_line(each) for each in accounts.accounts(database())]], form)
     return _others()
 
 
@@ -274,6 +279,11 @@ def _actor() -> str:
 
 def _namespace() -> str | None:
     return request.form.get("namespace", "").replace("\x00", "").strip() or None
+
+
+def _line(each: accounts.AccountRow) -> Row:
+    grants = [f"{role} in {namespace}" if namespace else role for role, namespace in each.grants]
+    return {**{name: getattr(each, name) for name in COLUMNS}, "grants": grants}
 
 
 def _others(status: int = 200, notice: Notice | None = None, link: str = "", link_of: str = "", typed: Mapping[str, str] = NEW_ACCOUNT) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,13 @@ from engine.journal import LEVELS
 from engine.rows import LinePage, StepDetail, StepRow, TaskRow
 from webapp.contexts import CLOSED_TASKS, AttemptLog
 from webapp.database import database
+from webapp.downloads import ROWS, Row, rows_of
 
 LOGS_SHOWN = 3
 LINES_SHOWN = 200
 EARLIER_LINES_SHOWN = 50
 ALL_LINES = 5_000
+LINE_COLUMNS = ("line_no", "step_name", "attempt", "at", "level", "message", "fields")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,16 @@ def log_view(detail: StepDetail, asked: Mapping[str, str]) -> LogView:
         chosen=chosen,
         is_open=detail.task.state not in CLOSED_TASKS,
     )
+
+
+def all_lines(task_id: str, step_name: str, asked: Mapping[str, str]) -> Iterator[list[Row]]:
+    """Every line of the attempt and the level that the query parameters ask for, in their order, page by page, for a file."""
+    wanted = {name: value for name, value in _chosen(asked).items() if name in ("attempt", "level")}
+    after: int | None = 0
+    while after is not None:
+        found = queries.lines(database(), task_id, step_name, after=after, limit=ROWS, **wanted)
+        yield rows_of(found.items, LINE_COLUMNS)
+        after = found.later
 
 
 def _chosen(asked: Mapping[str, str]) -> dict[str, Any]:

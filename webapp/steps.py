@@ -29,7 +29,7 @@ from webapp.htmx import (
 )
 from webapp.previews import Asked, confirm, is_confirmed, read_context, read_result, show_preview
 from webapp.security import actor
-from webapp.step_logs import latest_logs, log_view
+from webapp.step_logs import LINE_COLUMNS, all_lines, latest_logs, log_view
 from webapp.step_table import read_asked
 from webapp.tasks import show_task
 from webapp.usuals import usual_steps
@@ -77,7 +77,9 @@ def result(task_id: UUID, step_name: str) -> Response:
 
 @blueprint.get("/tasks/<uuid:task_id>/steps/<step_name>/log")
 def log(task_id: UUID, step_name: str) -> Response:
-    """What the step's attempts have logged, a page at a time; for htmx only the lines."""
+    """What the step's attempts have logged, a page at a time; for htmx only the lines; all of it as a file where that is asked for."""
+    if form := asked_format():
+        return list_file(f"{task_id}-log", LINE_COLUMNS, all_lines(str(task_id), step_name, request.args), form)
     view = log_view(queries.step(database(), str(task_id), step_name), request.args)
     if asks_for_regions():
         return regions(live_regions(("steps/_lines.html",), is_open=view.is_open), view=view)

@@ -15,6 +15,7 @@ from webapp.access import allowed_namespaces, may
 from webapp.contexts import TABLE_ONLY_ABOVE
 from webapp.database import database
 from webapp.diff_drawing import diff_graph
+from webapp.downloads import asked_format, list_file, rows_of
 from webapp.drawing import definition_graph
 from webapp.glance import shared
 from webapp.htmx import page
@@ -26,6 +27,7 @@ from webapp.version_diff import version_diff
 
 NAMESPACES_OPENED = 20
 RECENT_TASKS = 10
+COLUMNS = ("namespace", "name", "description", "versions", "task_count", "open_task_count", "failed_task_count", "last_task_at")
 CATALOGUE_RUNS = 100
 """Over how many ended tasks the catalogue takes the record of a workflow; its own page looks at `standing.RECORD_RUNS`."""
 
@@ -37,6 +39,8 @@ def index() -> Response:
     """All namespaces; the workflows of each are listed as long as there are few namespaces."""
     here = allowed_namespaces("tasker.workflow:index")
     namespaces = queries.namespaces(database(), only=here)
+    if form := asked_format():
+        return list_file("workflows", COLUMNS, (rows_of(queries.workflows(database(), each.name), COLUMNS) for each in namespaces), form)
     opened = namespaces if len(namespaces) <= NAMESPACES_OPENED else []
     found = {each.name: queries.workflows(database(), each.name) for each in opened}
     known = _newest_records(standing.records(database(), runs=CATALOGUE_RUNS, namespaces=here)) if opened else {}
@@ -47,6 +51,8 @@ def index() -> Response:
 def namespace(namespace: str) -> Response:
     """The workflows of one namespace."""
     found = queries.workflows(database(), namespace)
+    if form := asked_format():
+        return list_file("workflows", COLUMNS, [rows_of(found, COLUMNS)], form)
     known = _newest_records(standing.records(database(), namespace=namespace, runs=CATALOGUE_RUNS))
     return page("workflows/namespace.html", namespace=_described(namespace), workflows=found, records=known, runs=CATALOGUE_RUNS)
 

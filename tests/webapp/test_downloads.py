@@ -18,6 +18,7 @@ from signed_in import cookie_of, token_for
 from engine import batches, schedules
 from engine.access import audit
 from engine.db import Database
+from engine.finding import views
 from engine.timing import every
 from webapp import downloads, listing
 from webapp.downloads import BrokenOff, Downloads, TooManyDownloads
@@ -54,15 +55,20 @@ def test_a_cell_holds_no_formula_and_no_second_line(value: object, cell: object)
     assert downloads.csv_cell(value) == cell
 
 
-def test_every_list_leads_to_its_files_and_they_hold_what_it_shows(client: FlaskClient, db: Database, failed_task: str) -> None:
+def test_every_list_leads_to_its_files_and_they_hold_what_it_shows(client: FlaskClient, db: Database, conn: Any, failed_task: str) -> None:
     schedules.add_schedule(db, every("1h"), name="process_order", namespace="shop", context={"order_id": 1})
     made = batches.make_batch(db, "retry", [(failed_task, None)], about="all of them", actor="ada")
     audit.note(db, "ada", "tasker.task:retry", namespace="shop")
+    client.get("/views")
+    views.keep_view(db, "Charges", {}, namespace="shop", owner_id=db.value("select account_id from tasker_account limit 1"))
+    conn.execute("""select tasker_keep_journal(s.worker_id, 1, array[s.task_no], array[s.step_no], array[s.attempts]::smallint[], '[[1, 0, 30, "no answer yet", null]]', '[]')
+                      from (select h.worker_id, h.task_no, h.step_no, h.attempt as attempts from tasker_history h where h.to_state = 5 and h.step_no is not null) s""")
     group = re.search(r"/failures/[0-9a-f-]+", client.get("/failures").text)
     assert group
     shown = {
         "/tasks": failed_task, f"/tasks/{failed_task}": "GatewayTimeout", "/failures": "no answer", group[0]: failed_task, "/audit": "ada", "/search?q=process_order": "process_order",
         "/batches": "all of them", f"/batches/{made}": failed_task, "/schedules": "Every hour", "/engines": "test engine",
+        "/workflows": "process_order", "/workflows/shop": "process_order", "/settings/accounts": "admin", "/views": "Charges", f"/tasks/{failed_task}/steps/charge/log": "no answer yet",
     }  # fmt: skip
     for path, word in shown.items():
         files = [unescape(each) for each in re.findall(r'href="([^"]+format=(?:csv|ndjson)[^"]*)" download', client.get(path).text)]
