@@ -54,6 +54,12 @@ _BY_SQLSTATE: dict[str, type[TaskerError]] = {
     "WF006": ChangedSince,
 }
 
+_REMEDIES = {
+    "53100": "make room on its disk, then all goes on by itself",
+    "53200": "it needs more memory, or less work_mem and fewer sessions",
+    "53300": "it needs a larger max_connections, or a pooler before it",
+}
+
 
 def plain_url(url: str) -> str:
     """The URL as libpq reads it: SQLAlchemy's `postgresql+psycopg://`, with whichever driver, becomes `postgresql://`."""
@@ -253,8 +259,14 @@ def translated(error: psycopg.Error) -> Exception:
     if is_lost(error):
         return DatabaseUnavailable(f"the connection to PostgreSQL was lost: {_first_line(error)}")
     if is_short(error):
-        return DatabaseUnavailable(f"PostgreSQL lacks something to go on with: {_first_line(error)}")
+        return DatabaseUnavailable(_of_shortage(error))
     return error
+
+
+def _of_shortage(error: psycopg.Error) -> str:
+    """What the server lacks, and what to do: all goes on by itself when it has it."""
+    remedy = _REMEDIES.get(error.sqlstate or "", "it tells more in its log")
+    return f"PostgreSQL lacks something to go on with: {_first_line(error)}; {remedy}"
 
 
 def is_lost(error: BaseException) -> bool:

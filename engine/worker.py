@@ -367,7 +367,7 @@ class Worker:
                     self._outage.met(error)
                     self._doubt_lease()
                 elif is_short(error):
-                    self._shortage.met(error)
+                    self._shortage.met(translated(error) if isinstance(error, psycopg.Error) else error)
                 else:
                     log.exception("a report went wrong and is made again")
                 if not (is_short(error) or _is_refusal(error)):

@@ -17,6 +17,7 @@ from webapp.glance import Glance
 from webapp.live import Feed, feed_if_any
 from webapp.problems import RETRY_AFTER_SECONDS
 from webapp.replica import replica_standing
+from webapp.request_log import note_outage
 from webapp.security import from_this_machine
 
 SECONDS = 1.0
@@ -140,6 +141,7 @@ def _rounded(seconds: float | None) -> float | None:
 def _unready(error: Exception) -> Response:
     # The words of the driver may hold the address of the database; only ours are meant to be read.
     reason = str(error) if isinstance(error, TaskerError) and from_this_machine() else "the database does not answer"
+    note_outage(error)
     return _with_status(503, {"status": "unavailable", "reason": reason, "checks": {"database": {"status": "unavailable"}, "listener": _listener()}})
 
 

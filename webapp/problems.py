@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 from engine.errors import DatabaseUnavailable, NotFound, WrongState
 from webapp.access import NotAllowed
 from webapp.htmx import Notice, asks_for_regions, regions
+from webapp.request_log import note_outage
 
 RETRY_AFTER_SECONDS = 5
 
@@ -99,6 +100,7 @@ def _keep_headers(error: HTTPException, answer: Response) -> None:
 
 def _unavailable(error: Exception) -> Response:
     # SQLAlchemy's text names the statement and its values; only our own errors are written for readers.
+    note_outage(error)
     answer = problem(503, str(error) if isinstance(error, DatabaseUnavailable) else "")
     answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return answer

@@ -6,9 +6,10 @@ import logging
 import re
 import time
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 
 from engine import log_lines
+from engine.db import OutageLog
 
 log = logging.getLogger("tasker.web")
 
@@ -18,8 +19,14 @@ WELL_FORMED = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,253}[\x21-\x7e]|[\x21-\x7e]"
 
 def init_app(app: Flask) -> None:
     """Stands before every other part, so that what is turned away is told too."""
+    app.extensions["tasker_outage"] = OutageLog(log, "the dashboard has no database")
     app.before_request(_begin)
     app.after_request(_end)
+
+
+def note_outage(error: BaseException) -> None:
+    """This request found no database: who only looks asks again every few seconds, so that is told once for all of them."""
+    g.outage = error
 
 
 def correlation_id() -> str | None:
@@ -35,13 +42,29 @@ def _begin() -> None:
 
 
 def _end(response: Response) -> Response:
-    """One line for what failed here or changed something; the rest only for whoever asks for `debug`."""
+    """One line for what failed here or changed something, one in ten seconds for an outage; the rest only for whoever asks for `debug`."""
     if named := correlation_id():
         response.headers["X-Correlation-ID"] = named
-    level = logging.ERROR if response.status_code >= 500 else logging.INFO if request.method not in ("GET", "HEAD", "OPTIONS") else logging.DEBUG
+    _tell_outage(response)
+    level = _level(response)
     if log.isEnabledFor(level) and "began" in g:
         log.log(level, "%s %s: %d", request.method, _path(), response.status_code, extra=_fields(response))
     return response
+
+
+def _level(response: Response) -> int:
+    looks = request.method in ("GET", "HEAD", "OPTIONS")
+    if response.status_code >= 500 and not (looks and "outage" in g):
+        return logging.ERROR
+    return logging.DEBUG if looks else logging.INFO
+
+
+def _tell_outage(response: Response) -> None:
+    outage: OutageLog = current_app.extensions["tasker_outage"]
+    if "outage" in g:
+        outage.met(g.outage)
+    elif response.status_code < 400 and ("caller" in g or request.endpoint == "health.ready"):
+        outage.over()
 
 
 def _fields(response: Response) -> dict[str, object]:

@@ -102,7 +102,7 @@ POINTS: dict[str, tuple[Ask, Holds, *tuple[Ask, ...]]] = {
         outdate_notice,
     ),
     "tasker_follow_task": (follow, counted("select count(*) from tasker_follower", 1), make_accounts, make_task),
-    "delete from": (unfollow, counted("select count(*) from tasker_follower", 0), make_accounts, make_task, follow),
+    "delete from tasker_follower": (unfollow, counted("select count(*) from tasker_follower", 0), make_accounts, make_task, follow),
     "tasker_tell_follower": (tell_ended, counted("select count(*) from tasker_notice", 1), make_accounts, make_task, follow, cancel),
     "tasker_drop_batches": (lambda db: retention.Sweep(db).drop_batches(), counted("select count(*) from tasker_batch", 0), make_task, leave_batch),
     "tasker_set_zone": (

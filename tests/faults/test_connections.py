@@ -119,6 +119,23 @@ def test_the_dashboards_lists_say_in_time_that_the_database_does_not_answer(prox
     assert answer.headers["Retry-After"]
 
 
+def test_the_dashboard_tells_of_an_outage_once_in_ten_seconds_and_of_its_end_once(proxy: Proxy, proxied_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Forbids: a line for each page and each probe that is asked for meanwhile."""
+    caplog.set_level(logging.INFO, "tasker.web")
+    client = create_app(database_url=proxied_url).test_client()
+    assert client.get("/tasks").status_code == 200
+    began = time.monotonic()
+    with proxy.refusing():
+        answers = [client.get(path).status_code for path in ("/tasks", "/", "/health/ready", "/health/ready")]
+        assert (client.get("/health/live").status_code, client.get("/api/v1/tasks").status_code) == (200, 401)
+    assert set(answers) == {503}
+    assert client.get("/tasks").status_code == 200
+    told = [record.getMessage() for record in caplog.records if record.name == "tasker.web" and record.levelno >= logging.INFO]
+    assert 2 <= len(told) <= 2 + (time.monotonic() - began) // 10, told
+    assert all(words.startswith("the dashboard has no database and tries again: cannot reach PostgreSQL") for words in told[:-1])
+    assert told[-1].startswith("the database answers again")
+
+
 def test_a_list_is_unavailable_and_not_broken_when_every_connection_dies_at_its_first_word(
     proxy: Proxy, proxied_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,7 +383,7 @@ def test_a_dashboard_whose_database_has_no_room_says_so_and_when_to_ask_again(da
     refused = client.post(f"/workflows/{flow.namespace}/{flow.name}/{flow.version}/launch", data={"context": "{}"})
     assert refused.status_code == 503
     assert refused.headers["Retry-After"]
-    assert "No space left on device" in refused.get_data(as_text=True)
+    assert "No space left on device; make room on its disk, then all goes on by itself" in refused.get_data(as_text=True)
     make_room(conn)
     assert client.post(f"/workflows/{flow.namespace}/{flow.name}/{flow.version}/launch", data={"context": "{}"}).status_code == 303
 
@@ -385,6 +402,7 @@ def test_an_engine_whose_database_has_no_room_says_so_once_and_reports_when_ther
     time.sleep(1)
     told = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert [(record.levelname, record.exc_info) for record in told] == [("WARNING", None)], told
+    assert "make room on its disk" in told[0].getMessage()
     make_room(conn)
     until(lambda: db.value("select state from tasker_task where task_id = %(task)s", {"task": task}) == 4, "the task to end")
     engine.drain(0)

@@ -1027,6 +1027,12 @@ def test_every_statement_that_writes_has_its_crash_points() -> None:
     assert set(found) == set(SCENARIOS), {name: found[name] for name in set(found) - set(SCENARIOS)}
 
 
+def test_a_plain_statement_is_known_by_the_table_that_it_changes() -> None:
+    """Forbids: a second one that changes another table, and passes for the one that has its points."""
+    for statement in ("delete from tasker_audit", "insert into tasker_audit", "update tasker_audit"):
+        assert writes._writes_of(f"{statement} where tasker_clock() is not null") == [statement]
+
+
 @pytest.mark.parametrize(("statement", "number", "moment"), POINTS)
 def test_whoever_dies_there_loses_and_doubles_nothing(
     world: World, proxy: Proxy, conn: psycopg.Connection[Any], statement: str, number: int, moment: Moment

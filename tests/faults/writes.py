@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = {file.stem: file.read_text() for file in (ROOT / "sql" / "functions").glob("*.sql")}
 NOT_THE_PRODUCT = ("engine/bench/", "engine/examples/", "engine/database_roles.py")
 """Roles are made by an administrator in one transaction, as migrations are: wholly or not at all, and again if need be."""
-_CHANGE = re.compile(r"\b(insert\s+into|update\s+tasker_\w+|delete\s+from)\b", re.IGNORECASE)
+_CHANGE = re.compile(r"\b(insert\s+into\s+\w+|update\s+tasker_\w+|delete\s+from\s+\w+)", re.IGNORECASE)
 _CALL = re.compile(r"\b(tasker_\w+)\s*\(")
 
 

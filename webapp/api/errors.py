@@ -26,6 +26,7 @@ from engine.errors import (
 )
 from webapp import problems
 from webapp.downloads import RETRY_AFTER_SECONDS, TooManyDownloads
+from webapp.request_log import note_outage
 
 PREFIX = "/api/"
 UNPARSEABLE = frozenset({"bad_json", "bad_encoding"})
@@ -80,6 +81,8 @@ def answer(error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return _http(error)
     status, found = told(error)
+    if isinstance(error, (DatabaseUnavailable, *DATABASE_ERRORS)) and status == 503:
+        note_outage(error)
     return respond(status, found, retry_after=_retry_after(error, status))
 
 
