@@ -44,15 +44,15 @@ def roll_up(db: Database, *, limit: int = MOVES_PER_BATCH) -> tuple[int, bool]:
     return counted_to, is_behind
 
 
-def catch_up(db: Database, *, patience: float = PATIENCE_SECONDS) -> bool:
+def catch_up(db: Database, *, patience: float = PATIENCE_SECONDS, limit: int = MOVES_PER_BATCH) -> bool:
     """Whether everything that had happened by now is counted; a transaction that stays open holds it back, and is waited for so many seconds."""
     newest = db.value("select coalesce(max(h.event_id), 0) from tasker_history h")
-    counted_to, is_behind = roll_up(db)
+    counted_to, is_behind = roll_up(db, limit=limit)
     deadline = time.monotonic() + patience
     while counted_to < newest and (is_behind or time.monotonic() < deadline):
         if not is_behind:
             time.sleep(0.01)
-        counted_to, is_behind = roll_up(db)
+        counted_to, is_behind = roll_up(db, limit=limit)
     return bool(counted_to >= newest)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from engine.settings import Settings
 
 BULK_SECONDS = 600.0
 """What one call of the bench may take: it writes in one statement what an engine writes in hours."""
+
+_numbers = itertools.count(1)
 
 OPTIONS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
 
@@ -53,14 +56,15 @@ def _embedded(folder: Path) -> Iterator[str]:
 
 
 def _created(url: str) -> Iterator[str]:
-    name = sql.Identifier(f"tasker_bench_{os.getpid()}")
+    chosen = f"tasker_bench_{os.getpid()}_{next(_numbers)}"
+    name = sql.Identifier(chosen)
     with connect(url, call_seconds=BULK_SECONDS) as connection:
         try:
             connection.execute(sql.SQL("create database {}").format(name))
         except psycopg.errors.InsufficientPrivilege as error:
             raise DatabaseUnavailable(f"the bench needs a database of its own, and may not create one on {described(url)}") from error
         try:
-            fresh = conninfo.make_conninfo(plain_url(url), dbname=f"tasker_bench_{os.getpid()}")
+            fresh = conninfo.make_conninfo(plain_url(url), dbname=chosen)
             migrate.upgrade(_as_url(fresh))
             yield _as_url(fresh)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +23,17 @@ CHUNK = 20_000
 REPEATS = 21
 
 
-def creation_rate(url: str, sizes: Sizes, rounds: int) -> dict[str, Any]:
+def empty(db: Database) -> None:
+    """No task is there, and no history."""
+    with db.connection() as connection:
+        connection.execute("truncate tasker_task, tasker_step, tasker_ready, tasker_delayed, tasker_history, tasker_claim, tasker_worker")
+
+
+Clear = Callable[[Database], None]
+"""Takes away what a measurement has made."""
+
+
+def creation_rate(url: str, sizes: Sizes, rounds: int, clear: Clear = empty) -> dict[str, Any]:
     """Tasks and steps per second through `submit_many`, chains of five, one transaction."""
     db = Database(url, max_size=1, call_seconds=BULK_SECONDS)
     tasks.register_definition(db, flows.w1.definition)
@@ -31,13 +42,13 @@ def creation_rate(url: str, sizes: Sizes, rounds: int) -> dict[str, Any]:
         begin = time.perf_counter()
         tasks.submit_many(db, [TaskRequest("chain_of_5", flows.NAMESPACE)] * sizes.created)
         rates.append(sizes.created / (time.perf_counter() - begin))
-    _empty(db)
+    clear(db)
     db.close()
     rate = statistics.median(rates)
     return {"tasks_per_s": round(rate), "steps_per_s": round(rate * 5)}
 
 
-def claim_latency(url: str, sizes: Sizes) -> list[dict[str, Any]]:
+def claim_latency(url: str, sizes: Sizes, clear: Clear = empty) -> list[dict[str, Any]]:
     """Milliseconds of one durable claim of one step, with so many ready."""
     db = Database(url, max_size=1, call_seconds=BULK_SECONDS)
     definition_id = tasks.register_definition(db, flows.single.definition)
@@ -46,13 +57,13 @@ def claim_latency(url: str, sizes: Sizes) -> list[dict[str, Any]]:
         _fill(db, definition_id, backlog)
         with connect(url, options=leases.SESSION, call_seconds=BULK_SECONDS) as connection:
             found.append({"ready": backlog} | _claims(connection, definition_id, sizes.claims))
-        _empty(db)
+        clear(db)
     db.close()
     smallest = found[0]["p50_ms"]
     return [row | {"ratio": round(row["p50_ms"] / smallest, 2)} for row in found]
 
 
-def readiness(url: str, sizes: Sizes) -> list[dict[str, Any]]:
+def readiness(url: str, sizes: Sizes, clear: Clear = empty) -> list[dict[str, Any]]:
     """Milliseconds in the server, for tasks of so many steps: what is ready (in a half-done chain, in a fan with ten steps open), and
     to complete a step and hand over the one it unlocks."""
     db = Database(url, max_size=1, call_seconds=BULK_SECONDS)
@@ -60,7 +71,7 @@ def readiness(url: str, sizes: Sizes) -> list[dict[str, Any]]:
     for steps in sizes.task_steps:
         with connect(url, options=leases.SESSION, call_seconds=BULK_SECONDS) as connection:
             found.append({"steps": steps} | _chain_times(db, connection, steps) | _fan_times(db, connection, steps))
-        _empty(db)
+        clear(db)
     db.close()
     return found
 
@@ -161,8 +172,3 @@ def _fill(db: Database, definition_id: int, count: int) -> None:
         connection.execute("set statement_timeout = 0")
         connection.execute("vacuum analyze tasker_task, tasker_step, tasker_ready")
         connection.execute("reset statement_timeout")
-
-
-def _empty(db: Database) -> None:
-    with db.connection() as connection:
-        connection.execute("truncate tasker_task, tasker_step, tasker_ready, tasker_delayed, tasker_history, tasker_claim, tasker_worker")

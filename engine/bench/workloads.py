@@ -54,12 +54,12 @@ def _measured(db: Database, sizes: Sizes, rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         for key, (name, count) in shapes.items():
             rates[key].append(throughput(db, name, count))
-    _let_rest(db)
+    let_rest(db)
     found: dict[str, Any] = {key: statistics.median(values) for key, values in rates.items()}
     return found | {"hop": _quantiles(_hops(db, sizes.hops)), "submit": _quantiles(_submits(db, sizes.submits))}
 
 
-def _let_rest(db: Database) -> None:
+def let_rest(db: Database) -> None:
     """What the load has left to be counted, indexed, cleared away and written is, so that the system is idle."""
     rollups.catch_up(db)
     while words.index_words(db):
