@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import select
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
@@ -83,6 +85,18 @@ def _is_port(text: str) -> bool:
 
 T = TypeVar("T")
 
+_calls_end_at: ContextVar[float] = ContextVar("tasker_calls_end_at", default=math.inf)
+
+
+def end_calls_within(seconds: float | None) -> None:
+    """From now on no call of this thread lasts beyond so many seconds, however many it makes; None: each may take its own time again."""
+    _calls_end_at.set(math.inf if seconds is None else time.monotonic() + seconds)
+
+
+def seconds_left(most: float) -> float:
+    """How long this thread may still wait for the database, at most so long; never below zero."""
+    return max(0.0, min(most, _calls_end_at.get() - time.monotonic()))
+
 
 class TimedConnection(Connection[tuple[Any, ...]]):
     """A connection on which no call lasts longer than `call_seconds`, whatever the network does with its packets.
@@ -99,11 +113,12 @@ class TimedConnection(Connection[tuple[Any, ...]]):
         set_json_loads(read_stored, self)
 
     def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
+        seconds = seconds_left(self.call_seconds)
         try:
-            return super().wait(_until(gen, time.monotonic() + self.call_seconds), *args, **kwargs)
+            return super().wait(_until(gen, time.monotonic() + seconds), *args, **kwargs)
         except TimeoutError as error:
             self.pgconn.finish()
-            raise psycopg.OperationalError(f"no answer within {self.call_seconds:g} s") from error
+            raise psycopg.OperationalError(f"no answer within {round(seconds, 1):g} s") from error
 
     def check(self) -> None:
         """It answers, and soon: one that stalled while it lay in a pool must not cost its next user the whole limit. Raises OperationalError.
@@ -328,8 +343,10 @@ class Database:
     def connection(self) -> Iterator[Connection[tuple[Any, ...]]]:
         """A connection in autocommit for the length of the block.
 
-        Raises `DatabaseUnavailable` when there is none, or it is lost on the way; our own SQLSTATEs by their names.
+        Raises `DatabaseUnavailable` when there is none, it is lost on the way or the time is up (`end_calls_within`); our own SQLSTATEs by their names.
         """
+        if not seconds_left(1):
+            raise DatabaseUnavailable(f"PostgreSQL at {described(self.url)} took too long to answer everything that was asked of it")
         self._open()
         try:
             with self._taken() as connection:
@@ -346,7 +363,7 @@ class Database:
     @contextmanager
     def _taken(self) -> Iterator[TimedConnection]:
         """One of the pool that answers; those that do not, all of them after a restart, are replaced on the way. Raises PoolTimeout."""
-        deadline, dead = time.monotonic() + POOL_TIMEOUT_SECONDS, 0
+        deadline, dead = time.monotonic() + seconds_left(POOL_TIMEOUT_SECONDS), 0
         while not _answers(connection := self._pool.getconn(max(0.0, deadline - time.monotonic()))):
             self._pool.putconn(connection)
             dead += 1
@@ -394,6 +411,8 @@ class Database:
                 self._pool.open()
 
     def _why_unavailable(self, error: Exception) -> DatabaseUnavailable:
+        if seconds_left(1) < 1:
+            return DatabaseUnavailable(f"no free connection to PostgreSQL at {described(self.url)} in time: {error}")
         try:
             connect(self.url, connect_seconds=POOL_TIMEOUT_SECONDS).close()
         except DatabaseUnavailable as reason:

@@ -8,15 +8,15 @@ from __future__ import annotations
 import logging
 from threading import Lock
 
-from flask import Flask, current_app, g
+from flask import Flask, Response, current_app, g, request
 
-from engine.db import Database
+from engine.db import Database, end_calls_within
 from engine.errors import DatabaseUnavailable, DefinitionConflict
 from engine.tasks import register_definition
 
 POOL_SIZE = 12
 CALL_SECONDS = 5.0
-"""A page says that the database does not answer rather than let its reader wait any longer."""
+"""A page says that the database does not answer rather than let its reader wait any longer, for one call or for all that it makes."""
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +24,22 @@ _opening = Lock()
 
 
 def init_app(app: Flask) -> None:
-    """Give the application its place for the connection pool, still empty."""
+    """Give the application its place for the connection pool, still empty, and each of its pages its time."""
     app.extensions["tasker_database"] = None
     app.extensions.setdefault("tasker_registry", None)
+    app.before_request(_begin)
+    app.after_request(_end)
+    app.teardown_request(lambda _: end_calls_within(None))
+
+
+def _begin() -> None:
+    # what changes something is not given up for what was asked before it
+    end_calls_within(CALL_SECONDS if request.method in ("GET", "HEAD") else None)
+
+
+def _end(response: Response) -> Response:
+    end_calls_within(None)  # what is sent bit by bit takes its time
+    return response
 
 
 def database() -> Database:

@@ -13,6 +13,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from flask import Flask, Response, current_app, request
 
+from engine.db import seconds_left
 from engine.errors import DatabaseUnavailable, TaskerError
 from webapp.access import known_caller
 from webapp.database import CALL_SECONDS, reads_replica
@@ -36,7 +37,7 @@ class Glance(Generic[T]):
 
     def answer(self, find: Callable[[], T], age: object, seconds: float) -> T:
         """What `find` gave not longer than `seconds` ago and in the same `age` of the data, or gives now. A failure serves as long as an answer."""
-        if not self._finding.acquire(timeout=WAIT_SECONDS):
+        if not self._finding.acquire(timeout=seconds_left(WAIT_SECONDS)):
             raise DatabaseUnavailable("the database does not answer")
         try:
             if age != self._age or time.monotonic() - self._found_at >= seconds:

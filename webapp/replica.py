@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import NotFound as NothingThere
 
 from engine import replicas
-from engine.db import Database, OutageLog, described
+from engine.db import Database, OutageLog, described, end_calls_within
 from engine.errors import DatabaseUnavailable, NotFound, TaskerError
 from engine.replicas import Standing
 from webapp.access import takes_tokens
@@ -174,6 +174,7 @@ def _read_there(view: Callable[..., Any]) -> Callable[..., Any]:
         except ELSEWHERE as error:
             if isinstance(error, LOST):
                 found.failed(error)
+                end_calls_within(CALL_SECONDS)  # the primary is asked anew
             _leave()
         return view(**address)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 import pytest
 
-from engine.db import Database, connect, described
+from engine.db import Database, connect, described, end_calls_within
 from engine.errors import DatabaseUnavailable
 
 
@@ -41,5 +44,25 @@ def test_a_call_that_takes_too_long_is_told_as_that_and_not_as_a_lost_connection
     database = Database(database_url, call_seconds=0.5)
     with pytest.raises(DatabaseUnavailable, match="needed more time than a call may take"):
         database.value("select pg_sleep(5)")
+    assert database.value("select 1") == 1
+    database.close()
+
+
+@pytest.fixture
+def little_time() -> Iterator[None]:
+    end_calls_within(0.6)
+    yield
+    end_calls_within(None)
+
+
+def test_many_calls_may_have_to_share_their_time(database_url: str, little_time: None) -> None:
+    database, began = Database(database_url, call_seconds=5), time.monotonic()
+    assert database.value("select 1 from pg_sleep(0.4)") == 1
+    with pytest.raises(DatabaseUnavailable, match=r"no answer within 0\.\d s"):
+        database.value("select 1 from pg_sleep(3)")
+    with pytest.raises(DatabaseUnavailable, match="took too long to answer everything that was asked of it"):
+        database.value("select 1")
+    assert time.monotonic() - began < 2
+    end_calls_within(None)
     assert database.value("select 1") == 1
     database.close()

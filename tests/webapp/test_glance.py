@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
+import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import cookie_of, session_of
 
 from engine.errors import DatabaseUnavailable
+from webapp import database
 from webapp.access import COOKIE
 from webapp.glance import Glance, shared
 from webapp.live import feed_of
@@ -112,6 +115,33 @@ def test_a_live_page_sees_what_it_was_told_of(patient: Flask, client: FlaskClien
     with patient.app_context():
         feed_of(patient)._tell(None)
     assert pending_tasks(client) == "1"
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages give up after a second."""
+    monkeypatch.setattr(database, "CALL_SECONDS", 1.0)
+
+
+def test_who_has_waited_for_another_reader_does_not_begin_to_wait_anew(hasty: None, app: Flask, database_url: str) -> None:
+    """Forbids: each of three readers of a table that is locked asks for it when the one before has given up."""
+    waited, headers = [], cookie_of(database_url)
+
+    def read() -> None:
+        began = time.monotonic()
+        assert app.test_client().get("/", headers=headers).status_code == 503
+        waited.append(time.monotonic() - began)
+
+    app.test_client().get("/health/live")
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    with psycopg.connect(database_url) as conn:
+        conn.execute("lock table tasker_task in access exclusive mode")
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+    assert len(waited) == 3
+    assert max(waited) < 1.9
 
 
 def pending_tasks(client: FlaskClient) -> str:
