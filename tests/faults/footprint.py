@@ -72,11 +72,12 @@ class Footprint:
         """Processes of engines that have ended, a moment after their end."""
         living = {engine.label for engine in self.arena.living()}
         deadline = time.monotonic() + 5
-        while (left := [label for label in self._labels_of_processes() if label not in living]) and time.monotonic() < deadline:
+        while (left := [label for label in self.labels_of_processes() if label not in living]) and time.monotonic() < deadline:
             time.sleep(0.1)
         return [f"processes of {label} outlived it" for label in sorted(set(left))]
 
-    def _labels_of_processes(self) -> list[str]:
+    def labels_of_processes(self) -> list[str]:
+        """Of the engines of this installation: of each of their processes that lives."""
         labels = []
         for place in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):

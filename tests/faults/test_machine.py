@@ -141,7 +141,7 @@ def test_steps_that_take_all_the_memory_there_is_end_failed_and_cost_the_engine_
     finally:
         for engine in arena.engines:
             engine.end()
-        until(lambda: not arena._labels_of_processes(), "its processes to be gone")
+        until(lambda: not arena.footprint.labels_of_processes(), "its processes to be gone")
         memory.end()
 
 
