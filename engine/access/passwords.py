@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import unicodedata
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -63,16 +64,21 @@ def _once(text: str) -> str:
 def hashed(password: str) -> str:
     """What is kept of a password."""
     with _turn:
-        return _hasher.hash(password)
+        return _hasher.hash(_typed(password))
 
 
 def is_right(kept: str | None, password: str) -> bool:
     """Whether this is the password that was kept; without one, false after the same work."""
     with _turn:
         try:
-            return _hasher.verify(kept or _DUMMY, password[:LONGEST]) and kept is not None
+            return _hasher.verify(kept or _DUMMY, _typed(password[:LONGEST])) and kept is not None and len(password) <= LONGEST
         except (VerificationError, InvalidHashError):
             return False
+
+
+def _typed(password: str) -> str:
+    # one keyboard sends a letter with its accent as one character, another as two
+    return unicodedata.normalize("NFKC", password)
 
 
 def is_outdated(kept: str) -> bool:

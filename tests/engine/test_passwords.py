@@ -35,6 +35,19 @@ def test_what_is_kept_is_argon2id_and_costly() -> None:
     assert not passwords.is_right(kept, "four grey horse")
 
 
+def test_a_password_is_the_same_from_every_keyboard() -> None:
+    kept = passwords.hashed("caf\u00e9 au lait noir")
+    assert passwords.is_right(kept, "cafe\u0301 au lait noir")
+    assert not passwords.is_right(kept, "cafe au lait noir")
+
+
+def test_what_follows_the_longest_password_is_no_part_of_it() -> None:
+    longest = ("four grey horses " * 60)[: passwords.LONGEST]
+    kept = passwords.hashed(longest)
+    assert passwords.is_right(kept, longest)
+    assert not passwords.is_right(kept, longest + "x")
+
+
 def test_an_unknown_name_costs_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
     verified: list[str] = []
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)

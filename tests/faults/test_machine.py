@@ -77,6 +77,9 @@ def test_a_full_disk_loses_nothing_and_is_said(tmp_path: Path) -> None:
         arena.assert_kept()
         assert all(engine.alive and "Traceback" not in engine.said() for engine in arena.engines), arena.last_words()
         assert max(lines_a_second(engine.said()) for engine in arena.engines) < 10, arena.last_words()
+        assert any("make room on its disk" in engine.said() for engine in arena.engines), arena.last_words()
+        refusals = [probe.text for probe in arena.visitors.probes if probe.status == 503]
+        assert any("make room on its disk" in text or "cannot reach PostgreSQL" in text for text in refusals), refusals[:3]
     finally:
         arena.end()
         disk.end()

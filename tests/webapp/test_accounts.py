@@ -96,6 +96,25 @@ def test_a_wrong_password_and_an_unknown_name_are_answered_alike(visitor: FlaskC
     assert visitor.get("/tasks").status_code == 303
 
 
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [
+        ("", ""), ("ada", ""), ("", PASSWORD), ("\u0430da", PASSWORD), ("ad\u00e1", PASSWORD), ("ada\u200b", PASSWORD), ("ada", PASSWORD + " "), ("ada", PASSWORD.upper()), ("ada", PASSWORD * 50),
+        ("a" * 5000, PASSWORD), ("ada", "\ud83d\ude00" * 20), ("ada' or '1'='1", PASSWORD), ("%", PASSWORD), ("ada", "%"),
+    ],
+)  # fmt: skip
+def test_nothing_that_only_looks_like_a_name_and_its_password_opens_the_page(visitor: FlaskClient, ada: int, name: str, password: str) -> None:
+    answer = sign_in(visitor, name, password.encode("utf-16", "surrogatepass").decode("utf-16"))
+    assert answer.status_code in (401, 422)
+    assert PASSWORD not in answer.text
+    assert visitor.get("/tasks").status_code == 303
+
+
+def test_a_password_of_megabytes_is_refused_before_it_costs_anything(visitor: FlaskClient, ada: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "_hasher", None)  # whoever computes with it fails
+    assert sign_in(visitor, password="x" * (10 << 20)).status_code == 413
+
+
 def test_of_a_hundred_wrong_tries_at_most_ten_are_looked_at(visitor: FlaskClient, db: Database, ada: int, ahead: Callable[..., None]) -> None:
     """Whatever name they go for: the address is counted too."""
     form = token_of(visitor.get("/login").text)
