@@ -113,6 +113,7 @@ BUGS: dict[str, Bug] = {
         (
             ("tasker_reap_workers", "w.lease_until <= tasker_clock() and exists", "w.lease_until <= tasker_clock() + interval '2.5 seconds' and exists"),
             ("tasker_reap_workers", "if v_worker.lease_until <= tasker_clock() then", "if v_worker.lease_until <= tasker_clock() + interval '2.5 seconds' then"),
+            ("tasker_rescue_steps", "w.lease_until <= tasker_clock() for update", "w.lease_until <= tasker_clock() + interval '2.5 seconds' for update"),
         ),
     ),
     "what waited for its next attempt is forgotten": Bug(
