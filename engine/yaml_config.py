@@ -241,8 +241,8 @@ class _Reader:
             self._open[-1] = (parent, self._key(event, node, parent), part)
         else:
             self._open[-1] = (parent, None, part)
-            if parent.members is not None:
-                parent.members.setdefault(str(key.value), node)
+            if parent.members is not None and isinstance(key.value, str):  # any other was refused
+                parent.members.setdefault(key.value, node)
 
     def _key(self, event: Any, node: _Node, parent: _Node) -> _Node:
         if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
@@ -516,7 +516,7 @@ def _located(root: _Node, problem: Problem) -> Problem:
     place = (root.line, root.column)
     for found in _PATH_PART.finditer(problem.path):
         key = found[1] or found[3]
-        if key is not None and node.members is not None and key in node.members:
+        if key is not None and node.members is not None and key in node.keys:
             place, node = node.keys[key], node.members[key]
         elif found[2] and node.items is not None and int(found[2]) < len(node.items):
             node = node.items[int(found[2])]

@@ -83,5 +83,7 @@ def _latencies(found: dict[str, Any], floors: Floors) -> dict[str, float]:
         "hop_ratio": round(found["hop"][0] / floors.c1, 2),
         "submit_to_claim_p50_ms": round(found["submit"][0], 3),
         "submit_to_claim_p99_ms": round(found["submit"][1], 3),
-        "submit_to_claim_ratio": round(found["submit"][0] / floors.n1, 2),
+        "submit_rested_p50_ms": round(found["rested"][0], 3),
+        "submit_rested_p99_ms": round(found["rested"][1], 3),
+        "submit_rested_ratio": round(found["rested"][0] / floors.n1, 2),
     }

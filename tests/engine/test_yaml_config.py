@@ -230,6 +230,11 @@ def test_what_strict_reading_refuses(text: str, code: str, line: int) -> None:
     assert (code, line) in [(problem.code, problem.line) for problem in problems(text)]
 
 
+@pytest.mark.parametrize("key", ["null", "~", "1", "true", "2.5"])
+def test_a_key_of_a_step_that_is_no_text_is_one_problem_with_its_place(key: str) -> None:
+    assert found(with_step(f"{key}: 1")) == [("bad_key", 5, 5)]
+
+
 def test_bytes_are_utf_8_with_or_without_a_mark() -> None:
     assert load_text(b"\xef\xbb\xbf" + GOOD.encode()).definition == load_text(GOOD).definition
     assert problems(b"name: \xff\n")[0].code == "bad_encoding"
