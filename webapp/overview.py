@@ -12,6 +12,7 @@ from engine.errors import NotFound
 from engine.measures import standing
 from engine.rows import TaskRow
 from engine.why import why_task
+from engine.wording import plural
 from webapp.access import allowed_namespaces, may
 from webapp.database import database, primary
 from webapp.filters import count
@@ -22,6 +23,8 @@ from webapp.why import STUCK_WORDS
 
 STUCK_SHOWN = 8
 ITEMS_LOOKED_AT = 3
+STEPS_LOOKED_AT = 200
+"""Of a larger task the overview does not say what each step waits for: eight of a thousand steps would take it a second."""
 
 blueprint = Blueprint("overview", __name__)
 
@@ -84,8 +87,8 @@ def find_stuck() -> Stuck:
     """What is stuck now; the first of each reason are shown, so that a long backlog does not hide a single failure."""
     found = standing.stuck_tasks(database(), namespaces=allowed_namespaces("tasker.task:index"))
     chosen = _fairly(found)
-    ids = dict(zip(chosen, standing.task_ids(database(), list(chosen)), strict=False))
-    shown = [_stuck_task(task_id, chosen[number]) for number, task_id in ids.items()]
+    sizes = standing.task_sizes(database(), list(chosen))
+    shown = [_stuck_task(task_id, STUCK_WORDS[chosen[number]], step_count) for number, task_id, step_count in sizes]
     return Stuck({reason: len(numbers) for reason, numbers in found.items()}, tuple(each for each in shown if each))
 
 
@@ -95,9 +98,12 @@ def _fairly(found: dict[str, list[int]]) -> dict[int, str]:
     return {number: reason for _, number, reason in sorted((order, number, reason) for _, order, number, reason in sorted(ranked)[:STUCK_SHOWN])}
 
 
-def _stuck_task(task_id: str, reason: str) -> StuckTask | None:
+def _stuck_task(task_id: str, words: str, step_count: int) -> StuckTask | None:
     try:
+        if step_count > STEPS_LOOKED_AT:
+            task = queries.task_row(database(), task_id)
+            return StuckTask(task, words, f"{count(task.done_count)} of {plural(step_count, 'step')} done; its own page says what it waits for.")
         detail = queries.task(database(), task_id, items=ITEMS_LOOKED_AT)
     except NotFound:  # dropped since the numbers were read
         return None
-    return StuckTask(detail.task, STUCK_WORDS[reason], why_task(detail))
+    return StuckTask(detail.task, words, why_task(detail))

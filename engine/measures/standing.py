@@ -99,6 +99,15 @@ def task_ids(db: Database, numbers: Sequence[int]) -> list[str]:
     return [str(row[0]) for row in db.rows(query, {"numbers": list(numbers)})]
 
 
+def task_sizes(db: Database, numbers: Sequence[int]) -> list[tuple[int, str, int]]:
+    """The tasks with these numbers, in their order: number, id, and how many steps each has; a task that is gone is left out."""
+    query: LiteralString = """
+        select t.task_no, t.task_id::text, d.step_count + t.item_count from unnest(%(numbers)s::bigint[]) with ordinality as asked (task_no, place)
+          join tasker_task t using (task_no) join tasker_definition d using (definition_id) order by asked.place
+    """
+    return db.rows(query, {"numbers": list(numbers)})
+
+
 def usuals(db: Database, versions: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str, str], UsualRow]:
     """How long tasks of these versions (namespace, name, version) usually take, for those of which enough completed."""
     chosen = sorted(set(versions))

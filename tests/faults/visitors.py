@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 import urllib.error
@@ -52,7 +53,13 @@ class Probe:
             return f"{self.path} shows a traceback"
         if self.status in ANSWERED or self.status == 503 and self.retry_after and self.outage:
             return None
-        return f"{self.path} answered {self.status}{' during' if self.outage else ' without'} an outage: {self.text[:200]!r}"
+        return f"{self.path} answered {self.status}{' during' if self.outage else ' without'} an outage: {_words(self.text)!r}"
+
+
+def _words(text: str) -> str:
+    """What a page says, in a line."""
+    said = re.sub(r"<[^>]*>", " ", text.rpartition("<main")[2])
+    return " ".join(said.split())[:300]
 
 
 class Visitors:
