@@ -13,6 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from engine.measures import standing
+from webapp import overview
 
 Launch = Callable[..., str]
 Conn = psycopg.Connection[Any]
@@ -95,6 +96,17 @@ def test_a_failure_that_holds_a_branch_is_stuck(client: FlaskClient, launch: Lau
     engine.claim()
     engine.fail(task_id, "charge")
     assert stuck(client) == {task_id: "Held by a failure. reserve is running. charge failed and holds its branch."}
+
+
+def test_a_stuck_task_of_very_many_steps_is_not_looked_into(client: FlaskClient, launch: Launch, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forbids: a page that asks of each of thousands of steps what it waits for."""
+    task_id = launch()
+    engine.complete(task_id, "validate")
+    engine.claim()
+    engine.fail(task_id, "charge")
+    monkeypatch.setattr(overview, "STEPS_LOOKED_AT", 3)
+    monkeypatch.setattr(overview.queries, "task", None)
+    assert stuck(client) == {task_id: "Held by a failure. 1 of 4 steps done; its own page says what it waits for."}
 
 
 def test_a_step_without_an_engine_is_stuck(client: FlaskClient, launch: Launch, engine: Any, conn: Conn) -> None:
