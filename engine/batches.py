@@ -84,7 +84,7 @@ _REFUSED: LiteralString = r"""
                     when %(action)s = 'pause' and t.paused then 'the task is paused already'
                     when %(action)s in ('cancel', 'pause') and t.finished_at is not null then format('the task is %%s already', tasker_state_name(t.state))
                     when %(action)s in ('retry', 'pause') and t.cancel_requested_at is not null then 'the task was cancelled'
-                    when %(action)s = 'retry' and not exists (select from tasker_step s where s.task_no = t.task_no and s.state = 5) then format('the task is %%s and no step of it is failed', tasker_state_name(t.state))
+                    when %(action)s = 'retry' and t.failed_count = 0 then format('the task is %%s and no step of it is failed', tasker_state_name(t.state))
                end
              when s.step_no is null then 'the step is gone'
              when s.state not in (3, 5) and (%(action)s = 'retry' or s.state not in (0, 1)) then format(case %(action)s when 'retry' then 'the step is %%s, only a failed or waiting step can be retried' when 'skip' then 'the step is %%s, it cannot be skipped'

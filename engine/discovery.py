@@ -290,7 +290,7 @@ def _may_hold_handlers(name: str) -> bool:
 
 def _passed_by(folder: Path) -> Iterator[Path]:
     """The folders below that are no packages, and hold modules which look like ours."""
-    for inner in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isidentifier() and path.name not in _NO_FLOWS):
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isidentifier() and path.name not in _NO_FLOWS and not (path / "pyvenv.cfg").is_file()):
         if (inner / "__init__.py").is_file():
             yield from _passed_by(inner)
         elif any(map(_imports_engine, inner.rglob("*.py"))):

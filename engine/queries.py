@@ -427,20 +427,11 @@ _HAS_RESULT: LiteralString = """
 
 def results(db: Database, task_id: str, names: list[str] | None = None) -> dict[str, Any]:
     """Results by step name, of the steps that have one, secrets masked; all of them when no names are given."""
-    row = db.rows(
-        f"""
-        select t.context, e.results, {redactions.COLUMNS}
-          from tasker_task t join tasker_definition d using (definition_id)
-         cross join lateral (select jsonb_object_agg(s.name, s.result) as results from tasker_steps s where s.task_id = t.task_id and {_HAS_RESULT}) e
-         where t.task_id = %(id)s
-        """,
-        {"id": known_id(task_id), "names": names},
-    )
-    if not row or row[0][1] is None:
+    try:
+        shown = redaction_of_task(db, task_id)
+    except NotFound:
         return {}
-    context, found, *columns = row[0]
-    shown = redactions.read(columns).of_task(context)
-    return {name: shown.result(name, result) for name, result in large_results.resolved(db, known_id(task_id), found).items()}
+    return {name: shown.result(name, result) for name, result in stored_results(db, task_id, names).items()}
 
 
 def redaction_of_task(db: Database, task_id: str) -> TaskRedaction:

@@ -18,7 +18,7 @@ from engine.measures.spans import Range
 from webapp.access import allowed_namespaces
 from webapp.charts import durations_chart, ends_chart, ends_words, unit, when
 from webapp.database import database
-from webapp.filters import read_local, sentence
+from webapp.filters import local_text, read_local, sentence, utc_text
 from webapp.htmx import page
 
 READ = "tasker.analytics:index"
@@ -40,11 +40,13 @@ class Asked:
     problems: dict[str, str]
     scope: Scope
     range: Range
+    times: Mapping[str, datetime]
 
     @property
     def kept(self) -> dict[str, str]:
-        """The parameters that ask for the same."""
-        return {name: text for name, text in self.typed.items() if text and name not in self.problems}
+        """The parameters that ask for the same, of every reader."""
+        texts = {name: text for name, text in self.typed.items() if text and name not in self.problems}
+        return texts | {name: utc_text(at) for name, at in self.times.items()}
 
 
 @blueprint.get("/analytics")
@@ -76,17 +78,18 @@ def read_asked(arguments: Mapping[str, str]) -> Asked:
     problems: dict[str, str] = {}
     if typed["period"] not in ("", *PERIODS):
         problems["period"] = f"There is no period “{typed['period']}”."
-    times = {name: _time(typed[name], name, problems) for name in TIMES}
+    times = {name: at for name in TIMES if (at := _time(typed[name], name, problems))}
     scope = Scope(*(typed[name] or None for name in TEXTS))
-    return Asked(typed, problems, scope, _range(typed["period"], times, analytics.now(database())))
+    typed |= {name: local_text(at) for name, at in times.items()}
+    return Asked(typed, problems, scope, _range(typed["period"], times, analytics.now(database())), times)
 
 
-def _range(period: str, times: Mapping[str, datetime | None], now: datetime) -> Range:
+def _range(period: str, times: Mapping[str, datetime], now: datetime) -> Range:
     """Times that are given count, unless a period is chosen; a day is asked for where nothing is."""
-    if period in spans.PERIODS or not any(times.values()):
+    if period in spans.PERIODS or not times:
         return spans.last(spans.PERIODS.get(period, spans.PERIODS[USUAL]), now)
-    to_at = times["to"] or now
-    return spans.between(times["from"] or to_at - spans.PERIODS[USUAL], to_at, now)
+    to_at = times.get("to") or now
+    return spans.between(times.get("from") or to_at - spans.PERIODS[USUAL], to_at, now)
 
 
 def _time(text: str, name: str, problems: dict[str, str]) -> datetime | None:

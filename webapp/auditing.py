@@ -13,7 +13,7 @@ from engine.access.audit import AuditRow
 from webapp.access import allowed_namespaces
 from webapp.database import database
 from webapp.downloads import ROWS, Row, asked_format, list_file, rows_of
-from webapp.filters import reader_zone
+from webapp.filters import local_text, reader_zone, utc_text
 from webapp.htmx import page
 
 SHOWN = 100
@@ -34,7 +34,9 @@ def index() -> Response:
     before = request.args.get("before", type=int)
     found = _entries(chosen, before=None if before is None else min(before, 2**63 - 1), limit=SHOWN + 1)
     older = found[SHOWN - 1].audit_no if len(found) > SHOWN else None
-    kept = {name: text for name, text in typed.items() if text}
+    times = {name: chosen[name] for name in TIMES if name in chosen}
+    kept = {name: text for name, text in typed.items() if text} | {name: utc_text(at) for name, at in times.items()}
+    typed |= {name: local_text(at) for name, at in times.items()}
     return page("audit/index.html", rows=found[:SHOWN], older=older, typed=typed, problems=problems, kept=kept, outcomes=OUTCOMES)
 
 

@@ -69,6 +69,8 @@ def primary_of(app: Flask) -> Database:
 def _opened(app: Flask) -> Database:
     pool = Database(database_url(app), max_size=POOL_SIZE, application_name="tasker dashboard", call_seconds=CALL_SECONDS)
     registry = app.extensions["tasker_registry"]
+    if registry:
+        end_calls_within(None)  # hundreds of definitions take their time, once
     for definition in registry.definitions() if registry else ():
         try:
             register_definition(pool, definition)

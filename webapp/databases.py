@@ -11,11 +11,12 @@ from flask import Blueprint, Response, current_app
 
 from engine import queries
 from engine.access.permissions import Namespaces
+from engine.db import end_calls_within
 from engine.errors import TaskerError
 from engine.monitoring import health
 from engine.rows import NamespaceRow
 from webapp.access import allowed_namespaces
-from webapp.database import primary_of
+from webapp.database import CALL_SECONDS, primary_of
 from webapp.glance import shared
 from webapp.htmx import asks_for_regions, page, regions
 from webapp.shards import Front, Place, address_of, front_of
@@ -69,6 +70,7 @@ def _looked_at(front: Front) -> list[DatabaseView]:
 
 
 def _view(place: Place, address: str, here: Namespaces) -> DatabaseView:
+    end_calls_within(CALL_SECONDS)
     try:
         db = primary_of(place.app)
         standing = health.readiness(db)

@@ -64,7 +64,18 @@ def read_local(text: str) -> datetime:
 
 def local_text(at: datetime) -> str:
     """The moment as a field for a date and a time has it, by the clock of the reader's zone."""
-    return f"{at.astimezone(reader_zone()):%Y-%m-%dT%H:%M}"
+    try:
+        return f"{at.astimezone(reader_zone()):%Y-%m-%dT%H:%M}"
+    except OverflowError:  # the first or the last hours of the calendar
+        return f"{at:%Y-%m-%dT%H:%M}"
+
+
+def utc_text(at: datetime) -> str:
+    """The moment as links have it, the same for every reader."""
+    try:
+        return f"{at.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+    except OverflowError:
+        return at.isoformat(timespec="minutes")
 
 
 def chosen_zone() -> str | None:
@@ -100,7 +111,7 @@ def stamp(at: datetime) -> Markup:
 
 def field_text(value: object) -> str:
     """A field of a log line: text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def audited_task(subject: str | None) -> str | None:

@@ -42,6 +42,8 @@ class Glance(Generic[T]):
         try:
             if age != self._age or time.monotonic() - self._found_at >= seconds:
                 begun, answer = time.monotonic(), _outcome(find)
+                if isinstance(answer, TaskerError) and not seconds_left(1):
+                    raise answer  # its own time was up; who comes next has time
                 self._found_at, self._age, self._answer = begun, age, answer
             found = self._answer
         finally:

@@ -159,8 +159,8 @@ def _of_standing(standing: Standing, alive: int, draining: int) -> Iterator[Metr
     yield _gauge("tasker_delayed_steps", "Steps that wait for their time, up to 100,001.", standing.delayed_steps)
     yield _gauge("tasker_oldest_expired_lease_seconds", "How long ago the lease of a dead engine ran out whose steps nobody has taken back.", standing.oldest_expired_lease_seconds)
     yield _gauge("tasker_overdue_schedules", "Schedules whose run is more than a minute late.", standing.overdue_schedules)
-    yield CounterMetricFamily("tasker_schedule_runs_refused", "Runs of the present schedules whose task was refused.", value=standing.refused_runs)
-    yield CounterMetricFamily("tasker_schedule_runs_missed", "Runs of the present schedules that made no task since no engine was there in time.", value=standing.missed_runs)
+    yield GaugeMetricFamily("tasker_schedule_runs_refused", "Runs of the present schedules whose task was refused.", value=standing.refused_runs)
+    yield GaugeMetricFamily("tasker_schedule_runs_missed", "Runs of the present schedules that made no task since no engine was there in time.", value=standing.missed_runs)
     yield _gauge("tasker_uncounted_moves", "Moves that are not in the counters yet.", standing.uncounted_moves)
     engines = GaugeMetricFamily("tasker_engines", "Engines by state.", labels=("state",))
     for state, count in (("alive", alive - draining), ("draining", draining), ("gone", standing.engines_gone)):

@@ -63,7 +63,7 @@ def _tell_outage(response: Response) -> None:
     outage: OutageLog = current_app.extensions["tasker_outage"]
     if "outage" in g:
         outage.met(g.outage)
-    elif response.status_code < 400 and ("caller" in g or request.endpoint == "health.ready"):
+    elif response.status_code < 400 and (g.get("caller") is not None or request.endpoint == "health.ready"):
         outage.over()
 
 

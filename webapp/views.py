@@ -15,7 +15,7 @@ from flask import Blueprint, Response, current_app, request, url_for
 
 from engine import queries
 from engine.access.permissions import Namespaces
-from engine.errors import RequestError, WrongState
+from engine.errors import DatabaseUnavailable, RequestError, WrongState
 from engine.finding import views
 from engine.finding.failure_filter import count_failures
 from engine.finding.task_counts import count_tasks
@@ -172,8 +172,11 @@ def _count(view: View) -> int | None:
     return glance.answer(find, current_app.extensions["tasker_acts"], KEPT_FOR * current_app.config["GLANCE_SECONDS"])
 
 
-def _count_failures(view: View, here: Namespaces) -> int:
-    return count_failures(database(), view.failure_filter, namespaces=here)
+def _count_failures(view: View, here: Namespaces) -> int | None:
+    try:
+        return count_failures(database(), view.failure_filter, namespaces=here)
+    except DatabaseUnavailable:  # it takes too long, which is no reason to show nothing else
+        return None
 
 
 def seen_views() -> list[View]:

@@ -11,6 +11,7 @@ from engine.rows import ActivityRow, StandingStep, TemplateRow
 from engine.states import FINAL_TASK, StepState
 from engine.why import waits_for
 from engine.wording import seconds
+from webapp.filters import visible
 
 STUCK_WORDS = {
     "blocked": "Held by a failure",
@@ -51,7 +52,7 @@ def error_line(error: Mapping[str, Any] | None, length: int = 200) -> str:
     known = error or {}
     words = [str(known[key]) for key in ("type", "message") if known.get(key)]
     line = " ".join(": ".join(words).split())
-    return line if len(line) <= length else line[: length - 1] + "…"
+    return visible(line if len(line) <= length else line[: length - 1] + "…")
 
 
 MOVES = {

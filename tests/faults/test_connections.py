@@ -20,6 +20,7 @@ import psycopg
 import pytest
 from arena import until
 from flask import Flask
+from flask.testing import FlaskClient
 from pooler import TransactionPooler
 from proxy import Proxy
 from signed_in import Reader
@@ -128,6 +129,7 @@ def test_the_dashboard_tells_of_an_outage_once_in_ten_seconds_and_of_its_end_onc
     with proxy.refusing():
         answers = [client.get(path).status_code for path in ("/tasks", "/", "/health/ready", "/health/ready")]
         assert (client.get("/health/live").status_code, client.get("/api/v1/tasks").status_code) == (200, 401)
+        assert FlaskClient(client.application).get("/").status_code == 303, "who is not signed in is led to the way in, and knows nothing of the database"
     assert set(answers) == {503}
     assert client.get("/tasks").status_code == 200
     told = [record.getMessage() for record in caplog.records if record.name == "tasker.web" and record.levelno >= logging.INFO]

@@ -28,7 +28,7 @@ DEADLY = [kind for kind, (cause, _) in CAUSES.items() if cause == "worker_crashe
 BLOCKING = ("loop", "interpreter", "interpreter", "interpreter", "sleep in C", "sleep in C", "sleep in C", "sleep in C")
 """All at once: as many as the engine has processes."""
 ATTEMPTS = 2
-LIMIT_SECONDS = 1.0
+LIMIT_SECONDS = 2.0
 TIMEOUT_MARGIN_SECONDS = 2.0
 DRAIN_MARGIN_SECONDS = 1.0
 CROWD, WORK_SECONDS = 400, 0.1

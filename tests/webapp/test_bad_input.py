@@ -126,7 +126,7 @@ def test_what_turns_the_direction_of_writing_is_shown_by_its_number(client: Flas
     engine.fail(task_id, "validate")
     conn.execute("update tasker_step set error = jsonb_set(error, '{message}', to_jsonb(%s::text)) where error is not null", [turned])
     conn.execute("update tasker_task set context = jsonb_set(context, '{note}', to_jsonb(%s::text))", [turned])
-    for page, count in ((f"/tasks/{task_id}", 3), ("/tasks", 2), (f"/tasks/{task_id}/steps/validate", 1)):
+    for page, count in ((f"/tasks/{task_id}", 3), ("/tasks", 2), (f"/tasks/{task_id}/steps/validate", 1), ("/failures", 1)):
         assert client.get(page).text.count("invoice⟨U+202E⟩gpj.exe") >= count, page
     echoed = client.get("/search", query_string={"q": turned}).text
     assert "<h1>What bears “invoice⟨U+202E⟩gpj.exe”</h1>" in echoed

@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 from engine import batches
 from engine.db import Database
 from engine.finding import failure_filter, failures
+from webapp import batches as batches_page
 from webapp import listing
 
 GOING = threading.Event()
@@ -230,3 +231,15 @@ def test_an_unknown_group_batch_or_action_is_not_found(client: FlaskClient) -> N
     for path in ("/failures/nothing", "/batches/12345", "/batches/new/step-retry?failure=nothing"):
         assert client.get(path).status_code == 404, path
     assert client.get("/batches/new/explode").status_code in (403, 404)
+
+
+def test_more_than_a_batch_holds_is_refused_also_where_most_of_it_would_be(client: FlaskClient, launch: Callable[..., str], engine: HandEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forbids: of ten thousand that were looked at most have ended, and the rest is taken for all there is."""
+    ended, _, _ = launch(1), launch(2), launch(3)
+    engine.fail(ended, "validate")
+    monkeypatch.setattr(batches_page, "MOST_ITEMS", 2)
+    page = client.get("/batches/new/retry?name=process_order").text
+    assert "There are more than 2; narrow the filter" in page
+    assert "<button" not in page.partition("narrow the filter")[2].partition("</main>")[0]
+    monkeypatch.setattr(batches_page, "MOST_ITEMS", 3)
+    assert "Retry 1 task" in client.get("/batches/new/retry?name=process_order").text

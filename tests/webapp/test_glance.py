@@ -119,8 +119,8 @@ def test_a_live_page_sees_what_it_was_told_of(patient: Flask, client: FlaskClien
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages give up after a second."""
-    monkeypatch.setattr(database, "CALL_SECONDS", 1.0)
+    """Pages give up after two seconds."""
+    monkeypatch.setattr(database, "CALL_SECONDS", 2.0)
 
 
 def test_who_has_waited_for_another_reader_does_not_begin_to_wait_anew(hasty: None, app: Flask, database_url: str) -> None:
@@ -141,7 +141,7 @@ def test_who_has_waited_for_another_reader_does_not_begin_to_wait_anew(hasty: No
         for reader in readers:
             reader.join()
     assert len(waited) == 3
-    assert max(waited) < 1.9
+    assert max(waited) < 3.5
 
 
 def pending_tasks(client: FlaskClient) -> str:

@@ -16,7 +16,7 @@ from engine.monitoring.own_figures import Figures
 from webapp import metrics as page
 
 FOLDER = Path(__file__).parents[2] / "docs" / "grafana"
-FUNCTIONS = {"sum", "max", "rate", "increase", "histogram_quantile", "absent", "label_values", "by", "without", "and"}
+FUNCTIONS = {"sum", "max", "rate", "increase", "delta", "histogram_quantile", "absent", "label_values", "by", "without", "and"}
 SCRAPED = {"instance", "pod"}
 """Labels that tell one dashboard from another; what they all read from the database is the same but for these."""
 ONCE = "max without ( instance , pod )"

@@ -57,6 +57,24 @@ def test_every_filter_narrows_the_list(client: FlaskClient, launch: Launch, fail
     assert shown(client, created_from="2001-01-01T00:00") == [other, failed_task]
 
 
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York"])
+@pytest.mark.parametrize("path", ["/tasks?created_{0}={1}", "/audit?at_{0}={1}", "/analytics?{0}={1}", "/analytics/bottlenecks?{0}={1}"])
+@pytest.mark.parametrize("typed", ["9999-12-31T23:59Z", "9999-12-31T23:59", "0001-01-01T00:00Z", "0001-01-01T00:00"])
+def test_the_ends_of_the_calendar_are_times_in_every_zone(client: FlaskClient, zone: str, path: str, typed: str) -> None:
+    client.set_cookie("zone", zone)
+    for end in ("from", "to"):
+        assert client.get(path.format(end, typed)).status_code in (200, 422), path
+
+
+def test_links_of_analytics_and_audit_name_the_moment_and_fields_the_readers_time(client: FlaskClient) -> None:
+    client.set_cookie("zone", "Asia/Kolkata")
+    for path, field in (("/audit", "at_from"), ("/analytics", "from")):
+        page = client.get(f"{path}?{field}=2026-01-31T08:30").text
+        assert f"{field}=2026-01-31T03:00Z" in page.replace("%3A", ":")
+        assert 'value="2026-01-31T08:30"' in page
+        assert 'value="2026-01-31T08:30"' in client.get(f"{path}?{field}=2026-01-31T03:00Z").text
+
+
 def test_times_are_typed_in_the_zone_that_the_pages_show_and_links_name_theirs(client: FlaskClient, failed_task: str) -> None:
     client.set_cookie("zone", "Asia/Kolkata")
     page = client.get("/tasks?created_from=2001-01-01T05:30").text

@@ -169,7 +169,7 @@ poison.step(retry_limit=2, backoff=QUICK)(harm)
 poison.step(depends_on_step="harm")(never)
 
 blocking = Workflow("blocking", namespace="faults", version="1.0.0")
-blocking.step(retry_limit=2, backoff=QUICK, timeout=1000)(harm)
+blocking.step(retry_limit=2, backoff=QUICK, timeout=2000)(harm)
 blocking.step(depends_on_step="harm")(never)
 
 
