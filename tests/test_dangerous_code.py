@@ -27,7 +27,7 @@ MAY_RUN = {
     "engine/discovery.py": {"exec", "compile", "__import__"},
     "engine/patterns.py": {"compile"},
 }
-BY_NAME = {"engine/embedded/server.py", "engine/migrate.py", "engine/scheduler.py", "engine/testing/server.py", "engine/bench/statements.py", "engine/bench/analytics.py"}
+BY_NAME = {"engine/embedded/server.py", "engine/migrate.py", "engine/scheduler.py", "engine/testing/server.py", "engine/bench/statements.py", "engine/bench/analytics.py", "engine/bench/past.py", "engine/bench/grown.py"}
 """Where a statement holds a name of ours: the table of the schema's version, our channels, databases of tests and benches."""
 
 

@@ -88,7 +88,9 @@ def what_is_done_to_many_is_done(client: Any, owner: str) -> None:
     assert client.post(f"{limit}/change?step=none", json={"at_once": 2}).json["at_once"] == 2
     assert client.post(f"{limit}/reset?step=none").status_code == 200
     assert client.get(f"{limit}?step=none").json["waiters"] == []
-    assert client.post("/api/v1/batches/new/pause", json={"filter": {"state": "completed"}, "count": 1}).status_code == 201
+    later = {"name": "process_order", "namespace": "shop", "context": {"order_id": 1}, "run_at": "2099-01-01T00:00:00Z"}
+    assert client.post("/api/v1/tasks", json=later).status_code == 201
+    assert client.post("/api/v1/batches/new/pause", json={"filter": {"state": "pending"}, "count": 1}).status_code == 201
     view = client.post("/api/v1/views", json={"name": "All"}).json["view_id"]
     assert client.delete(f"/api/v1/views/{view}").status_code == 204
 

@@ -22,7 +22,7 @@ def test_a_view_is_kept_listed_with_its_count_and_removed(terminal: Terminal) ->
     assert [(one["view_id"], one["name"], one["count"]) for one in shared] == [(made["view_id"], "Waiting", 1)]
     assert "Mine" in terminal.run("view", "list", "--owner", "ada").out
     told = terminal.run("view", "alert", str(made["view_id"]), "--above", "0", "--email", "ops@shop.example", "--rest", "1h", "--owner", "ada")
-    assert told.out == f"view {made['view_id']} tells when more than 0 tasks match\n"
+    assert told.out == f"view {made['view_id']} tells when more than 0 match\n"
     assert terminal.run("view", "list", "--json").json()["views"][0]["threshold"] == 0
     assert "needs a webhook or an e-mail address" in refused(terminal.run("view", "alert", str(made["view_id"]), "--above", "3", "--owner", "ada"))
     assert "--off" in terminal.run("view", "alert", str(made["view_id"]), "--owner", "ada").err
