@@ -13,11 +13,13 @@ from engine import queries
 from engine.access.permissions import Namespaces
 from engine.errors import NotFound
 from engine.measures import analytics, spans
-from engine.measures.figures import Scope
+from engine.measures.figures import Scope, StepFigures, WorkflowFigures
+from engine.measures.quantiles import Spread
 from engine.measures.spans import Range
 from webapp.access import allowed_namespaces
 from webapp.charts import durations_chart, ends_chart, ends_words, unit, when
 from webapp.database import database
+from webapp.downloads import Row, asked_format, list_file
 from webapp.filters import local_text, read_local, sentence, utc_text
 from webapp.htmx import page
 
@@ -28,6 +30,14 @@ PERIODS = {"hour": "Last hour", "4hours": "Last 4 hours", "day": "Last day", "we
 USUAL = "day"
 MAX_TEXT = 200
 EARLIEST = datetime(2001, 1, 1, tzinfo=UTC)
+WORKFLOW_COLUMNS = (
+    "namespace", "name", "version", "ended", "completed", "failed", "cancelled", "resolved", "completion_rate", "error_rate",
+    "seconds_mean", "seconds_p50", "seconds_p95", "seconds_p99", "seconds_longest",
+)  # fmt: skip
+STEP_COLUMNS = (
+    "namespace", "name", "version", "step_name", "started", "completed", "retried", "failed", "timed_out", "crashed", "failed_seconds",
+    "seconds_mean", "seconds_p50", "seconds_p95", "seconds_p99", "seconds_longest", "waits", "wait_mean", "wait_p50", "wait_p95", "wait_p99", "wait_longest",
+)  # fmt: skip
 
 blueprint = Blueprint("analytics", __name__)
 
@@ -51,9 +61,12 @@ class Asked:
 
 @blueprint.get("/analytics")
 def index() -> Response:
-    """Throughput, rates and durations."""
+    """Throughput, rates and durations; as a file every workflow that has any."""
     asked = read_asked(request.args)
     try:
+        if form := asked_format():
+            found_rows = analytics.all_workflows(database(), asked.scope, asked.range, namespaces=_here())
+            return list_file("workflow-figures", WORKFLOW_COLUMNS, [[_workflow_row(row) for row in found_rows]], form)
         found = analytics.performance(database(), asked.scope, asked.range, namespaces=_here())
     except NotFound as error:
         return _page("analytics/nothing.html", asked, view="performance", why=sentence(error))
@@ -63,9 +76,12 @@ def index() -> Response:
 
 @blueprint.get("/analytics/bottlenecks")
 def bottlenecks() -> Response:
-    """What is slow, waits or fails, and which step would shorten a workflow."""
+    """What is slow, waits or fails, and which step would shorten a workflow; as a file every step that anything happened to."""
     asked = read_asked(request.args)
     try:
+        if form := asked_format():
+            found_rows = analytics.all_steps(database(), asked.scope, asked.range, namespaces=_here())
+            return list_file("step-figures", STEP_COLUMNS, [[_step_row(row) for row in found_rows]], form)
         found = analytics.bottlenecks(database(), asked.scope, asked.range, namespaces=_here())
     except NotFound as error:
         return _page("analytics/nothing.html", asked, view="bottlenecks", why=sentence(error))
@@ -101,6 +117,23 @@ def _time(text: str, name: str, problems: dict[str, str]) -> datetime | None:
         problems[name] = f"“{text}” is no time. It reads like 2026-01-31T08:30."
         return None
     return max(at, EARLIEST)
+
+
+def _workflow_row(row: WorkflowFigures) -> Row:
+    ends = {name: getattr(row.ends, f"{name}_count") for name in ("ended", "completed", "failed", "cancelled", "resolved")}
+    rates = {"completion_rate": row.ends.completion_rate, "error_rate": row.ends.error_rate}
+    return {"namespace": row.namespace, "name": row.name, "version": row.version, **ends, **rates, **_spread(row.took, "seconds")}
+
+
+def _step_row(row: StepFigures) -> Row:
+    of = {name: getattr(row, name) for name in ("namespace", "name", "version", "step_name", "failed_seconds")}
+    counts = {"started": row.start_count, "completed": row.took.count, "retried": row.retry_count, "failed": row.failed_count}
+    troubles = {"timed_out": row.timeout_count, "crashed": row.crash_count, "waits": row.waited.count}
+    return {**of, **counts, **troubles, **_spread(row.took, "seconds"), **_spread(row.waited, "wait")}
+
+
+def _spread(found: Spread, what: str) -> Row:
+    return {f"{what}_{name}": getattr(found, name) for name in ("mean", "p50", "p95", "p99", "longest")}
 
 
 def _here() -> Namespaces:

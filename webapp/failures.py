@@ -19,7 +19,7 @@ from engine.finding.views import FAILURES
 from webapp.access import allowed_namespaces, require
 from webapp.database import database
 from webapp.downloads import Row, asked_format, list_file
-from webapp.filters import local_text, read_local
+from webapp.filters import keep_zone_of_form, local_text, read_local
 from webapp.htmx import Notice, answer, asks_for_regions, page, regions
 from webapp.security import actor
 from webapp.views import strip
@@ -57,6 +57,7 @@ def show(key: str) -> Response:
 @blueprint.post("/failures/<key>/note")
 def note(key: str) -> Response:
     """Keep who looks after the group, until when, and what is known of it."""
+    keep_zone_of_form()
     group, typed = _group(key), {name: request.form.get(name, "").replace("\x00", "").strip() for name in FIELDS}
     require("tasker.step:update", group.namespace)
     try:

@@ -20,7 +20,7 @@ from engine.wording import plural as plural
 from engine.wording import seconds as seconds
 from engine.wording import sentence as sentence
 
-ZONE_COOKIE = "zone"
+ZONE_COOKIE = ZONE_FIELD = "zone"
 _TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 def init_app(app: Flask) -> None:
@@ -54,6 +54,12 @@ def reader_zone() -> ZoneInfo:
         g.zone = zone_named(chosen_zone() or request.cookies.get(ZONE_COOKIE, ""))
     zone: ZoneInfo = g.zone
     return zone
+
+
+def keep_zone_of_form() -> None:
+    """For the rest of this request the reader's zone is the one that the form has named beside its times, whatever the browser tells since."""
+    if named := request.form.get(ZONE_FIELD):
+        g.zone = zone_named(named)
 
 
 def read_local(text: str) -> datetime:

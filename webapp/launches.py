@@ -19,7 +19,7 @@ from engine.rows import DefinitionRow, TaskRow
 from webapp.access import note, require, require_task
 from webapp.commands import Command, command_line, curl, python_code
 from webapp.database import database
-from webapp.filters import sentence
+from webapp.filters import keep_zone_of_form, local_text, read_local, sentence
 from webapp.form_parts import AS_JSON, VALUE, child
 from webapp.forms import LaunchForm, launch_form
 from webapp.htmx import Notice, asks_for_regions, page
@@ -57,6 +57,7 @@ def form(namespace: str, name: str, version: str) -> Response:
     """The form with what the query brings: `from_task=<id>` or `preset=<name>`, options and fields by their names."""
     definition = queries.shown_definition(database(), namespace, name, version)
     options = {option: request.args.get(option, "") for option in OPTIONS}
+    options["run_at"] = _typed_time(options["run_at"])
     context, notice = None, None
     try:
         context = _earlier_context(definition, options)
@@ -70,6 +71,7 @@ def form(namespace: str, name: str, version: str) -> Response:
 @blueprint.post("/workflows/<namespace>/<name>/<version>/launch")
 def launch(namespace: str, name: str, version: str) -> Response:
     """Make the task and go to its page; the form again when one of its buttons was pressed or something is wrong."""
+    keep_zone_of_form()
     definition = queries.shown_definition(database(), namespace, name, version)
     sent = launch_form(definition.schema, request.form)
     wanted = request.form.get("_mode")
@@ -251,7 +253,7 @@ def _request(state: Launch) -> TaskRequest:
             "priority": _number(options["priority"]),
             "correlation_id": options["correlation_id"] or correlation_id(),
             "idempotency_key": options["idempotency_key"] or None,
-            "run_at": options["run_at"] or None,
+            "run_at": _moment(options["run_at"]) or None,
         }
     )
 
@@ -265,6 +267,22 @@ def _number(text: str) -> Any:
     try:
         return int(text) if text else 0
     except ValueError:
+        return text
+
+
+def _moment(text: str) -> str:
+    # What is no time goes on as it is, for the same reason.
+    try:
+        return read_local(text).isoformat()
+    except (ValueError, OverflowError):
+        return text
+
+
+def _typed_time(text: str) -> str:
+    """As the field has it, where the query names a moment in a zone of its own."""
+    try:
+        return local_text(read_local(text))
+    except (ValueError, OverflowError):
         return text
 
 

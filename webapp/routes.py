@@ -94,6 +94,7 @@ ROUTES: dict[str, Rule] = {
     "tasks.incident": "tasker.step:show",
     "tasks.context": "tasker.task:show",
     "tasks.timeline": "tasker.task:show",
+    "tasks.activity": "tasker.task:show",
     "replay.show": "tasker.task:show",
     "comparing.choose": "tasker.task:show",
     "comparing.show": "tasker.task:show",

@@ -8,17 +8,18 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, Response, make_response, request, url_for
+from flask import Blueprint, Response, make_response, redirect, request, url_for
 
 from engine import queries, tasks
 from engine import report as reports
 from engine.errors import RequestError, WrongState
 from engine.outgoing import followers, notices
+from engine.rows import ActivityRow
 from engine.states import TaskState
 from webapp.access import allowed_namespaces, hide_foreign, known_caller, may, note_act
 from webapp.contexts import ACTIVITY_SHOWN, ITEMS_SHOWN, task_view, timeline_view
 from webapp.database import database
-from webapp.downloads import asked_format, list_file
+from webapp.downloads import Row, asked_format, list_file
 from webapp.filters import sentence
 from webapp.htmx import (
     MAX_REASON,
@@ -46,6 +47,8 @@ from webapp.why import STUCK_WORDS
 REGIONS = ("tasks/_state.html", "tasks/_graph.html", "tasks/_steps.html", "tasks/_children.html", "tasks/_activity.html")
 
 TIMELINE_REGIONS = ("tasks/_timeline.html",)
+MOVE_COLUMNS = ("at", "step_name", "from_state", "to_state", "attempt", "engine", "actor", "is_note", "reason", "error_type", "error_message")
+ACTIVITY_IN_A_FILE = 100_000
 
 blueprint = Blueprint("tasks", __name__)
 
@@ -164,6 +167,22 @@ def timeline(task_id: UUID) -> Response:
     if asks_for_regions():
         return regions(live_regions(TIMELINE_REGIONS, is_open=view.is_open), view=view)
     return page("tasks/timeline.html", view=view)
+
+
+@blueprint.get("/tasks/<uuid:task_id>/activity")
+def activity(task_id: UUID) -> Response:
+    """What happened to the task and its steps as a file, newest first; the page of the task has the newest of it."""
+    form = asked_format()
+    if form is None:
+        return make_response(redirect(url_for("tasks.show", task_id=task_id, _anchor="task-activity"), code=303))
+    moves = queries.activity(database(), str(task_id), limit=ACTIVITY_IN_A_FILE)
+    return list_file(f"{task_id}-activity", MOVE_COLUMNS, [[_move_line(move) for move in moves]], form)
+
+
+def _move_line(move: ActivityRow) -> Row:
+    error = move.error or {}
+    told = {"is_note": move.is_note, "error_type": error.get("type"), "error_message": error.get("message")}
+    return told | {name: getattr(move, name) for name in MOVE_COLUMNS if name not in told}
 
 
 @blueprint.get("/tasks/<uuid:task_id>/context.json")

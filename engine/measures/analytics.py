@@ -49,15 +49,29 @@ def performance(db: Database, scope: Scope, asked: Range, *, namespaces: Namespa
         step=together.all(StepState.COMPLETED),
         queue=together.all(StepState.RUNNING),
         slots=tuple(Slot(at, tasks.ends(at), tasks.took(at)) for at in asked.slots),
-        workflows=tuple(sorted(_workflows(known, tasks), key=lambda row: -row.ends.ended_count)[:WORKFLOWS_SHOWN]),
+        workflows=tuple(_busiest(known, tasks)[:WORKFLOWS_SHOWN]),
         uncounted_count=uncounted_count(db),
     )
+
+
+def all_workflows(db: Database, scope: Scope, asked: Range, *, namespaces: Namespaces = None) -> list[WorkflowFigures]:
+    """Every workflow of the scope of which a task ended in the range, the busiest first. Raises `NotFound` when it names what is not there."""
+    known = _definitions(db, scope, namespaces)
+    return _busiest(known, _task_figures(db, known, asked))
+
+
+def all_steps(db: Database, scope: Scope, asked: Range, *, namespaces: Namespaces = None) -> list[StepFigures]:
+    """Every step of the scope that anything happened to in the range, by workflow and in their order. Raises `NotFound` when it names what is not there."""
+    known = _definitions(db, scope, namespaces)
+    steps = _Steps.read(db, _all_steps(known), asked, binned=False)
+    told = _step_figures(db, known, steps, set(steps.moves), asked)
+    return [told[key] for key in _all_steps(known) if key in told]
 
 
 def bottlenecks(db: Database, scope: Scope, asked: Range, *, namespaces: Namespaces = None) -> Bottlenecks:
     """What held the tasks of the scope up in the range. Raises `NotFound` when it names what is not there."""
     known = _definitions(db, scope, namespaces)
-    steps = _Steps.read(db, [(number, step_no) for number, one in known.items() for step_no in range(one.step_count)], asked, binned=False)
+    steps = _Steps.read(db, _all_steps(known), asked, binned=False)
     worst = {
         "slowest_steps": steps.worst(lambda key: steps.mean(key, StepState.COMPLETED)),
         "longest_waits": steps.worst(lambda key: steps.mean(key, StepState.RUNNING)),
@@ -65,13 +79,14 @@ def bottlenecks(db: Database, scope: Scope, asked: Range, *, namespaces: Namespa
     }
     told = _step_figures(db, known, steps, {key for keys in worst.values() for key in keys}, asked)
     slow = [row for row in _workflows(known, _task_figures(db, known, asked)) if row.took.count]
-    runs = latest_runs(db, known, asked) if scope.namespace and scope.name else {}
+    runs = latest_runs(db, known, asked) if scope.name and _is_of_one_workflow(known) else {}
     return Bottlenecks(
         range=asked,
         **{name: tuple(told[key] for key in keys) for name, keys in worst.items()},
         slowest_workflows=tuple(sorted(slow, key=lambda row: -(row.took.mean or 0))[:STEPS_SHOWN]),
         slowest_tasks=_slowest_tasks(known, runs),
         critical=_critical(db, known, runs),
+        is_of_one_workflow=_is_of_one_workflow(known),
         uncounted_count=uncounted_count(db),
     )
 
@@ -117,6 +132,14 @@ def _definitions(db: Database, scope: Scope, namespaces: Namespaces) -> dict[int
         words = {"namespace": "namespace", "name": "workflow", "version": "version"}
         raise NotFound("there is no " + " with ".join(f'{words[key]} "{value}"' for key, value in asked.items() if value))
     return {row[0]: _Definition(*row[1:]) for row in found}
+
+
+def _is_of_one_workflow(known: Mapping[int, _Definition]) -> bool:
+    return len({(one.namespace, one.name) for one in known.values()}) == 1
+
+
+def _all_steps(known: Mapping[int, _Definition]) -> list[Key]:
+    return [(number, step_no) for number, one in known.items() for step_no in range(one.step_count)]
 
 
 # ---- tasks
@@ -188,6 +211,10 @@ def _pieces(asked: Range) -> dict[str, Any]:
         "froms": [piece.from_at for piece in asked.pieces],
         "tos": [piece.to_at for piece in asked.pieces],
     }
+
+
+def _busiest(known: Mapping[int, _Definition], tasks: _Tasks) -> list[WorkflowFigures]:
+    return sorted(_workflows(known, tasks), key=lambda row: -row.ends.ended_count)
 
 
 def _workflows(known: Mapping[int, _Definition], tasks: _Tasks) -> Iterator[WorkflowFigures]:

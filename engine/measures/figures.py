@@ -146,4 +146,5 @@ class Bottlenecks:
     slowest_workflows: tuple[WorkflowFigures, ...]
     slowest_tasks: tuple[SlowTask, ...]
     critical: CriticalPaths | None
+    is_of_one_workflow: bool
     uncounted_count: int

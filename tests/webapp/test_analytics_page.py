@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import session_of
 
-from engine import rollups
+from engine import Workflow, rollups, tasks
 from engine.db import Database
 from webapp.access import COOKIE
 
@@ -25,6 +26,10 @@ def busy(db: Database, launch: Launch, engine: Any, failed_task: str) -> None:
     for task_id in (launch(), launch()):
         engine.complete(task_id, "validate", "charge", "reserve", "ship")
     assert rollups.catch_up(db)
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def words_of(page: str) -> str:
@@ -59,6 +64,31 @@ def test_bottlenecks_name_steps_and_the_path_of_one_workflow(client: FlaskClient
     assert "cannot be told" not in page
     assert re.search(r'<th scope="row">validate</th><td class="number">\d+', page)
     assert 'href="/analytics?namespace=shop&amp;name=process_order"' in page, "the other view keeps what was asked"
+
+
+def test_a_workflows_name_alone_tells_what_would_shorten_it_unless_several_have_it(client: FlaskClient, busy: None, db: Database) -> None:
+    assert "the last 2 completed tasks of 1.0.0" in words_of(client.get("/analytics/bottlenecks?name=process_order").text)
+    twin = Workflow("process_order", namespace="branch", version="1.0.0")
+    twin.define("validate")
+    tasks.register_definition(db, twin.definition)
+    words = words_of(client.get("/analytics/bottlenecks?name=process_order").text)
+    assert "There are workflows of this name in several namespaces." in words
+    assert "What would shorten this workflow" not in words
+
+
+def test_the_figures_of_every_workflow_and_step_are_there_as_files(client: FlaskClient, busy: None, db: Database) -> None:
+    (workflow,) = lines(client.get("/analytics?period=hour&format=ndjson").text)
+    assert [workflow[name] for name in ("namespace", "name", "version", "ended", "completed", "failed")] == ["shop", "process_order", "1.0.0", 3, 2, 1]
+    assert workflow["seconds_longest"] == pytest.approx(db.value("select extract(epoch from max(finished_at - started_at))::float8 from tasker_task where state = 4"))
+    steps = lines(client.get("/analytics/bottlenecks?period=hour&format=ndjson").text)
+    expected = db.rows(
+        """select p.name, count(*) filter (where h.to_state = 2)::int, count(*) filter (where h.to_state = 4)::int
+             from tasker_history h join tasker_task t using (task_no) join tasker_template p on p.definition_id = t.definition_id and p.step_no = h.step_no
+            group by p.name, p.step_no order by p.step_no"""
+    )
+    assert [(row["step_name"], row["started"], row["completed"]) for row in steps] == expected
+    assert client.get("/analytics?namespace=nowhere&format=csv").status_code == 200, "a page that says what is wrong"
+    assert client.get("/analytics/bottlenecks?period=hour&format=csv").text.startswith("namespace,name,version,step_name,started")
 
 
 def test_a_time_in_which_no_task_of_the_workflow_completed_is_said(client: FlaskClient, failed_task: str, db: Database) -> None:

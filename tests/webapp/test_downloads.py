@@ -15,7 +15,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import cookie_of, token_for
 
-from engine import batches, schedules
+from engine import batches, schedules, tasks
 from engine.access import audit
 from engine.db import Database
 from engine.finding import views
@@ -72,7 +72,7 @@ def test_every_list_leads_to_its_files_and_they_hold_what_it_shows(client: Flask
     }  # fmt: skip
     for path, word in shown.items():
         files = [unescape(each) for each in re.findall(r'href="([^"]+format=(?:csv|ndjson)[^"]*)" download', client.get(path).text)]
-        assert len(files) == 2, path
+        assert len(files) == (4 if path == f"/tasks/{failed_task}" else 2), path
         for file in files:
             assert word in client.get(file).text, file
     assert client.get("/steps?queue=ready&format=csv").text.startswith("task_id,")
@@ -84,6 +84,21 @@ def test_a_file_of_steps_is_the_table_of_the_task(client: FlaskClient, db: Datab
     assert [(row["name"], row["state"], row["attempts"], row["error_message"]) for row in found] == expected
     assert [row["name"] for row in lines(client.get(f"/tasks/{failed_task}/steps?format=ndjson&steps=failed").text)] == ["charge"]
     assert client.get(f"/tasks/{failed_task}/steps").headers["Location"] == f"/tasks/{failed_task}#task-steps"
+
+
+def test_a_file_of_what_happened_to_a_task_is_its_history(client: FlaskClient, db: Database, failed_task: str) -> None:
+    tasks.note_task(db, failed_task, actor="ada", note="called the bank")
+    found = lines(client.get(f"/tasks/{failed_task}/activity?format=ndjson").text)
+    expected = db.rows(
+        """select p.name, tasker_state_name(h.from_state), tasker_state_name(h.to_state), h.attempt, h.actor
+             from tasker_history h join tasker_task t using (task_no) left join tasker_template p on p.definition_id = t.definition_id and p.step_no = h.step_no
+            where t.task_id = %(id)s order by h.event_id desc""",
+        {"id": failed_task},
+    )
+    assert [(row["step_name"], row["from_state"], row["to_state"], row["attempt"], row["actor"]) for row in found] == expected
+    assert (found[0]["is_note"], found[0]["reason"]) == (True, "called the bank")
+    assert "GatewayTimeout" in [row["error_type"] for row in found]
+    assert client.get(f"/tasks/{failed_task}/activity").headers["Location"] == f"/tasks/{failed_task}#task-activity"
 
 
 def test_what_is_found_is_in_the_file_to_the_last(client: FlaskClient, launch: Launch, monkeypatch: pytest.MonkeyPatch, db: Database) -> None:

@@ -83,6 +83,19 @@ def test_the_options_go_into_the_request(post: Post, db: Database) -> None:
     assert detail.task.run_at.isoformat() == "2099-01-31T08:30:00+00:00"
 
 
+def test_the_time_of_a_launch_is_typed_in_the_zone_that_the_form_has_named(client: FlaskClient, post: Post, db: Database) -> None:
+    client.set_cookie("zone", "Europe/Berlin")
+    page = client.get(f"{PAGE}?run_at=2099-07-01T06:30Z").text
+    assert "Launch at (Europe/Berlin)" in page
+    assert 'value="2099-07-01T08:30"' in page
+    client.set_cookie("zone", "Asia/Tokyo")  # the browser has moved since
+    sent = {"context/order_id": "12", "run_at": "2099-07-01T08:30", "zone": "Europe/Berlin"}
+    assert "Launch at (Europe/Berlin)" in post(PAGE, **sent, priority="high").text, "the same form goes on"
+    run_at = launched(post(PAGE, **sent), db).task.run_at
+    assert run_at
+    assert run_at.isoformat() == "2099-07-01T06:30:00+00:00"
+
+
 @pytest.mark.parametrize(("option", "value"), [("priority", "high"), ("run_at", "soon"), ("priority", "99999")])
 def test_a_bad_option_is_told_at_the_option(post: Post, db: Database, option: str, value: str) -> None:
     answer = post(PAGE, **{"context/order_id": "12", option: value})
