@@ -1,4 +1,4 @@
-"""Looking back at a task: its replay under the hand, the comparison with the last good one, and lists as files."""
+"""Looking back at a task: its replay under the hand, the comparison with the last good one, what it usually takes, and lists as files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
+from flask import Flask
 from playwright.sync_api import expect
 
-from engine import queries, tasks
+from engine import queries, rollups, tasks
 from engine.db import Database
+from engine.measures.usual import usual_steps
 from engine.requests import TaskRequest
 
 Tasks = tuple[str, str]
@@ -66,3 +68,44 @@ def test_one_looks_back_at_a_failure_and_at_what_went_otherwise(page: Any, scrip
     scriptless.get_by_label("Move", exact=True).press("Home")
     scriptless.get_by_role("button", name="Show").click()
     expect(scriptless.locator("#moment")).to_contain_text("Before the first of its")
+
+
+@pytest.fixture
+def usual_orders(app: Flask, page: Any, db: Database, running_engine: Any, handlers: Any) -> None:
+    """Six orders that went well, and are counted; what is usual is asked for anew by each page."""
+    app.config["GLANCE_SECONDS"] = 0
+    handlers.parcel_is_packed.set()
+    handlers.gateway_is_up.set()
+    made = tasks.submit_many(db, [TaskRequest("process_order", "shop", context={"order_id": 7})] * 6)
+    for task_id in made:
+        page.goto(f"/tasks/{task_id}")
+        expect(page.locator("#task-state .state-big")).to_have_text("Completed")
+    rollups.catch_up(db)
+    assert all(step.count == 6 for step in usual_steps(db, queries.task(db, made[0]).definition_id).values())
+
+
+def test_what_takes_longer_than_usual_is_found_looked_into_and_no_longer_told_when_it_is_done(page: Any, conn: Any, db: Database, usual_orders: None, handlers: Any) -> None:
+    handlers.parcel_is_packed.clear()
+    slow = tasks.submit(db, TaskRequest("process_order", "shop", context={"order_id": 8}))
+    page.goto(f"/tasks/{slow}")
+    expect(page.locator('#task-graph .node[data-step="pack"]')).to_contain_text("Running")
+    conn.execute("update tasker_step set started_at = started_at - interval '9 minutes' where state = 2")
+    conn.execute("update tasker_task set started_at = started_at - interval '9 minutes' where state = 2")
+
+    page.goto("/tasks")
+    page.get_by_label("State", exact=True).select_option("Running")
+    page.get_by_text("More filters").press("Enter")
+    page.get_by_label("Time", exact=True).select_option("Slower than usual")
+    page.get_by_role("button", name="Filter", exact=True).click()
+    expect(page.locator("#task-list tbody tr")).to_have_count(1)
+    expect(page.locator("#task-list tbody tr")).to_contain_text("the usual")
+    page.locator("#task-list tbody tr a").first.press("Enter")
+    expect(page.locator("#task-state")).to_contain_text("Slower than usual")
+    page.locator("#task-steps").get_by_role("link", name="Slower than usual").click()
+    expect(page.locator("#task-steps tbody tr[data-step]")).to_have_count(1)
+    expect(page.locator("#task-steps tbody tr[data-step]")).to_contain_text("pack")
+
+    handlers.parcel_is_packed.set()
+    expect(page.locator("#task-state .state-big")).to_have_text("Completed")
+    page.goto("/tasks?slower=yes&state=running")
+    expect(page.locator("#task-list tbody tr")).to_have_count(0)

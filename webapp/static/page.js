@@ -138,7 +138,7 @@
   // Choosing a variant in a form presses the button that shows its fields.
   document.addEventListener("change", (event) => {
     const around = event.target.closest("#launch .field")?.parentElement;
-    if (event.target.localName === "select" && around.matches(".field-choice")) around.querySelector(":scope > button").click();
+    if (event.target.localName === "select" && around?.matches(".field-choice")) around.querySelector(":scope > button").click();
   });
 
   // A command can be taken with one press.
