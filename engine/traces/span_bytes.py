@@ -26,7 +26,7 @@ Fact = tuple[str, str | int | float | None]
 
 
 class Ending(NamedTuple):
-    """A row of tasker_read_endings."""
+    """A row of tasker_read_endings, but with the engine's name."""
 
     event_id: int
     task_id: str
@@ -38,7 +38,7 @@ class Ending(NamedTuple):
     step_name: str | None
     state: str
     attempt: int | None
-    worker_id: int | None
+    engine: str | None
     began_at: datetime
     ended_at: datetime
     retry_at: datetime | None
@@ -50,7 +50,7 @@ def span_bytes(ending: Ending) -> bytes:
     """The span of an attempt or a task, as an entry of a `ScopeSpans`: both have ended by then, so nothing of it is ever open."""
     task_id, step_name = ending.task_id, ending.step_name
     trace, below_task, of_task, above_task = _of_task(task_id, ending.traceparent, ending.correlation_id)
-    alike = _alike(ending.namespace, ending.task_name, ending.version, step_name, ending.state, ending.attempt, ending.worker_id)
+    alike = _alike(ending.namespace, ending.task_name, ending.version, step_name, ending.state, ending.attempt, ending.engine)
     ended = _nanoseconds(ending.ended_at)
     times = _TIMES.pack(0x39, min(_nanoseconds(ending.began_at), ended), 0x41, ended)
     if step_name is None:
@@ -78,7 +78,7 @@ def _of_task(task_id: str, traceparent: str | None, correlation_id: str | None) 
 
 
 @lru_cache(maxsize=4096)
-def _alike(namespace: str, task_name: str, version: str, step_name: str | None, state: str, attempt: int | None, worker_id: int | None) -> bytes:
+def _alike(namespace: str, task_name: str, version: str, step_name: str | None, state: str, attempt: int | None, engine: str | None) -> bytes:
     """What a span shares with those of the same step in other tasks: its name, its kind and attributes."""
     known: tuple[Fact, ...] = (
         ("tasker.namespace", namespace),
@@ -86,7 +86,7 @@ def _alike(namespace: str, task_name: str, version: str, step_name: str | None, 
         ("tasker.version", version),
         ("tasker.step", step_name),
         ("tasker.attempt", attempt),
-        ("tasker.engine", worker_id),
+        ("tasker.engine", engine),
         ("tasker.state", state),
     )
     name = step_name or f"{namespace}/{task_name}"

@@ -29,6 +29,8 @@ NAME = "tasker.traces"
 """Of the place in the events that all engines share."""
 LEASE = timedelta(seconds=15)
 WINDOW = 1000
+ENGINE = Ending._fields.index("engine")
+ENGINES_KNOWN = 1000
 ROUND_SECONDS = 0.05
 """What one round may take, of each second, or one window: so a twentieth of a processor goes into traces, and under more load they come later."""
 QUIET_SECONDS = 0.5
@@ -91,6 +93,7 @@ class Traces:
     def __init__(self, place: Place, collector: Collector, *, share: float = 1.0) -> None:
         self.place, self._db, self._collector, self._share = place, place.db, collector, share
         self._horizon = Horizon()
+        self._engines: dict[int, str | None] = {0: None}
         self._refusals = 0
         self._is_held_up = False
         self._outage = OutageLog(log, "the collector does not take the traces", "the collector takes the traces again")
@@ -118,7 +121,15 @@ class Traces:
 
     def _endings(self, after: int, until: int) -> list[Ending]:
         query: LiteralString = "select * from tasker_read_endings(%(after)s, %(until)s, %(share)s)"
-        return [Ending(*row) for row in self._db.rows(query, {"after": after, "until": until, "share": self._share})]
+        found = self._db.rows(query, {"after": after, "until": until, "share": self._share})
+        return [Ending._make([*row[:ENGINE], self._engine(row[ENGINE] or 0), *row[ENGINE + 1 :]]) for row in found]
+
+    def _engine(self, worker_id: int) -> str | None:
+        """Its name, as the pages have it."""
+        if worker_id not in self._engines:
+            query: LiteralString = "select coalesce((select w.name from tasker_worker w where w.worker_id = %(id)s), 'engine ' || %(id)s)"
+            self._engines = {**(self._engines if len(self._engines) < ENGINES_KNOWN else {0: None}), worker_id: self._db.value(query, {"id": worker_id})}
+        return self._engines[worker_id]
 
     def _is_taken(self, spans: list[bytes]) -> bool:
         """Whether to go on: the collector has the spans, or refused them so often that they are given up."""

@@ -23,7 +23,7 @@ NANOSECONDS = 1_772_361_000_123_456_000
 
 def an_ending(**fields: Any) -> Ending:
     known = {"event_id": 1, "task_id": TASK, "traceparent": None, "namespace": "shop", "task_name": "order", "version": "1.0.0", "correlation_id": None,
-             "step_name": "charge", "state": "completed", "attempt": 1, "worker_id": 7, "began_at": BEGAN, "ended_at": ENDED, "retry_at": None,
+             "step_name": "charge", "state": "completed", "attempt": 1, "engine": "host:7", "began_at": BEGAN, "ended_at": ENDED, "retry_at": None,
              "error_type": None, "error_message": None}  # fmt: skip
     return Ending(**{**known, **fields})
 
@@ -61,7 +61,7 @@ def test_an_attempt_that_is_made_again_has_its_failure_and_its_back_off() -> Non
         end_time_unix_nano=NANOSECONDS + 1_000_005_000,
         attributes=by_name(
             facts(tasker__namespace="shop", tasker__workflow="order", tasker__version="1.0.0", tasker__task_id=TASK, tasker__correlation_id="edge-7", tasker__step="charge")
-            + facts(tasker__attempt=300, tasker__engine=7, tasker__state="retrying", error__type="Busy")
+            + facts(tasker__attempt=300, tasker__engine="host:7", tasker__state="retrying", error__type="Busy")
         ),
         events=[
             Span.Event(name="exception", time_unix_nano=NANOSECONDS + 1_000_005_000, attributes=facts(exception__type="Busy", exception__message="größer\nals " + "x" * 200)),
@@ -78,7 +78,7 @@ def test_an_attempt_that_is_made_again_has_its_failure_and_its_back_off() -> Non
 
 
 def test_a_task_is_below_its_caller_and_consumes() -> None:
-    span = read(an_ending(step_name=None, attempt=None, worker_id=None, traceparent=CALLER))
+    span = read(an_ending(step_name=None, attempt=None, engine=None, traceparent=CALLER))
     assert (span.trace_id.hex(), span.parent_span_id.hex()) == (CALLER[3:35], CALLER[36:52])
     assert (span.span_id, span.name, span.kind) == (trace_ids.task_span(TASK).to_bytes(8, "big"), "shop/order", Span.SPAN_KIND_CONSUMER)
     assert not span.HasField("status")

@@ -129,6 +129,7 @@ def test_a_task_is_one_trace_with_a_span_for_each_attempt(
     try:
         joined = tasks.submit(db, TaskRequest("traced", "shop", correlation_id="c-1", traceparent=CALLER))
         assert eventually(lambda: "child" in seen and len(collector.of(joined)) == 4 and len(collector.of(seen["child"])) == 2)
+        (engine_name,) = conn.execute("select name from tasker_worker").fetchone()  # type: ignore[misc]
     finally:
         engine.drain()
     spans, of_child = collector.of(joined), collector.of(seen["child"])
@@ -147,6 +148,7 @@ def test_a_task_is_one_trace_with_a_span_for_each_attempt(
     assert own.start_time_unix_nano <= spans["flaky 1"].end_time_unix_nano <= spans["flaky 2"].start_time_unix_nano
     assert spans["flaky 1"].start_time_unix_nano <= spans["flaky 1"].end_time_unix_nano
     assert spans["calls 1"].end_time_unix_nano <= own.end_time_unix_nano
+    assert {facts(spans[name])["tasker.engine"] for name in ("flaky 1", "calls 1")} == {engine_name}
     assert (own.name, facts(own)["tasker.correlation_id"], collector.services) == ("shop/traced", "c-1", {"tasker"})
 
 
