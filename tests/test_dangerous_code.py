@@ -1,4 +1,4 @@
-"""What must not be written here at all, by reading the code: SQL made of values, text that is run, objects that are loaded, pages that are not escaped."""
+"""What must not be written here at all, by reading the code: SQL made of values, text that is run, objects that are loaded, JSON read past its one reader, pages that are not escaped."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ ASK_OTHERS = {"engine/http.py", "engine/webhooks.py", "engine/client.py", "engin
 """Steps and subscribers whose authors wrote the address, the client of the API, and the collector of traces and the provider of sign-ins that the settings name.
 
 engine/outgoing/posting.py alone goes to addresses that were typed on a page, and to no private one that no setting names."""
+OWN_JSON = ("engine/json_text.py", "engine/schemas.py", "engine/embedded/place.py", "engine/keeping/", "engine/cli/new.py", "engine/cli/archive.py", "engine/examples/", "engine/bench/")
+"""The one reader of what comes from outside; and files, schemas and answers that this program, or an example's own service, has written."""
 OWN_FRAMES = "engine/runners/"
 """Between an engine and the processes that it started itself, whose code is as trusted as its own."""
 OWN_HTML = {"webapp/diff_drawing.py", "webapp/drawing.py", "webapp/filters.py", "webapp/patterns.py"}
@@ -51,6 +53,8 @@ def of_call(name: str, call: ast.Call) -> Iterator[str]:
         yield f"runs text: {called}"
     if called in UNESCAPED or any(each.arg == "shell" for each in call.keywords):
         yield f"calls {called}"
+    if called in ("json.loads", "json.load") and not name.startswith(OWN_JSON):
+        yield "reads JSON past engine.json_text"
     if plain == "Markup" and name not in OWN_HTML and call.args and not isinstance(call.args[0], ast.Constant):
         yield "makes HTML of what is no constant"
     if plain in ASKS and call.args and name not in BY_NAME and is_made(call.args[0]):

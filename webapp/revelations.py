@@ -8,7 +8,7 @@ from uuid import UUID
 
 from flask import Blueprint, Response, request
 
-from engine import queries, revelations
+from engine import json_text, queries, revelations
 from engine.errors import NotFound, RequestError
 from engine.revelations import SecretPlace
 from webapp.access import require_task
@@ -43,9 +43,9 @@ def revelation(task_id: UUID) -> Response:
 def _wanted(text: str) -> SecretPlace:
     """The value that the form names. Raises `NotFound` for what the form did not offer."""
     try:
-        step_name, place = json.loads(text)
+        step_name, place = json_text.read_input(text)
         return SecretPlace(step_name, tuple(place))
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RequestError):
         raise NotFound("choose one of the values below") from None
 
 

@@ -7,7 +7,7 @@ import binascii
 import json
 from collections.abc import Iterable, Mapping
 
-from engine import queries
+from engine import json_text, queries
 from engine.db import Database
 from engine.errors import Problem, RequestError
 from engine.rows import TaskPage
@@ -39,9 +39,9 @@ def read_cursors(cursor: str | None, names: Iterable[str]) -> Cursors:
     if cursor is None:
         return dict.fromkeys(names)
     try:
-        found = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        found = json_text.read_input(base64.urlsafe_b64decode(cursor.encode()))
         return {name: None if found[name] is None else str(found[name]) for name in names if name in found}
-    except (binascii.Error, UnicodeError, ValueError, TypeError):
+    except (binascii.Error, UnicodeError, ValueError, TypeError, RequestError):
         raise RequestError([Problem("cursor", "bad_cursor", "this is no cursor of an earlier page")]) from None
 
 

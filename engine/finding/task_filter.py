@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
+from engine import json_text
+from engine.errors import RequestError
 from engine.hiding.redaction import masked
 from engine.measures.standing import STUCK
 from engine.states import TaskState
@@ -163,15 +164,11 @@ def _nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
 
 
 def _read_json(text: str) -> tuple[Any] | None:
-    """The value of a JSON text, alone in a tuple; None for what is not JSON or no JSON of ours."""
+    """The value of a JSON text, alone in a tuple; None for what is not JSON, or nothing that a context may hold."""
     try:
-        return (json.loads(text, parse_constant=_refuse),)
-    except (ValueError, RecursionError):
+        return (json_text.read_input(text),)
+    except RequestError:
         return None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
 
 
 def _written(value: Any) -> str:

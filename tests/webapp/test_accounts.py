@@ -83,7 +83,7 @@ def test_a_password_opens_the_page_that_was_asked_for(visitor: FlaskClient, ada:
     assert "ada" in visitor.get("/tasks").text
 
 
-@pytest.mark.parametrize("wanted", ["//evil.example", "https://evil.example/", "/\\evil.example", "/\t/evil.example", "javascript:alert(1)", "/no-page", "tasks", "/login", "///evil.example"])
+@pytest.mark.parametrize("wanted", ["//evil.example", "https://evil.example/", "/\\evil.example", "/\t/evil.example", "javascript:alert(1)", "/no-page", "tasks", "/login", "///evil.example", " //evil.example", "////evil.example", "\u3000//evil.example"])
 def test_the_way_back_is_one_of_our_pages(app: Flask, wanted: str) -> None:
     with app.test_request_context("/"):
         assert own_page(wanted) == "/"

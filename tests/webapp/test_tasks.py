@@ -157,6 +157,8 @@ def test_a_value_of_the_context_narrows_the_list(client: FlaskClient, db: Databa
     assert shown(client, context="express=true") == [three]
     assert shown(client, context="order_id=1") == [three, two, one]
     assert shown(client, context="id=42") == shown(client, context="customer=") == []
+    for nobody_has in ("order_id=1e400", r'customer.name="\u0000"', r'customer.name="\ud800"', "order_id=NaN", f"order_id={'9' * 150}", "a=" + "[" * 150):
+        assert shown(client, context=nobody_has) == [], nobody_has
 
 
 def test_a_text_is_found_in_names_and_reasons(client: FlaskClient, launch: Launch) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from flask import Response
 from werkzeug.exceptions import NotFound as NoSuchAddress
 
-from engine import batches
+from engine import batches, json_text
 from engine.batches import Batch, BatchItem
 from engine.errors import ChangedSince, KeyReused, NotFound, Problem, RequestError
 from engine.finding import failures
@@ -134,7 +133,7 @@ def _gives(found: Batch, item: BatchItem, result: Any) -> bool:
     if found.action != "resolve" or item.step_name is None:
         return True
     kept = database().value("select b.given from tasker_batch b where b.batch_id = %(batch)s", {"batch": found.batch_id})
-    return bool(kept == result or kept == json.loads(result_text(database(), item.task_id, item.step_name, result)))
+    return bool(kept == result or kept == json_text.load(result_text(database(), item.task_id, item.step_name, result)))
 
 
 def _chosen(noun: str, given: dict[str, Any]) -> Chosen:

@@ -140,6 +140,11 @@ def test_waiting_without_an_engine_says_so(shop: Terminal, monkeypatch: pytest.M
         (["shop/process_order", "--context", '{"order_id": NaN}'], "NaN"),
         (["shop/process_order", "--context", '{"order_id": 1, "order_id": 2}'], "more than once"),
         (["shop/process_order", "--context", '{"order_id": 7, "note": "\\u0000"}'], "NUL"),
+        (["shop/process_order", "--context", '{"order_id": 7, "note": "\\ud800"}'], "half a surrogate pair"),
+        (["shop/process_order", "--context", '{"order_id": 1e400}'], "1e400"),
+        (["shop/process_order", "--context", f'{{"order_id": {"9" * 5_000}}}'], "64 bits"),
+        (["shop/process_order", "--context", '{"order_id": ' + "[" * 200 + "]" * 200 + "}"], "deeper"),
+        (["shop/process_order", "--context", ORDER, "--key", "x" * 300], "idempotency_key"),
         (["shop/process_order", "--context", "@missing.json"], "missing.json"),
         (["shop/process_order", "--context", ORDER, "--correlation-id", "x" * 5000], "correlation_id"),
         (["shop/process_order", "--context", ORDER, "--bypass", "chrage"], "did you mean 'charge'?"),
@@ -149,6 +154,13 @@ def test_what_cannot_be_launched_is_refused_in_one_line_and_leaves_nothing(
     shop: Terminal, conn: psycopg.Connection[Any], arguments: list[str], said: str
 ) -> None:
     assert said in refused(shop.run("launch", *arguments, "--json"))
+    assert written(conn) == 0
+
+
+def test_a_file_that_is_not_utf_8_launches_nothing(shop: Terminal, conn: psycopg.Connection[Any], tmp_path: Path) -> None:
+    order = tmp_path / "order.json"
+    order.write_bytes(b'{"order_id": 7, "note": "caf\xe9"}')
+    assert "utf-8" in refused(shop.run("launch", "shop/process_order", "--context", f"@{order}", "--json"))
     assert written(conn) == 0
 
 
