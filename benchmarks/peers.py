@@ -23,10 +23,10 @@ class Sizes:
         return {"W1": self.w1, "W2": self.w2, "W3": self.w3, "W4": self.w4, "W5": self.w5}[workload]
 
 
-FAST = Sizes(w1=2_000, w2=1_000, w3=1, w4=10, w5=20_000, width=1_000)
+FAST = Sizes(w1=2_000, w2=1_000, w3=10, w4=10, w5=20_000, width=1_000)
 MIDDLE = Sizes(w1=500, w2=250, w3=1, w4=10, w5=5_000, width=1_000)
 SLOW = Sizes(w1=10, w2=5, w3=1, w4=1, w5=20, width=100)
-QUICK = {FAST: Sizes(100, 50, 1, 2, 2_000, 100), MIDDLE: Sizes(50, 25, 1, 2, 500, 100), SLOW: Sizes(2, 1, 1, 1, 10, 10)}
+QUICK = {FAST: Sizes(100, 50, 10, 2, 2_000, 100), MIDDLE: Sizes(50, 25, 1, 2, 500, 100), SLOW: Sizes(2, 1, 1, 1, 10, 10)}
 
 
 @dataclass(frozen=True, slots=True)

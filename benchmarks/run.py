@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def main() -> None:
     """Runs what the arguments ask for."""
     arguments = _arguments()
     peers = _chosen(arguments.only)
-    with tempfile.TemporaryDirectory(prefix="tasker-peers-") as folder, place.server() as url, place.redis() as redis:
+    with tempfile.TemporaryDirectory(prefix="tasker-peers-") as folder, place.server() as url, _redis(peers) as redis:
         report = _facts(url, arguments, redis)
         report["runs"] = _measured(peers, arguments, url, redis, Path(folder))
     page.write(report, arguments.into)
@@ -61,6 +61,10 @@ def _chosen(only: str | None) -> list[Peer]:
     return [peer for peer in PEERS if peer.name in names]
 
 
+def _redis(peers: Sequence[Peer]) -> AbstractContextManager[str | None]:
+    return place.redis() if any(peer.needs_redis for peer in peers) else nullcontext()
+
+
 def _facts(url: str, arguments: argparse.Namespace, redis: str | None) -> dict[str, Any]:
     with psycopg.connect(url) as connection:
         settings = {name: connection.execute("select current_setting(%s)", [name]).fetchone()[0] for name in page.SERVER_SETTINGS}  # type: ignore[index]
@@ -81,7 +85,7 @@ def _measured(peers: Sequence[Peer], arguments: argparse.Namespace, url: str, re
     given_up: dict[tuple[str, str], str] = {}
     for peer in peers:
         try:
-            pythons[peer.name] = _python(peer, redis)
+            pythons[peer.name] = python_of(peer, redis)
         except (place.Missing, OSError) as error:
             given_up |= {(peer.name, workload): str(error) for workload in WORKLOADS}
     for number in range(arguments.rounds):
@@ -97,9 +101,10 @@ def _measured(peers: Sequence[Peer], arguments: argparse.Namespace, url: str, re
     return runs
 
 
-def _python(peer: Peer, redis: str | None) -> Path:
+def python_of(peer: Peer, redis: str | None) -> Path:
+    """The interpreter that measures the peer. Raises `Missing` where something that it needs cannot be had."""
     if peer.needs_redis and redis is None:
-        raise place.Missing("left out: there is no redis-server on PATH")
+        raise place.Missing(place.WITHOUT_REDIS)
     print(f"{peer.title}: packages", flush=True)
     return place.python_of(peer.name)
 

@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import page, place, shapes
-from benchmarks.peers import PEERS
+from benchmarks import page, place, run, shapes
+from benchmarks.peers import BY_NAME, PEERS
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "benchmarks"
@@ -58,7 +58,11 @@ def given_report(**changed: Any) -> dict[str, Any]:
         {"peer": "tasker", "workload": "W1", "version": "0.1.0", "steps": 10_000, "seconds": seconds} for seconds in (0.5, 1.0, 2.0)
     ] + [
         {"peer": "tasker", "workload": "W4", "version": "0.1.0", "hops_ms": [1.0, 2.0, 9.0], "submits_ms": [4.0]},
+        {"peer": "tasker", "workload": "W5", "version": "0.1.0", "tasks": 2_000, "submit_seconds": 1.0, "steps": 0, "seconds": 0.0},
         {"peer": "dbos", "workload": "W1", "version": "3.4.0", "steps": 1_000, "seconds": 2.0},
+        {"peer": "pgqueuer", "workload": "W1", "version": "0.25.0", "steps": 800, "seconds": 1.0},
+        {"peer": "procrastinate", "workload": "W4", "version": "3.5.0", "hops_ms": [8.0], "submits_ms": [4.0]},
+        {"peer": "dbos", "workload": "W4", "version": "3.4.0", "hops_ms": [16.0], "submits_ms": [4.0]},
         {"peer": "dbos", "workload": "W5", "version": "3.4.0", "tasks": 500, "submit_seconds": 2.0, "steps": 0, "seconds": 0.0},
         {"peer": "celery", "workload": "W1", "error": "took longer than 300 s | `x`"},
     ]
@@ -71,8 +75,13 @@ def test_the_page_shows_medians_with_their_extremes_and_hides_no_failure(tmp_pat
     page.write(given_report(), tmp_path)
     text = (tmp_path / "peers.md").read_text()
     rows = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in text.splitlines() if line.startswith("| ")}
-    assert rows["Tasker 0.1.0"] == ["10,000 (5,000 to 20,000)", "none", "none", "2.00 (2.00 to 2.00)", "4.00 (4.00 to 4.00)", "none", "none"]
-    assert rows["DBOS 3.4.0"] == ["500 (500 to 500)", *["none"] * 5, "250 (250 to 250)"]
+    assert rows["Tasker 0.1.0"] == ["10,000 (5,000 to 20,000)", "none", "none", "2.00 (2.00 to 2.00)", "4.00 (4.00 to 4.00)", "none", "2,000 (2,000 to 2,000)"]
+    assert rows["DBOS 3.4.0"] == ["500 (500 to 500)", "none", "none", "16.0 (16.0 to 16.0)", "4.00 (4.00 to 4.00)", "none", "250 (250 to 250)"]
+    # beside whoever is best in that workload, and with a verdict
+    assert rows["W1, steps/s"] == ["10,000", "800", "PgQueuer", "12.5", "at least 10", "met"]
+    assert rows["W2, steps/s"] == ["none", "none", "", "", "at least 10", "not known"]
+    assert rows["W4, one hop, ms"] == ["2.00", "8.00", "Procrastinate", "0.25", "at most 0.2", "missed"]
+    assert rows["submitted, tasks/s"] == ["2,000", "250", "DBOS", "8.00", "at least 10", "missed"]
     assert "- Celery, W1: `took longer than 300 s | 'x'`" in text
     assert "- DBOS, W5: `ended between two looks, too quick to tell the rate`" in text
     assert "Not results" not in text
@@ -80,6 +89,12 @@ def test_the_page_shows_medians_with_their_extremes_and_hides_no_failure(tmp_pat
     picture = ElementTree.parse(tmp_path / "pictures" / "peers.svg").getroot()
     words = ["".join(element.itertext()) for element in picture.iter("{http://www.w3.org/2000/svg}text")]
     assert {"Tasker", "DBOS", "Celery", "10,000", "500", "none"} <= set(words)
+
+
+def test_where_no_redis_can_be_had_celery_is_left_out_and_the_page_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with place.redis() as url, pytest.raises(place.Missing, match="apt-get install redis-server"):
+        run.python_of(BY_NAME["celery"], url)
 
 
 @pytest.mark.parametrize("changed", [{"quick": True}, {"machine": {"cores": 2, "system": "Linux", "python": "3.11.7", "load_before": 7.5}}])
