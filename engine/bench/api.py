@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 from engine import queries, tasks
 from engine.access import accounts, tokens
 from engine.bench import flows
-from engine.bench.pages import Times, dashboard, quantiles
+from engine.bench.document import publish, quantiles, say
+from engine.bench.pages import Times, dashboard, told
 from engine.bench.past import end_all
 from engine.bench.place import bulk_database
 from engine.client import PREFIX
@@ -41,25 +42,31 @@ NEW = {"namespace": flows.NAMESPACE, "name": "single", "context": {}}
 def main() -> None:
     """Prints what was measured."""
     os.environ |= {"TASKER_API_RATE": "0", "TASKER_API_BACKLOG": "0"}
+    publish(_measured)
+
+
+def _measured() -> dict[str, Any]:
     with bulk_database() as db:
-        _measure(db)
+        return _measured_on(db)
 
 
-def _measure(db: Database) -> None:
+def _measured_on(db: Database) -> dict[str, Any]:
     definition = tasks.register_definition(db, flows.w10.definition)
     tasks.register_definition(db, flows.single.definition)
     for made in range(0, TASKS, 10_000):
         tasks.submit_many(db, [TaskRequest("chain_of_10", flows.NAMESPACE)] * min(10_000, TASKS - made))
     end_all(db.url, definition, "(t.task_no %% 43200) * interval '1 minute'")
     known = [row.task_id for row in queries.tasks(db, limit=200).items]
-    print(f"{TASKS:,} tasks of 10 steps; {CLIENTS} clients, each resting {REST_SECONDS[0]:g} to {REST_SECONDS[1]:g} s between two requests, {FIRST_SECONDS:g} and {SECONDS:g} s")
+    say(f"{TASKS:,} tasks of 10 steps; {CLIENTS} clients, each resting {REST_SECONDS[0]:g} to {REST_SECONDS[1]:g} s between two requests, {FIRST_SECONDS:g} and {SECONDS:g} s")
     accounts.create_account(db, "bench", role="admin", actor="bench")
     SIGNED_IN["Authorization"] = f"Bearer {tokens.make_token(db, 'bench', 'bench', actor='bench')}"
     with dashboard(db.url) as address:
-        found = _asked(address, known)
-        for name, times in sorted(found.items()):
-            print(f"{name:28} p50, p99: {quantiles(times)} ms   of {len(times):,} requests")
-        print(f"batch    {_created_per_second(address):,.0f} creates/s in batches of {BATCH}")
+        found = {name: quantiles(times) for name, times in sorted(_asked(address, known).items())}
+        for name, times in found.items():
+            say(f"{name:28} p50, p99: {told(times)} ms   of {times['count']:,} requests")
+        rate = _created_per_second(address)
+        say(f"batch    {rate:,.0f} creates/s in batches of {BATCH}")
+    return {"tasks": TASKS, "clients": CLIENTS, "first_seconds": FIRST_SECONDS, "seconds": SECONDS, "asked": found, "batch": BATCH, "creates_per_s": rate}
 
 
 def _asked(address: str, known: list[str]) -> Times:

@@ -5,7 +5,7 @@ A million ended steps are dropped, as an engine does it and then without its res
 
 from __future__ import annotations
 
-import statistics
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from psycopg import Connection
 
 from engine import leases, tasks
 from engine.bench import flows
+from engine.bench.document import publish, quantiles, say
 from engine.bench.past import end_all
 from engine.bench.place import bulk_database
 from engine.db import Database, connect
@@ -23,28 +24,35 @@ from engine.keeping import retention
 from engine.keeping.retention import BATCHES_PER_ROUND, STEPS_PER_BATCH, Dropped, Sweep
 from engine.requests import TaskRequest
 
-TASKS = 200_000
+TASKS = int(os.environ.get("BENCH_TASKS", "200000"))
 LENGTH = 5
-READY = 400_000
+READY = 2 * TASKS
 ALONE_SECONDS = 5.0
 
 
 def main() -> None:
     """Prints what was measured."""
+    publish(_measured)
+
+
+def _measured() -> dict[str, Any]:
     with bulk_database() as db:
-        _measure(db)
+        return {"steps": TASKS * LENGTH, "tasks": TASKS, "ready": READY, "moves": _fill(db)} | {"ways": _ways(db)}
 
 
-def _measure(db: Database) -> None:
-    print(f"{TASKS * LENGTH:,} ended steps in {TASKS:,} tasks, {_fill(db):,} rows of history, {READY:,} steps ready", flush=True)
+def _ways(db: Database) -> list[dict[str, Any]]:
+    say(f"{TASKS * LENGTH:,} ended steps in {TASKS:,} tasks, {READY:,} steps ready")
     with connect(db.url, options=leases.SESSION) as connection:
         claims = _Claims(connection, tasks.register_definition(db, flows.single.definition))
         sweep, never = Sweep(db), threading.Event()
-        _compare(claims, "an engine's rounds", lambda: sweep.go_on(never), rounds=TASKS * LENGTH // 2 // (BATCHES_PER_ROUND * STEPS_PER_BATCH))
-        _compare(claims, "without rests", sweep.finish, rounds=1)
+        rounds = max(1, TASKS * LENGTH // 2 // (BATCHES_PER_ROUND * STEPS_PER_BATCH))
+        return [
+            _compared(claims, "an engine's rounds", lambda: sweep.go_on(never), rounds=rounds),
+            _compared(claims, "without rests", sweep.finish, rounds=1),
+        ]
 
 
-def _compare(claims: _Claims, name: str, drop: Callable[[], Dropped], *, rounds: int) -> None:
+def _compared(claims: _Claims, name: str, drop: Callable[[], Dropped], *, rounds: int) -> dict[str, Any]:
     """Claims with and without, in turns, for a shared machine changes from one minute to the next."""
     alone, beside, dropped, seconds = [], [], Dropped(), 0.0
     for _ in range(rounds):
@@ -54,13 +62,14 @@ def _compare(claims: _Claims, name: str, drop: Callable[[], Dropped], *, rounds:
         beside += claims.during(work)
         seconds += time.perf_counter() - begin
         dropped += work.dropped
-    print(f"{name}: {dropped.step_count:,} steps in {seconds:.1f} s, {dropped.step_count / seconds:,.0f} steps/s")
-    print(f"  claims alone:     {_told(alone)}\n  claims meanwhile: {_told(beside)}", flush=True)
+    found: dict[str, Any] = {"name": name, "steps": dropped.step_count, "seconds": seconds, "alone": quantiles(alone), "beside": quantiles(beside)}
+    say(f"{name}: {dropped.step_count:,} steps in {seconds:.1f} s, {dropped.step_count / seconds:,.0f} steps/s")
+    say(f"  claims alone:     {_told(found['alone'])}\n  claims meanwhile: {_told(found['beside'])}")
+    return found
 
 
-def _told(times: list[float]) -> str:
-    ordered = sorted(times)
-    return f"p50 {statistics.median(ordered):.3f} ms, p99 {ordered[int(0.99 * (len(ordered) - 1))]:.3f} ms ({len(ordered):,})"
+def _told(times: dict[str, Any]) -> str:
+    return f"p50 {times['p50_ms']:.3f} ms, p99 {times['p99_ms']:.3f} ms ({times['count']:,})"
 
 
 class _Work(threading.Thread):
@@ -110,8 +119,8 @@ def _fill(db: Database) -> int:
     single = tasks.register_definition(db, flows.single.definition)
     chain = tasks.register_definition(db, flows.w1.definition)
     for definition, count in ((chain, TASKS), (single, READY)):
-        for _ in range(count // 20_000):
-            tasks.submit_many(db, [TaskRequest("chain_of_5" if definition == chain else "single", flows.NAMESPACE)] * 20_000)
+        for first in range(0, count, 20_000):
+            tasks.submit_many(db, [TaskRequest("chain_of_5" if definition == chain else "single", flows.NAMESPACE)] * min(20_000, count - first))
     end_all(db.url, chain, "interval '2 days'")
     retention.set_retention(db, flows.NAMESPACE, timedelta(days=1), actor="bench")
     return int(db.value("select count(*) from tasker_history"))

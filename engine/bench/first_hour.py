@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine import tasks
+from engine.bench.document import load, surroundings
 from engine.bench.flows import w1
 from engine.bench.place import throwaway_database
 from engine.db import Database
@@ -66,7 +67,7 @@ Measured = TypeVar("Measured")
 
 def run(settings: Settings, requirement: str, *, rounds: int, progress: Progress) -> dict[str, Any]:
     """Every figure with its goal, medians of `rounds` but for the first; and the machine's load before and after. `requirement` is what pip installs."""
-    before, worked = os.getloadavg()[0], {}
+    facts, worked = surroundings(), {}
     with tempfile.TemporaryDirectory(prefix="tasker-first-hour-") as folder:
         root = Path(folder)
         progress("a new project in an empty folder")
@@ -81,7 +82,7 @@ def run(settings: Settings, requirement: str, *, rounds: int, progress: Progress
         progress("an engine's start")
         found["first_claim_s"] = _first_claim(settings, rounds, compiled)
     figures = {key: {"measured": round(found[key], 2), "processor": round(worked[key], 2) if key in worked else None, "goal": goal, "met": found[key] <= goal} for key, goal in GOALS.items()}
-    return {"figures": figures, "load_before": round(before, 1), "load_after": round(os.getloadavg()[0], 1), "cores": os.cpu_count()}
+    return facts | {"figures": figures, "load_after": load()}
 
 
 def print_report(report: Mapping[str, Any]) -> None:

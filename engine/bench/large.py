@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
+from typing import Any
 
 from engine import StepHandler, TaskDefinition, Workflow, tasks
 from engine.bench import flows
+from engine.bench.document import publish, say
 from engine.bench.place import bulk_database
 from engine.bench.workloads import until_done
 from engine.db import Database
@@ -50,15 +52,19 @@ wide.define("sum", handler_class=AddUp, depends_on_step="double")
 
 def main() -> None:
     """Prints what was measured: medians of five."""
+    publish(_measured)
+
+
+def _measured() -> dict[str, Any]:
     with bulk_database() as db:
-        _print_definitions(db)
-        _print_maps(db)
+        return {"definition": _definitions(db), "map": _maps(db)}
 
 
-def _print_definitions(db: Database) -> None:
+def _definitions(db: Database) -> dict[str, Any]:
     rounds = [_accept(db, number) for number in range(ROUNDS)]
     checked, stored, made = (statistics.median(values) for values in zip(*rounds, strict=True))
-    print(f"definition of {STEPS:,} steps, each with up to {PARENTS} parents: checked in {checked:.2f} s, stored in {stored:.2f} s; a task of it made in {made:.2f} s")
+    say(f"definition of {STEPS:,} steps, each with up to {PARENTS} parents: checked in {checked:.2f} s, stored in {stored:.2f} s; a task of it made in {made:.2f} s")
+    return {"steps": STEPS, "parents": PARENTS, "checked_s": checked, "stored_s": stored, "task_made_s": made}
 
 
 def _accept(db: Database, number: int) -> tuple[float, float, float]:
@@ -79,7 +85,7 @@ def _long(name: str) -> TaskDefinition:
     return flow.definition
 
 
-def _print_maps(db: Database) -> None:
+def _maps(db: Database) -> dict[str, Any]:
     registry = HandlerRegistry()
     registry.register(wide)
     engine = Engine(db.url, registry, runner="threads", sources=[SOURCE])
@@ -89,7 +95,8 @@ def _print_maps(db: Database) -> None:
     finally:
         engine.drain()
     made, ended = (statistics.median(values) for values in zip(*rounds, strict=True))
-    print(f"list of {ITEMS:,}: its items are there {made:.2f} s after the list, and joined after {ended:.2f} s, by one engine with threads")
+    say(f"list of {ITEMS:,}: its items are there {made:.2f} s after the list, and joined after {ended:.2f} s, by one engine with threads")
+    return {"items": ITEMS, "made_s": made, "joined_s": ended}
 
 
 def _map(db: Database) -> tuple[float, float]:

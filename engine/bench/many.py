@@ -13,20 +13,24 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from engine import tasks
 from engine.bench import flows
+from engine.bench.document import publish, say
 from engine.bench.place import bulk_database
 from engine.db import Database
 from engine.errors import TaskerError
 from engine.handlers import Workflow
 from engine.requests import TaskRequest
 
-CHAINS = 3_000
-ROUNDS = 3
+CHAINS = int(os.environ.get("BENCH_CHAINS", "3000"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 ENGINES = 4
-FLOOD = 1_000_000
-LAUNCHES = 40
+FLOOD = int(os.environ.get("BENCH_FLOOD", "1000000"))
+LAUNCHES = int(os.environ.get("BENCH_LAUNCHES", "40"))
+GOALS = {"ratio": 0.6, "unfair": 0.10, "slowest_ms": 1_000.0}
+"""All engines to one; by what part of its even share an engine may do more or less; the slowest start of a task beside a flood."""
 PATIENCE_SECONDS = 600.0
 QUIET = "quiet"
 
@@ -35,24 +39,31 @@ small.define("only", handler_class=flows.NoOp)
 
 
 def main() -> None:
-    """Prints what was measured; FLOOD=20000 in the environment makes it a first look."""
-    flood = int(os.environ.get("FLOOD", FLOOD))
+    """Prints what was measured; `BENCH_CHAINS=300 BENCH_FLOOD=20000 BENCH_LAUNCHES=5` in the environment makes it a first look."""
+    publish(_measured)
+
+
+def _measured() -> dict[str, Any]:
     with bulk_database() as db:
-        _engines(db)
-        _flood(db, flood)
+        return {"chains": CHAINS, "goals": GOALS, "engines": _engines(db), "flood": _flood(db, FLOOD)}
 
 
-def _engines(db: Database) -> None:
+def _engines(db: Database) -> dict[str, Any]:
     rates: dict[int, list[float]] = {1: [], ENGINES: []}
+    parts: list[list[float]] = []
     for number in range(ROUNDS):
         for count in rates if number % 2 else reversed(rates):
             with _running(db, count):
                 _work(db, CHAINS // 10)
                 rate, shares = _work(db, CHAINS)
             rates[count].append(rate)
-            print(f"{count} engines: {rate:,.0f} steps/s; shares {', '.join(f'{share:.3f}' for share in shares)}", flush=True)
+            parts += [shares + [0.0] * (ENGINES - len(shares))] if count == ENGINES else []
+            say(f"{count} engines: {rate:,.0f} steps/s; shares {', '.join(f'{share:.3f}' for share in shares)}")
     one, many = (statistics.median(rates[count]) for count in rates)
-    print(f"{ENGINES} engines to 1: {many / one:.2f}", flush=True)
+    found = {"ratio": many / one, "unfair": max(abs(share * ENGINES - 1) for shares in parts for share in shares)}
+    say(f"{ENGINES} engines to 1: {found['ratio']:.2f}, {_verdict(found['ratio'] >= GOALS['ratio'])} {GOALS['ratio']}")
+    say(f"the share furthest from even: {found['unfair']:.0%} off, {_verdict(found['unfair'] <= GOALS['unfair'])} {GOALS['unfair']:.0%}")
+    return {"count": ENGINES, "one": rates[1], "many": rates[ENGINES], "shares": parts} | found
 
 
 def _work(db: Database, chains: int) -> tuple[float, list[float]]:
@@ -68,15 +79,17 @@ def _work(db: Database, chains: int) -> tuple[float, list[float]]:
     return chains * 5 / found[0][1], [row[0] / (chains * 5) for row in found]
 
 
-def _flood(db: Database, flood: int) -> None:
+def _flood(db: Database, flood: int) -> dict[str, Any]:
     tasks.register_definition(db, flows.single.definition)
     tasks.register_definition(db, small.definition)
     alone = _launches(db, waiting=0)
-    for _ in range(flood // 20_000):
-        tasks.submit_many(db, [TaskRequest("single", flows.NAMESPACE)] * 20_000)
+    for first in range(0, flood, 20_000):
+        tasks.submit_many(db, [TaskRequest("single", flows.NAMESPACE)] * min(20_000, flood - first))
     beside = _launches(db, waiting=flood // 2)
     left = db.value("select count(*) from tasker_ready")
-    print(f"launch to start beside nothing, ms: {_told(alone)}\nbeside {flood:,} ready steps ({left:,} left at the end), ms: {_told(beside)}", flush=True)
+    say(f"launch to start beside nothing, ms: {_told(alone)}\nbeside {flood:,} ready steps ({left:,} left at the end), ms: {_told(beside)}")
+    say(f"the slowest: {_verdict(beside[-1] <= GOALS['slowest_ms'])} {GOALS['slowest_ms']:,.0f} ms")
+    return {"steps": flood, "left": left, "alone_ms": alone, "beside_ms": beside}
 
 
 def _launches(db: Database, *, waiting: int) -> list[float]:
@@ -117,6 +130,10 @@ def _until(db: Database, question: str, newest: int) -> None:
         if time.monotonic() > deadline:
             raise TaskerError(f"waited {PATIENCE_SECONDS:.0f} s: {question}")
         time.sleep(0.02)
+
+
+def _verdict(met: bool) -> str:
+    return "within the goal of" if met else "MISSES the goal of"
 
 
 def _told(times: list[float]) -> str:

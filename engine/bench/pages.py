@@ -19,7 +19,7 @@ import threading
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
@@ -29,12 +29,13 @@ from urllib.parse import urlsplit
 from engine import queries, tasks
 from engine.access import accounts
 from engine.bench import flows
+from engine.bench.document import publish, quantiles, say
 from engine.bench.past import end_all
 from engine.bench.place import bulk_database
 from engine.db import Database
 from engine.requests import TaskRequest
 
-TASKS, LENGTH = 100_000, 10
+TASKS, LENGTH = int(os.environ.get("BENCH_TASKS", "100000")), 10
 USERS, STREAMS = 20, 50
 FIRST_SECONDS, SECONDS = 15.0, 30.0
 """What a dashboard that has just started answers first is told apart: each of its connections learns every statement once."""
@@ -52,32 +53,40 @@ Times = dict[str, list[float]]
 
 def main() -> None:
     """Prints what was measured."""
+    publish(_measured)
+
+
+def _measured() -> dict[str, Any]:
     with bulk_database() as db:
-        _measure(db)
+        return _measured_on(db)
 
 
-def _measure(db: Database) -> None:
+def _measured_on(db: Database) -> dict[str, Any]:
     definition = tasks.register_definition(db, flows.w10.definition)
-    for _ in range(TASKS // 10_000):
-        tasks.submit_many(db, [TaskRequest("chain_of_10", flows.NAMESPACE)] * 10_000)
+    for made in range(0, TASKS, 10_000):
+        tasks.submit_many(db, [TaskRequest("chain_of_10", flows.NAMESPACE)] * min(10_000, TASKS - made))
     end_all(db.url, definition, "(t.task_no %% 43200) * interval '1 minute'")
-    print(f"{TASKS:,} ended tasks with {TASKS * LENGTH:,} steps; {USERS} users, each resting {statistics.mean(REST_SECONDS):g} s between two pages, {SECONDS:g} s")
+    say(f"{TASKS:,} ended tasks with {TASKS * LENGTH:,} steps; {USERS} users, each resting {statistics.mean(REST_SECONDS):g} s between two pages, {SECONDS:g} s")
     with _process(db.url, "engine", "--nice", "5", "--handlers", "engine.bench.flows"), dashboard(db.url) as address:
         account = accounts.create_account(db, "bench", role="admin", actor="bench")
         SIGNED_IN["Cookie"] = f"tasker_sign_in={accounts.begin_session(db, account, method='bench')}"
         wide = tasks.submit(db, TaskRequest("fan_of_1000", flows.NAMESPACE))
         pages = _pages(db)
-        with _busy(db):
+        with _busy(db) as work:
             first = _visited(address, pages, FIRST_SECONDS)
             alone = _visited(address, pages)
             with _followed(address):
                 followed = _visited(address, pages)
-            _print_pages(first, alone, followed)
-            print(f"event to page: {quantiles(_event_times(db, address))} ms")
+            found = _pages_told(first, alone, followed)
+            event = quantiles(_event_times(db, address))
+            say(f"event to page: {told(event)} ms")
         _wait_for_end(db, wide)
-        print(f"task page of 1,001 steps: {quantiles(_times(address, f'/tasks/{wide}', WIDE_ROUNDS))} ms in the server")
-        print(f"  until it can be used in Chromium: {_usable_words(f'{address}/tasks/{wide}')}")
-        _print_weights(address, wide)
+        served = quantiles(_times(address, f"/tasks/{wide}", WIDE_ROUNDS))
+        say(f"task page of 1,001 steps: {told(served)} ms in the server")
+        usable = _usable(f"{address}/tasks/{wide}")
+        say(f"  until it can be used in Chromium: {usable if isinstance(usable, str) else told(usable) + ' ms'}")
+        sizes = {"tasks": TASKS, "steps": TASKS * LENGTH, "users": USERS, "streams": STREAMS, "first_seconds": FIRST_SECONDS, "seconds": SECONDS}
+        return sizes | work | found | {"event_to_page": event, "large_task": {"served": served, "usable": usable}, "kib": _weights(address, wide)}
 
 
 # ---- what is going on
@@ -102,8 +111,9 @@ def dashboard(url: str) -> Iterator[str]:
 
 
 @contextmanager
-def _busy(db: Database) -> Iterator[None]:
-    """The engine never runs out of work; says how much it did."""
+def _busy(db: Database) -> Iterator[dict[str, float]]:
+    """The engine never runs out of work; afterwards `engine_steps_per_s` tells how much it did."""
+    work: dict[str, float] = {}
     over, begun, before = threading.Event(), time.monotonic(), _ended_steps(db)
 
     def feed() -> None:
@@ -115,11 +125,12 @@ def _busy(db: Database) -> Iterator[None]:
     feeder = threading.Thread(target=feed)
     feeder.start()
     try:
-        yield
+        yield work
     finally:
         over.set()
         feeder.join()
-        print(f"meanwhile the engine ran {(_ended_steps(db) - before) / (time.monotonic() - begun):,.0f} steps/s")
+        work["engine_steps_per_s"] = (_ended_steps(db) - before) / (time.monotonic() - begun)
+        say(f"meanwhile the engine ran {work['engine_steps_per_s']:,.0f} steps/s")
 
 
 def _ended_steps(db: Database) -> int:
@@ -198,7 +209,8 @@ def _times(address: str, path: str, rounds: int) -> list[float]:
     return [_timed(address, path, link) for _ in range(rounds + 1)][1:]
 
 
-def _usable_words(url: str) -> str:
+def _usable(url: str) -> dict[str, Any] | str:
+    """How soon, or why that was not measured."""
     try:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
@@ -206,7 +218,7 @@ def _usable_words(url: str) -> str:
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
-            return f"{quantiles([_usable_time(browser, url) for _ in range(USABLE_ROUNDS)])} ms"
+            return quantiles([_usable_time(browser, url) for _ in range(USABLE_ROUNDS)])
     except Error as error:
         return f"not measured, {error.message.splitlines()[0]}"
 
@@ -256,26 +268,31 @@ def _wait_for_end(db: Database, task: str) -> None:
 # ---- figures
 
 
-def _print_pages(first: Times, alone: Times, followed: Times) -> None:
-    print(f"\n{'page':24} {'p50':>8} {'p99':>8}   with {STREAMS} live pages")
-    for name in alone:
-        print(f"{name:24} {quantiles(alone[name])}   {quantiles(followed[name])}")
-    begun, everything, beside = (list(itertools.chain(*found.values())) for found in (first, alone, followed))
-    print(f"{'all':24} {quantiles(everything)}   {quantiles(beside)}   ({len(everything):,} and {len(beside):,} requests)")
-    print(f"{f'all, first {FIRST_SECONDS:g} seconds':24} {quantiles(begun)}   ({len(begun):,} requests)\n")
+def _pages_told(first: Times, alone: Times, followed: Times) -> dict[str, Any]:
+    """Each page, without and with pages that follow live, and all of them together; the first seconds apart."""
+    pages = {name: {"alone": quantiles(alone[name]), "followed": quantiles(followed[name])} for name in alone if followed[name]}
+    every = {key: quantiles(list(itertools.chain(*found.values()))) for key, found in (("first", first), ("alone", alone), ("followed", followed))}
+    say(f"\n{'page':24} {'p50':>8} {'p99':>8}   with {STREAMS} live pages")
+    for name, found in pages.items():
+        say(f"{name:24} {told(found['alone'])}   {told(found['followed'])}")
+    say(f"{'all':24} {told(every['alone'])}   {told(every['followed'])}   ({every['alone']['count']:,} and {every['followed']['count']:,} requests)")
+    say(f"{f'all, first {FIRST_SECONDS:g} seconds':24} {told(every['first'])}   ({every['first']['count']:,} requests)\n")
+    return {"pages": pages, "all": every}
 
 
-def quantiles(times: Sequence[float]) -> str:
-    ordered = sorted(times)
-    return f"{statistics.median(ordered):8.1f} {ordered[int(0.99 * (len(ordered) - 1))]:8.1f}"
+def told(found: dict[str, Any]) -> str:
+    """p50 and p99 for a line."""
+    return f"{found['p50_ms']:8.1f} {found['p99_ms']:8.1f}"
 
 
-def _print_weights(address: str, wide: str) -> None:
+def _weights(address: str, wide: str) -> dict[str, float]:
     get: Callable[[str], str] = lambda path: urllib.request.urlopen(urllib.request.Request(address + path, headers=SIGNED_IN), timeout=30).read().decode()  # noqa: E731
     page = get("/tasks")
     assets = sorted(set(re.findall(r'(?:href|src)="(/static/[^"]+\.(?:css|js|svg)[^"]*)"', page)))
     weights = {path.partition("?")[0]: len(gzip.compress(get(path).encode())) for path in ["/tasks", *assets]}
-    print(f"weight of the list with all it loads: {sum(weights.values()) / 1024:.0f} KiB compressed; of the page of 1,001 steps: {len(gzip.compress(get(f'/tasks/{wide}').encode())) / 1024:.0f} KiB")
+    kib = {"list": sum(weights.values()) / 1024, "large_task": len(gzip.compress(get(f"/tasks/{wide}").encode())) / 1024}
+    say(f"weight of the list with all it loads: {kib['list']:.0f} KiB compressed; of the page of 1,001 steps: {kib['large_task']:.0f} KiB")
+    return kib
 
 
 if __name__ == "__main__":

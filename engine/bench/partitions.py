@@ -17,6 +17,7 @@ from psycopg import Connection, sql
 
 from engine import tasks
 from engine.bench import flows
+from engine.bench.document import publish, say
 from engine.bench.floors import steps_per_second
 from engine.bench.past import end_all
 from engine.bench.place import BULK_SECONDS, throwaway_database
@@ -37,11 +38,15 @@ WORKLOADS = ("W1", "W2", "W3")
 
 def main() -> None:
     """Prints what was measured."""
+    publish(_measured)
+
+
+def _measured() -> dict[str, Any]:
     with ExitStack() as stack:
         urls = {name: stack.enter_context(throwaway_database(replace(Settings.from_environ(), database_url=None))) for name in ("as it is", "in partitions")}
         cut(urls["in partitions"])
-        _compare_inserts(urls)
-        print(f"{PARTITIONS} partitions of {WIDTH:,} tasks; {ROUNDS} runs each in turns; steps/s as ratios to F2 of the same run", flush=True)
+        inserts = _compared_inserts(urls)
+        say(f"{PARTITIONS} partitions of {WIDTH:,} tasks; {ROUNDS} runs each in turns; steps/s as ratios to F2 of the same run")
         ratios: dict[tuple[str, str], list[float]] = {(name, workload): [] for name in urls for workload in WORKLOADS}
         for _ in range(ROUNDS):
             for name, url in urls.items():
@@ -49,9 +54,10 @@ def main() -> None:
                     ratios[name, workload].append(ratio)
         for workload in WORKLOADS if ROUNDS else ():
             before, after = ratios["as it is", workload], ratios["in partitions", workload]
-            print(f"{workload}: {_told(before)} as it is, {_told(after)} in partitions, {statistics.median(after) / statistics.median(before) - 1:+.1%}", flush=True)
-        for name, url in urls.items():
-            _measure_rest(name, url)
+            say(f"{workload}: {_told(before)} as it is, {_told(after)} in partitions, {statistics.median(after) / statistics.median(before) - 1:+.1%}")
+        rest = {name: _rest(name, url) for name, url in urls.items()}
+    to_f2 = {workload: {name: ratios[name, workload] for name in urls} for workload in WORKLOADS}
+    return {"partitions": PARTITIONS, "rounds": ROUNDS, "to_f2": to_f2, "report_of_300_ms": inserts, "rest_ms": rest}
 
 
 def cut(url: str) -> None:
@@ -69,7 +75,7 @@ def cut(url: str) -> None:
             connection.execute(sql.SQL("create table {} partition of tasker_history for values from ({}) to ({})").format(name, begin, end))
 
 
-def _compare_inserts(urls: dict[str, str]) -> None:
+def _compared_inserts(urls: dict[str, str]) -> dict[str, float]:
     """What a report of 300 steps adds to the history, to either in turns: a busy machine changes both alike."""
     with ExitStack() as stack:
         connections = {name: stack.enter_context(connect(url, call_seconds=BULK_SECONDS)) for name, url in urls.items()}
@@ -78,7 +84,8 @@ def _compare_inserts(urls: dict[str, str]) -> None:
             for name, connection in connections.items():
                 found[name].append(_median(1, lambda _, connection=connection, number=number: _insert(connection, number)))  # type: ignore[misc]
         before, after = (statistics.median(times) for times in found.values())
-    print(f"600 moves of 300 steps: {before:.2f} ms as it is, {after:.2f} ms in partitions, {(after - before) / 300 * 1000:+.1f} us a step", flush=True)
+    say(f"600 moves of 300 steps: {before:.2f} ms as it is, {after:.2f} ms in partitions, {(after - before) / 300 * 1000:+.1f} us a step")
+    return dict(zip(found, (before, after), strict=True))
 
 
 def _insert(connection: Connection[Any], number: int) -> None:
@@ -103,7 +110,7 @@ def _told(ratios: list[float]) -> str:
     return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
 
 
-def _measure_rest(name: str, url: str) -> None:
+def _rest(name: str, url: str) -> dict[str, float]:
     """One read of events by number, and a batch of old tasks: all of it, and the part that is history, which a partition would let go as a whole."""
     db = Database(url, max_size=2, call_seconds=BULK_SECONDS)
     try:
@@ -117,7 +124,8 @@ def _measure_rest(name: str, url: str) -> None:
             whole = _median(BATCHES, lambda number: _forget(connection, oldest[number * BATCH : (number + 1) * BATCH]))
             rest = oldest[BATCH * BATCHES :]
             history = _median(BATCHES, lambda number: _forget_history(connection, rest[number * BATCH : (number + 1) * BATCH]))
-        print(f"{name}: 500 moves by number {read:.2f} ms; {BATCH} old tasks of 5 steps dropped in {whole:.1f} ms, their history alone in {history:.1f} ms", flush=True)
+        say(f"{name}: 500 moves by number {read:.2f} ms; {BATCH} old tasks of 5 steps dropped in {whole:.1f} ms, their history alone in {history:.1f} ms")
+        return {"read_500_moves": read, "drop_200_tasks": whole, "drop_their_history": history}
     finally:
         db.close()
 

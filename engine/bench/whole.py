@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from engine.bench.document import load, surroundings
 from engine.bench.floors import Floors, commit_seconds, heard_seconds, steps_per_second
 from engine.bench.place import throwaway_database
 from engine.bench.report import print_report
 from engine.bench.sizes import FULL, QUICK, Sizes
 from engine.bench.statements import claim_latency, creation_rate, readiness
 from engine.bench.workloads import measure_runner
+from engine.db import connect
 from engine.settings import Settings
 
 __all__ = ["print_report", "run"]
@@ -25,8 +27,9 @@ NOISY = 1.5
 
 def run(settings: Settings, *, rounds: int = 5, quick: bool = False, progress: Callable[[str], None] = print) -> dict[str, Any]:
     """The whole report, as `--json` prints it. Rates are per second, times in milliseconds, all medians of `rounds`."""
-    sizes = QUICK if quick else FULL
+    sizes, facts = QUICK if quick else FULL, surroundings() | {"quick": quick, "rounds": rounds}
     with throwaway_database(settings) as url:
+        facts["postgresql"] = _version(url)
         progress("floors")
         before = _floors(url, sizes, rounds)
         runners = {}
@@ -39,7 +42,12 @@ def run(settings: Settings, *, rounds: int = 5, quick: bool = False, progress: C
         claim = claim_latency(url, sizes)
         progress("floors again")
         after = _floors(url, sizes, rounds)
-    return _report(before, after, runners, creation, claim, ready)
+    return facts | {"load_after": load()} | _report(before, after, runners, creation, claim, ready)
+
+
+def _version(url: str) -> str:
+    with connect(url) as connection:
+        return str(connection.execute("select current_setting('server_version')").fetchall()[0][0])
 
 
 def _floors(url: str, sizes: Sizes, rounds: int) -> Floors:
