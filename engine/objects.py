@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import math
 import os
 import re
 import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,15 +33,25 @@ FEWEST_BYTES = 1 << 10
 MAX_BYTES = 8 << 20
 """So large a result may be that goes to a store."""
 CALL_SECONDS = 30.0
+LEAST_SECONDS = 1.0
 PATIENCE_SECONDS = 300.0
-"""For so long a result that is there is offered to a store that does not take it, before its handler's work counts as lost."""
+"""For so long a result that is there is offered to a store that does not take it, before its step goes back and its handler's work is lost."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0
+AGAIN_SECONDS = 10.0
+"""So long a step waits that went back as the store was away."""
+UNTIL: ContextVar[float] = ContextVar("tasker_objects_until", default=math.inf)
+"""Until when, by the monotonic clock, an attempt may wait for the store."""
+PROBE: Final = "doctor/00000000-0000-0000-0000-000000000000"
+"""A folder of no task: to ask for its deletion shows whether the store answers."""
 _KEY = re.compile(r"[a-z0-9][a-z0-9_.-]*/[0-9a-f-]{36}(/[0-9a-f]{64})?\Z")
 _T = TypeVar("_T")
 
 
 class StoreFailed(RetryableError):
-    """The store does not answer, or not in time; it may later."""
+    """The store does not answer, or not in time; it may later. An attempt that ends with it is not charged."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(message, delay=AGAIN_SECONDS)
 
 
 class ObjectMissing(PermanentError):
@@ -132,7 +144,7 @@ class RemoteStore:
 
 @dataclass(frozen=True, slots=True)
 class Keeper:
-    """Puts results of more than `threshold` bytes into the store, and gets them back; every call ends within CALL_SECONDS."""
+    """Puts results of more than `threshold` bytes into the store, and gets them back; every call ends within CALL_SECONDS, and before UNTIL if that is not near."""
 
     store: Store
     threshold: int
@@ -145,8 +157,8 @@ class Keeper:
         return json_text.dump({NAME: {"key": key, "bytes": len(content)}})
 
     def put_at_last(self, namespace: str, task_id: str, text: str) -> str:
-        """The same, tried again while the store is away: what the handler has done need not be done again for that. Raises `StoreFailed` after PATIENCE_SECONDS."""
-        until, pause = time.monotonic() + PATIENCE_SECONDS, FIRST_PAUSE_SECONDS
+        """The same, tried again while the store is away: what the handler has done need not be done again for that. Raises `StoreFailed` after PATIENCE_SECONDS, or at UNTIL."""
+        until, pause = min(time.monotonic() + PATIENCE_SECONDS, UNTIL.get()), FIRST_PAUSE_SECONDS
         while True:
             try:
                 return self.put(namespace, task_id, text)
@@ -171,6 +183,10 @@ class Keeper:
     def delete(self, folder: str) -> None:
         """Nothing lies in the folder of a task any more. Raises `StoreFailed`."""
         _within_time(lambda: self.store.delete(_checked(folder)), "delete")
+
+    def check(self) -> None:
+        """Raises `StoreFailed` unless the store answers."""
+        _within_time(lambda: self.store.delete(PROBE), "answer")
 
 
 @cache
@@ -197,6 +213,11 @@ def open_store(url: str) -> Store:
         return RemoteStore(url)
     except (ValueError, ImportError) as error:
         raise TaskerError(f"TASKER_OBJECTS cannot be opened: {error}") from error
+
+
+def end_within(seconds: float) -> float:
+    """The UNTIL of an attempt that begins now and has so many seconds: a little before its end, so that the store's being away is not taken for a handler that hangs."""
+    return time.monotonic() + seconds - min(1.0, seconds / 20)
 
 
 def text_of(text: str) -> str:
@@ -254,10 +275,12 @@ def _within_time(call: Callable[[], _T], what: str) -> _T:
             failed.append(error)
 
     thread = threading.Thread(target=run, name="tasker-objects", daemon=True)
+    left = UNTIL.get() - time.monotonic()
+    seconds = min(CALL_SECONDS, left) if left > LEAST_SECONDS else CALL_SECONDS  # a handler that needs nearly all its time must not go back for ever
     thread.start()
-    thread.join(CALL_SECONDS)
+    thread.join(seconds)
     if thread.is_alive():
-        raise StoreFailed(f"the object store did not {what} within {CALL_SECONDS:g} s")
+        raise StoreFailed(f"the object store did not {what} within {seconds:.3g} s")
     if not failed:
         return told[0]
     if isinstance(failed[0], TaskerError):

@@ -538,12 +538,12 @@ def engines(db: Database, *, namespaces: Namespaces = None) -> list[EngineRow]:
         f"""
         select w.worker_id, w.name, w.runner, w.concurrency, w.started_at, w.seen_at, w.lease_until > tasker_clock(), w.draining, w.figures -> 'cluster',
                array(select d.namespace || '/' || d.name || '@' || d.version from tasker_definition d where d.definition_id = any(w.definitions){within("d.definition_id", namespaces)}
-                      order by d.namespace, d.name, d.version_rank collate "C"), w.labels
+                      order by d.namespace, d.name, d.version_rank collate "C"), w.labels, coalesce(w.figures -> 'hindrances', '[]')
           from tasker_worker w order by w.lease_until > tasker_clock() desc, w.worker_id
         """,
         allowed(namespaces),
     )
-    return [EngineRow(*(*row[:8], tuple(row[9]), row[8], tuple(row[10]))) for row in found]
+    return [EngineRow(*(*row[:8], tuple(row[9]), row[8], tuple(row[10]), tuple(row[11]))) for row in found]
 
 
 def overview(db: Database, *, namespaces: Namespaces = None) -> OverviewRow:

@@ -342,6 +342,8 @@ class EngineRow:
     cluster: dict[str, Any] | None = None
     """Of an engine whose handlers run on other machines: `state`, `at`, `said`, `workers` and `threads`, at its last heartbeat."""
     labels: tuple[str, ...] = ()
+    hindrances: tuple[str, ...] = ()
+    """Why steps go back uncharged, as at its last heartbeat: the object store is away, or its handlers are not all there."""
 
 
 @dataclass(frozen=True, slots=True)

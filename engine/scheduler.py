@@ -38,6 +38,7 @@ from engine.events import EventDelivery
 from engine.finding import views, words
 from engine.keeping.retention import Sweep
 from engine.monitoring.own_figures import Figures
+from engine.monitoring.store_watch import StoreWatch
 from engine.outgoing import followers, notices
 from engine.registry import HandlerRegistry
 from engine.rollups import RollUp
@@ -65,6 +66,7 @@ VIEWS_SECONDS = 2.0
 NOTICES_SECONDS = 1.0
 TRACES_SECONDS = 1.0
 RETENTION_SECONDS = 10.0
+STORE_SECONDS = 10.0
 ROLLUP_SECONDS = 2.0
 WORDS_SECONDS = 2.0
 LISTEN_SECONDS = 5.0
@@ -129,7 +131,8 @@ class Engine:
 
     def start(self) -> None:
         """Definitions registered, claiming begun. Raises `DatabaseUnavailable`, `DefinitionConflict`, the runner's start error, or `TaskerError` for an object store that none is."""
-        objects.keeper()
+        keeper = objects.keeper()
+        self._store_watch = StoreWatch(keeper, self.figures) if keeper else None
         self.worker = self._new_worker()
         self._events.subscribe()  # before anything can happen that a new subscriber should hear of
         if self._tracing:
@@ -247,6 +250,7 @@ class Engine:
             ("views", self._watch_views, VIEWS_SECONDS),
             ("notices", self._tell_notices, NOTICES_SECONDS),
             ("retention", self._drop_old, RETENTION_SECONDS),
+            *([("store", self._store_watch.look, STORE_SECONDS)] if self._store_watch else []),
             *([("traces", self._tell_traces, TRACES_SECONDS)] if self._tracing else []),
             ("rollup", self._roll_up, ROLLUP_SECONDS),
             ("words", self._index_words, WORDS_SECONDS),
@@ -429,7 +433,7 @@ def is_among(definition: TaskDefinition, only: Sequence[str]) -> bool:
 
 
 def _scheduler() -> BackgroundScheduler:
-    duties = ("poll", "heartbeat", "reap", "announce", "places", "cancel", "journal", "schedules", "batches", "views", "notices", "retention", "rollup", "words", "events", "traces")
+    duties = ("poll", "heartbeat", "reap", "announce", "places", "cancel", "journal", "schedules", "batches", "views", "notices", "retention", "rollup", "words", "events", "traces", "store")
     scheduler = BackgroundScheduler(
         executors={name: ThreadPoolExecutor(1) for name in duties},
         job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},

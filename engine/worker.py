@@ -50,7 +50,7 @@ from engine.runners import (
     StepCall,
     TaskInfo,
 )
-from engine.runners.invoke import failure
+from engine.runners.invoke import failure, is_uncharged
 
 log = logging.getLogger("tasker.engine")
 
@@ -525,11 +525,12 @@ class Worker:
         completed = [outcome for outcome in outcomes if outcome[1] == COMPLETED]
         if len(completed) == len(outcomes):
             return completed
-        failed = [_held(call) + (payload if kind == FAILED else _CANCELLED_ERROR,) for call, kind, payload in outcomes if kind in (FAILED, CANCELLED)]
-        # a release uncharges the attempt, so its number comes again: one that is made twice must not hit the step's next life
-        released = [_held(call) for call, kind, _ in outcomes if kind == RELEASED and self._running.get(_held(call)[:2]) is call]
+        due = [outcome for outcome in outcomes if self._is_due(outcome)]
+        failed = [_held(call) + (payload if kind == FAILED else _CANCELLED_ERROR,) for call, kind, payload in due if kind in (FAILED, CANCELLED)]
+        released = [_held(call) for call, kind, _ in due if kind == RELEASED]
         stored = [outcome for outcome in outcomes if outcome[1] == STORED]
         if stored:
+            self.figures.unhindered(objects.StoreFailed.__name__)
             leases.keep_objects(connection, self.who, sorted(_held(call) + objects.place_of(payload) for call, _, payload in stored))
             completed += stored
         decided = [_held(call) + (payload,) for call, kind, payload in outcomes if kind == DECIDED]
@@ -540,6 +541,7 @@ class Worker:
             leases.expand_step(connection, self.who, held)
             self._claim_due = True
         if failed:
+            self._note_hindrances(due)
             with self.figures.call("fail_steps"):
                 leases.fail_steps(connection, self.who, sorted(failed))
             self._claim_due = True
@@ -550,6 +552,15 @@ class Worker:
         outcomes[:] = completed
         self.news = True
         return completed
+
+    def _is_due(self, outcome: Outcome) -> bool:
+        """Not a second time where the attempt is not charged: its number comes again, and what is reported twice must not hit the step's next life."""
+        return not _goes_back(outcome) or self._running.get(_place(outcome)) is outcome[0]
+
+    def _note_hindrances(self, outcomes: Sequence[Outcome]) -> None:
+        for _, _, payload in (outcome for outcome in outcomes if outcome[1] == FAILED and _goes_back(outcome)):
+            error = json_text.load(payload)
+            self.figures.hindered(error["type"], error["message"])
 
     # ---- steps in hand
 
@@ -710,6 +721,11 @@ def _held(call: StepCall) -> leases.Held:
 def _place(outcome: Outcome) -> tuple[int, int]:
     call = outcome[0]
     return call.task.task_id, call.step_no
+
+
+def _goes_back(outcome: Outcome) -> bool:
+    """Whether its attempt is not charged."""
+    return outcome[1] == RELEASED or outcome[1] == FAILED and is_uncharged(outcome[2])
 
 
 def _is_refusal(error: BaseException) -> bool:

@@ -293,6 +293,7 @@ def engines() -> dict[str, Any]:
     """An engine in each state, and queues with and without one."""
     row = EngineRow(1, "host.4711", "processes", 8, _ago(4_000), _ago(2), True, False, ("shop/process_order@1.0.0", "shop/refund@1.0.0"))
     rows = [replace(row, worker_id=no, name=f"host.{4710 + no}", alive=no < 3, draining=no == 2) for no in (1, 2, 3)]
+    rows[1] = replace(rows[1], hindrances=("the object store did not answer: OSError: there is no folder /srv/objects on this machine",))
     queues = (QueueRow("shop", "process_order", "2.0.0", 12, _ago(70), 0, 0, 0, 12), QueueRow("shop", "process_order", "1.0.0", 108, _ago(9), 8, 14, 1))
     views = [EngineView(each, ((standing_steps()[0], "#"),) if no == 0 else (), 3 if no == 0 else 0) for no, each in enumerate(rows)]
     return {"engines": views, "queues": [NamespaceQueue("shop", queues)], "unserved": queues[:1], "held_count": 0, "replica": None}

@@ -29,8 +29,6 @@ OTHERS = ("TASKER_TEST_",)
 OLDEST_SERVER = 15
 SKEW_SECONDS, WRONG_SECONDS = 2.0, 30.0
 FREE_BYTES = 512 << 20
-PROBE = "doctor/00000000-0000-0000-0000-000000000000"
-"""A folder of no task: to ask for its deletion shows whether the object store answers."""
 
 
 def health_checks(around: Surroundings) -> list[Check]:
@@ -200,12 +198,12 @@ def _objects(database: Database, url: str) -> Iterator[Check]:
     try:
         keeper = objects.keeper()
         if keeper is not None:
-            keeper.delete(PROBE)
+            keeper.check()
             yield ok("objects", f"the store for large results answers; {left:,} folders of dropped tasks to be deleted")
         elif left:
             yield warning("objects", f"dropped tasks have left {left:,} folders in an object store, and none is set here", "Set TASKER_OBJECTS as it is for the engines.")
     except TaskerError as error:
-        yield problem("objects", str(error), "Is the store up, and is TASKER_OBJECTS right? Until then attempts with large results fail and are tried again.")
+        yield problem("objects", str(error), "Is the store up, and is TASKER_OBJECTS right? Until then steps that need it go back uncharged and are tried again.")
 
 
 def _words(moment: datetime) -> str:

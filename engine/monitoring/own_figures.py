@@ -10,10 +10,15 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, Final
 
+from engine.hiding.masking import clean_message
+
 SIZES: Final = (1, 2, 5, 10, 25, 50, 100, 200, 300)
+TOLD_BYTES: Final = 1_000
+TOLD_SECONDS: Final = 360.0
+"""So long it is told what made a step go back: longer than until the next one can, as a store is offered a result for five minutes first."""
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -46,6 +51,7 @@ class Figures:
         self._calls: dict[str, Histogram] = {}
         self._lease_losses = 0
         self._late: Counter[str] = Counter()
+        self._hindrances: dict[str, tuple[float, str]] = {}
 
     @contextmanager
     def call(self, name: str) -> Iterator[None]:
@@ -72,8 +78,18 @@ class Figures:
         with self._book:
             self._late[duty] += 1
 
+    def hindered(self, kind: str, said: str) -> None:
+        """Steps went back uncharged, or will, for a reason of that kind; of each the latest is told, for a while."""
+        with self._book:
+            self._hindrances[kind] = monotonic(), clean_message(said, TOLD_BYTES)
+
+    def unhindered(self, kind: str) -> None:
+        """That is over."""
+        with self._book:
+            self._hindrances.pop(kind, None)
+
     def written(self, *, running: int, listener_seconds: float | None, cluster: dict[str, Any] | None = None) -> dict[str, Any]:
-        """All of it as JSON, with how many steps are in hand, how long the listener has heard nothing, and how the cluster fares that runs the handlers."""
+        """All of it as JSON, with how many steps are in hand, how long the listener has heard nothing, how the cluster fares that runs the handlers, and why steps go back."""
         with self._book:
             return {
                 "batches": self._batches.written(),
@@ -83,4 +99,5 @@ class Figures:
                 "running": running,
                 "listener_seconds": listener_seconds,
                 "cluster": cluster,
+                "hindrances": [said for at, said in self._hindrances.values() if monotonic() - at < TOLD_SECONDS],
             }

@@ -53,6 +53,7 @@ def invoke(
     Raises nothing but what of the handler's own exceptions is one of `escapes`.
     """
     step: Step | None = None
+    limit: Any = None
     try:
         binding: Binding = (definition.caches.get("bindings") or bindings(definition))[template_no]
     except DefinitionError as error:
@@ -61,6 +62,8 @@ def invoke(
         if binding.run is None:
             return COMPLETED, "null"
         template: StepTemplate = binding.template
+        if template.timeout is not None:
+            limit = objects.UNTIL.set(objects.end_within(template.timeout))
         task = Task(task_public_id, correlation_id, definition, context_json, traceparent)
         step = Step(template, attempt, retry_limit, contact) if item is None else Step(template, attempt, retry_limit, contact, item.place, item.json)
         step.given = task, sequence = task, Sequence(definition, template.name, inputs, lookup)
@@ -88,14 +91,22 @@ def invoke(
         return FAILED, failure(error.kind, _discreet(str(error), _secrets(step)))
     except BaseException as error:  # SystemExit too: a handler may end its step, not the engine
         return FAILED, _explain(error, definition.steps[template_no], _secrets(step))
+    finally:
+        if limit is not None:
+            objects.UNTIL.reset(limit)
 
 
 def failure(
-    kind: str, message: str, *, code: str | None = None, retryable: bool = False, delay: float | None = None, trace: str = ""
+    kind: str, message: str, *, code: str | None = None, retryable: bool = False, delay: float | None = None, trace: str = "", uncharged: bool = False
 ) -> str:
-    """The JSON of a failed attempt."""
-    fields = {"type": kind, "message": message, "code": code, "retryable": retryable, "delay": delay, "traceback": trace}
-    return json_text.dump({**fields, "message": clean_message(message)})
+    """The JSON of a failed attempt; of an `uncharged` one, which was not the handler's fault, the step waits for `delay` and has the attempt again."""
+    fields = {"type": kind, "message": clean_message(message), "code": code, "retryable": retryable, "delay": delay, "traceback": trace}
+    return json_text.dump(fields | {"uncharged": True} if uncharged else fields)
+
+
+def is_uncharged(payload: str) -> bool:
+    """Whether that failure is uncharged."""
+    return '"uncharged":true' in payload  # no text holds it: its quotes are escaped there
 
 
 def _decide(definition: TaskDefinition, binding: Binding, template_no: int, result: Any) -> tuple[int, str]:
@@ -151,6 +162,7 @@ def _explain(error: BaseException, template: StepTemplate, secrets: frozenset[st
             retryable=retryable,
             delay=delay_seconds(error.delay) if isinstance(error, RetryableError) else None,
             trace=_trace(error, secrets),
+            uncharged=isinstance(error, objects.StoreFailed),
         )
     except BaseException as second:  # the exception is the author's, and may have properties that raise whatever they like
         return failure(_type_name(error), f"(no details: telling them raised {type(second).__name__})", retryable=retryable)

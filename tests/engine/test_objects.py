@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine import TaskRequest, Workflow, events, large_results, leases, objects, queries, tasks
+from engine import TaskRequest, Workflow, events, large_results, leases, objects, queries, scheduler, tasks
 from engine.db import Database
 from engine.doctor.health import _objects
 from engine.errors import TaskerError
@@ -39,11 +39,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @contextmanager
-def running(url: str, registry: HandlerRegistry) -> Iterator[None]:
+def running(url: str, registry: HandlerRegistry) -> Iterator[Engine]:
     engine = Engine(url, registry, runner="threads", concurrency=2, grace=1)
     engine.start()
     try:
-        yield
+        yield engine
     finally:
         engine.drain()
 
@@ -158,34 +158,48 @@ def test_what_a_handler_has_done_is_not_done_again_because_the_store_was_away(
     assert (state(db, task), len(calls)) == ("completed", 1)
 
 
-def test_while_the_store_is_down_an_attempt_fails_and_is_tried_again(
-    db: Database, database_url: str, registry: HandlerRegistry, folder: Path, eventually: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
+def test_while_the_store_is_down_steps_go_back_uncharged_and_the_engine_says_so(
+    db: Database, conn: Conn, database_url: str, registry: HandlerRegistry, folder: Path, eventually: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flow = Workflow("large", namespace="tests", version="1.0.0")
 
-    @flow.step(retry_limit=1000, backoff={"base": 0.05, "multiplier": 1, "jitter": 0})
+    @flow.step(retry_limit=1, timeout=400)  # the store's being away must not be taken for a handler that takes too long
     def make() -> object:
         return LARGE
 
     @flow.step(depends_on_step="make")
-    def wait() -> object:
-        return None
+    def lose() -> object:
+        folder.rename(folder.with_name("away"))
 
-    @flow.step(depends_on_step="wait", retryable=False)
+    @flow.step(depends_on_step="lose", retryable=False)
     def use(make: Any) -> object:
         return len(make)
 
-    monkeypatch.setattr(objects, "PATIENCE_SECONDS", 0)
+    def went_back(step: str) -> bool:
+        found = queries.step(db, task, step).row
+        return ((found.error or {}).get("type"), found.state, found.attempts) == ("StoreFailed", "retrying", 0)
+
+    def hindrances(engine: Engine) -> str:
+        engine.worker.heartbeat(conn)
+        return " ".join(queries.engines(db)[0].hindrances)
+
+    monkeypatch.setattr(scheduler, "STORE_SECONDS", 0.1)
+    monkeypatch.setattr(objects, "AGAIN_SECONDS", 0.5)
     folder.rename(folder.with_name("away"))
-    with running(database_url, registry):
+    with running(database_url, registry) as engine:
+        assert eventually(lambda: "no folder" in hindrances(engine))  # before any step has met it
         task = tasks.submit(db, TaskRequest("large", "tests"))
-        assert eventually(lambda: (error(db, task, "make") or {}).get("type") == "StoreFailed")
-        assert "no folder" in (error(db, task, "make") or {})["message"]
-        assert [check.state for check in _objects(db, db.url)] == ["problem"]
-        folder.with_name("away").rename(folder)
+        for step in ("make", "use"):
+            assert eventually(lambda step=step: went_back(step))
+            assert "no folder" in (error(db, task, step) or {})["message"]
+            assert "no folder" in hindrances(engine)
+            assert [check.state for check in _objects(db, db.url)] == ["problem"]
+            assert eventually(lambda step=step: len(queries.step(db, task, step).attempts) > 1)
+            folder.with_name("away").rename(folder)
         assert eventually(lambda: state(db, task) in ("completed", "failed"))
         assert queries.stored_results(db, task)["use"] == len(LARGE)
         assert [check.state for check in _objects(db, db.url)] == ["ok"]
+        assert eventually(lambda: hindrances(engine) == "")
 
     with monkeypatch.context() as patch:
         patch.setattr(large_results, "MOST_BYTES", len(LARGE) // 2)
@@ -306,6 +320,13 @@ def test_a_store_that_hangs_or_breaks_fails_in_time(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(objects.FolderStore, "get", lambda *_: __import__("threading").Event().wait(20))
     with pytest.raises(StoreFailed, match="within"):
         keeper.get(key)
+    with monkeypatch.context() as patch:  # an attempt whose time will soon be up waits less
+        patch.setattr(objects, "CALL_SECONDS", 30)
+        patch.setattr(objects, "LEAST_SECONDS", 0)
+        limit = objects.UNTIL.set(objects.end_within(0.1))
+        with pytest.raises(StoreFailed, match=r"within 0\.0"):
+            keeper.get(key)
+        objects.UNTIL.reset(limit)
     with pytest.raises(StoreFailed, match="no folder"):
         objects.Keeper(objects.FolderStore(tmp_path / "gone"), 10).put("shop", TASK, '"x"')
 

@@ -31,6 +31,16 @@ def test_a_call_that_fails_is_counted() -> None:
     assert sum(figures.written(running=0, listener_seconds=None)["calls"]["heartbeat"]["bins"]) == 1
 
 
+def test_why_steps_go_back_is_told_until_it_is_over() -> None:
+    figures = Figures()
+    figures.hindered("StoreFailed", "there is no folder")
+    figures.hindered("StoreFailed", "it does not answer")
+    figures.hindered("handler_missing", "shop/order@2.0.0 is not registered")
+    assert figures.written(running=0, listener_seconds=None)["hindrances"] == ["it does not answer", "shop/order@2.0.0 is not registered"]
+    figures.unhindered("StoreFailed")
+    assert figures.written(running=0, listener_seconds=None)["hindrances"] == ["shop/order@2.0.0 is not registered"]
+
+
 def test_an_engine_writes_its_figures_with_its_heartbeat(
     registry: HandlerRegistry, db: Database, database_url: str, conn: psycopg.Connection[Any], eventually: Callable[..., bool]
 ) -> None:

@@ -6,6 +6,8 @@ import pytest
 from graphs import (
     Conn,
     Held,
+    attempts,
+    cancel_step,
     claim,
     complete,
     fail,
@@ -46,6 +48,21 @@ def test_the_wait_grows_to_its_cap(conn: Conn) -> None:
         waits.append(round(retry_wait(conn, task, "a")))
         move_clock(conn, seconds=200)
     assert waits == [10, 30, 90, 200, 200]
+
+
+def test_an_uncharged_failure_waits_as_long_as_it_says_and_costs_no_attempt(conn: Conn) -> None:
+    task = given_task(conn, "a -> b", backoff=STEADY, retry_limit=1)
+    for _ in range(2):
+        fail(conn, task, "a", retryable=False, delay=7, uncharged=True)
+        assert (states(conn, task)["a"], attempts(conn, task)["a"], claim(conn)) == ("retrying", 0, [])
+        assert round(retry_wait(conn, task, "a")) == 7
+        assert_invariants(conn)
+        move_clock(conn, seconds=7)
+        assert claim(conn) == [Held(task.no, 0, 1)]
+    cancel_step(conn, task, "a")
+    fail(conn, task, "a", uncharged=True)
+    assert (states(conn, task)["a"], attempts(conn, task)["a"]) == ("cancelled", 1)
+    assert_invariants(conn)
 
 
 @pytest.mark.parametrize("jitter", [0.1, 1.0])

@@ -65,6 +65,18 @@ def test_an_engine_says_how_the_cluster_fares_that_runs_its_handlers(client: Fla
     assert "cannot be reached: &lt;b&gt;" in away
 
 
+def test_an_engine_says_why_steps_go_back(client: FlaskClient, engine: Any, conn: Conn) -> None:
+    def shown(*hindrances: str) -> str:
+        conn.execute("update tasker_worker set figures = jsonb_build_object('hindrances', %s::jsonb)", [json.dumps(hindrances)])
+        return client.get("/engines", headers={"HX-Request": "true"}).text
+
+    assert "Steps go back" not in client.get("/engines").text
+    away = shown("the object store did not answer: <b>")
+    assert "Steps go back" in away
+    assert "the object store did not answer: &lt;b&gt;" in away
+    assert "Steps go back" not in shown()
+
+
 def test_an_engine_whose_lease_is_over_is_gone(client: FlaskClient, engine: Any, conn: Conn) -> None:
     conn.execute("update tasker_worker set lease_until = now() - interval '1 minute'")
     assert "Gone" in client.get("/engines", headers={"HX-Request": "true"}).text
