@@ -25,6 +25,7 @@ from engine.errors import DatabaseUnavailable, TaskerError
 from engine.journal import Said
 from engine.runners import RELEASED
 from engine.runners.celery import BrokerAway
+from engine.runners.failures import is_lacking
 from engine.runners.orders import Order
 from engine.runners.place import Place
 from engine.settings import Settings
@@ -137,11 +138,13 @@ class Station:
         place = self._place(token, begun.sender)
         if place is not None:
             kind, payload, _ = place.run([_order(begun)])[0]
+            if is_lacking(kind, payload):
+                log.warning("a step of %s goes back, as this worker has no handlers of it", begun.key)
+                return _held_back(kind, payload)
             if place.problem is None:
                 return kind, payload
             self._give_up(begun.sender, place)
-        time.sleep(HOLD_SECONDS)  # who can do nothing answers fastest, and would get nearly all messages, again and again
-        return RELEASED, "null"
+        return _held_back(RELEASED, "null")
 
     def _place(self, token: str, sender: str) -> Place | None:
         """Where that order runs; None while handlers cannot be loaded."""
@@ -298,6 +301,12 @@ class Station:
             self._deliveries.say([(token, said, now - at) for token, said, at in words])
         except DatabaseUnavailable as error:
             log.warning("what handlers said is lost: %s", error)
+
+
+def _held_back(kind: int, payload: str) -> tuple[int, str]:
+    """Later: who can do nothing answers fastest, and would get nearly all messages, again and again."""
+    time.sleep(HOLD_SECONDS)
+    return kind, payload
 
 
 def _close(place: Place) -> None:

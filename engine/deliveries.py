@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Any, NamedTuple
+from importlib import metadata
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -48,6 +49,14 @@ class Begun:
     correlation_id: str | None
     traceparent: str | None
     item: tuple[int, int, str] | None
+
+
+class Seen(NamedTuple):
+    """A process that takes deliveries: how many at a time, and its version of tasker-engine."""
+
+    place: str
+    concurrency: int
+    version: str
 
 
 class Beat(NamedTuple):
@@ -91,12 +100,10 @@ class Posts:
         """Nothing is waited for any more."""
         self._db.value("select tasker_drop_deliveries(%(sender)s)", {"sender": self._sender})
 
-    def places(self) -> list[int]:
-        """The concurrency of each process that takes deliveries now."""
-        found = self._db.rows(
-            "select l.concurrency from tasker_delivery_place l where l.seen_at > tasker_clock() - %(lately)s", {"lately": timedelta(seconds=PLACE_SECONDS)}
-        )
-        return [row[0] for row in found]
+    def places(self) -> list[Seen]:
+        """Each process that takes deliveries now."""
+        query: LiteralString = "select l.place, l.concurrency, l.version from tasker_delivery_place l where l.seen_at > tasker_clock() - %(lately)s order by l.place"
+        return [Seen(*row) for row in self._db.rows(query, {"lately": timedelta(seconds=PLACE_SECONDS)})]
 
     def wait(self, connection: psycopg.Connection[Any] | None, seconds: float) -> psycopg.Connection[Any]:
         """Returns when one of ours has ended, or after so many seconds; with the listening connection, for the next time."""
@@ -134,8 +141,8 @@ class Deliveries:
     def beat(self, concurrency: int, tokens: Sequence[str]) -> list[Beat]:
         """Which of the begun may go on; the others must end at once."""
         found = self._db.rows(
-            "select token::text, seconds, cancel_requested from tasker_beat_place(%(place)s, %(concurrency)s, %(tokens)s::uuid[], %(lease)s)",
-            {"place": self._place, "concurrency": concurrency, "tokens": list(tokens), "lease": self._contact},
+            "select token::text, seconds, cancel_requested from tasker_beat_place(%(place)s, %(concurrency)s, %(tokens)s::uuid[], %(lease)s, %(version)s)",
+            {"place": self._place, "concurrency": concurrency, "tokens": list(tokens), "lease": self._contact, "version": metadata.version("tasker-engine")},
         )
         return [Beat(*row) for row in found]
 

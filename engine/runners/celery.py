@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from typing import Any, Final, Protocol
 
 from engine.errors import TaskerError
@@ -20,6 +21,7 @@ from engine.runners.failures import lost_failure
 
 log = logging.getLogger(__name__)
 
+OURS: Final = metadata.version("tasker-engine")
 LOOK_SECONDS: Final = 0.2
 CHECK_SECONDS: Final = 2.0
 AHEAD: Final = 2  # messages per handler process, so that a worker need not wait for the next
@@ -39,11 +41,24 @@ class Posts(Protocol):
 
     def drop(self) -> None: ...
 
-    def places(self) -> list[int]: ...
+    def places(self) -> Sequence[Seen]: ...
 
     def wait(self, connection: Any, seconds: float) -> Any: ...
 
     def close(self) -> None: ...
+
+
+class Seen(Protocol):
+    """A worker process: how many steps at a time, and its version of tasker-engine."""
+
+    @property
+    def place(self) -> str: ...
+
+    @property
+    def concurrency(self) -> int: ...
+
+    @property
+    def version(self) -> str: ...
 
 
 class Broker(Protocol):
@@ -77,7 +92,7 @@ class CeleryRunner:
         self._sent: dict[int, float] = {}
         self._cancelling: set[StepCall] = set()
         self._numbers = itertools.count(1)
-        self._places: list[int] = []
+        self._places: Sequence[Seen] = ()
         self._trouble = ""
         self._stopping = self._started = False
         self._over = threading.Event()
@@ -111,7 +126,7 @@ class CeleryRunner:
         with self._lock:
             if self._stopping or self._trouble or time.monotonic() > self.may_start_until:
                 return 0
-            most = min(MOST_HELD, sum(self._places) * AHEAD)
+            most = min(MOST_HELD, self._threads() * AHEAD)
             return max(0, min(most, self._most or most) - len(self._calls))
 
     def cancel(self, call: StepCall) -> None:
@@ -127,12 +142,17 @@ class CeleryRunner:
         with self._lock:
             said = self._trouble or self._lack()
             state = "away" if self._trouble else "troubled" if said else "connected"
-            return {"state": state, "at": self._broker.name, "said": said, "workers": len(self._places), "threads": sum(self._places)}
+            return {"state": state, "at": self._broker.name, "said": said, "workers": len(self._places), "threads": self._threads()}
 
     def _lack(self) -> str:
         if not self._places:
             return "no worker has been heard of; start one: celery -A engine.celery_worker worker"
-        return "" if any(self._places) else "no worker can load its handlers; the workers' logs say why"
+        if not self._threads():
+            return "no worker can load its handlers; the workers' logs say why"
+        return next((f"the worker {one.place} has tasker-engine {one.version} instead of {OURS}; install the same version there" for one in self._places if one.version != OURS), "")
+
+    def _threads(self) -> int:
+        return sum(one.concurrency for one in self._places)
 
     def stop(self, grace: float) -> None:
         """Withdraws what nobody has begun, waits up to `grace` seconds for the rest, gives up what is left and releases it."""

@@ -25,7 +25,7 @@ from engine.journal import Said
 from engine.runners import CANCELLED, FAILED, RELEASED, Deliver, Hear, Lookup, Outcome, StepCall, nobody
 from engine.runners.dask_cluster import Certificates, Cluster, ClusterAway, ClusterRefused
 from engine.runners.dask_worker import Terms
-from engine.runners.failures import lost_failure
+from engine.runners.failures import is_lacking, lost_failure
 from engine.runners.orders import order
 from engine.runners.pace import Paces
 from engine.runners.place import Result, Timed
@@ -161,6 +161,7 @@ class DaskRunner:
         with self._lock:
             trouble = self._trouble or self._seats.trouble()
             waits = {need for _, call in self._waiting for need in _needs(call) if not self._seats.offers(need)}
+            waits |= {f"handlers of {key}" for _, call in self._waiting if not self._seats.know_handlers(key := _key(call))}
             if not trouble and waits:
                 trouble = f"steps wait for a worker with {', '.join(sorted(waits))}"
             state = "away" if self._cluster is None else "troubled" if trouble else "connected"
@@ -242,7 +243,7 @@ class DaskRunner:
         for entry in waiting:
             call = entry[1]
             is_quick = self._is_quick(call)
-            seat = self._seats.best(_needs(call), AHEAD if is_quick else 1)
+            seat = self._seats.best(_needs(call), _key(call), AHEAD if is_quick else 1)
             if seat is None:
                 self._waiting.append(entry)
                 continue
@@ -280,10 +281,27 @@ class DaskRunner:
         except (CancelledError, Exception) as error:
             self._lose(jobs, error)
         else:
+            ended = list(zip(jobs, results, strict=True))
+            lacking = [job for job, (kind, payload, _) in ended if is_lacking(kind, payload)]
             with self._lock:
-                for job, (_, _, seconds) in zip(jobs, results, strict=True):
+                for job, (_, _, seconds) in ended:
                     self._learn(job.call, seconds)
-            self._settle([(job, (kind, payload)) for job, (kind, payload, _) in zip(jobs, results, strict=True)])
+            self._settle([(job, (kind, payload)) for job, (kind, payload, _) in ended if job not in lacking])
+            if lacking:
+                self._hand_on(lacking)
+
+    def _hand_on(self, jobs: Sequence[_Job]) -> None:
+        """Their worker has no handlers of them, another may; that one is given no more of the kind in this life."""
+        with self._lock:
+            jobs = [job for job in jobs if self._jobs.pop(job.number, None) is not None]
+            for job in jobs:
+                job.seat.held -= 1
+                job.seat.lacks.add(_key(job.call))
+                job.seat.trouble(f"it has no handlers of {_key(job.call)}")
+            wanted = [job.call for job in jobs if not self._stopping and job.call not in self._cancelling]
+            self._waiting.extend((time.monotonic(), call) for call in wanted)
+            self._place()
+        self._report([(job.call, RELEASED, "null") for job in jobs if job.call not in wanted])
 
     def _learn(self, call: StepCall, seconds: float | None) -> None:
         if seconds is not None:
@@ -373,6 +391,10 @@ class DaskRunner:
 
     def _give_up(self) -> None:
         self._settle([(job, (RELEASED, "null")) for job in list(self._jobs.values())])
+
+
+def _key(call: StepCall) -> str:
+    return call.task.definition.key
 
 
 def _needs(call: StepCall) -> dict[str, float]:

@@ -89,11 +89,7 @@ class Cluster:
                 f"the scheduler {self._scheduler} runs a step again after its worker died (allowed-failures is {failures}), beside what the database decides; "
                 f"start it with {ALLOWED_FAILURES}"
             )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = self._ask(lambda: self._client.get_versions(check=True))
-        ours, theirs = dask_worker.versions(), found["scheduler"]["packages"]
-        theirs = {"Python": ".".join(theirs["python"].split(".")[:2]), "distributed": theirs["distributed"], "tasker-engine": ours["tasker-engine"]}
+        theirs = self._ask(lambda: self._client.run_on_scheduler(dask_worker.versions))
         if problem := version_problem("the scheduler", theirs):
             raise ClusterRefused(problem)
 

@@ -29,7 +29,8 @@ from engine.errors import RetryableError, TaskerError
 from engine.journal import Journal, Line, Said
 from engine.registry import HandlerRegistry
 from engine.runners import CANCELLED, FAILED, Item, wire
-from engine.runners.invoke import failure, invoke
+from engine.runners.failures import lacking_failure
+from engine.runners.invoke import invoke
 from engine.runners.wire import CHUNK, Board, Frames, Message, frame
 from engine.settings import Settings
 
@@ -214,7 +215,7 @@ class Child:
             return CANCELLED, "null"
         definition = self._find(key)
         if definition is None:
-            return FAILED, _unknown(key)
+            return FAILED, lacking_failure(key)
         return invoke(
             definition,
             template_no,
@@ -320,11 +321,6 @@ class Child:
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         self._after_fork()
-
-
-def _unknown(key: str) -> str:
-    message = f"{key} is not registered in the handler processes; name its module in --handlers or TASKER_HANDLERS"
-    return failure("handler_missing", message, retryable=True)
 
 
 def _prepare_for_the_worst() -> None:

@@ -20,7 +20,7 @@ TROUBLE_SECONDS: Final = 30.0
 
 
 class Seat:
-    """One life of one worker. `held` counts the orders it has; `told_until` is when its place ends unless we are heard again."""
+    """One life of one worker. `held` counts the orders it has; `told_until` is when its place ends unless we are heard again; `lacks` are keys of workflows."""
 
     def __init__(self, member: Member) -> None:
         self.member = member
@@ -34,6 +34,7 @@ class Seat:
         self.process = ""
         self.heard = True
         self.silence = ""
+        self.lacks: set[str] = set()
         self._trouble = ""
         self._troubled_at = -math.inf
 
@@ -46,9 +47,9 @@ class Seat:
         lately = self._trouble if time.monotonic() - self._troubled_at < TROUBLE_SECONDS else ""
         return f"worker {self.address}: {self.silence or lately}" if self.silence or lately else ""
 
-    def has(self, needs: Mapping[str, float]) -> bool:
-        """Whether it offers what a step needs, at all."""
-        return all(self.member.resources.get(name, 0) >= amount for name, amount in needs.items())
+    def has(self, needs: Mapping[str, float], key: str) -> bool:
+        """Whether it offers what a step needs, at all, and is not known to lack its workflow."""
+        return key not in self.lacks and all(self.member.resources.get(name, 0) >= amount for name, amount in needs.items())
 
     def is_lost(self, now: float) -> bool:
         """Whether its orders will never be heard of."""
@@ -97,9 +98,13 @@ class Seats:
         """Whether one of them has any of that."""
         return any(seat.member.resources.get(need) for seat in self._seats.values())
 
-    def best(self, needs: Mapping[str, float], ahead: int) -> Seat | None:
-        """The one with the most room for a step that needs that; None when all are full."""
-        fit = [seat for seat in self._seats.values() if seat.is_ready and seat.held < seat.member.threads * ahead and seat.has(needs)]
+    def know_handlers(self, key: str) -> bool:
+        """Whether one of them may have handlers of that workflow."""
+        return not self._seats or any(key not in seat.lacks for seat in self._seats.values())
+
+    def best(self, needs: Mapping[str, float], key: str, ahead: int) -> Seat | None:
+        """The one with the most room for a step of that workflow that needs that; None when all are full."""
+        fit = [seat for seat in self._seats.values() if seat.is_ready and seat.held < seat.member.threads * ahead and seat.has(needs, key)]
         return min(fit, key=lambda seat: seat.held / seat.member.threads, default=None)
 
     def know(self, members: Iterable[Member]) -> None:

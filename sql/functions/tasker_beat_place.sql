@@ -1,11 +1,11 @@
 -- tasker_beat_place: a process that takes deliveries lives, and with it what it has begun, as long as the engines do that sent it.
 --   returns of its deliveries those that may go on, for how many seconds, and whether they were asked to stop; what is missing must end at once
-create or replace function tasker_beat_place (p_place text, p_concurrency int, p_tokens uuid[], p_lease interval)
+create or replace function tasker_beat_place (p_place text, p_concurrency int, p_tokens uuid[], p_lease interval, p_version text default '')
   returns table (token uuid, seconds float8, cancel_requested boolean)
   language sql
 as $$
   with seen as (
-    insert into tasker_delivery_place as l (place, concurrency, seen_at) values (p_place, p_concurrency, tasker_clock())
+    insert into tasker_delivery_place as l (place, concurrency, version, seen_at) values (p_place, p_concurrency, p_version, tasker_clock())
     on conflict (place) do update set concurrency = excluded.concurrency, seen_at = excluded.seen_at
   ), left_behind as (
     delete from tasker_delivery_place l where l.seen_at < tasker_clock() - interval '1 hour'

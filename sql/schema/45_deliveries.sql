@@ -34,5 +34,6 @@ create index tasker_delivery_word_sender on tasker_delivery_word (sender);
 create table tasker_delivery_place (
   place        text primary key,
   concurrency  int not null,
+  version      text not null,              -- of tasker-engine
   seen_at      timestamptz not null
 );

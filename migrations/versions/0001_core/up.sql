@@ -219,7 +219,7 @@ create table tasker_claim (
   primary key (worker_id, claim_no)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
--- source: schema/45_deliveries.sql eb5888bad844
+-- source: schema/45_deliveries.sql b178c0400ba0
 -- Steps that an engine has handed to workers of a message broker. The message holds nothing but a token; what is to be done stands here.
 
 -- One order under way. Whoever begins it has the token; a second message with it finds it begun, and one that was withdrawn finds nothing.
@@ -256,6 +256,7 @@ create index tasker_delivery_word_sender on tasker_delivery_word (sender);
 create table tasker_delivery_place (
   place        text primary key,
   concurrency  int not null,
+  version      text not null,              -- of tasker-engine
   seen_at      timestamptz not null
 );
 
@@ -1114,15 +1115,15 @@ begin
 end
 $$;
 
--- source: functions/tasker_beat_place.sql 89690cc0de52
+-- source: functions/tasker_beat_place.sql 51864b2076cf
 -- tasker_beat_place: a process that takes deliveries lives, and with it what it has begun, as long as the engines do that sent it.
 --   returns of its deliveries those that may go on, for how many seconds, and whether they were asked to stop; what is missing must end at once
-create or replace function tasker_beat_place (p_place text, p_concurrency int, p_tokens uuid[], p_lease interval)
+create or replace function tasker_beat_place (p_place text, p_concurrency int, p_tokens uuid[], p_lease interval, p_version text default '')
   returns table (token uuid, seconds float8, cancel_requested boolean)
   language sql
 as $$
   with seen as (
-    insert into tasker_delivery_place as l (place, concurrency, seen_at) values (p_place, p_concurrency, tasker_clock())
+    insert into tasker_delivery_place as l (place, concurrency, version, seen_at) values (p_place, p_concurrency, p_version, tasker_clock())
     on conflict (place) do update set concurrency = excluded.concurrency, seen_at = excluded.seen_at
   ), left_behind as (
     delete from tasker_delivery_place l where l.seen_at < tasker_clock() - interval '1 hour'

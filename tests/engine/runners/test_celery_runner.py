@@ -11,7 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine.deliveries import Ended
+from engine.celery_worker import CeleryBroker, make_app
+from engine.deliveries import Ended, Seen
 from engine.runners import CANCELLED, COMPLETED, RELEASED
 from engine.runners import celery as celery_runner
 from engine.runners.celery import BrokerAway, CeleryRunner
@@ -24,7 +25,7 @@ class Posts:
     """The orders as the database has them; `begin` and `end` are what a worker does."""
 
     def __init__(self) -> None:
-        self.concurrency = [2]
+        self.concurrency, self.version = [2], celery_runner.OURS
         self.errors: list[Exception] = []
         self._waiting: set[int] = set()
         self._ended: list[Ended] = []
@@ -52,9 +53,9 @@ class Posts:
     def drop(self) -> None:
         self._waiting.clear()
 
-    def places(self) -> list[int]:
+    def places(self) -> list[Seen]:
         self._fail()
-        return list(self.concurrency)
+        return [Seen("a worker", concurrency, self.version) for concurrency in self.concurrency]
 
     def wait(self, connection: Any, seconds: float) -> Any:
         time.sleep(0.005)
@@ -120,7 +121,34 @@ def start(posts: Posts, broker: Broker, inbox: Any, monkeypatch: pytest.MonkeyPa
         runner.stop(0)
 
 
+# ---- workers
+
+
+def test_a_worker_of_another_version_is_told_of(start: Start, posts: Posts, broker: Broker) -> None:
+    runner = start()
+    assert (runner.standing()["state"], runner.standing()["said"]) == ("connected", "")
+    posts.version = "0.0.1"
+    assert broker.is_looked_at(times=2)
+    assert (runner.standing()["state"], runner.room() > 0) == ("troubled", True)
+    assert f"a worker has tasker-engine 0.0.1 instead of {celery_runner.OURS}" in runner.standing()["said"]
+
+
 # ---- messages go out
+
+
+def test_a_message_carries_a_token_and_ids_and_nothing_else(posts: Posts, calls: Any, inbox: Any) -> None:
+    app = make_app("memory://")
+    runner, call = CeleryRunner(posts, CeleryBroker(app), lambda word, now: word), calls("echo", value="hunter22")
+    runner.start(inbox.deliver, lambda call, names: {}, inbox.hear)
+    try:
+        runner.submit([call])
+        with app.connection_for_read() as connection:
+            message = connection.SimpleQueue("tasker").get(timeout=5)
+    finally:
+        runner.stop(0)
+    token, ids, _ = message.payload
+    assert (token, ids) == (["1"], {"task_id": call.task.public_id, "step": "echo", "attempt": 1})
+    assert "hunter22" not in f"{message.body}{message.headers}{message.properties}"
 
 
 def test_a_message_that_is_being_sent_is_not_overdue_however_long_the_others_take(start: Start, posts: Posts, broker: Broker, calls: Any, inbox: Any) -> None:

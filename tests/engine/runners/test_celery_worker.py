@@ -18,7 +18,7 @@ import pytest
 from engine import celery_worker
 from engine.celery_worker import Station
 from engine.deliveries import Beat, Begun
-from engine.runners import COMPLETED, RELEASED
+from engine.runners import COMPLETED, FAILED, RELEASED
 from engine.runners.processes import ProcessesRunner
 
 HANDLERS = Path(__file__).parent / "handlers"
@@ -39,11 +39,11 @@ class Deliveries:
         self._orders: dict[str, Begun] = {}
         self._numbers = itertools.count(1)
 
-    def post(self, step: str, *, sender: str = "an engine", **context: Any) -> str:
+    def post(self, step: str, *, sender: str = "an engine", key: str | None = None, **context: Any) -> str:
         """The token of a new order."""
         number, no = next(self._numbers), self._definition.numbers[step]
         task = f"00000000-0000-4000-8000-{number:012d}"
-        begun = Begun(sender, number, self._definition.key, no, no, None, 1, 3, task, json.dumps(context), None, None, None)
+        begun = Begun(sender, number, key or self._definition.key, no, no, None, 1, 3, task, json.dumps(context), None, None, None)
         self._orders[str(number)] = begun
         return str(number)
 
@@ -117,7 +117,16 @@ def test_an_order_that_comes_while_its_place_is_given_up_is_run(start: Start, de
     assert [carried_out(station, deliveries, "echo", value=number) for number in range(5)] == [(COMPLETED, number) for number in range(5)]
 
 
-# ---- handlers that cannot be loaded
+# ---- handlers that are not there
+
+
+def test_a_step_whose_version_a_worker_lacks_goes_back_uncharged_and_not_at_once(start: Start, deliveries: Deliveries) -> None:
+    station = start()
+    began = time.monotonic()
+    kind, error = carried_out(station, deliveries, "pid", key="tests/misbehaving@2.0.0")
+    assert (kind, error["type"], error["uncharged"]) == (FAILED, "handler_missing", True)
+    assert time.monotonic() - began >= HOLD_SECONDS
+    assert carried_out(station, deliveries, "echo", value=1) == (COMPLETED, 1)
 
 
 def test_a_worker_whose_handlers_cannot_be_loaded_holds_orders_back_has_no_room_and_says_why_once(

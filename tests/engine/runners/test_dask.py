@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import importlib.metadata
 import ipaddress
+import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +54,13 @@ def start(inbox: Any, eventually: Any) -> Iterator[Start]:
 
 @pytest.mark.long
 def test_a_cluster_runs_steps_and_what_is_lost_is_decided_when_it_can_run_no_more(
-    cluster: Cluster, start: Start, calls: Any, inbox: Any, eventually: Any, tmp_path: Path
+    cluster: Cluster, start: Start, calls: Any, inbox: Any, eventually: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster.start_worker()
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.metadata, "version", lambda package: "0.0.1")
+        with pytest.raises(ClusterRefused, match=r"the scheduler .*tasker-engine \S+ instead of 0\.0\.1"):
+            DaskRunner(cluster.address, sources=[]).start(inbox.deliver, lambda call, names: {})
     runner = start(cluster.address, workers=1, lookup=lambda call, names: dict.fromkeys(names, '"found"'))
     assert runner.standing()["state"] == "connected"
 
@@ -75,15 +82,18 @@ def test_a_cluster_runs_steps_and_what_is_lost_is_decided_when_it_can_run_no_mor
         runner.cancel(call)
     assert [kind for kind, _ in inbox.wait(asked, stubborn)] == [CANCELLED, CANCELLED]
 
-    unserved = calls("needs_a_gpu")
-    runner.submit([unserved])
+    of = calls.definition
+    newer = type(calls)(replace(of, version="2.0.0", steps=(of.steps[of.numbers["echo"]],)))
+    unserved, unknown = calls("needs_a_gpu"), newer("echo", value=2)
+    runner.submit([unserved, unknown])
     assert "a worker with GPU" in runner.standing()["said"]
-    assert inbox.wait(unserved) == (RELEASED, None)
+    assert inbox.wait(unserved, unknown) == [(RELEASED, None)] * 2
+    assert "it has no handlers of tests/misbehaving@2.0.0" in runner.standing()["said"]
     doomed = cluster.start_worker("--resources", "GPU=1", HAS_A_GPU="yes")
     assert eventually(lambda: runner.standing()["workers"] == 2, 60)
-    served = calls("needs_a_gpu")
-    runner.submit([served])
-    assert inbox.wait(served) == (COMPLETED, True)
+    served, known = calls("needs_a_gpu"), newer("echo", value=2)
+    runner.submit([served, known])
+    assert inbox.wait(served, known) == [(COMPLETED, True), (COMPLETED, 2)]
 
     files = [tmp_path / f"runs-{number}" for number in range(4)]
     running = [calls("never_stops", file=str(file)) for file in files]
@@ -109,13 +119,17 @@ def test_a_cluster_runs_steps_and_what_is_lost_is_decided_when_it_can_run_no_mor
 
 
 @pytest.mark.nightly
-def test_a_scheduler_that_would_run_steps_again_is_refused(tmp_path: Path, inbox: Any) -> None:
-    cluster = Cluster(tmp_path)
+def test_a_scheduler_that_would_run_steps_again_is_refused(tmp_path: Path, start: Start, inbox: Any, eventually: Any) -> None:
+    cluster, port = Cluster(tmp_path), free_port()
+    waiting = start(f"tcp://127.0.0.1:{port}", workers=0)
+    assert "cannot be reached" in waiting.standing()["said"]
     try:
-        cluster.start_scheduler(DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="3")
+        cluster.start_scheduler(port=port, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="3")
         runner = DaskRunner(cluster.address, sources=[])
         with pytest.raises(ClusterRefused, match="ALLOWED_FAILURES=0"):
             runner.start(inbox.deliver, lambda call, names: {})
+        assert eventually(lambda: "ALLOWED_FAILURES=0" in waiting.standing()["said"])
+        assert (waiting.standing()["state"], waiting.room()) == ("away", 0)
     finally:
         cluster.end()
 
@@ -126,14 +140,13 @@ def test_a_plain_connection_beyond_this_machine_is_refused(inbox: Any) -> None:
 
 
 @pytest.mark.nightly
-def test_an_encrypted_cluster_is_used_with_its_certificates_and_with_no_others(tmp_path: Path, start: Start, calls: Any, inbox: Any) -> None:
+def test_an_encrypted_cluster_is_used_with_its_certificates_and_with_no_others(tmp_path: Path, start: Start, calls: Any, inbox: Any, eventually: Any) -> None:
     pytest.importorskip("cryptography")
     ours, others = certificates(tmp_path / "ours"), certificates(tmp_path / "others")
-    flags = ["--tls-ca-file", ours.ca, "--tls-cert", ours.cert, "--tls-key", ours.key]
     cluster = Cluster(tmp_path)
     try:
-        cluster.start_scheduler(*flags, "--protocol", "tls")
-        cluster.start_worker(*flags)
+        scheduler = cluster.start_scheduler(*flags(ours), "--protocol", "tls")
+        cluster.start_worker(*flags(ours))
         assert cluster.address.startswith("tls://")
         runner = start(cluster.address, workers=1, certificates=ours)
         call = calls("echo", value=1)
@@ -141,8 +154,23 @@ def test_an_encrypted_cluster_is_used_with_its_certificates_and_with_no_others(t
         assert inbox.wait(call) == (COMPLETED, 1)
         with pytest.raises(ClusterRefused, match="certificate"):
             DaskRunner(cluster.address, sources=[], certificates=others).start(inbox.deliver, lambda call, names: {})
+        scheduler.kill()
+        scheduler.wait()
+        cluster.start_scheduler(*flags(others), "--protocol", "tls", port=int(cluster.address.rpartition(":")[2]))
+        assert eventually(lambda: "certificate" in runner.standing()["said"])
+        assert (runner.standing()["state"], runner.room()) == ("away", 0)
     finally:
         cluster.end()
+
+
+def flags(of: Certificates) -> list[str]:
+    return ["--tls-ca-file", of.ca, "--tls-cert", of.cert, "--tls-key", of.key]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def certificates(folder: Path) -> Certificates:

@@ -22,6 +22,7 @@ import pytest
 
 from engine.errors import TaskerError
 from engine.runners import CANCELLED, COMPLETED, FAILED, RELEASED, Outcome, StepCall, TaskInfo
+from engine.runners.failures import LACKING_SECONDS
 from engine.runners.processes import ProcessesRunner
 
 HANDLERS = Path(__file__).parent / "handlers"
@@ -563,14 +564,14 @@ def test_children_start_afresh_when_a_module_starts_threads(
     assert (killed[0], echoed) == (FAILED, (COMPLETED, 1))
 
 
-def test_a_workflow_that_the_children_do_not_know_is_named(
+def test_a_workflow_that_the_children_do_not_know_is_named_and_its_step_goes_back_uncharged(
     start: Start, inbox: Any, calls: Any, tmp_path: Path
 ) -> None:
     runner = start(1, sources=[])
     call = calls("nothing")
     runner.submit([call])
     kind, error = inbox.wait(call)
-    assert (kind, error["type"]) == (FAILED, "handler_missing")
+    assert (kind, error["type"], error["uncharged"], error["delay"]) == (FAILED, "handler_missing", True, LACKING_SECONDS)
     assert "tests/misbehaving@0.1.0" in error["message"]
 
 

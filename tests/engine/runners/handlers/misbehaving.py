@@ -164,6 +164,10 @@ def needs_a_gpu(task: Task) -> bool:
     return "HAS_A_GPU" in os.environ
 
 
+if "HAS_A_GPU" in os.environ:  # the worker has been exchanged
+    Workflow("misbehaving", namespace="tests", version="2.0.0").step(echo)
+
+
 log = logging.getLogger("shop.imports")
 
 
