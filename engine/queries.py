@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, LiteralString
@@ -274,6 +274,23 @@ def children(db: Database, task_id: str, *, limit: int = 50, namespaces: Namespa
         {"id": known_id(task_id), "limit": limit, **allowed(namespaces)},
     )
     return tuple(_task_row(row) for row in found)
+
+
+def all_children(db: Database, task_id: str, *, at_once: int, namespaces: Namespaces = None) -> Iterator[tuple[TaskRow, ...]]:
+    """The same, every one of them, `at_once` in a page."""
+    last = 0
+    while True:
+        found = db.rows(
+            f"""
+            select {_TASK_COLUMNS} from tasker_tasks t
+             where t.parent_task_id = %(id)s and t.task_no > %(last)s{within("t.definition_id", namespaces)} order by t.task_no limit %(limit)s
+            """,
+            {"id": known_id(task_id), "last": last, "limit": at_once, **allowed(namespaces)},
+        )
+        yield tuple(_task_row(row) for row in found)
+        if len(found) < at_once:
+            return
+        last = found[-1][17]
 
 
 def task_row(db: Database, task_id: str) -> TaskRow:

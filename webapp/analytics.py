@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, make_response, redirect, request, url_for
 
 from engine import queries
 from engine.access.permissions import Namespaces
 from engine.errors import NotFound
 from engine.measures import analytics, spans
-from engine.measures.figures import Scope, StepFigures, WorkflowFigures
+from engine.measures.figures import Ends, Scope, Slot, StepFigures, WorkflowFigures
 from engine.measures.quantiles import Spread
 from engine.measures.spans import Range
 from webapp.access import allowed_namespaces
@@ -30,6 +30,7 @@ PERIODS = {"hour": "Last hour", "4hours": "Last 4 hours", "day": "Last day", "we
 USUAL = "day"
 MAX_TEXT = 200
 EARLIEST = datetime(2001, 1, 1, tzinfo=UTC)
+SLOT_COLUMNS = ("begins_at", "ended", "completed", "failed", "cancelled", "resolved", "seconds_mean", "seconds_p50", "seconds_p95", "seconds_p99", "seconds_longest")
 WORKFLOW_COLUMNS = (
     "namespace", "name", "version", "ended", "completed", "failed", "cancelled", "resolved", "completion_rate", "error_rate",
     "seconds_mean", "seconds_p50", "seconds_p95", "seconds_p99", "seconds_longest",
@@ -72,6 +73,17 @@ def index() -> Response:
         return _page("analytics/nothing.html", asked, view="performance", why=sentence(error))
     charts = [ends_chart(found.slots, asked.range.slot), durations_chart(found.slots, asked.range.slot)]
     return _page("analytics/index.html", asked, view="performance", found=found, charts=charts, ends_words=ends_words, unit=unit(asked.range.slot), when=when)
+
+
+@blueprint.get("/analytics/slots")
+def slots() -> Response:
+    """What ended in each part of the time, and how long it ran, as a file; the page has the same as charts."""
+    asked, form = read_asked(request.args), asked_format()
+    if form is None:
+        kept: dict[str, Any] = {**asked.kept}
+        return make_response(redirect(url_for("analytics.index", **kept), code=303))
+    found = analytics.performance(database(), asked.scope, asked.range, namespaces=_here())
+    return list_file("figures-over-time", SLOT_COLUMNS, [[_slot_row(slot) for slot in found.slots]], form)
 
 
 @blueprint.get("/analytics/bottlenecks")
@@ -119,10 +131,13 @@ def _time(text: str, name: str, problems: dict[str, str]) -> datetime | None:
     return max(at, EARLIEST)
 
 
+def _slot_row(slot: Slot) -> Row:
+    return {"begins_at": slot.begins_at, **_counts(slot.ends), **_spread(slot.took, "seconds")}
+
+
 def _workflow_row(row: WorkflowFigures) -> Row:
-    ends = {name: getattr(row.ends, f"{name}_count") for name in ("ended", "completed", "failed", "cancelled", "resolved")}
     rates = {"completion_rate": row.ends.completion_rate, "error_rate": row.ends.error_rate}
-    return {"namespace": row.namespace, "name": row.name, "version": row.version, **ends, **rates, **_spread(row.took, "seconds")}
+    return {"namespace": row.namespace, "name": row.name, "version": row.version, **_counts(row.ends), **rates, **_spread(row.took, "seconds")}
 
 
 def _step_row(row: StepFigures) -> Row:
@@ -130,6 +145,10 @@ def _step_row(row: StepFigures) -> Row:
     counts = {"started": row.start_count, "completed": row.took.count, "retried": row.retry_count, "failed": row.failed_count}
     troubles = {"timed_out": row.timeout_count, "crashed": row.crash_count, "waits": row.waited.count}
     return {**of, **counts, **troubles, **_spread(row.took, "seconds"), **_spread(row.waited, "wait")}
+
+
+def _counts(ends: Ends) -> Row:
+    return {name: getattr(ends, f"{name}_count") for name in ("ended", "completed", "failed", "cancelled", "resolved")}
 
 
 def _spread(found: Spread, what: str) -> Row:

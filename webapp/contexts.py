@@ -25,6 +25,7 @@ CLOSED_TASKS = FINAL_TASK - {TaskState.FAILED}
 TABLE_ONLY_ABOVE = 2_000
 ITEMS_SHOWN = 20  # of a map step, in the table of its task
 ACTIVITY_SHOWN = 50  # of a task on its page, the newest; its timeline has all
+CHILDREN_SHOWN = 50  # of the tasks that it submitted, the first
 ITEMS_PER_PAGE = 50
 SLOW_NAMED = 5
 NOT_KNOWN: Mapping[int, Spread] = MappingProxyType({})
@@ -65,6 +66,7 @@ class TaskView:
     step_actions: dict[str, tuple[Action, ...]]
     step_urls: dict[str, str]
     children: tuple[TaskRow, ...]
+    children_are_cut: bool
     is_open: bool
     paces: Mapping[str, Pace | None]
 
@@ -151,7 +153,7 @@ def task_view(
     asked: AskedSteps = ALL_STEPS,
     usual_steps: Mapping[int, Spread] = NOT_KNOWN,
 ) -> TaskView:
-    """The view of a task as it is in `detail` at `now`, the database's time; `children` are the tasks that its steps submitted.
+    """The view of a task as it is in `detail` at `now`, the database's time; `children` are the tasks that its steps submitted, one more than are shown where there are more.
 
     Of its steps the table shows those `asked` for.
     """
@@ -175,7 +177,8 @@ def task_view(
         actions=task_actions(task, stopping=detail.cancel_requested_at is not None),
         step_actions={step.name: row_actions(task, step) for step in table.rows},
         step_urls=step_urls(task.task_id, [step.name for step in table.rows] + _slow(paces) + [move.step_name for move in activity if move.step_name]),
-        children=children,
+        children=children[:CHILDREN_SHOWN],
+        children_are_cut=len(children) > CHILDREN_SHOWN,
         is_open=task.state not in CLOSED_TASKS,
         paces=paces,
     )
@@ -185,6 +188,11 @@ def _paces(steps: Sequence[StepRow], usual_steps: Mapping[int, Spread]) -> dict[
     """Of each step against what is usual for it; items are measured by what is usual for items."""
     number = {step.name: step.step_no for step in steps if step.item_of is None}
     return {step.name: step_pace(step, usual_steps.get(number[step.item_of or step.name])) for step in steps} if usual_steps else {}
+
+
+def slow_steps(steps: Sequence[StepRow], usual_steps: Mapping[int, Spread]) -> frozenset[str]:
+    """The names of those whose latest attempt runs or ran longer than usual; the map steps of items are among the steps."""
+    return frozenset(_all_slow(_paces(steps, usual_steps)))
 
 
 def _slow(paces: Mapping[str, Pace | None]) -> list[str]:

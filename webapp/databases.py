@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,15 @@ from engine.db import end_calls_within
 from engine.errors import TaskerError
 from engine.monitoring import health
 from engine.rows import NamespaceRow
+from engine.shards import Shards
 from webapp.access import allowed_namespaces
 from webapp.database import CALL_SECONDS, primary_of
+from webapp.downloads import Row, asked_format, list_file
 from webapp.glance import shared
 from webapp.htmx import asks_for_regions, page, regions
 from webapp.shards import Front, Place, address_of, front_of
+
+COLUMNS = ("database", "state", "said", "engine_count", "namespace", "lives_in", "workflow_count", "open_task_count", "failed_task_count")
 
 blueprint = Blueprint("databases", __name__)
 
@@ -49,10 +54,22 @@ class DatabaseView:
 
 @blueprint.get("/databases")
 def index() -> Response:
-    """Every database with its namespaces; for htmx the region of them."""
+    """Every database with its namespaces; for htmx the region of them; as a file a row for each namespace, and for a database that has none or does not answer one row."""
+    if form := asked_format():
+        seen = _seen()
+        return list_file("databases", COLUMNS, [[line for each in seen["databases"] for line in _lines(each, seen["shards"])]], form)
     if asks_for_regions():
         return regions(["databases/_list.html"], **_seen())
     return page("databases/index.html", **_seen())
+
+
+def _lines(view: DatabaseView, shards: Shards) -> Iterator[Row]:
+    about = {"database": view.place.shard.name, "state": view.words[0], "said": view.said or None, "engine_count": view.engine_count}
+    for row in view.namespaces:
+        counts = {name: getattr(row, name) for name in COLUMNS[-3:]}
+        yield {**about, "namespace": row.name, "lives_in": shards.of(row.name).name, **counts}
+    if not view.namespaces:
+        yield dict.fromkeys(COLUMNS) | about
 
 
 @shared

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, make_response, redirect, url_for
 
 from engine import limits, queries
 from engine.access.permissions import Namespaces
@@ -15,7 +15,7 @@ from engine.measures import standing
 from engine.rows import EngineRow, QueueRow, StandingStep
 from webapp.access import allowed_namespaces
 from webapp.database import database
-from webapp.downloads import Row, asked_format, list_file
+from webapp.downloads import Row, asked_format, list_file, rows_of
 from webapp.drawing import step_urls
 from webapp.glance import shared
 from webapp.htmx import asks_for_regions, page, regions
@@ -24,6 +24,7 @@ from webapp.replica import replica_standing
 STEPS_SHOWN = 6
 """Of each engine, the longest running; the list of running steps has them all."""
 STEPS_READ = 1_000
+QUEUE_COLUMNS = ("namespace", "name", "version", "ready_count", "first_ready_at", "delayed_count", "running_count", "engine_count", "unserved_count")
 COLUMNS = ("name", "runner", "concurrency", "started_at", "seen_at", "alive", "draining", "definitions")
 
 blueprint = Blueprint("engines", __name__)
@@ -74,6 +75,16 @@ def index() -> Response:
     if asks_for_regions():
         return regions(["engines/_list.html"], **_seen())
     return page("engines/index.html", **_seen())
+
+
+@blueprint.get("/engines/queues")
+def queues() -> Response:
+    """What waits and runs of each version as a file; the page of the engines has the same as a table."""
+    form = asked_format()
+    if form is None:
+        return make_response(redirect(url_for("engines.index", _anchor="queues-title"), code=303))
+    found = sorted(standing.queues(database(), namespaces=_here()), key=lambda row: row.namespace)
+    return list_file("queues", QUEUE_COLUMNS, [rows_of(found, QUEUE_COLUMNS)], form)
 
 
 @shared

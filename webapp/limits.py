@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, make_response, redirect, request, url_for
 
 from engine import limits
 from engine.errors import ChangedSince, Problem, RequestError
 from engine.gates import MOST_AT_ONCE, MOST_PER_PERIOD, Limit
-from engine.rows import LimitRow
+from engine.rows import LimitedRow, LimitRow
 from webapp.access import allowed_namespaces, may, note
 from webapp.database import database
-from webapp.downloads import Row, asked_format, list_file
+from webapp.downloads import Row, asked_format, list_file, rows_of
 from webapp.htmx import Notice, asks_for_regions, done, given_reason, page, regions
 from webapp.security import actor
 
 COLUMNS = ("namespace", "name", "step_name", "limit", "declared", "taken_count", "waiting_count", "changed_by", "changed_at", "change_reason")
+PLACE_COLUMNS = ("key", "task_id", "step_name", "state", "since")
+PLACES_IN_A_FILE = 10_000
 CHANGE = "tasker.workflow:update"
 STALE = "Somebody has changed this limit since you looked, and nothing was done. This is what it would do now."
 
@@ -42,6 +45,25 @@ def index() -> Response:
 def show(namespace: str, name: str) -> Response:
     """One limit: what it is, who set it, what holds its places and what waits; `step` names the step that it is on."""
     return _show(limits.limit_of(database(), namespace, name, asked_step()))
+
+
+@blueprint.get("/limits/<namespace>/<name>/holding")
+def holding(namespace: str, name: str) -> Response:
+    """What holds the places of a limit as a file, the longest first."""
+    return _places(namespace, name, "holding", limits.holders)
+
+
+@blueprint.get("/limits/<namespace>/<name>/waiting")
+def waiting(namespace: str, name: str) -> Response:
+    """What waits for a place of a limit as a file, the first in line first."""
+    return _places(namespace, name, "waiting", limits.waiters)
+
+
+def _places(namespace: str, name: str, word: str, find: Callable[..., list[LimitedRow]]) -> Response:
+    row, form = limits.limit_of(database(), namespace, name, asked_step()), asked_format()
+    if form is None:
+        return make_response(redirect(f"{url_of(row)}#limit-{word}", code=303))
+    return list_file(f"limit-{word}", PLACE_COLUMNS, [rows_of(find(database(), row, limit=PLACES_IN_A_FILE), PLACE_COLUMNS)], form)
 
 
 @blueprint.get("/limits/<namespace>/<name>/change")

@@ -12,15 +12,20 @@ from engine.access.permissions import ACTIONS, PERMISSIONS, Rights
 from engine.errors import NotFound, RequestError, WrongState
 from webapp.access import known_caller, require_power_over_role, require_power_to_give
 from webapp.database import database
+from webapp.downloads import asked_format, list_file, rows_of
 from webapp.filters import sentence
 from webapp.htmx import Notice, done, given_reason, page
+
+COLUMNS = ("role", "built_in", "account_count", "permissions")
 
 blueprint = Blueprint("roles", __name__)
 
 
 @blueprint.get("/settings/roles")
 def index() -> Response:
-    """The roles, and the form that makes one; filled with the one that `role` names, where the caller may change it."""
+    """The roles, and the form that makes one; filled with the one that `role` names, where the caller may change it. All roles as a file where that is asked for."""
+    if form := asked_format():
+        return list_file("roles", COLUMNS, [rows_of(accounts.roles(database()), COLUMNS)], form)
     wanted = request.args.get("role", "")
     known = next((row for row in accounts.roles(database()) if row.role == wanted and _may_change(row)), None)
     return _page(typed=wanted if known else "", ticked=frozenset(known.permissions if known else ()))

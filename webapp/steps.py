@@ -12,7 +12,7 @@ from engine import queries, steps
 from engine.errors import NotFound, RequestError
 from engine.journal import LEVELS
 from engine.rows import StepDetail, StepRow
-from webapp.contexts import ITEMS_PER_PAGE, step_view
+from webapp.contexts import ITEMS_PER_PAGE, slow_steps, step_view
 from webapp.database import database
 from webapp.downloads import Row, asked_format, list_file
 from webapp.filters import sentence
@@ -30,7 +30,7 @@ from webapp.htmx import (
 from webapp.previews import Asked, confirm, is_confirmed, read_context, read_result, show_preview
 from webapp.security import actor
 from webapp.step_logs import LINE_COLUMNS, all_lines, latest_logs, log_view
-from webapp.step_table import read_asked
+from webapp.step_table import parameters, read_asked
 from webapp.tasks import show_task
 from webapp.usuals import usual_steps
 
@@ -50,9 +50,24 @@ def index(task_id: UUID) -> Response:
     """The steps of a task as a file, every item of its map steps among them; the page of the task has their table."""
     asked, form = read_asked(), asked_format()
     if form is None:
-        return make_response(redirect(url_for("tasks.show", task_id=task_id, steps=asked.state, _anchor="task-steps"), code=303))
-    found = queries.task(database(), str(task_id)).steps
-    return list_file(f"{task_id}-steps", COLUMNS, [[_line(step) for step in found if asked.state in (None, step.state)]], form)
+        return make_response(redirect(url_for("tasks.show", task_id=task_id, _anchor="task-steps", **parameters(asked)), code=303))
+    detail = queries.task(database(), str(task_id))
+    slow = slow_steps(detail.steps, usual_steps(detail.definition_id)) if asked.slower else frozenset()
+    found = [_line(step) for step in detail.steps if asked.state in (None, step.state) and (not asked.slower or step.name in slow)]
+    return list_file(f"{task_id}-steps", COLUMNS, [found], form)
+
+
+@blueprint.get("/tasks/<uuid:task_id>/steps/<step_name>/items")
+def items(task_id: UUID, step_name: str) -> Response:
+    """The items of a map step as a file, all of them in the order of its list; the page of the step has some of them."""
+    form = asked_format()
+    if form is None:
+        return make_response(redirect(url_for("steps.show", task_id=task_id, step_name=step_name, _anchor="step-items"), code=303))
+    steps = queries.task(database(), str(task_id)).steps
+    if not any(step.name == step_name and step.kind == "map" for step in steps):
+        raise NotFound(f'the task has no step "{step_name}" with items')
+    found = sorted((step for step in steps if step.item_of == step_name), key=lambda item: item.item_no or 0)
+    return list_file(f"{task_id}-items", COLUMNS, [[_line(step) for step in found]], form)
 
 
 def _line(step: StepRow) -> Row:

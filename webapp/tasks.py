@@ -17,9 +17,9 @@ from engine.outgoing import followers, notices
 from engine.rows import ActivityRow
 from engine.states import TaskState
 from webapp.access import allowed_namespaces, hide_foreign, known_caller, may, note_act
-from webapp.contexts import ACTIVITY_SHOWN, ITEMS_SHOWN, task_view, timeline_view
+from webapp.contexts import ACTIVITY_SHOWN, CHILDREN_SHOWN, ITEMS_SHOWN, task_view, timeline_view
 from webapp.database import database
-from webapp.downloads import Row, asked_format, list_file
+from webapp.downloads import ROWS, Row, asked_format, list_file, rows_of
 from webapp.filters import sentence
 from webapp.htmx import (
     MAX_REASON,
@@ -40,6 +40,7 @@ from webapp.previews import Asked, confirm, is_confirmed
 from webapp.security import actor
 from webapp.step_table import read_asked
 from webapp.task_filter import asked_filter, read_shown, without
+from webapp.timeline import Lane
 from webapp.usuals import usual_steps, usuals
 from webapp.views import strip
 from webapp.why import STUCK_WORDS
@@ -49,6 +50,7 @@ REGIONS = ("tasks/_state.html", "tasks/_graph.html", "tasks/_steps.html", "tasks
 TIMELINE_REGIONS = ("tasks/_timeline.html",)
 MOVE_COLUMNS = ("at", "step_name", "from_state", "to_state", "attempt", "engine", "actor", "is_note", "reason", "error_type", "error_message")
 ACTIVITY_IN_A_FILE = 100_000
+LANE_COLUMNS = ("step_name", "state", "began_after_seconds", "queued_seconds", "ran_seconds", "backed_off_seconds", "attempts", "is_critical")
 
 blueprint = Blueprint("tasks", __name__)
 
@@ -160,13 +162,20 @@ def unfollow(task_id: UUID, follower_id: int) -> Response:
 
 @blueprint.get("/tasks/<uuid:task_id>/timeline")
 def timeline(task_id: UUID) -> Response:
-    """When each step waited, ran and backed off; for htmx the region of its lines."""
+    """When each step waited, ran and backed off; for htmx the region of its lines; its figures as a file where that is asked for."""
     view = timeline_view(
         queries.task(database(), str(task_id)), queries.moves(database(), str(task_id)), queries.clock(database())
     )
+    if form := asked_format():
+        return list_file(f"{task_id}-timeline", LANE_COLUMNS, [[_lane_line(lane) for lane in view.timeline.lanes]], form)
     if asks_for_regions():
         return regions(live_regions(TIMELINE_REGIONS, is_open=view.is_open), view=view)
     return page("tasks/timeline.html", view=view)
+
+
+def _lane_line(lane: Lane) -> Row:
+    step, times = lane.step, {f"{name}_seconds": getattr(lane, name) for name in ("queued", "ran", "backed_off")}
+    return {"step_name": step.name, "state": step.state, "attempts": step.attempts, "began_after_seconds": lane.begins, **times, "is_critical": lane.is_critical}
 
 
 @blueprint.get("/tasks/<uuid:task_id>/activity")
@@ -185,6 +194,16 @@ def _move_line(move: ActivityRow) -> Row:
     return told | {name: getattr(move, name) for name in MOVE_COLUMNS if name not in told}
 
 
+@blueprint.get("/tasks/<uuid:task_id>/children")
+def children(task_id: UUID) -> Response:
+    """The tasks that the task's steps have submitted as a file, the oldest first; the page of the task has the first of them."""
+    form = asked_format()
+    if form is None:
+        return make_response(redirect(url_for("tasks.show", task_id=task_id, _anchor="task-children"), code=303))
+    pages = queries.all_children(database(), str(task_id), at_once=ROWS, namespaces=allowed_namespaces("tasker.task:index"))
+    return list_file(f"{task_id}-children", TASK_COLUMNS, (rows_of(found, TASK_COLUMNS) for found in pages), form)
+
+
 @blueprint.get("/tasks/<uuid:task_id>/context.json")
 def context(task_id: UUID) -> Response:
     """All of the context as a file."""
@@ -196,7 +215,7 @@ def show_task(task_id: UUID, status: int = 200, notice: Notice | None = None, no
     detail = queries.task(database(), str(task_id), items=ITEMS_SHOWN)
     detail = replace(detail, parent_task_id=hide_foreign(detail.parent_task_id))
     moves = queries.activity(database(), str(task_id), limit=ACTIVITY_SHOWN + 1)
-    children = queries.children(database(), str(task_id), namespaces=allowed_namespaces("tasker.task:show"))
+    children = queries.children(database(), str(task_id), limit=CHILDREN_SHOWN + 1, namespaces=allowed_namespaces("tasker.task:show"))
     version = (detail.task.namespace, detail.task.name, detail.task.version)
     view = task_view(detail, moves, usuals([version]).get(version), queries.clock(database()), children, read_asked(), usual_steps(detail.definition_id))
     if asks_for_regions():

@@ -9,13 +9,13 @@ from flask import Blueprint, Response, request
 from engine import queries
 from engine.errors import NotFound
 from engine.measures import standing
-from engine.rows import DefinitionRow, NamespaceRow, RecordRow, WorkflowRow
+from engine.rows import DefinitionRow, NamespaceRow, RecordRow, TemplateRow, WorkflowRow
 from engine.schedules import schedules
 from webapp.access import allowed_namespaces, may
 from webapp.contexts import TABLE_ONLY_ABOVE
 from webapp.database import database
 from webapp.diff_drawing import diff_graph
-from webapp.downloads import asked_format, list_file, rows_of
+from webapp.downloads import Row, asked_format, list_file, rows_of
 from webapp.drawing import definition_graph
 from webapp.glance import shared
 from webapp.htmx import page
@@ -28,6 +28,13 @@ from webapp.version_diff import version_diff
 NAMESPACES_OPENED = 20
 RECENT_TASKS = 10
 COLUMNS = ("namespace", "name", "description", "versions", "task_count", "open_task_count", "failed_task_count", "last_task_at")
+VERSION_COLUMNS = (
+    "version", "ended_count", "completed_count", "failed_count", "success_rate", "first_at", "median_seconds", "p95_seconds", "failed_task_count", "open_task_count", "step_count",
+    "known_since", "description",
+)  # fmt: skip
+STEP_COLUMNS = (
+    "name", "kind", "parents", "for_each", "retryable", "retry_limit", "timeout_seconds", "limit", "needs", "resources", "handler", "description",
+)  # fmt: skip
 CATALOGUE_RUNS = 100
 """Over how many ended tasks the catalogue takes the record of a workflow; its own page looks at `standing.RECORD_RUNS`."""
 
@@ -59,9 +66,11 @@ def namespace(namespace: str) -> Response:
 
 @blueprint.get("/workflows/<namespace>/<name>")
 def show(namespace: str, name: str) -> Response:
-    """One workflow: its versions side by side, its schedules, and its latest tasks."""
+    """One workflow: its versions side by side, its schedules, and its latest tasks; its versions as a file where that is asked for."""
     found = _workflow(namespace, name)
     known = _records(namespace, name)
+    if form := asked_format():
+        return list_file("workflow-versions", VERSION_COLUMNS, [[_version_line(record) for record in known]], form)
     recent = recent_tasks(namespace, name, RECENT_TASKS)
     by_itself = [schedule_view(row) for row in schedules(database(), namespace=namespace) if row.name == name and may("tasker.schedule:index", namespace)]
     return page(
@@ -86,8 +95,10 @@ def diff(namespace: str, name: str) -> Response:
 
 @blueprint.get("/workflows/<namespace>/<name>/<version>")
 def version(namespace: str, name: str, version: str) -> Response:
-    """One version: its graph, how it fared, the settings of its steps and the input it takes."""
+    """One version: its graph, how it fared, the settings of its steps and the input it takes; its steps as a file where that is asked for."""
     definition = queries.shown_definition(database(), namespace, name, version)
+    if form := asked_format():
+        return list_file("workflow-steps", STEP_COLUMNS, [[_step_line(step, definition) for step in definition.steps]], form)
     return page(
         "workflows/version.html",
         definition=definition,
@@ -97,6 +108,16 @@ def version(namespace: str, name: str, version: str) -> Response:
         fields=schema_fields(definition.schema),
         runs=standing.RECORD_RUNS,
     )
+
+
+def _version_line(record: RecordRow) -> Row:
+    times = {"median_seconds": record.median, "p95_seconds": record.p95}
+    return times | {name: getattr(record, name) for name in VERSION_COLUMNS if name not in times}
+
+
+def _step_line(step: TemplateRow, definition: DefinitionRow) -> Row:
+    told = {"parents": [definition.steps[number].name for number in step.parents], "timeout_seconds": step.timeout_ms and step.timeout_ms / 1000}
+    return told | {name: getattr(step, name) for name in STEP_COLUMNS if name not in told}
 
 
 def _newest_records(records: list[RecordRow]) -> dict[tuple[str, str], RecordRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -194,6 +195,11 @@ def test_the_page_of_databases_tells_all_and_one_that_is_down_while_the_others_w
     assert page.count("</svg>Answers") == 2
     assert f'href="{AWAY}/workflows/payments"' in page
     assert "lives in main now" in page
+    rows = [json.loads(line) for line in client.get("/databases?format=ndjson").text.splitlines()]
+    assert [(row["database"], row["namespace"], row["lives_in"], row["open_task_count"]) for row in rows if row["namespace"] in ("shop", "payments")] == [
+        ("main", "shop", "main", 1), ("payments", "payments", "payments", 1), ("payments", "shop", "main", 1)
+    ]  # fmt: skip
+    assert "/databases?format=csv" in page
     app = made(settings, database_url, "postgresql://127.0.0.1:1/gone")
     broken = app.test_client()
     page = broken.get("/databases").text

@@ -8,22 +8,43 @@ import json
 import re
 from collections.abc import Callable
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from signed_in import cookie_of, token_for
+from signed_in import cookie_of, session_of, token_for
 
-from engine import batches, schedules, tasks
+import webapp
+from engine import batches, rollups, schedules, tasks
 from engine.access import audit
 from engine.db import Database
 from engine.finding import views
+from engine.handlers import Workflow
+from engine.requests import TaskRequest
 from engine.timing import every
 from webapp import downloads, listing
+from webapp.access import COOKIE
 from webapp.downloads import BrokenOff, Downloads, TooManyDownloads
 
 Launch = Callable[..., str]
+TEMPLATES = {str(path.relative_to(root)): path.read_text() for root in [Path(webapp.__file__).parent / "templates"] for path in root.rglob("*.html")}
+CHECKED_ELSEWHERE = {"databases.index"}  # it takes two databases: test_databases_page has them
+TABLES_WITHOUT_A_FILE = {
+    "overview/_now.html": "leads to the lists that it is the beginning of",
+    "tasks/_table.html": "part of lists that have one",
+    "workflows/_table.html": "part of lists that have one",
+    "workflows/_versions.html": "part of a page that has one, and two rows on another",
+    "analytics/_chart.html": "part of pages that have one",
+    "replay/_moment.html": "made of what happened to the task, which has one",
+    "workflows/diff.html": "two versions side by side",
+    "layout/_told.html": "the latest few",
+    "settings/index.html": "the few sessions and tokens of the reader",
+    "steps/_outcome.html": "the few attempts of one step",
+    "launches/rows.html": "of a file that the reader has",
+    "reference/index.html": "there as a document for programs",
+}
 
 
 def lines(text: str) -> list[dict[str, Any]]:
@@ -55,7 +76,23 @@ def test_a_cell_holds_no_formula_and_no_second_line(value: object, cell: object)
     assert downloads.csv_cell(value) == cell
 
 
-def test_every_list_leads_to_its_files_and_they_hold_what_it_shows(client: FlaskClient, db: Database, conn: Any, failed_task: str) -> None:
+@pytest.fixture
+def printing(db: Database, conn: Any, engine: Any) -> str:
+    """A task that prints two books, one at a time: one item holds the limit's place and one waits for it."""
+    flow = Workflow("print_books", namespace="press", version="1.0.0")
+    flow.define("list_books", handler_class="press.list_books")
+    flow.define("print_book", depends_on_step="list_books", for_each="list_books.books", handler_class="press.print_book", limit={"at_once": 1})
+    press = type(engine)(conn, [tasks.register_definition(db, flow.definition)])
+    task_id = tasks.submit(db, TaskRequest("print_books", "press"))
+    press.complete(task_id, "list_books", result={"books": [1, 2]})
+    press.expand(task_id, "print_book")
+    press.claim()
+    return task_id
+
+
+def test_every_list_leads_to_its_files_and_they_hold_what_it_shows(app: Flask, client: FlaskClient, db: Database, conn: Any, failed_task: str, printing: str, launch: Launch) -> None:
+    child = launch(2, parent_task_id=failed_task, parent_step="charge")
+    assert rollups.catch_up(db)
     schedules.add_schedule(db, every("1h"), name="process_order", namespace="shop", context={"order_id": 1})
     made = batches.make_batch(db, "retry", [(failed_task, None)], about="all of them", actor="ada")
     audit.note(db, "ada", "tasker.task:retry", namespace="shop")
@@ -65,17 +102,30 @@ def test_every_list_leads_to_its_files_and_they_hold_what_it_shows(client: Flask
                       from (select h.worker_id, h.task_no, h.step_no, h.attempt as attempts from tasker_history h where h.to_state = 5 and h.step_no is not null) s""")
     group = re.search(r"/failures/[0-9a-f-]+", client.get("/failures").text)
     assert group
-    shown = {
-        "/tasks": failed_task, f"/tasks/{failed_task}": "GatewayTimeout", "/failures": "no answer", group[0]: failed_task, "/audit": "ada", "/search?q=process_order": "process_order",
-        "/batches": "all of them", f"/batches/{made}": failed_task, "/schedules": "Every hour", "/engines": "test engine",
-        "/workflows": "process_order", "/workflows/shop": "process_order", "/settings/accounts": "admin", "/views": "Charges", f"/tasks/{failed_task}/steps/charge/log": "no answer yet",
+    limit = "/limits/press/print_books?step=print_book"
+    # each page, and for each of its lists a word that is in the file
+    shown: dict[str, tuple[str, ...]] = {
+        "/tasks": (failed_task,), f"/tasks/{failed_task}": ("GatewayTimeout", child, "GatewayTimeout"), f"/tasks/{failed_task}/timeline": ("reserve",),
+        f"/tasks/{failed_task}/steps/charge/log": ("no answer yet",), f"/tasks/{printing}/steps/print_book": ("print_book[1]",), "/failures": ("no answer",), group[0]: (failed_task,),
+        "/search?q=process_order": ("process_order",), "/batches": ("all of them",), f"/batches/{made}": (failed_task,), "/schedules": ("Every hour",), "/views": ("Charges",),
+        "/engines": ("test engine", "process_order"), "/steps?queue=running": (printing,), "/steps?queue=ready": (child,), "/limits": ("print_book",), limit: ("print_book[0]", "print_book[1]"),
+        "/workflows": ("process_order",), "/workflows/shop": ("process_order",), "/workflows/shop/process_order": ("From payment",), "/workflows/shop/process_order/1.0.0": ("reserve",),
+        f"/tasks/{failed_task}/compare/{child}": ("different",), "/analytics": ("begins_at", "process_order"), "/analytics/bottlenecks": ("charge",), "/audit": ("ada",), "/settings/accounts": ("admin",), "/settings/roles": ("tasker.account:update",),
     }  # fmt: skip
-    for path, word in shown.items():
+    offered = {endpoint for text in TEMPLATES.values() for endpoint in re.findall(r"downloads\('([\w.]+)'", text)}
+    place, followed = app.url_map.bind("localhost"), set()
+    for path, words in shown.items():
         files = [unescape(each) for each in re.findall(r'href="([^"]+format=(?:csv|ndjson)[^"]*)" download', client.get(path).text)]
-        assert len(files) == (4 if path == f"/tasks/{failed_task}" else 2), path
-        for file in files:
+        assert len(files) == 2 * len(words), path
+        for file, word in zip(files, [word for word in words for _ in downloads.FORMATS], strict=True):
             assert word in client.get(file).text, file
-    assert client.get("/steps?queue=ready&format=csv").text.startswith("task_id,")
+            followed.add(str(place.match(file.partition("?")[0])[0]))
+    assert followed == offered - CHECKED_ELSEWHERE
+    assert child in client.get(f"/tasks/{failed_task}").text
+
+
+def test_a_table_has_a_file_or_a_reason_to_have_none() -> None:
+    assert {name for name, text in TEMPLATES.items() if "<table" in text and "downloads(" not in text} == set(TABLES_WITHOUT_A_FILE)
 
 
 def test_a_file_of_steps_is_the_table_of_the_task(client: FlaskClient, db: Database, failed_task: str) -> None:
@@ -99,6 +149,25 @@ def test_a_file_of_what_happened_to_a_task_is_its_history(client: FlaskClient, d
     assert (found[0]["is_note"], found[0]["reason"]) == (True, "called the bank")
     assert "GatewayTimeout" in [row["error_type"] for row in found]
     assert client.get(f"/tasks/{failed_task}/activity").headers["Location"] == f"/tasks/{failed_task}#task-activity"
+
+
+def test_all_that_a_task_submitted_is_in_the_file_and_the_page_says_that_it_has_the_first(
+    app: Flask, client: FlaskClient, failed_task: str, printing: str, launch: Launch, conn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("webapp.tasks.CHILDREN_SHOWN", "webapp.contexts.CHILDREN_SHOWN", "webapp.tasks.ROWS"):
+        monkeypatch.setattr(place, 2)
+    made = [launch(number, parent_task_id=failed_task, parent_step="charge") for number in (1, 2)]
+    page = f"/tasks/{failed_task}"
+    assert "the first 2" not in client.get(page).text
+    made += [launch(number, parent_task_id=failed_task, parent_step="charge") for number in (3, 4)]
+    conn.execute("update tasker_task set parent_task_id = %s where task_id = %s", [failed_task, printing])
+    shown = client.get(page).text
+    assert ("the first 2" in shown, made[0] in shown, made[3] in shown) == (True, True, False)
+    assert sorted(row["task_id"] for row in lines(client.get(f"{page}/children?format=ndjson").text)) == sorted([printing, *made])
+    reader = FlaskClient(app)
+    reader.set_cookie(COOKIE, session_of(app.config["DATABASE_URL"], "ada", "viewer", "shop"))
+    assert [row["task_id"] for row in lines(reader.get(f"{page}/children?format=ndjson").text)] == made, "nothing of another namespace, the oldest first"
+    assert client.get(f"{page}/children").headers["Location"] == f"{page}#task-children"
 
 
 def test_what_is_found_is_in_the_file_to_the_last(client: FlaskClient, launch: Launch, monkeypatch: pytest.MonkeyPatch, db: Database) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from html import unescape
 from typing import Any
 
 import pytest
@@ -62,6 +63,9 @@ def test_a_step_that_takes_longer_is_flagged_wherever_it_is_shown(db: Database, 
     assert ("charge" in rows, "ship" in rows) == (True, False)
     assert re.search(rf'<a href="[^"]*slower=step[^"]*" aria-current="true"><span class="late">Slower than usual</span> {len(rows)}</a>', alone)
     assert "slower=step" in seen
+    files = re.findall(r'href="([^"]+)" download', alone[alone.index('id="task-steps"'):])
+    names = [line.split(",")[0] for line in client.get(unescape(files[0])).text.splitlines()]
+    assert names == ["name", *rows], "the file has the rows of the table that is shown"
     calm_rows = client.get(f"/tasks/{calm}?slower=step").text.partition('id="task-steps"')[2]
     assert 'data-step="charge"' not in calm_rows
     step = client.get(f"/tasks/{slow}/steps/charge").text
