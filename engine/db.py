@@ -8,7 +8,7 @@ import re
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, LiteralString, TypeVar
@@ -84,6 +84,8 @@ def _is_port(text: str) -> bool:
 
 
 T = TypeVar("T")
+Note = Callable[[float], None]
+"""Is told how many seconds a call took, one that failed too; by whichever thread made it."""
 
 _calls_end_at: ContextVar[float] = ContextVar("tasker_calls_end_at", default=math.inf)
 
@@ -106,6 +108,7 @@ class TimedConnection(Connection[tuple[Any, ...]]):
     """
 
     call_seconds = CALL_SECONDS
+    note: Note | None = None
     _answered_at = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -115,7 +118,7 @@ class TimedConnection(Connection[tuple[Any, ...]]):
     def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
         seconds = seconds_left(self.call_seconds)
         try:
-            return super().wait(_until(gen, time.monotonic() + seconds), *args, **kwargs)
+            return super().wait(_until(gen, time.monotonic() + seconds, self.note), *args, **kwargs)
         except TimeoutError as error:
             self.pgconn.finish()
             raise psycopg.OperationalError(f"no answer within {round(seconds, 1):g} s") from error
@@ -128,8 +131,9 @@ class TimedConnection(Connection[tuple[Any, ...]]):
         if time.monotonic() - self._answered_at < ASK_AGAIN_SECONDS and not _has_news(self.fileno()):
             return
         limit, self.call_seconds = self.call_seconds, min(CHECK_SECONDS, self.call_seconds)
+        note, self.note = self.note, None  # nobody has called
         ConnectionPool.check_connection(self)
-        self.call_seconds = limit
+        self.call_seconds, self.note = limit, note
         self._answered_at = time.monotonic()
 
 
@@ -149,8 +153,9 @@ def _has_news(descriptor: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _until(gen: PQGen[T], deadline: float) -> PQGen[T]:
+def _until(gen: PQGen[T], deadline: float, note: Note | None) -> PQGen[T]:
     """The same conversation with the server, given up when it is resumed after the deadline: psycopg resumes it ten times a second."""
+    began, wanted = time.perf_counter(), None
     try:
         wanted = next(gen)
         while True:
@@ -161,6 +166,9 @@ def _until(gen: PQGen[T], deadline: float) -> PQGen[T]:
     except StopIteration as end:
         result: T = end.value
         return result
+    finally:
+        if note and wanted:  # else nothing was asked: there is no transaction that a commit could end
+            note(time.perf_counter() - began)
 
 
 def connect(
@@ -320,9 +328,10 @@ class Database:
         application_name: str = "tasker",
         call_seconds: float = CALL_SECONDS,
         options: str = "",
+        note: Note | None = None,
     ) -> None:
         self.url = plain_url(url)
-        self._call_seconds = call_seconds
+        self._call_seconds, self._note = call_seconds, note
         self._pool: ConnectionPool[TimedConnection] = ConnectionPool(
             self.url,
             connection_class=TimedConnection,
@@ -404,6 +413,7 @@ class Database:
             self._keeps_session = keeps_session(connection)
         if not self._keeps_session:
             prepare_nothing(connection)
+        connection.note = self._note
 
     def _open(self) -> None:
         with self._opening:

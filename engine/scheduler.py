@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 import psycopg
@@ -112,13 +113,13 @@ class Engine:
         self.labels = tuple(labels)
         self.worker: Worker
         self._heir: ProcessesRunner | None = None
-        self._db = Database(url, max_size=4, application_name="tasker engine duties", call_seconds=leases.call_seconds(lease))
-        self._events_db = Database(url, max_size=2, application_name="tasker engine events")
+        self.figures = Figures()
+        self._db = Database(url, max_size=4, application_name="tasker engine duties", call_seconds=leases.call_seconds(lease), note=self.figures.of_duty)
+        self._events_db = Database(url, max_size=2, application_name="tasker engine events", note=partial(self.figures.called, "events"))
         self._events = EventDelivery(self._events_db, registry)
         self._tracing = open_tracing(url)
         self._sweep = Sweep(self._db)
         self._unwritten: Set[str] = frozenset()
-        self.figures = Figures()
         self._rollup = RollUp(self._db)
         self._ways = notices.senders()
         self._stop = threading.Event()
@@ -140,7 +141,7 @@ class Engine:
         self.worker.start()
         self._listener.start()
         for name, duty, seconds in self._duties():
-            self._scheduler.add_job(duty, "interval", seconds=seconds, id=name, executor=name)
+            self._scheduler.add_job(self._timed(name, duty), "interval", seconds=seconds, id=name, executor=name)
         self._scheduler.start()
 
     def wait(self) -> None:
@@ -257,6 +258,15 @@ class Engine:
             *([("events", self._events.deliver_due, EVENTS_SECONDS)] if self._events.subscriptions else []),
         ]
 
+    def _timed(self, name: str, duty: Callable[[], None]) -> Callable[[], None]:
+        """The duty, whose calls of the database count by its name; a heartbeat counts itself, wherever it is made."""
+
+        def timed() -> None:
+            with self.figures.duty(name):
+                duty()
+
+        return duty if name == "heartbeat" else timed
+
     def _beat_seconds(self) -> float:
         return min(HEARTBEAT_SECONDS, self.lease.total_seconds() / BEATS_PER_LEASE)
 
@@ -269,7 +279,8 @@ class Engine:
         self._duty(lambda connection: self.worker.look_for_neglected(connection))()
 
     def _ask_to_stop(self) -> None:
-        self._duty(lambda connection: self.worker.ask_to_stop(connection))()
+        with self.figures.duty("cancel"):  # the listener asks too
+            self._duty(lambda connection: self.worker.ask_to_stop(connection))()
 
     def _keep_journal(self) -> None:
         """What attempts have said is written down, and told together with what became of them."""

@@ -336,7 +336,7 @@ class Worker:
         if not wanted:
             return here
         try:
-            with self._results.connection() as connection:
+            with self._results.connection() as connection, self.figures.call("read_results"):
                 found = leases.read_results(connection, wanted)
         except (DatabaseUnavailable, psycopg.Error) as error:
             raise RetryableError(f"the results of earlier steps could not be read: {error}") from error
@@ -516,7 +516,11 @@ class Worker:
     def _free_places(self, connection: Connection[Any], ended: Sequence[Outcome]) -> None:
         """Who waited before a limit for what has ended is let in by the next claim."""
         tasks = {call.task.task_id for call, _, _ in ended if call.task.definition.is_limited}
-        if tasks and leases.free_places(connection, tasks):
+        if not tasks:
+            return
+        with self.figures.call("free_places"):
+            is_freed = leases.free_places(connection, tasks)
+        if is_freed:
             self._claim_due = True
             self._signal()
 
@@ -531,14 +535,17 @@ class Worker:
         stored = [outcome for outcome in outcomes if outcome[1] == STORED]
         if stored:
             self.figures.unhindered(objects.StoreFailed.__name__)
-            leases.keep_objects(connection, self.who, sorted(_held(call) + objects.place_of(payload) for call, _, payload in stored))
+            with self.figures.call("keep_objects"):
+                leases.keep_objects(connection, self.who, sorted(_held(call) + objects.place_of(payload) for call, _, payload in stored))
             completed += stored
         decided = [_held(call) + (payload,) for call, kind, payload in outcomes if kind == DECIDED]
         if decided:
-            leases.decide_steps(connection, self.who, sorted(decided))
+            with self.figures.call("decide_steps"):
+                leases.decide_steps(connection, self.who, sorted(decided))
             self._claim_due = True
         for held in sorted(_held(call) for call, kind, _ in outcomes if kind == EXPANDED):
-            leases.expand_step(connection, self.who, held)
+            with self.figures.call("expand_step"):
+                leases.expand_step(connection, self.who, held)
             self._claim_due = True
         if failed:
             self._note_hindrances(due)
@@ -546,7 +553,8 @@ class Worker:
                 leases.fail_steps(connection, self.who, sorted(failed))
             self._claim_due = True
         if released:
-            leases.release_steps(connection, self.who, sorted(released))
+            with self.figures.call("release_steps"):
+                leases.release_steps(connection, self.who, sorted(released))
         self._keep_results([outcome for outcome in outcomes if outcome[1] == DECIDED])
         self._end([outcome for outcome in outcomes if outcome[1] not in (COMPLETED, STORED)])
         outcomes[:] = completed
@@ -603,7 +611,9 @@ class Worker:
     def _item_calls(self, connection: Connection[Any], rows: leases.Rows, tasks: dict[int, TaskInfo], claim_no: int) -> list[StepCall]:
         attempts = {(task_no, step_no): attempt for task_no, step_no, _, attempt in rows if step_no < 0}
         calls = []
-        for task_no, step_no, map_no, item_no, item in leases.read_items(connection, list(attempts)):
+        with self.figures.call("read_items"):
+            items = leases.read_items(connection, list(attempts))
+        for task_no, step_no, map_no, item_no, item in items:
             task, attempt = tasks[task_no], attempts[task_no, step_no]
             limit = max(attempt, task.definition.steps[map_no].retry_limit)
             calls.append(StepCall(task, step_no, attempt, limit, {}, claim_no, Item(map_no, item_no, item)))
@@ -626,7 +636,9 @@ class Worker:
         infos = {no: task for no in {row[0] for row in rows} - anew if (task := handed.get(no) or known.get(no))}
         missing = {row[0]: row[2] for row in rows if row[0] not in infos}
         if missing:
-            for task_no, task_id, context, correlation_id, traceparent in leases.read_tasks(connection, sorted(missing)):
+            with self.figures.call("read_tasks"):
+                found = leases.read_tasks(connection, sorted(missing))
+            for task_no, task_id, context, correlation_id, traceparent in found:
                 definition = self.definitions[missing[task_no]]
                 infos[task_no] = TaskInfo(
                     task_no, task_id, definition.namespace, definition.name, definition.version, definition, context, correlation_id, traceparent
@@ -637,9 +649,14 @@ class Worker:
         """Every call knows its parents' results; those that are many or large are looked up when the handler asks."""
         eager = [(call, parents) for call in calls if (parents := _eager_parents(call))]
         missing = [(call.task.task_id, no) for call, parents in eager for no in parents if no not in call.task.results]
-        fetched = {(task_no, step_no): result for task_no, step_no, result in leases.read_results(connection, missing)} if missing else {}
+        fetched = self._fetched(connection, missing) if missing else {}
         for call, parents in eager:
             call.inputs = self._inputs(call, parents, fetched)
+
+    def _fetched(self, connection: Connection[Any], wanted: list[tuple[int, int]]) -> dict[tuple[int, int], str]:
+        with self.figures.call("read_results"):
+            found = leases.read_results(connection, wanted)
+        return {(task_no, step_no): result for task_no, step_no, result in found}
 
     def _inputs(self, call: StepCall, parents: Iterable[int], fetched: dict[tuple[int, int], str]) -> dict[str, str]:
         steps, results, task_no = call.task.definition.steps, call.task.results, call.task.task_id
@@ -673,7 +690,9 @@ class Worker:
             due = time.monotonic() > self._look_again_at
             if not self._unsure and not due:
                 return
-            rows = [row for row in leases.worker_steps(connection, self.who) if not self._knows(row)]
+            with self.figures.call("worker_steps"):
+                held = leases.worker_steps(connection, self.who)
+            rows = [row for row in held if not self._knows(row)]
             for row in rows:
                 self._hand_out(self._begin(connection, [row[:4]], row[4], {}))
             self._unsure = False

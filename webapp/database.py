@@ -12,6 +12,7 @@ from flask import Flask, Response, current_app, g, request
 
 from engine.db import Database, end_calls_within
 from engine.errors import DatabaseUnavailable, DefinitionConflict
+from engine.monitoring.own_figures import CallTimes
 from engine.tasks import register_definition
 
 POOL_SIZE = 12
@@ -24,8 +25,9 @@ _opening = Lock()
 
 
 def init_app(app: Flask) -> None:
-    """Give the application its place for the connection pool, still empty, and each of its pages its time."""
+    """Give the application its place for the connection pool, still empty, and each of its pages its time; whatever it asks of databases is timed."""
     app.extensions["tasker_database"] = None
+    app.extensions["tasker_calls"] = CallTimes()
     app.extensions.setdefault("tasker_registry", None)
     app.before_request(_begin)
     app.after_request(_end)
@@ -67,7 +69,7 @@ def primary_of(app: Flask) -> Database:
 
 
 def _opened(app: Flask) -> Database:
-    pool = Database(database_url(app), max_size=POOL_SIZE, application_name="tasker dashboard", call_seconds=CALL_SECONDS)
+    pool = Database(database_url(app), max_size=POOL_SIZE, application_name="tasker dashboard", call_seconds=CALL_SECONDS, note=call_times(app).note)
     registry = app.extensions["tasker_registry"]
     if registry:
         end_calls_within(None)  # hundreds of definitions take their time, once
@@ -85,6 +87,12 @@ def database_url(app: Flask) -> str:
     if not url:
         raise DatabaseUnavailable("no database is configured: set TASKER_DATABASE_URL")
     return url
+
+
+def call_times(app: Flask) -> CallTimes:
+    """How long this application's calls of its databases took."""
+    found: CallTimes = app.extensions["tasker_calls"]
+    return found
 
 
 def close(app: Flask) -> None:

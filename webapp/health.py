@@ -12,7 +12,7 @@ from engine.db import Database
 from engine.errors import TaskerError
 from engine.monitoring import health
 from webapp.access import NotAllowed, allowed_namespaces
-from webapp.database import database_url
+from webapp.database import call_times, database_url
 from webapp.glance import Glance
 from webapp.live import Feed, feed_if_any
 from webapp.problems import RETRY_AFTER_SECONDS
@@ -124,7 +124,7 @@ def _timed(find: Any) -> tuple[float, Any]:
 def _probe() -> Database:
     extensions = _app().extensions
     if extensions["tasker_probe"] is None:
-        extensions["tasker_probe"] = health.open_probe(database_url(_app()))
+        extensions["tasker_probe"] = health.open_probe(database_url(_app()), call_times(_app()).note)
     probe: Database = extensions["tasker_probe"]
     return probe
 

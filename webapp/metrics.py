@@ -16,10 +16,10 @@ from prometheus_client.utils import floatToGoString
 
 from engine.access.permissions import Namespaces
 from engine.monitoring.metrics import EngineFigures, Measures, Moves, Spread, Standing, read_measures
-from engine.monitoring.own_figures import SECONDS, SIZES, Histogram
+from engine.monitoring.own_figures import SECONDS, SIZES, CallTimes, Histogram
 from engine.states import FINAL_TASK
 from webapp.access import allowed_namespaces
-from webapp.database import database
+from webapp.database import call_times, database
 from webapp.glance import Glance
 from webapp.live import feed_if_any
 from webapp.security import from_this_machine
@@ -215,12 +215,15 @@ def _add(family: HistogramMetricFamily, labels: Sequence[str], written: Mapping[
 def _own() -> Iterator[Metric]:
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     feed = feed_if_any(app)
-    return _of_process(app.extensions["tasker_requests"], feed.count() if feed else 0)
+    return _of_process(app.extensions["tasker_requests"], call_times(app), feed.count() if feed else 0)
 
 
-def _of_process(requests: Requests, streams: int) -> Iterator[Metric]:
+def _of_process(requests: Requests, calls: CallTimes, streams: int) -> Iterator[Metric]:
     yield _gauge("tasker_web_live_streams", "Live pages that this process of the dashboard feeds.", streams)
     family = HistogramMetricFamily("tasker_web_request_seconds", "How long this process of the dashboard took for requests.", labels=("method", "status"))
     for key, written in sorted(requests.written().items()):
         _add(family, key, written, SECONDS)
     yield family
+    times = HistogramMetricFamily("tasker_web_call_seconds", "How long calls of the database by this process of the dashboard took.", labels=())
+    _add(times, (), calls.written(), SECONDS)
+    yield times

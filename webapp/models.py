@@ -16,8 +16,8 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from engine.db import POOL_TIMEOUT_SECONDS, TimedConnection, connect, prepare_nothing
-from webapp.database import CALL_SECONDS, reads_replica
+from engine.db import POOL_TIMEOUT_SECONDS, Note, TimedConnection, connect, prepare_nothing
+from webapp.database import CALL_SECONDS, call_times, reads_replica
 
 # Where no database is configured the application still starts and says so on its pages.
 NO_DATABASE = "postgresql://127.0.0.1:1/none"
@@ -123,23 +123,25 @@ class Step(View):
 def init_app(app: Flask) -> None:
     """Bind the read side to the application's database; its connections cannot write and never wait for long."""
     app.config["SQLALCHEMY_DATABASE_URI"] = "postgresql+psycopg://"
-    app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", _engine_options(app.config["DATABASE_URL"] or NO_DATABASE))
+    note = call_times(app).note
+    app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", _engine_options(app.config["DATABASE_URL"] or NO_DATABASE, note))
     if elsewhere := app.config["READ_DATABASE_URL"]:
-        app.config.setdefault("SQLALCHEMY_BINDS", {REPLICA: {"url": "postgresql+psycopg://", **_engine_options(elsewhere)}})
+        app.config.setdefault("SQLALCHEMY_BINDS", {REPLICA: {"url": "postgresql+psycopg://", **_engine_options(elsewhere, note)}})
     db.init_app(app)
 
 
-def _engine_options(url: str) -> dict[str, Any]:
-    return {"creator": lambda: _opened(url), "pool_events": [(_check, "checkout")], "pool_size": 4, "max_overflow": 4, "pool_timeout": 5}
+def _engine_options(url: str, note: Note) -> dict[str, Any]:
+    return {"creator": lambda: _opened(url, note), "pool_events": [(_check, "checkout")], "pool_size": 4, "max_overflow": 4, "pool_timeout": 5}
 
 
-def _opened(url: str) -> TimedConnection:
+def _opened(url: str, note: Note) -> TimedConnection:
     # in autocommit: the rollback at the end of a request would meet a line that died meanwhile, and spoil a page that is done
     read_only = "-c default_transaction_read_only=on"
     connection = connect(
         url, application_name="tasker dashboard", options=read_only, call_seconds=CALL_SECONDS, connect_seconds=POOL_TIMEOUT_SECONDS
     )
     prepare_nothing(connection)  # a pooler may lead each statement to another server
+    connection.note = note
     return connection
 
 

@@ -20,11 +20,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import NotFound as NothingThere
 
 from engine import replicas
-from engine.db import Database, OutageLog, described, end_calls_within
+from engine.db import Database, Note, OutageLog, described, end_calls_within
 from engine.errors import DatabaseUnavailable, NotFound, TaskerError
 from engine.replicas import Standing
 from webapp.access import takes_tokens
-from webapp.database import CALL_SECONDS, POOL_SIZE, primary
+from webapp.database import CALL_SECONDS, POOL_SIZE, call_times, primary
 from webapp.models import db as read_side
 
 LOOK_SECONDS = 1.0
@@ -68,8 +68,8 @@ log = logging.getLogger(__name__)
 class Replica:
     """The way to the replica, and a thread that looks how it stands for as long as somebody wants to read."""
 
-    def __init__(self, url: str, primary: Database, *, most_seconds: float = replicas.LAG_SECONDS) -> None:
-        self.db = Database(url, max_size=POOL_SIZE, application_name="tasker dashboard", call_seconds=CALL_SECONDS, options=replicas.READ_ONLY)
+    def __init__(self, url: str, primary: Database, *, most_seconds: float = replicas.LAG_SECONDS, note: Note | None = None) -> None:
+        self.db = Database(url, max_size=POOL_SIZE, application_name="tasker dashboard", call_seconds=CALL_SECONDS, options=replicas.READ_ONLY, note=note)
         self.failure_count = 0
         self._primary, self._most_seconds = primary, most_seconds
         self._standing, self._looked_at = UNKNOWN, float("-inf")
@@ -139,7 +139,7 @@ def replica_of(app: Flask) -> Replica | None:
     opened = primary()
     with _opening:
         if app.extensions["tasker_replica"] is None:
-            app.extensions["tasker_replica"] = Replica(url, opened, most_seconds=app.config["REPLICA_LAG_SECONDS"])
+            app.extensions["tasker_replica"] = Replica(url, opened, most_seconds=app.config["REPLICA_LAG_SECONDS"], note=call_times(app).note)
         found: Replica = app.extensions["tasker_replica"]
     return found
 

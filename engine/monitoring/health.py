@@ -8,7 +8,7 @@ from typing import LiteralString
 
 import psycopg
 
-from engine.db import Database
+from engine.db import Database, Note
 from engine.migrate import VERSION_TABLE, newest_revision
 
 CALL_SECONDS = 2.0
@@ -50,9 +50,9 @@ class Counts:
     engine_count: int
 
 
-def open_probe(url: str) -> Database:
+def open_probe(url: str, note: Note | None = None) -> Database:
     """A connection for probes alone: that all others are in use must not look like an outage."""
-    return Database(url, max_size=1, application_name="tasker health", call_seconds=CALL_SECONDS)
+    return Database(url, max_size=1, application_name="tasker health", call_seconds=CALL_SECONDS, note=note)
 
 
 def readiness(db: Database) -> Readiness:

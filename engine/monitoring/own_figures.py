@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from time import monotonic, perf_counter
 from typing import Any, Final
 
@@ -42,6 +43,27 @@ class Histogram:
         return {"bins": list(self.counts), "sum": round(self.sum, 6)}
 
 
+class CallTimes:
+    """How long the calls of a database took that many threads make."""
+
+    def __init__(self) -> None:
+        self._book = threading.Lock()
+        self._seconds = Histogram(SECONDS)
+
+    def note(self, seconds: float) -> None:
+        """One more."""
+        with self._book:
+            self._seconds.note(seconds)
+
+    def written(self) -> dict[str, Any]:
+        """As the figures of an engine are."""
+        with self._book:
+            return self._seconds.written()
+
+
+_duty: ContextVar[str | None] = ContextVar("tasker_duty", default=None)
+
+
 class Figures:
     """The counters of one engine process, whatever number of workers it has after each other."""
 
@@ -60,9 +82,26 @@ class Figures:
         try:
             yield
         finally:
-            took = perf_counter() - began
-            with self._book:
-                self._calls.setdefault(name, Histogram(SECONDS)).note(took)
+            self.called(name, perf_counter() - began)
+
+    def called(self, name: str, seconds: float) -> None:
+        """A call of the database by that name took so long."""
+        with self._book:
+            self._calls.setdefault(name, Histogram(SECONDS)).note(seconds)
+
+    @contextmanager
+    def duty(self, name: str) -> Iterator[None]:
+        """What this thread asks of the database within the block is a duty's, by its name."""
+        token = _duty.set(name)
+        try:
+            yield
+        finally:
+            _duty.reset(token)
+
+    def of_duty(self, seconds: float) -> None:
+        """A call of the duties' connections took so long; it counts where a duty made it."""
+        if name := _duty.get():
+            self.called(name, seconds)
 
     def batch(self, size: int) -> None:
         """So many outcomes were reported together."""

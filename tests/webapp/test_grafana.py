@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from engine.monitoring.metrics import EngineFigures, Measures, Moves, Spread, Standing
-from engine.monitoring.own_figures import Figures
+from engine.monitoring.own_figures import CallTimes, Figures
 from webapp import metrics as page
 
 FOLDER = Path(__file__).parents[2] / "docs" / "grafana"
@@ -36,7 +36,7 @@ def samples() -> dict[str, set[str]]:
     measures = Measures({("shop", "orders"): moves}, list(page.BUCKETS), Standing(1, 1, 1.0, 1, 0, 0.0, 0, 0, 0, 0), [engine])
     requests = page.Requests()
     requests.note("GET", 200, 0.1)
-    families = [*page._of_installation(measures), *page._of_process(requests, 1)]
+    families = [*page._of_installation(measures), *page._of_process(requests, CallTimes(), 1)]
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}
 
 

@@ -12,6 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
+from sqlalchemy import text
 
 from engine import rollups
 from engine.access import accounts, tokens
@@ -21,6 +22,8 @@ from engine.monitoring.own_figures import Figures
 from engine.states import FINAL_TASK
 from webapp import create_app
 from webapp import metrics as page
+from webapp.database import database
+from webapp.models import db as read_side
 
 LABELS = ("namespace", "name", "state", "engine", "duty", "call", "method", "status", "le")
 FAR = {"REMOTE_ADDR": "192.0.2.7"}
@@ -140,6 +143,29 @@ def test_this_process_tells_how_it_answers(client: FlaskClient, scrape: Any) -> 
     found = scrape()
     assert found["tasker_web_request_seconds_count", "GET", "2xx"] == 1
     assert found["tasker_web_request_seconds_count", "GET", "4xx"] == 1
+
+
+def test_this_process_tells_how_long_its_calls_of_the_database_took(app: Flask, client: FlaskClient, scrape: Any) -> None:
+    def calls() -> tuple[float, float, float]:
+        found = scrape()
+        return found["tasker_web_call_seconds_count",], found["tasker_web_call_seconds_bucket", "0.025"], found["tasker_web_call_seconds_sum",]
+
+    with app.app_context():
+        read_side.session.execute(text("select 1"))  # with its first connection it asks what server it speaks to
+    calls()
+    first, second = calls(), calls()  # a look costs calls itself, the same number each time
+    client.get("/health/live")
+    with app.app_context():
+        database().value("select pg_sleep(0.05)")
+        read_side.session.execute(text("select pg_sleep(0.05)"))
+        with pytest.raises(psycopg.Error):
+            database().value("select 1 / length(pg_sleep(0.05)::text)")
+    third = calls()
+    assert third[0] - second[0] == second[0] - first[0] + 3
+    assert third[0] - third[1] >= second[0] - second[1] + 3
+    assert third[2] - second[2] >= 0.15
+    client.get("/tasks")
+    assert calls()[0] - third[0] > second[0] - first[0]
 
 
 def test_many_workflows_make_no_more_labels_than_can_be_borne(scrape: Any, conn: psycopg.Connection[Any], failed_task: str, monkeypatch: pytest.MonkeyPatch) -> None:
