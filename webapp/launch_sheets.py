@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import secrets
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,8 +22,9 @@ from engine.sheets import MAX_CHARACTERS, MAX_ROWS, Sheet, SheetRow, read_sheet
 from engine.states import FINAL_TASK, TaskState
 from webapp.access import allowed_namespaces, note
 from webapp.database import database
-from webapp.filters import plural, sentence
+from webapp.filters import count, plural, sentence
 from webapp.htmx import MAX_REASON, Notice, asks_for_regions, done, live_regions, page, regions
+from webapp.overview import Tab
 from webapp.request_log import correlation_id
 from webapp.security import actor
 
@@ -101,10 +103,27 @@ def progress(namespace: str, name: str, version: str, tag: str) -> Response:
     here = allowed_namespaces("tasker.task:index")
     found = count_by_state(database(), tag, namespace=namespace, name=name, namespaces=here) if TAG.fullmatch(tag) else {}
     is_open = any(TaskState(state) not in FINAL_TASK for state in found)
-    seen: dict[str, Any] = {"definition": definition, "tag": tag, "counts": found, "is_open": is_open}
+    seen: dict[str, Any] = {"definition": definition, "tag": tag, "counts": found, "tab": _tab(f"{name}, {tag}", found), "is_open": is_open}
     if asks_for_regions():
         return regions(live_regions(("launches/_progress.html",), is_open=is_open), **seen)
     return page("launches/progress.html", status=200 if found else 404, **seen)
+
+
+def _tab(title: str, counts: Mapping[str, int]) -> Tab:
+    if not counts:
+        return Tab("plain", title)
+    ended = sum(number for state, number in counts.items() if TaskState(state) in FINAL_TASK)
+    failed = f", {count(counts['failed'])} failed" if "failed" in counts else ""
+    return Tab(_look(counts.keys()), f"{count(ended)} of {count(sum(counts.values()))} ended{failed} · {title}")
+
+
+def _look(states: Set[str]) -> str:
+    """The state that stands for all of them: a failure does so before the rest has ended."""
+    if "failed" in states:
+        return "failed"
+    if len(states) == 1:
+        return next(iter(states))
+    return "completed" if all(TaskState(state) in FINAL_TASK for state in states) else "running"
 
 
 def _text() -> str:

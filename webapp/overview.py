@@ -53,7 +53,7 @@ class Stuck:
 
 @dataclass(frozen=True, slots=True)
 class Tab:
-    """How the installation stands, for the icon and the title of the tab."""
+    """How what a page shows stands, for the icon and the title of its tab."""
 
     state: str
     words: str

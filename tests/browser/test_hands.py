@@ -114,3 +114,10 @@ def test_a_tab_tells_how_its_task_stands_and_that_it_has_ended(page: Any, site: 
     expect(page.locator("#tab-icon")).to_have_attribute("href", re.compile(r"/icons/cancelled\.svg$"))
     page.wait_for_function("window.told.length === 1")
     assert page.evaluate("window.told[0][0]").startswith("Cancelled · process_order")
+
+    another = tasks.submit(db, TaskRequest("process_order", "shop", context={"order_id": 2}))
+    page.goto(f"/tasks/{another}/steps/validate")
+    expect(page).to_have_title(re.compile("^Ready · validate of process_order"))
+    tasks.cancel_task(db, another, actor="ana")
+    expect(page).to_have_title(re.compile("^Cancelled · validate of process_order"))
+    expect(page.locator("#tab-icon")).to_have_attribute("href", re.compile(r"/icons/cancelled\.svg$"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 from flask import Flask
@@ -10,6 +11,9 @@ from flask.testing import FlaskClient
 from signed_in import session_of
 from werkzeug.test import TestResponse
 
+from engine import batches, steps, tasks
+from engine.db import Database
+from engine.states import StepState
 from webapp.access import COOKIE
 
 HandEngine, Post = Any, Callable[..., TestResponse]
@@ -56,6 +60,41 @@ def test_a_tab_says_how_what_it_shows_stands(client: FlaskClient, launch: Callab
     overview = client.get("/").text
     assert "<title>1 failed · Overview · Tasker</title>" in overview
     for state in ("pending", "running", "retrying", "completed", "failed", "cancelled", "resolved", "plain"):
+        assert client.get(f"/static/icons/{state}.svg").status_code == 200, state
+
+
+def test_the_tab_of_a_step_a_batch_and_a_launched_file_says_how_these_stand(
+    client: FlaskClient, post: Post, db: Database, launch: Callable[..., str], engine: HandEngine
+) -> None:
+    rows = "/workflows/shop/process_order/1.0.0/launch/rows"
+    file = post(rows, rows="order_id\n1\n2\n", token="t" * 16, _launch="1").headers["Location"]
+    tag = file.rpartition("/")[2]
+    first, second = (str(row[0]) for row in db.rows("select task_id from tasker_task order by task_no"))
+    batch = post("/batches/new/pause", tag=tag, count="2").headers["Location"]
+    step = f"/tasks/{first}/steps/validate"
+
+    def says(address: str, state: str, title: str) -> bool:
+        """Both when it is opened and when it is renewed."""
+        page, region = client.get(address).text, client.get(address, headers={"HX-Request": "true"}).text
+        told = f'data-tab-state="{state}" data-tab-title="{title} · Tasker"'
+        return f"<title>{title} · Tasker</title>" in page and f"/static/icons/{state}.svg" in page and told in page and told in region
+
+    of_first, of_file = f"validate of process_order {first[:8]}", f"process_order, {tag}"
+    assert says(step, "ready", f"Ready · {of_first}")
+    assert says(batch, "running", "At it · Pause 2")
+    assert says(file, "pending", f"0 of 2 ended · {of_file}")
+    tasks.cancel_task(db, second, actor="tests")
+    engine.fail(first, "validate", retryable=True, delay=40.0)
+    batches.run_due(db, Event())
+    assert says(step, "retrying", f"Retrying · {of_first}")
+    assert says(batch, "completed", "Done, 1 refused · Pause 2")
+    assert says(file, "running", f"1 of 2 ended · {of_file}")
+    tasks.resume_task(db, first, actor="tests")
+    steps.retry_step(db, first, "validate", actor="tests")
+    engine.fail(first, "validate")
+    assert says(step, "failed", f"Failed · {of_first}")
+    assert says(file, "failed", f"2 of 2 ended, 1 failed · {of_file}")
+    for state in StepState:
         assert client.get(f"/static/icons/{state}.svg").status_code == 200, state
 
 
