@@ -62,18 +62,18 @@ def keep_zone_of_form() -> None:
         g.zone = zone_named(named)
 
 
-def read_local(text: str) -> datetime:
-    """The moment that was typed, in UTC: read by the clock of the reader's zone unless it names one. Raises `ValueError`, `OverflowError`."""
+def read_local(text: str, zone: tzinfo | None = None) -> datetime:
+    """The moment that was typed, in UTC: read by the clock of the zone, the reader's without it, unless it names one. Raises `ValueError`, `OverflowError`."""
     at = datetime.fromisoformat(text)
-    return (at if at.tzinfo else at.replace(tzinfo=reader_zone())).astimezone(UTC)
+    return (at if at.tzinfo else at.replace(tzinfo=zone or reader_zone())).astimezone(UTC)
 
 
-def local_text(at: datetime) -> str:
+def local_text(at: datetime, form: str = "%Y-%m-%dT%H:%M") -> str:
     """The moment as a field for a date and a time has it, by the clock of the reader's zone."""
     try:
-        return f"{at.astimezone(reader_zone()):%Y-%m-%dT%H:%M}"
+        return at.astimezone(reader_zone()).strftime(form)
     except OverflowError:  # the first or the last hours of the calendar
-        return f"{at:%Y-%m-%dT%H:%M}"
+        return at.strftime(form)
 
 
 def utc_text(at: datetime) -> str:

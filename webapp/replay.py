@@ -17,13 +17,28 @@ from engine.rows import StepRow, TaskRow
 from webapp.contexts import TABLE_ONLY_ABOVE
 from webapp.database import database
 from webapp.drawing import Graph, step_urls, tally, task_graph
+from webapp.filters import ZONE_FIELD, local_text, read_local, zone_named
 from webapp.htmx import Notice, asks_for_regions, page, regions
 
 ROWS_SHOWN = 200
 AT_WORK = ("running", "ready", "retrying", "failed")
 LONGEST_PLACE = 9
+MOST_TYPED = 60
+SECOND = "%Y-%m-%dT%H:%M:%S"
+REGIONS = ("replay/_time.html", "replay/_moment.html")
 
 blueprint = Blueprint("replay", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The moment that an address asks for; of what is none the present, with what is wrong: said above the page, or beside the field of the time `typed`."""
+
+    place: int | None = None
+    at: datetime | None = None
+    notice: Notice | None = None
+    typed: str = ""
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +53,12 @@ class ReplayView:
     busy: tuple[tuple[StepRow, StateThen], ...]
     busy_count: int
     urls: dict[str, str]
+    asked: Asked
+
+    @property
+    def time(self) -> str:
+        """What stands in the field of the time."""
+        return self.asked.typed or local_text(self.asked.at or self.at, SECOND)
 
     @property
     def at(self) -> datetime:
@@ -56,32 +77,47 @@ class ReplayView:
 
 @blueprint.get("/tasks/<uuid:task_id>/replay")
 def show(task_id: UUID) -> Response:
-    """The moment that `at` names: how many moves had been made, or a time; the present without it. For htmx the region of the moment."""
-    typed = request.args.get("at", "").strip()[:60]
-    asked = _asked(typed)
-    notice = Notice("refused", f"“{typed}” is no moment. It is the number of a move, or a time such as 2026-01-31T08:30:00; this is the present.") if asked is None else None
-    view = _view(task_id, asked or {})
+    """The moment that `at` names, how many moves had been made or a time; or the end of the second `time` in `zone`; the present without any. For htmx its regions."""
+    time = _typed("time")
+    asked = _asked_second(time, _typed(ZONE_FIELD)) if time else _asked(_typed("at"))
+    status = 422 if asked.notice or asked.problem else 200
+    view = _view(task_id, asked)
     if not asks_for_regions():
-        return page("replay/show.html", status=422 if notice else 200, notice=notice, view=view)
-    answer = regions(["replay/_moment.html"], status=422 if notice else 200, notice=notice, view=view)
+        return page("replay/show.html", status=status, notice=asked.notice, view=view)
+    answer = regions(REGIONS, status=status, notice=asked.notice, view=view)
     answer.headers["HX-Replace-Url"] = view.url(view.found.place) or ""
     return answer
 
 
-def _asked(typed: str) -> dict[str, int | datetime] | None:
-    """What the query is asked with; None for what is no moment."""
+def _typed(name: str) -> str:
+    return request.args.get(name, "").strip()[:MOST_TYPED]
+
+
+def _asked(typed: str) -> Asked:
     if typed.isascii() and typed.isdigit():
-        return {"place": int(typed[:LONGEST_PLACE])}
+        return Asked(place=int(typed[:LONGEST_PLACE]))
     try:
-        at = datetime.fromisoformat(typed) if typed else None
-        return {"at": at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)} if at else {}
+        return Asked(at=read_local(typed, UTC) if typed else None)
     except (ValueError, OverflowError):
-        return None
+        words = f"“{typed}” is no moment. It is the number of a move, or a time such as 2026-01-31T08:30:00; this is the present."
+        return Asked(notice=Notice("refused", words))
 
 
-def _view(task_id: UUID, asked: Mapping[str, int | datetime]) -> ReplayView:
+def _asked_second(typed: str, zone: str) -> Asked:
+    known = zone_named(zone)
+    if zone and known.key != zone:
+        return Asked(typed=typed, problem=f"“{zone}” is no time zone, such as Europe/Berlin; this is the present.")
+    try:
+        at = read_local(typed, known)
+    except (ValueError, OverflowError):
+        return Asked(typed=typed, problem=f"“{typed}” is no time, such as 2026-01-31T08:30:05; this is the present.")
+    # pages tell times to the second: what happened within the one that is named has happened
+    return Asked(at=at if at.microsecond else at.replace(microsecond=999_999))
+
+
+def _view(task_id: UUID, asked: Asked) -> ReplayView:
     task = queries.task_row(database(), str(task_id))
-    found = replayed(database(), str(task_id), **asked)  # type: ignore[arg-type]
+    found = replayed(database(), str(task_id), place=asked.place, at=asked.at)
     steps = [_then(step, found.steps[step.step_no]) for step in drawn_steps(database(), str(task_id)) if step.step_no in found.steps]
     names = {step.step_no: step.name for step in steps}
     busy = [(step, found.steps[step.step_no]) for step in steps if step.state in AT_WORK]
@@ -94,6 +130,7 @@ def _view(task_id: UUID, asked: Mapping[str, int | datetime]) -> ReplayView:
         busy=tuple(sorted(busy, key=lambda each: AT_WORK.index(each[0].state))[:ROWS_SHOWN]),
         busy_count=len(busy),
         urls=step_urls(task.task_id, _named(busy, names, found)),
+        asked=asked,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def test_one_looks_back_at_a_failure_and_at_what_went_otherwise(page: Any, scrip
     expect(slider).to_be_focused()
     page.get_by_role("link", name="Move before").click()
     expect(page.locator("#moment")).to_contain_text(f"After move {last - 1} of {last}")
+    slider.press("Home")
+    expect(page.locator("#moment")).to_contain_text("Before the first of its")
+    time = page.get_by_label("At the time (Europe/Berlin)")
+    time.fill("2020-02-29T12:00:05")
+    page.get_by_role("button", name="Go to this time").click()
+    expect(page).to_have_url(re.compile(r"replay\?zone=Europe%2FBerlin&time=2020-02-29T12%3A00%3A05$"))
+    expect(page.locator("#moment")).to_contain_text("Before the first of its")
+    slider.press("End")
+    expect(page.locator("#moment")).to_contain_text(f"After move {last} of {last}")
+    assert not time.input_value().startswith("2020")
 
     page.get_by_role("link", name="Compare", exact=True).click()
     expect(page.locator("#divergence")).to_contain_text("With the same input, the two part at charge: here it failed with “PermanentError: the gateway is down”, there it completed.")

@@ -103,6 +103,37 @@ def test_the_page_draws_the_moment_and_leads_to_those_beside_it(client: FlaskCli
         assert (answer.status_code, "is no moment" in answer.text, "<b>" in answer.text) == (422, True, False)
 
 
+def test_a_moment_is_found_by_its_time_in_the_zone_that_the_field_names(client: FlaskClient, conn: Any, watched: Watcher) -> None:
+    address = f"/tasks/{watched.task_id}/replay"
+    conn.execute("update tasker_history set at = timestamptz '2026-01-31T07:30:00.25Z' + interval '10 s' * event_id")
+    conn.execute("update tasker_task set created_at = '2026-01-31T07:30:00Z'")
+    _, moves, states, _ = next(each for each in watched.seen if each[2]["charge"] == "failed")
+    at = datetime.fromisoformat(re.findall(r'<span class="of"><time datetime="([^"]+)"', client.get(f"{address}?at={moves}").text)[0])
+    client.set_cookie("zone", "Asia/Kolkata")
+
+    def field(page: str) -> tuple[str, ...]:
+        form = page.partition('id="moment-time"')[2].partition("</form>")[0]
+        return (*re.findall(r'name="zone" value="([^"]+)"', form), *re.findall(r"<label[^>]*>(.*?)</label>", form), *re.findall(r'name="time"[^>]* value="([^"]*)"', form))
+
+    local = f"{at + timedelta(hours=5, minutes=30):%Y-%m-%dT%H:%M:%S}"
+    page = client.get(f"{address}?at={moves}").text
+    assert field(page) == ("Asia/Kolkata", "At the time (Asia/Kolkata)", local)
+    assert field(client.get(f"{address}?at={moves}", headers={"HX-Request": "true"}).text)[-1] == local
+    asked = {zone: f"{at + timedelta(hours=ahead):%Y-%m-%dT%H:%M:%S}" for zone, ahead in (("Asia/Kolkata", 5.5), ("Europe/Berlin", 1), ("", 0))}
+    for zone, time in asked.items():
+        page = client.get(address, query_string={"zone": zone, "time": time}).text
+        assert f'value="{moves}"' in page, "the second is meant to its end"
+        assert {name: state for state, name in re.findall(r'class="node state-(\w+)[^"]*" data-step="(\w+)"', page)} == states
+        assert field(page)[-1] == local, zone
+    before = client.get(address, query_string={"zone": "Asia/Kolkata", "time": f"{at + timedelta(hours=5.5, seconds=-1):%Y-%m-%dT%H:%M:%S}"}).text
+    assert f'value="{moves - 1}"' in before
+    assert f'value="{moves - 1}"' in client.get(f"{address}?at={at:%Y-%m-%dT%H:%M:%S}").text, "in an address a time is what it says, in UTC"
+    for zone, time, words in (("", "yesterday <b>", "“yesterday &lt;b&gt;” is no time, such as"), ("Mars/Olympus", "2026-01-31T08:30", "“Mars/Olympus” is no time zone"), ("Asia/Kolkata", "0001-01-01T00:00", "is no time")):
+        answer = client.get(address, query_string={"zone": zone, "time": time})
+        assert (answer.status_code, words in answer.text, 'aria-invalid="true"' in answer.text) == (422, True, True), time
+        assert field(answer.text)[-1] == time.replace("<", "&lt;").replace(">", "&gt;")
+
+
 def test_a_task_that_is_not_there_has_no_moments(db: Database) -> None:
     with pytest.raises(NotFound):
         replay(db, "7f3b4c80-0000-4000-8000-000000000000")
