@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from engine.definition import is_prerelease
 from engine.gates import Limit
 from engine.states import SATISFYING
 from engine.timing import Policy, Timing
@@ -62,6 +63,11 @@ class WorkflowRow:
     open_task_count: int
     failed_task_count: int
     last_task_at: datetime | None
+
+    @property
+    def offered_version(self) -> str:
+        """The version to launch when none is named: the highest release, or the newest where there are pre-releases only."""
+        return next((version for version in self.versions if not is_prerelease(version)), self.versions[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,17 @@ def test_a_workflow_with_only_a_prerelease_has_pages(
     client: FlaskClient, db: Database, order_workflow: Callable[[str], TaskDefinition]
 ) -> None:
     tasks.register_definition(db, order_workflow("2.0.0-rc.1"))
-    assert client.get("/workflows/shop/process_order").status_code == 200
+    page = client.get("/workflows/shop/process_order")
+    assert page.status_code == 200
+    assert "Launch 2.0.0-rc.1" in page.text
+
+
+def test_a_prerelease_is_launched_by_no_button_beside_a_release(client: FlaskClient, db: Database, order_workflow: Callable[[str], TaskDefinition]) -> None:
+    for version in ("1.9.0", "1.10.0", "2.0.0-rc.1"):
+        tasks.register_definition(db, order_workflow(version))
+    for path in ("/workflows", "/workflows/shop"):
+        assert re.findall(r'href="/workflows/shop/process_order/([^"/]+)/launch"', client.get(path).text) == ["1.10.0"], path
+    assert re.findall(r'class="button main" href="/workflows/shop/process_order/([^"/]+)/launch"', client.get("/workflows/shop/process_order").text) == ["1.10.0"]
 
 
 def test_nested_fields_stand_under_the_one_they_belong_to() -> None:
