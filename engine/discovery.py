@@ -22,6 +22,7 @@ from engine.binding import bindings, handler_problems, resolve_class
 from engine.errors import DefinitionError, Problem, TaskerError
 from engine.handlers import ConfiguredHandler, TaskHandler
 from engine.registry import HandlerRegistry, Registration
+from engine.settings import environment_name
 
 if TYPE_CHECKING:
     from engine.yaml_config import Reading
@@ -65,9 +66,10 @@ def load(
 ) -> LoadReport:
     """Load each target into the registry: a module's or package's dotted name, a folder, a `.py` or a `.yaml` file.
 
-    `environment` picks the overrides in YAML; None means TASKER_ENV. Never raises for what a target does.
+    `environment` picks the overrides in YAML; None means what an engine takes here: TASKER_ENV, else `development`.
+    Never raises for what a target does.
     """
-    loading = _Loading(registry, environment if environment is not None else os.environ.get("TASKER_ENV", ""))
+    loading = _Loading(registry, environment if environment is not None else environment_name())
     for target in targets:
         loading.target(str(target))
     if entry_points:

@@ -104,7 +104,7 @@ class Settings:
             handlers=_names(environ.get("TASKER_HANDLERS", "")),
             secret_key=_text(environ, "TASKER_SECRET_KEY"),
             data_dir=_data_dir(environ),
-            env=_text(environ, "TASKER_ENV") or "development",
+            env=environment_name(environ),
             step_log=(_text(environ, "TASKER_STEP_LOG") or "info").lower(),
             oidc=OidcSettings.from_environ(environ),
             proxy_hops=_count(environ, "TASKER_PROXY_HOPS"),
@@ -114,6 +114,11 @@ class Settings:
             objects=_text(environ, "TASKER_OBJECTS"),
             object_bytes=_text(environ, "TASKER_OBJECT_BYTES"),
         )
+
+
+def environment_name(environ: Mapping[str, str] = os.environ) -> str:
+    """Which entry of `environments` counts in YAML workflows: that of TASKER_ENV, else `development`."""
+    return _text(environ, "TASKER_ENV") or "development"
 
 
 def _text(environ: Mapping[str, str], name: str) -> str | None:

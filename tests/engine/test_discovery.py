@@ -304,11 +304,16 @@ def test_what_is_hidden_in_the_folder_is_no_workflow_however_deep(registry: Hand
     assert list(registry.handlers) == ["shop/from_yaml"]
 
 
-def test_the_environment_picks_its_overrides(registry: HandlerRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, {"shop_steps.py": STEPS, "order.yaml": YAML})
-    monkeypatch.setenv("TASKER_ENV", "production")
+@pytest.mark.parametrize(("chosen", "retry_limit"), [("production", 9), ("staging", 3), ("", 2), (None, 2)])
+def test_the_environment_picks_its_overrides_and_is_development_when_nothing_is_said(
+    registry: HandlerRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str | None, retry_limit: int
+) -> None:
+    write(tmp_path, {"shop_steps.py": STEPS, "order.yaml": YAML + "  development:\n    step_templates:\n      - {name: charge, retry_limit: 2}\n"})
+    monkeypatch.delenv("TASKER_ENV", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("TASKER_ENV", chosen)
     registry.load([tmp_path], entry_points=False)
-    assert registry.get("from_yaml", "shop").definition.step("charge").retry_limit == 9
+    assert registry.get("from_yaml", "shop").definition.step("charge").retry_limit == retry_limit
 
 
 def test_yaml_may_name_the_task_handler_that_runs_it(registry: HandlerRegistry, tmp_path: Path) -> None:
