@@ -50,9 +50,9 @@ class TaskRequest:
     priority: int = 0
     bypass_steps: tuple[str, ...] = ()
     correlation_id: str | None = None
-    traceparent: str | None = None
     idempotency_key: str | None = None
     run_at: datetime | None = None
+    traceparent: str | None = None
     parent_task_id: str | None = None
     parent_step: str | None = None
 

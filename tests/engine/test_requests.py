@@ -1,3 +1,4 @@
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -33,6 +34,12 @@ def against(schema: dict[str, Any], context: dict[str, Any]) -> list[Problem]:
 
 
 # The request
+
+
+def test_a_request_takes_its_fields_in_the_published_order() -> None:
+    assert [one.name for one in fields(TaskRequest)][:13] == [
+        "name", "namespace", "version", "context", "initiator", "source_system", "reason", "tags", "priority", "bypass_steps", "correlation_id", "idempotency_key", "run_at",
+    ]  # fmt: skip
 
 
 def test_a_request_has_the_published_defaults() -> None:
