@@ -13,11 +13,12 @@ from engine import trace_ids
 from engine.errors import NotFound, Problem, RequestError
 from engine.handlers import ATTEMPT
 from engine.registry import HandlerRegistry
-from engine.requests import TaskRequest
+from engine.requests import TaskRequest, checked_context
 
 if TYPE_CHECKING:
     from engine.borrowed import Transaction
     from engine.db import Database
+    from engine.definition import TaskDefinition
     from engine.handlers import Task
     from engine.shards import Shards
 
@@ -156,16 +157,25 @@ def _lives_elsewhere(task: Task, request: TaskRequest) -> bool:
 
 
 def _introduce(database: Database, requests: list[TaskRequest]) -> bool:
-    """Make workflows that only this process knows known to the database; whether there were any."""
+    """Make workflows that only this process knows known to the database, once every request fits its own; whether there were any. Raises what is wrong with one."""
     from engine import tasks
 
-    registry = HandlerRegistry.instance()
-    found = False
-    for name, namespace, version in {(request.name, request.namespace, request.version) for request in requests}:
-        try:
-            handler = registry.get(name, namespace, version)
-        except NotFound:
-            continue
-        tasks.register_definition(database, handler.definition)
-        found = True
-    return found
+    found = {}
+    for request in requests:
+        definition = _own_definition(request)
+        if definition is not None:
+            checked_context(request, definition.schema)
+            tasks.require_steps(request, definition)
+            found[definition.key] = definition
+        elif problems := tasks.request_problems(database, request):
+            raise RequestError(problems)
+    for definition in found.values():
+        tasks.register_definition(database, definition)
+    return bool(found)
+
+
+def _own_definition(request: TaskRequest) -> TaskDefinition | None:
+    try:
+        return HandlerRegistry.instance().get(request.name, request.namespace, request.version).definition
+    except NotFound:
+        return None

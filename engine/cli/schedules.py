@@ -24,6 +24,7 @@ from engine.cli.setting import (
 from engine.cli.workflows import parse_workflow
 from engine.db import Database
 from engine.errors import NotFound
+from engine.requests import TaskRequest, checked_context
 from engine.rows import ScheduleRow
 from engine.settings import Settings
 from engine.timing import POLICIES, Timing, cron, every
@@ -138,7 +139,7 @@ def _timing(expression: str | None, zone: str | None, interval: str | None) -> T
 
 
 def _add(db: Database, timing: Timing, sources: str | None, fields: dict[str, Any]) -> ScheduleRow:
-    """The new schedule; a workflow that no engine has registered yet is registered from the sources."""
+    """The new schedule; a workflow that no engine has registered yet is registered from the sources, once the context fits it."""
     settings = Settings.from_environ()
     found = handler_sources(sources, settings)
     try:
@@ -146,8 +147,10 @@ def _add(db: Database, timing: Timing, sources: str | None, fields: dict[str, An
     except NotFound:
         if not found:
             raise
-    handler = loaded_registry(found, settings).get(fields["name"], fields["namespace"], fields["version"])
-    task_actions.register_definition(db, handler.definition)
+    request = TaskRequest(**{name: fields[name] for name in ("name", "namespace", "version", "context")})
+    definition = loaded_registry(found, settings).get(request.name, request.namespace, request.version).definition
+    checked_context(request, definition.schema)
+    task_actions.register_definition(db, definition)
     return schedules.add_schedule(db, timing, **fields)
 
 

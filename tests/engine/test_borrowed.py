@@ -68,9 +68,10 @@ def test_a_request_that_is_refused_leaves_the_rest_of_the_transaction_alone(call
     caller.execute("insert into bought values (7)")
     for wrong, error in ((TaskRequest("odrer", "shop"), NotFound), (TaskRequest("order", "shop"), RequestError)):
         with pytest.raises(error):
-            submit(wrong, connection=caller)
+            submit_many([ORDER, wrong], connection=caller)
     caller.commit()
     assert on_record(db) == (0, 1)
+    assert db.value("select count(*) from tasker_definition") == 0, "nor is the workflow made known"
 
 
 def test_in_autocommit_a_task_wants_a_transaction_around_it(conn: psycopg.Connection[Any], db: Database) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 from terminal import Terminal, refused
 
@@ -77,9 +78,9 @@ def test_remove_forgets_it(shop: Terminal, added: dict[str, Any]) -> None:
         (("shop/nothing", "--every", "1h"), "nothing"),
     ],
 )
-def test_what_cannot_run_is_refused_in_one_line(shop: Terminal, arguments: tuple[str, ...], said: str) -> None:
+def test_what_cannot_run_is_refused_in_one_line_and_leaves_nothing(shop: Terminal, conn: psycopg.Connection[Any], arguments: tuple[str, ...], said: str) -> None:
     assert said in refused(shop.run("schedule", "add", *arguments))
-    assert shop.run("schedule", "list", "--json").json() == {"schedules": []}
+    assert conn.execute("select (select count(*) from tasker_schedule) + (select count(*) from tasker_definition)").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--cron", "@daily", "--every", "1h"), ("--every", "1h", "--zone", "Europe/Berlin"), ("--policy", "some")])
