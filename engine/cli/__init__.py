@@ -14,6 +14,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from engine.errors import TaskerError
+from engine.json_text import clean_text
+
+INSUFFICIENT_PRIVILEGE = "42501"
+SHOWN = 200
 
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -121,6 +125,7 @@ def tasker(context: click.Context, server: str | None, shard: str | None) -> Non
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script: runs one command and ends the process with its status."""
     try:
+        need_text(sys.argv[1:] if arguments is None else arguments)
         status = tasker.main(args=arguments, prog_name="tasker", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)  # click hands an Exit's status back instead of raising it
     except click.ClickException as problem:
@@ -134,3 +139,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        if (refusal := _refusal(error)) is None:
+            raise
+        click.echo(f"tasker: {refusal}", err=True)
+        sys.exit(2)
+
+
+def need_text(arguments: Sequence[str]) -> None:
+    """Raises `TaskerError` for an argument that neither the database nor a terminal could take."""
+    for argument in arguments:
+        if clean_text(argument) != argument:
+            raise TaskerError(f"this argument is no text in UTF-8: {ascii(argument)[:SHOWN]}")
+
+
+def _refusal(error: Exception) -> str | None:
+    """What the database says when it refuses something to the role that we connect as; None for any other error. SQLAlchemy wraps the driver's."""
+    cause = getattr(error, "orig", None) or error
+    if getattr(cause, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
+        return None
+    first = str(cause).splitlines()[0]
+    return f"the database refuses this to the role that we connect as: {first}; connect as the owner, or see the roles of the database in docs/security.md"

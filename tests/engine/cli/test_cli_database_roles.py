@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from signed_in import session_of, token_for
 from terminal import Terminal, until
+from terminal import refused as told_in_a_line
 
 from engine import database_roles, migrate
 from engine.access import accounts, audit
@@ -128,6 +129,21 @@ def what_was_done_is_on_record(owner: str) -> None:
         assert accounts.accounts(db)
     finally:
         db.close()
+
+
+def test_what_a_role_has_no_right_to_is_told_in_one_line(names: dict[str, str], terminal: Terminal) -> None:
+    owner = terminal.environment["TASKER_DATABASE_URL"]
+    as_engine = psycopg.conninfo.make_conninfo(owner, user=names["engine"], password=GIVEN)
+
+    def told(*command: str) -> str:
+        terminal.environment["TASKER_DATABASE_URL"] = as_engine
+        return told_in_a_line(terminal.run(*command))
+
+    assert "permission denied for table tasker_schema_version; connect as the owner" in told("tasks")
+    assert "permission denied" in told("db", "upgrade")
+    terminal.environment["TASKER_DATABASE_URL"] = owner
+    terminal.run("db", "roles", "--engine", names["engine"], "--web", names["web"])
+    assert "permission denied for table tasker_account; connect as the owner" in told("user", "list")
 
 
 def test_an_account_that_may_make_no_roles_says_what_an_administrator_has_to_run(terminal: Terminal) -> None:

@@ -148,6 +148,7 @@ def test_waiting_without_an_engine_says_so(shop: Terminal, monkeypatch: pytest.M
         (["shop/process_order", "--context", "@missing.json"], "missing.json"),
         (["shop/process_order", "--context", ORDER, "--correlation-id", "x" * 5000], "correlation_id"),
         (["shop/process_order", "--context", ORDER, "--bypass", "chrage"], "did you mean 'charge'?"),
+        (["shop/process_order", "--context", ORDER, "--reason", "caf\udce9"], r"no text in UTF-8: 'caf\udce9'"),
     ],
 )
 def test_what_cannot_be_launched_is_refused_in_one_line_and_leaves_nothing(
