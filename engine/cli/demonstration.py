@@ -12,7 +12,7 @@ import click
 from engine import queries, tasks
 from engine.cli.output import print_table
 from engine.cli.place import Local
-from engine.cli.serve import Parts, running
+from engine.cli.serve import Parts, need_port, running
 from engine.cli.setting import loaded_registry, register_all
 from engine.cli.workflows import follow
 from engine.db import Database
@@ -37,6 +37,8 @@ def demo(once: bool, port: int | None, host: str) -> None:
     sources = ("engine.examples", *settings.handlers)
     registry = loaded_registry(sources, settings)
     with prepared(settings.data_dir) as environment:
+    if not once:
+        need_port(host, port)
         os.environ.update(environment)
         with running(settings, sources, port=port, host=host, web=not once) as parts:
             db = Database(parts.url, max_size=2, application_name="tasker demo")

@@ -61,6 +61,7 @@ def up(port: int | None, host: str, concurrency: int | None, runner: str, source
     found = handler_sources(sources, settings)
     registry = loaded_registry(found, settings)
     need_workflows(registry, found)
+    need_port(host, port)
     await_database(settings)
     with running(settings, found, port=port, host=host, concurrency=concurrency, runner=runner, reload=reload) as parts:
         parts.wait()
@@ -181,6 +182,15 @@ def need_labels(labels: Sequence[str]) -> None:
         raise click.UsageError(f"--labels: {message}")
 
     gates.read_labels("labels", labels, refuse)
+
+
+def need_port(host: str, port: int | None) -> None:
+    """Raises `TaskerError` for a port that was asked for and cannot be had, before anything is started or written that would be in vain."""
+    if port is None:
+        return
+    from webapp.server import bind
+
+    bind(host, port).close()
 
 
 def need_account(url: str, host: str) -> None:

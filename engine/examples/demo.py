@@ -1,12 +1,17 @@
 """What `tasker demo` runs: the requests with the states they should end in, and the services they need while they run."""
 
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from engine.errors import TaskerError
 from engine.requests import TaskRequest
+
+if TYPE_CHECKING:
+    from engine.examples.services import Services
 
 SOURCE = "tasker demo"
 
@@ -24,14 +29,23 @@ def prepared(data_dir: Path) -> Iterator[dict[str, str]]:
     """The shop is open and the accounts service answers for the length of the block.
 
     Yields the environment variables that the engine's processes need to find both. Everything they write lies in
-    `data_dir/examples`.
+    `data_dir/examples`. Raises `TaskerError` when that cannot be written.
     """
+    from engine.examples import services
+
+    with _opened(data_dir) as running:
+        yield {services.URL_VARIABLE: running.url, "TASKER_DATA_DIR": str(data_dir)}
+
+
+def _opened(data_dir: Path) -> "Services":
     from engine.examples import services, storage
     from engine.examples.ecommerce import shop
 
-    shop.new_day(data_dir)
-    with services.start_services(folder=storage.folder("accounts", below=data_dir)) as running:
-        yield {services.URL_VARIABLE: running.url, "TASKER_DATA_DIR": str(data_dir)}
+    try:
+        shop.new_day(data_dir)
+        return services.start_services(folder=storage.folder("accounts", below=data_dir))
+    except (OSError, sqlite3.Error) as error:
+        raise TaskerError(f"the examples cannot write to {data_dir}: {error}; set TASKER_DATA_DIR to a folder of this account") from error
 
 
 def demo_requests() -> list[Expected]:

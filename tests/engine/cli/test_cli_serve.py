@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -90,15 +92,27 @@ def test_without_handlers_nothing_is_started(terminal: Terminal, command: str) -
     assert not (terminal.folder / "data").exists()
 
 
-def test_a_port_that_is_taken_is_refused_when_it_was_asked_for(shop: Terminal) -> None:
+def test_a_port_that_is_taken_is_refused_when_it_was_asked_for_before_anything_is_begun(shop: Terminal, conn: psycopg.Connection[Any]) -> None:
     with taken_port() as port:
-        ended = shop.finish(shop.start("web", "--port", port))
-        assert str(port) in refused(ended)
-        ended = shop.finish(shop.start("up", "--port", port))
-    assert ended.status == 2
-    assert ended.out == ""
-    assert str(port) in ended.err
-    assert "Traceback" not in ended.err
+        for command in ("up", "demo"):
+            assert f"cannot listen on 127.0.0.1 port {port}" in refused(shop.run(command, "--port", port))
+        assert not (shop.folder / "data").exists()
+        assert written(conn) == 0
+        assert str(port) in refused(shop.finish(shop.start("web", "--port", port)))
+
+
+def written(conn: psycopg.Connection[Any]) -> int:
+    """Rows by which a start could be noticed."""
+    row = conn.execute("select (select count(*) from tasker_worker) + (select count(*) from tasker_account) + (select count(*) from tasker_task)").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_data_folder_that_cannot_be_written_is_told_in_one_line(bare: Terminal) -> None:
+    file = bare.folder / "a_file"
+    file.touch()
+    bare.environment["TASKER_DATA_DIR"] = str(file / "below")
+    assert str(file / "below") in refused(bare.run("demo", "--once"))
 
 
 def test_two_dashboards_beside_each_other_take_different_ports(terminal: Terminal) -> None:
