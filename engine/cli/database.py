@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from engine import database_roles, embedded, migrate
@@ -30,11 +32,20 @@ def upgrade(revision: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask; data of the removed tables is lost.")
 def downgrade(revision: str, yes: bool) -> None:
     """Take the schema back to REVISION ("base": empty). Example: tasker db downgrade base --yes"""
-    if not yes:
-        click.confirm("Tables of newer revisions are dropped with their data. Go on?", abort=True)
+    if not yes and not _confirmed():
+        raise click.Abort
     url = _url()
     migrate.downgrade(url, revision)
     click.echo(f"{described(url)} is at {migrate.status(url).current or 'base'}")
+
+
+def _confirmed() -> bool:
+    try:
+        return click.confirm("Tables of newer revisions are dropped with their data. Go on?", err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise click.UsageError("there is nobody to ask; give --yes to go on without") from None
 
 
 @db.command()

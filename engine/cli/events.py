@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import click
@@ -17,6 +17,8 @@ from engine.errors import TaskerError
 from engine.settings import Settings
 
 POLL_SECONDS = 0.25
+GO_WITH = {"--namespace": "--follow", "--type": "--follow", "--handlers": "--redeliver", "--reason": "--forget"}
+"""Options that would do nothing without another; --type also chooses from the catalogue."""
 
 
 @click.command()
@@ -45,6 +47,8 @@ def events(
     """List the events there are, or follow them. Example: tasker events --follow --type step.failed"""
     for problem in filter(None, map(log.type_problem, types)):
         raise click.BadParameter(problem, param_hint="--type")
+    chosen = _chosen({"--follow": follow, "--subscribers": subscribers, "--undelivered": undelivered, "--redeliver": redeliver is not None, "--forget": forget is not None})
+    _need_fit(chosen, {"--namespace": namespace, "--type": chosen and types, "--handlers": sources, "--reason": reason})
     if follow:
         _follow(types, namespace, as_json)
     elif subscribers:
@@ -57,6 +61,20 @@ def events(
         _forget(forget, reason, as_json)
     else:
         _show_catalogue([kind for kind in log.CATALOGUE if not types or kind.name in types], as_json)
+
+
+def _chosen(modes: Mapping[str, bool]) -> str | None:
+    """What it is to do; None for the catalogue. Raises click's usage error for two things at once."""
+    asked = [name for name, is_asked in modes.items() if is_asked]
+    if len(asked) > 1:
+        raise click.UsageError(f"{' and '.join(asked)} go without each other")
+    return asked[0] if asked else None
+
+
+def _need_fit(chosen: str | None, given: Mapping[str, object]) -> None:
+    for option, value in given.items():
+        if value and chosen != GO_WITH[option]:
+            raise click.UsageError(f"{option} goes with {GO_WITH[option]}")
 
 
 def _show_catalogue(kinds: list[log.EventType], as_json: bool) -> None:

@@ -83,6 +83,8 @@ def launch(
     as_json: bool,
 ) -> None:
     """Create a task. Example: tasker launch ecommerce/process_order@1.0.0 --context @order.json --wait"""
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout goes with --wait")
     namespace, name, version = parse_workflow(workflow)
     request = TaskRequest.of(
         {

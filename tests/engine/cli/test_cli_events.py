@@ -8,6 +8,7 @@ import subprocess
 import threading
 
 import psycopg
+import pytest
 from terminal import Terminal, refused, until
 
 from engine import events
@@ -27,6 +28,22 @@ def test_a_type_that_is_none_is_refused_with_the_nearest(terminal: Terminal) -> 
     ended = terminal.run("events", "--type", "step.complete")
     assert ended.status == 2
     assert "did you mean 'step.completed'?" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--namespace", "shop"], "--namespace goes with --follow"),
+        (["--subscribers", "--type", "step.failed"], "--type goes with --follow"),
+        (["--undelivered", "--reason", "why"], "--reason goes with --forget"),
+        (["--handlers", "flows"], "--handlers goes with --redeliver"),
+        (["--follow", "--subscribers"], "--follow and --subscribers go without each other"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_wrong_usage(bare: Terminal, arguments: list[str], said: str) -> None:
+    ended = bare.run("events", *arguments)
+    assert (ended.status, ended.out) == (2, "")
+    assert said in ended.err
 
 
 def test_without_a_database_following_is_refused(terminal: Terminal) -> None:

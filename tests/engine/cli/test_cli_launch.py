@@ -172,7 +172,7 @@ def test_a_workflow_that_is_not_named_properly_is_wrong_usage(shop: Terminal, su
     assert "Traceback" not in ended.err
 
 
-@pytest.mark.parametrize("arguments", [[], ["a/b", "--priority", "many"], ["a/b", "--tiemout", "3"]])
+@pytest.mark.parametrize("arguments", [[], ["a/b", "--priority", "many"], ["a/b", "--tiemout", "3"], ["a/b", "--timeout", "3"]])
 def test_wrong_usage_exits_2_with_a_hint(shop: Terminal, arguments: list[str]) -> None:
     ended = shop.run("launch", *arguments)
     assert ended.status == 2

@@ -154,6 +154,16 @@ def test_db_upgrades_and_downgrades(bare: Terminal, empty_database_url: str) -> 
     refused(bare.run("db", "upgrade", "no_such_revision"))
 
 
+def test_a_downgrade_that_nobody_could_confirm_is_refused(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    ended = terminal.run("db", "downgrade", "base")
+    assert (ended.status, ended.out) == (2, "")
+    assert "give --yes" in ended.err
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert terminal.run("db", "downgrade", "base").status == 130
+    assert terminal.run("db", "status", "--json").json()["pending"] == []
+
+
 def test_the_embedded_database_is_found_by_every_command_and_stopped(home: Terminal) -> None:
     path = home.run("db", "path").out.strip()
     assert path.startswith(str(home.folder))
