@@ -104,12 +104,17 @@ def link(name: str, reason: str | None, as_json: bool) -> None:
 @click.option("--namespace", metavar="NS", help="Where the role holds. Default: everywhere.")
 @click.option("--remove", is_flag=True, help="Take the role away.")
 @reason_option
-def role(name: str, role: str, namespace: str | None, remove: bool, reason: str | None) -> None:
+@json_option
+def role(name: str, role: str, namespace: str | None, remove: bool, reason: str | None, as_json: bool) -> None:
     """Give an account a role, or take it away. Example: tasker user role ada developer --namespace shop"""
     with open_database() as db:
         change = accounts.revoke_role if remove else accounts.grant_role
         change(db, name, role, namespace, actor=audit_actor(), reason=reason)
-        print_table(("name", "roles", "state", "signed in", "second factor"), [_line(accounts.account(db, name))])
+        row = accounts.account(db, name)
+    if as_json:
+        print_json(_facts(row))
+        return
+    print_table(("name", "roles", "state", "signed in", "second factor"), [_line(row)])
 
 
 def _facts(row: AccountRow) -> dict[str, object]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
 from engine import queries
 from engine.cli.operate import step_standing
+from engine.cli.output import print_json
 from engine.cli.setting import handler_sources, handlers_option, loaded_registry, open_database
 from engine.cli.workflows import parse_workflow
 from engine.definition import TaskDefinition
 from engine.errors import NotFound
-from engine.rows import DefinitionRow
+from engine.rows import DefinitionRow, StepRow
 from engine.settings import Settings
 
 MERMAID_SHAPES = {"step": '["{}"]', "decision": '{{"{}"}}', "map": '[["{}"]]'}
@@ -38,15 +41,19 @@ class _Graph:
 @click.argument("subject", metavar="TASK|NAMESPACE/NAME[@VERSION]")
 @click.option("--mermaid", "form", flag_value="mermaid", help="As a Mermaid flowchart.")
 @click.option("--svg", "form", flag_value="svg", help="As an SVG picture.")
+@click.option("--json", "form", flag_value="json", help="As one JSON document.")
 @handlers_option
 def graph(subject: str, form: str | None, sources: str | None) -> None:
     """Print the steps of a task or workflow and what they wait for. With --handlers a workflow is drawn as it is written there. Example: tasker graph ecommerce/process_order --mermaid"""
-    states: dict[str, str] = {}
+    rows: Sequence[StepRow] = ()
     if "/" in subject:
         found = _written(subject, sources) if sources else _known(subject)
     else:
-        found, states = _of_task(subject)
-    click.echo({"mermaid": _mermaid, "svg": _svg}.get(form or "", _text)(found, states))
+        found, rows = _of_task(subject)
+    if form == "json":
+        print_json(_facts(found, {row.name: row.state for row in rows}))
+        return
+    click.echo({"mermaid": _mermaid, "svg": _svg}.get(form or "", _text)(found, {row.name: step_standing(row) for row in rows}))
 
 
 def _known(workflow: str) -> _Graph:
@@ -67,11 +74,11 @@ def _written(workflow: str, sources: str | None) -> _Graph:
     return _of_definition(loaded_registry(handler_sources(sources, settings), settings).get(name, namespace, version).definition)
 
 
-def _of_task(task_id: str) -> tuple[_Graph, dict[str, str]]:
+def _of_task(task_id: str) -> tuple[_Graph, Sequence[StepRow]]:
     with open_database() as db:
         detail = queries.task(db, task_id, items=0)
         definition = queries.definition(db, detail.task.namespace, detail.task.name, detail.task.version)
-    return _of_row(definition), {step.name: step_standing(step) for step in detail.steps}
+    return _of_row(definition), detail.steps
 
 
 def _of_row(row: DefinitionRow) -> _Graph:
@@ -81,6 +88,16 @@ def _of_row(row: DefinitionRow) -> _Graph:
 def _of_definition(definition: TaskDefinition) -> _Graph:
     nodes = [_Node(step.name, "decision" if step.decision else "map" if step.for_each else "step", step.for_each, definition.parents(no)) for no, step in enumerate(definition.steps)]
     return _Graph(definition.key, tuple(nodes))
+
+
+def _facts(found: _Graph, states: Mapping[str, str]) -> dict[str, Any]:
+    """The graph for programs; a step of a task also has its state."""
+    steps = [
+        {"name": node.name, "kind": node.kind, "for_each": node.for_each, "parents": [found.nodes[no].name for no in node.parents]}
+        | ({"state": states[node.name]} if node.name in states else {})
+        for node in found.nodes
+    ]
+    return {"workflow": found.key, "steps": steps}
 
 
 def _text(found: _Graph, states: dict[str, str]) -> str:

@@ -159,6 +159,9 @@ def _carry_out(
             print_preview(place.preview(action, task, step, **given), as_json)
             return
         state = place.act(action, task, step, reason=reason, seen=seen, **given)
+    if as_json:
+        print_json({"task_id": task, "step": step, "state": state})
+        return
     click.echo(f"{state}, paused" if action == "pause" else state)
 
 

@@ -42,17 +42,10 @@ def reason_option(command: _Command) -> _Command:
 
 
 def preview_options(command: _Command) -> _Command:
-    """`--dry-run`, printed with `--json` as one document, and `--seen` with the token that this document holds."""
+    """`--dry-run`, `--json` for what it would do or for what was done, and `--seen` with the token that the document of a dry run holds."""
     seen = click.option("--seen", metavar="TOKEN", help="Only if it still does what the dry run that printed this token showed.")
-    as_json = click.option("--json", "as_json", is_flag=True, callback=_with_dry_run, help="With --dry-run: print one JSON document.")
-    dry_run = click.option("--dry-run", is_flag=True, is_eager=True, help="Print what would be done, and do nothing.")
-    return dry_run(as_json(seen(command)))
-
-
-def _with_dry_run(context: click.Context, _: click.Parameter, as_json: bool) -> bool:
-    if as_json and not context.params.get("dry_run"):
-        raise click.UsageError("--json goes with --dry-run")
-    return as_json
+    dry_run = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+    return dry_run(json_option(seen(command)))
 
 
 def handler_sources(given: str | None, settings: Settings) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ def test_an_account_is_made_with_a_password_from_standard_input(terminal: Termin
     [facts] = terminal.run("user", "list", "--json").json()["users"]
     assert (facts["name"], facts["grants"]) == ("ada", [{"role": "operator", "namespace": "shop"}])
     assert accounts.check_credentials(db, "ada", PASSWORD, "192.0.2.1")[1] is False
+    assert terminal.run("user", "role", "ada", "viewer", "--json").json()["grants"] == [{"role": "operator", "namespace": "shop"}, {"role": "viewer", "namespace": None}]
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def every_command() -> list[tuple[str, click.Command]]:
     return found
 
 
-PRINTS_NO_DATA = re.compile(r"tasker (up|demo|engine|web|run|new \w+|completion|export|incident|graph|batch stop|archive show|view remove|db \w+|user (disable|enable|password|role)|token revoke)\Z")
+PRINTS_NO_DATA = re.compile(r"tasker (up|engine|web|run|new \w+|completion|export|incident|batch stop|archive show|view remove|db \w+|user (disable|enable|password)|token revoke)\Z")
 """Commands that stay, write files, act, or print what has a form of its own."""
 
 

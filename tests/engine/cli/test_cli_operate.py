@@ -180,9 +180,9 @@ def test_what_a_dry_run_showed_is_done_or_nothing(shop: Terminal, ready_task: st
     assert shop.run("show", ready_task, "--json").json()["state"] == "completed"
 
 
-def test_json_goes_with_a_dry_run(shop: Terminal, ready_task: str) -> None:
-    assert "--json goes with --dry-run" in shop.run("cancel", ready_task, "--json").err
-    assert shop.run("show", ready_task, "--json").json()["state"] == "pending"
+def test_with_json_an_action_prints_what_it_led_to(shop: Terminal, ready_task: str) -> None:
+    for command, step, state in (("pause", None, "pending"), ("resume", None, "pending"), ("skip", "charge", "skipped"), ("cancel", None, "cancelled")):
+        assert shop.run(command, ready_task, *filter(None, [step]), "--json").json() == {"task_id": ready_task, "step": step, "state": state}
 
 
 def test_downstream_needs_a_step_and_a_fitting_context(shop: Terminal, failed: str) -> None:
@@ -228,6 +228,9 @@ def test_a_workflow_is_drawn_as_text_mermaid_and_svg(shop: Terminal) -> None:
     mermaid = drawn(shop, "shop/process_order@1.1.0", "--mermaid").out
     assert mermaid.splitlines() == ["flowchart LR", '  s0["charge"]', '  s1["ship"]', "  s0 --> s1"]
     assert drawn(shop, "shop/process_order", "--svg").out.startswith("<svg")
+    ship = {"name": "ship", "kind": "step", "for_each": None, "parents": ["charge"]}
+    document = drawn(shop, "shop/process_order", "--json").json()
+    assert (document["workflow"], document["steps"][1]) == ("shop/process_order@1.1.0", ship)
 
 
 def test_a_task_is_drawn_with_its_states(shop: Terminal) -> None:
@@ -235,6 +238,7 @@ def test_a_task_is_drawn_with_its_states(shop: Terminal) -> None:
     assert "charge  [ready]" in drawn(shop, task).out
     assert "charge<br/>ready" in drawn(shop, task, "--mermaid").out
     assert "ready" in drawn(shop, task, "--svg").out
+    assert [step["state"] for step in drawn(shop, task, "--json").json()["steps"]] == ["ready", "pending"]
 
 
 def test_a_workflow_that_is_not_there_is_not_drawn(shop: Terminal) -> None:

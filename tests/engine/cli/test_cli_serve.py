@@ -212,10 +212,14 @@ def test_up_ends_with_a_message_when_a_part_of_it_dies(shop: Terminal) -> None:
 
 
 def test_demo_once_runs_the_examples_and_leaves_nothing_running(home: Terminal) -> None:
-    ended = home.finish(home.start("demo", "--once"), 60)
+    ended = home.finish(home.start("demo", "--once", "--json"), 60)
     assert ended.status == 0, ended.err
-    for workflow in ("ecommerce/process_order@1.0.0", "ecommerce/process_order@2.0.0", "accounts/user_registration@1.0.0", "compliance/dependency_audit@1.0.0"):
-        assert workflow in ended.out
+    tasks = ended.json()["tasks"]
+    assert {f"{task['namespace']}/{task['name']}@{task['version']}" for task in tasks} == {
+        "ecommerce/process_order@1.0.0", "ecommerce/process_order@2.0.0", "ecommerce/return_goods@1.0.0", "accounts/user_registration@1.0.0", "compliance/dependency_audit@1.0.0",
+    }  # fmt: skip
+    assert [task["state"] for task in tasks] == [task["expected"] for task in tasks]
+    assert {step["state"] for task in tasks if task["state"] == "completed" for step in task["steps"].values()} <= {"completed", "skipped"}
     assert not mentioning(str(home.folder))
 
 
