@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from engine import large_results, migrate, objects, queries, replicas
+from engine import events, large_results, migrate, objects, queries, replicas
 from engine.db import Database, described
 from engine.definition import nearest
 from engine.discovery import is_there
@@ -193,6 +193,13 @@ def _archives(database: Database, url: str) -> Iterator[Check]:
         yield ok("archive", f"{sum(row.task_count for row in found):,} tasks written before they were dropped")
 
 
+def _subscribers(database: Database, url: str) -> Iterator[Check]:
+    found = [row for row in events.subscriptions(database) if row.undelivered_count]
+    for row in found:
+        said = f"{row.undelivered_count:,} events that {row.name} refused for good lie aside"
+        yield warning("subscribers", said, f"See why with `tasker events --undelivered`, then deliver them again: `tasker events --redeliver {row.name}`.")
+
+
 def _objects(database: Database, url: str) -> Iterator[Check]:
     left = large_results.left_count(database)
     try:
@@ -210,4 +217,4 @@ def _words(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-LOOKS: tuple[Callable[[Database, str], Iterator[Check]], ...] = (_version, _schema, _engines, _clock, _transactions, _archives, _objects)
+LOOKS: tuple[Callable[[Database, str], Iterator[Check]], ...] = (_version, _schema, _engines, _clock, _transactions, _archives, _subscribers, _objects)

@@ -7,6 +7,7 @@ import re
 import pytest
 from blocks import ROOT
 
+from engine.definition import MAX_EDGES, MAX_STEPS
 from engine.settings import VARIABLES
 
 OWN = {"TASKER_ENGINE_NAME", "TASKER_EXAMPLES_URL", "TASKER_FAULTS", "TASKER_PARENT", "TASKER_SIGN_IN_LINK", "TASKER_STARTED_FD"}
@@ -30,6 +31,10 @@ def test_every_variable_that_is_read_is_explained() -> None:
 def test_every_variable_of_the_readme_is_explained() -> None:
     named = re.findall(r"^\| `(TASKER_[A-Z_]+)`", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert set(named) <= set(VARIABLES)
+
+
+def test_the_limits_of_a_definition_are_told() -> None:
+    assert f"at most {MAX_STEPS:,} steps and {MAX_EDGES:,} dependencies" in (ROOT / "docs" / "developer-guide.md").read_text()
 
 
 def test_every_function_is_listed_with_what_its_header_says(written: object) -> None:

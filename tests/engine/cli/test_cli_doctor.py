@@ -31,11 +31,15 @@ def test_what_keeps_an_installation_from_working_is_a_problem_and_what_may_be_me
     assert well.status == 0
     assert {tuple(states(well, name)) for name in ("settings", "database", "version", "schema", "clock")} == {("ok",)}
     assert states(well, "engines") == ["warning"]
+    assert "subscribers" not in found(well)
+    conn.execute("insert into tasker_subscription (name, event_id, created_at) values ('flows.Monitor', 0, now()), ('flows.Other', 0, now())")
+    conn.execute("insert into tasker_undelivered select 'flows.Monitor', number, '{}', 10, 'it would not', now() from generate_series(1, 2) number")
     conn.execute("update tasker_schema_version set version_num = 'from_the_future'")
     terminal.environment |= {"TASKER_STEP_LOGG": "info", "TASKER_PROXY_HOPS": "many", "TASKER_HANDLERS": "json,no_such_flows"}
     ill = terminal.run("doctor", "--json")
     assert (ill.status, ill.json()["state"]) == (1, "problem")
     assert states(ill, "schema") == ["problem"]
+    assert found(ill)["subscribers"] == [("warning", "2 events that flows.Monitor refused for good lie aside")]
     assert sorted(states(ill, "settings")) == ["problem", "problem", "warning"]
     assert "TASKER_HANDLERS names no_such_flows, and there is no" in found(ill)["settings"][-1][1]
     assert "did you mean 'TASKER_STEP_LOG'?" in found(ill)["settings"][0][1]
