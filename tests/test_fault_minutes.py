@@ -1,4 +1,4 @@
-"""The end of a run says how long the faults of every change took together, and nothing of others."""
+"""The end of a run says how long the faults of every change took together, or those of a night, and nothing of others."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SLOW = """
 import time
 
+import pytest
+
 def test_slow():
     time.sleep({seconds})
+
+@pytest.mark.nightly
+def test_of_the_night():
+    pass
 """
 
 
@@ -26,11 +32,12 @@ def said_of(folder: Path, *arguments: str) -> list[str]:
     return [line for line in answer.stdout.splitlines() if line.startswith("tests/faults/ took")]
 
 
-def test_the_faults_of_every_change_are_summed_up_at_the_end(tmp_path: Path) -> None:
+def test_the_faults_of_every_change_and_of_a_night_are_summed_up_at_the_end(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  nightly: of its kind\n  release: of its kind\n")
     for place, seconds in (("tests/faults", 0.6), ("tests/other", 1.0)):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / f"test_in_{Path(place).name}.py").write_text(SLOW.format(seconds=seconds))
     [line] = said_of(tmp_path, "-m", "not nightly and not release")
     assert line == "tests/faults/ took 1 s of the 480 that they may take together with every change"
+    assert said_of(tmp_path, "-m", "nightly") == ["tests/faults/ took 0 s of the 3600 that they may take together at night"]
     assert said_of(tmp_path, "-m", "not nightly") == []
