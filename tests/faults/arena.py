@@ -47,6 +47,9 @@ PATIENCE_SECONDS = 60.0
 HEARING_SECONDS = 45.0
 SAMPLE_SECONDS = 3.0
 
+DASHBOARD = "dashboard"
+"""The target of what only its visitors meet."""
+
 T = TypeVar("T")
 
 
@@ -59,9 +62,33 @@ def until(look: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS) -
     return answer
 
 
+class Beside(threading.Thread):
+    """What is done beside something else, begun at once. Nobody sees a thread die: `end` waits for it and raises what it died of, or that it goes on."""
+
+    def __init__(self, act: Callable[..., object], *args: object) -> None:
+        super().__init__(target=act, args=args, daemon=True)
+        self._died_of: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except BaseException as error:
+            self._died_of = error
+
+    def end(self, seconds: float = PATIENCE_SECONDS) -> None:
+        self.join(seconds)
+        if self._died_of is not None:
+            raise self._died_of
+        assert not self.is_alive(), f"not done after {seconds:g} s more"
+
+
 @dataclass(slots=True)
 class FaultRecord:
-    """One fault that was injected, into one engine or all, when it began and ended (monotonic), and how many executions it found under way."""
+    """One fault that was injected, into one engine, all of them or the dashboard, when it began and ended (monotonic), and how much it found under way.
+
+    That is executions; of the dashboard, requests of its visitors while it lasted.
+    """
 
     kind: str
     target: str
@@ -70,7 +97,7 @@ class FaultRecord:
     ended: float = 0.0
 
     def hit(self, runs: Sequence[Run]) -> int:
-        """How many executions were under way where it began, or were begun there while it lasted."""
+        """How much was under way where it began, or was begun there while it lasted."""
         there = (run for run in runs if self.target in (run.engine, "all"))
         return self.found + sum(self.began <= run.start <= self.ended for run in there)
 
@@ -101,7 +128,7 @@ class EngineProcess:
         self.log = arena.folder / f"{label}.log"
         environment = arena.environment(self.proxy.url(arena.server.url)) | {"FAULTS_ENGINE": label} | where.environment
         starter = [str(HERE / "buggy.py"), arena.bug] if arena.bug else ["-m", "engine.cli"]
-        options = ["--lease", str(LEASE_SECONDS), "--grace", str(arena.grace), "--concurrency", str(CONCURRENCY), "--runner", arena.runner]
+        options = ["--lease", str(arena.lease), "--grace", str(arena.grace), "--concurrency", str(CONCURRENCY), "--runner", arena.runner]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [*where.prefix, sys.executable, *starter, "engine", *options], cwd=where.code, env=environment, stdout=output, stderr=output, start_new_session=True
@@ -135,10 +162,12 @@ class EngineProcess:
 class Arena:
     """The installation. `bug` names a mistake that the engines, or the database, are given on purpose."""
 
-    def __init__(self, folder: Path, *, seed: int = 1, bug: str = "", runner: str = "processes", grace: float = GRACE_SECONDS, options: Mapping[str, str] = SERVER) -> None:
+    def __init__(
+        self, folder: Path, *, seed: int = 1, bug: str = "", runner: str = "processes", lease: float = LEASE_SECONDS, grace: float = GRACE_SECONDS, options: Mapping[str, str] = SERVER
+    ) -> None:
         self.folder, self.seed, self.bug, self.runner = folder, seed, bug, runner
         self.random = random.Random(seed)
-        self.grace = grace
+        self.lease, self.grace = lease, grace
         self.ledger = Ledger(folder / "ledger")
         self.run_id = f"{os.getpid()}-{time.monotonic_ns()}"
         self.options = options
@@ -285,19 +314,17 @@ class Arena:
 
     # ---- the load
 
-    def submit(self, name: str, count: int = 1, context: dict[str, Any] | None = None) -> list[str]:
-        """So many tasks are accepted; asked for in tens, each ten until there is an answer."""
+    def submit(self, name: str, count: int = 1, context: dict[str, Any] | None = None, **wishes: Any) -> list[str]:
+        """So many tasks are accepted; asked for in tens, each ten until there is an answer. `wishes` are further fields of `TaskRequest`."""
         keys = [self.new_key(name) for _ in range(count)]
         for first in range(0, count, 10):
-            self._submit(name, keys[first : first + 10], context or {})
+            self._submit(name, keys[first : first + 10], {"context": context or {}, **wishes})
         return keys
 
     def run_load(self, faults: Sequence[Callable[[Arena], None]], *, trees: int, pause: float = 0.3, at_once: int = 60, patience: float = PATIENCE_SECONDS) -> None:
         """The faults happen one after the other while the engines are kept busy; every task of at least `trees` has ended afterwards, or waited too long."""
         over = threading.Event()
-        feeder = threading.Thread(target=self._feed, args=(trees, at_once, over), daemon=True)
-        feeder.start()
-        threading.Thread(target=self._sample, args=(over,), daemon=True).start()
+        beside = [Beside(self._feed, trees, at_once, over), Beside(self._sample, over)]
         self.visitors.may_create.set()
         try:
             until(self.ledger.running, "the load to run")
@@ -306,8 +333,12 @@ class Arena:
                 time.sleep(pause)
         finally:
             over.set()
-            feeder.join(patience)
+            for work in beside:
+                work.join(patience)
             self.visitors.stop_creating(patience)
+        for work in beside:
+            work.end(0)
+        self.visitors.assert_well()
         self.settle(patience)
 
     def settle(self, seconds: float = PATIENCE_SECONDS) -> None:
@@ -354,8 +385,8 @@ class Arena:
         """One that no other request has."""
         return f"{name}-{next(self._key_numbers)}"
 
-    def _submit(self, name: str, keys: list[str], context: dict[str, Any]) -> None:
-        requests = [TaskRequest(name, "faults", context=context, idempotency_key=key, correlation_id=key) for key in keys]
+    def _submit(self, name: str, keys: list[str], wishes: dict[str, Any]) -> None:
+        requests = [TaskRequest(name, "faults", idempotency_key=key, correlation_id=key, **wishes) for key in keys]
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
@@ -380,12 +411,23 @@ class Arena:
             self.touch(aimed_at, began)  # also those that signed on meanwhile
 
     @contextmanager
+    def fault_of_dashboard(self, kind: str) -> Iterator[FaultRecord]:
+        """Writes down what is aimed at the dashboard alone: no engine may lose its steps by it."""
+        with self._written_down(FaultRecord(kind, DASHBOARD, time.monotonic(), 0)) as record:
+            yield record
+        record.found = self.visitors.under_way(record.began, record.ended)
+
+    @contextmanager
     def hardship(self, kind: str, target: EngineProcess | None = None) -> Iterator[FaultRecord]:
         """Writes down what makes work slow and costs no engine its steps."""
         found = len(self.ledger.running(target.label if target else None))
-        record = FaultRecord(kind, target.label if target else "all", time.monotonic(), found)
+        with self._written_down(FaultRecord(kind, target.label if target else "all", time.monotonic(), found)) as record:
+            yield record
+
+    @contextmanager
+    def _written_down(self, record: FaultRecord) -> Iterator[FaultRecord]:
         self.faults.append(record)
-        print(f"{record.began - self.began:8.1f} s  {kind} ({record.target})", flush=True)
+        print(f"{record.began - self.began:8.1f} s  {record.kind} ({record.target})", flush=True)
         yield record
         record.ended = time.monotonic()
 

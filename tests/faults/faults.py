@@ -6,14 +6,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from arena import GRACE_SECONDS, LEASE_SECONDS, Arena, EngineProcess, until
-from proxy import Link, Proxy
+from ledger import Run
+from proxy import Link, Moment, Proxy, Snare
 
 from engine.embedded import ensure_server
 
@@ -26,10 +27,12 @@ ROLES = {"claims": "^tasker engine$", "duties": "^tasker engine duties$", "liste
 REPORT = "tasker_complete_(and_claim|few)"
 """How an engine reports what ended well: few at a time by a call of their own."""
 REST_SECONDS = 4.0
+MET_SECONDS = 30.0
+"""By when a fault has found what it is aimed at, on an installation that is busy, or just getting over the last one."""
 JUST_BEFORE = 0.15
 """Seconds."""
 
-NOTICED_SECONDS = {"claims": 5.0, "duties": 5.0, "listener": 16.0, "dashboard": 8.0}
+NOTICED_SECONDS = {"claims": 5.0, "duties": 5.0, "listener": 18.0, "dashboard": 8.0}
 """By when each process has lost patience with a line that is dead: a listener asks every five seconds whether it is."""
 GIVEN_UP_SECONDS = {"claims": LEASE_SECONDS, "duties": LEASE_SECONDS, "listener": LONGEST_CALL_SECONDS, "dashboard": 6.0}
 """How long a call lasts at most, on a busy machine: a third of the lease, ten seconds, five."""
@@ -43,6 +46,19 @@ def busy_engine(arena: Arena) -> EngineProcess:
         if busy or time.monotonic() > deadline:
             return arena.random.choice(busy or arena.living())
         time.sleep(0.01)
+
+
+def engine_at_one_of(arena: Arena, keys: Sequence[str]) -> tuple[EngineProcess, Run]:
+    """An engine that has begun with one of these tasks, and what it runs of it."""
+    wanted = {arena.accepted[key] for key in keys}
+
+    def look() -> tuple[EngineProcess, Run] | None:
+        living = {engine.label: engine for engine in arena.living()}
+        return next(((living[run.engine], run) for run in arena.ledger.running() if run.task in wanted and run.engine in living), None)
+
+    found = until(look, "slow steps to run")
+    assert found is not None
+    return found
 
 
 def rest(_: Arena) -> None:
@@ -97,23 +113,30 @@ def kill_children(arena: Arena) -> None:
 
 def cut_replies(arena: Arena) -> None:
     """The reply of every kind of report is lost once, after the server has carried it out; of creating tasks too."""
-    with arena.fault("the reply of a COMMIT lost"), ExitStack() as snares:
+    with arena.fault("the reply of a COMMIT lost"), ExitStack() as release:
+        reports = [_set(release, engine.proxy, REPORT, "at") for engine in arena.living()]
         for engine in arena.living():
-            for pattern in (REPORT, "tasker_fail_steps", "tasker_heartbeat"):
-                snare = engine.proxy.set_snare(pattern, "at")
-                snares.callback(engine.proxy.release, snare)
-        snare = arena.client_proxy.set_snare("tasker_submit_tasks", "at")
-        snares.callback(arena.client_proxy.release, snare)
+            for pattern in ("tasker_fail_steps", "tasker_heartbeat"):
+                _set(release, engine.proxy, pattern, "at")
+        creation = _set(release, arena.client_proxy, "tasker_submit_tasks", "at")
         time.sleep(1.0)
+        until(lambda: any(snare.sprung.is_set() for snare in reports), "the reply of a report to be cut", MET_SECONDS)
+        until(creation.sprung.is_set, "the reply of a creation to be cut", MET_SECONDS)
+
+
+def _set(release: ExitStack, proxy: Proxy, pattern: str, moment: Moment, times: int = 1) -> Snare:
+    """A snare that is gone again when `release` ends."""
+    snare = proxy.set_snare(pattern, moment, times=times)
+    release.callback(proxy.release, snare)
+    return snare
 
 
 def cut_reports(arena: Arena) -> None:
     """Reports are lost on their way to the server, a few on each engine."""
-    with arena.fault("reports lost before the server had them"), ExitStack() as snares:
-        for engine in arena.living():
-            snare = engine.proxy.set_snare(REPORT, "before", times=5)
-            snares.callback(engine.proxy.release, snare)
+    with arena.fault("reports lost before the server had them"), ExitStack() as release:
+        snares = [_set(release, engine.proxy, REPORT, "before", times=5) for engine in arena.living()]
         time.sleep(1.5)
+        until(lambda: any(snare.sprung.is_set() for snare in snares), "a report to be lost", MET_SECONDS)
 
 
 # ---- F5, F7, F8: the server
@@ -149,16 +172,15 @@ def crash_in_rescue(arena: Arena) -> None:
     others = [other for other in arena.living() if other is not engine]
     with arena.fault("PostgreSQL crashed in a rescue"), arena.outage():
         engine.end()
-        until(lambda: _lease_is_over(arena, workers), "the dead engine's lease to end")
-        _crash_at(arena, others, "tasker_reap_workers")
+        enough = time.monotonic() + LEASE_SECONDS + 2  # it may have held nothing, or have lost it in a call that was just under way
+        _crash_at(arena, others, "tasker_reap_workers", lambda: _holds_beyond_its_lease(arena, workers) or time.monotonic() > enough)
         start_server(arena)
     arena.start_engine()
 
 
 def crash_in_drain(arena: Arena) -> None:
     """The server crashes while an engine that was told to end reports, hands back or signs off."""
-    arena.submit("slow", 8, {"seconds": GRACE_SECONDS + 2, "again": 0})
-    engine = busy_engine(arena)
+    engine, _ = engine_at_one_of(arena, arena.submit("slow", 8, {"seconds": GRACE_SECONDS + 2, "again": 0}))
     with arena.fault("PostgreSQL crashed in a drain"), arena.outage():
         arena.drained.update(dict.fromkeys(engine.workers(), time.time()))
         engine.send(signal.SIGTERM)
@@ -169,13 +191,15 @@ def crash_in_drain(arena: Arena) -> None:
     arena.start_engine()
 
 
-def _lease_is_over(arena: Arena, workers: list[int]) -> bool:
-    with arena.direct() as conn:
-        row = conn.execute("select count(*) from tasker_worker where worker_id = any(%s) and lease_until > tasker_clock() + interval '30 ms'", [workers]).fetchone()
-    return row == (0,)
+def _holds_beyond_its_lease(arena: Arena, workers: list[int]) -> bool:
+    """Whether there is something for the next engine that looks to take back."""
+    query = "select exists (select from tasker_worker w join tasker_claim c using (worker_id) where w.worker_id = any(%s) and w.lease_until <= tasker_clock())"
+    with suppress(psycopg.Error), arena.direct() as conn:
+        return conn.execute(query, [workers]).fetchone() == (True,)
+    return False
 
 
-def _crash_at(arena: Arena, engines: list[EngineProcess], pattern: str) -> None:
+def _crash_at(arena: Arena, engines: list[EngineProcess], pattern: str, when: Callable[[], bool] = lambda: True) -> None:
     """The server is gone, at the next statement that matches: before it has it, while it is at it, or before its reply is read."""
     once = threading.Lock()
 
@@ -184,29 +208,38 @@ def _crash_at(arena: Arena, engines: list[EngineProcess], pattern: str) -> None:
             crash_server(arena)
 
     moment = arena.random.choice(("before", "within", "at"))
-    snares = [(engine, engine.proxy.set_snare(pattern, moment, spring)) for engine in engines]
+    snares = [(engine, engine.proxy.set_snare(pattern, moment, spring, when=when)) for engine in engines]
     until(lambda: any(snare.sprung.is_set() for _, snare in snares) or not any(engine.alive for engine in engines), f"{pattern} to come by")
     for engine, snare in snares:
         engine.proxy.release(snare)
+    assert any(snare.sprung.is_set() for _, snare in snares), f"{pattern} never came by: {[engine.said()[-300:] for engine in engines]}"
 
 
 def kill_backend(arena: Arena) -> None:
     """kill -9 of one session's process: the server resets all of them."""
     with arena.fault("kill -9 of a PostgreSQL backend"), arena.outage():
-        with arena.direct() as conn:
-            row = conn.execute("select pid from pg_stat_activity where application_name = 'tasker engine' order by random() limit 1").fetchone()
+        until(lambda: _kill_a_backend(arena), "a session of an engine to kill", MET_SECONDS)
+        until(lambda: arena.open_tasks() >= 0, "PostgreSQL to be back")
+
+
+def _kill_a_backend(arena: Arena) -> bool:
+    with suppress(psycopg.Error, ProcessLookupError), arena.direct() as conn:
+        row = conn.execute("select pid from pg_stat_activity where application_name = 'tasker engine' order by random() limit 1").fetchone()
         if row:
             os.kill(row[0], signal.SIGKILL)
-        until(lambda: arena.open_tasks() >= 0, "PostgreSQL to be back")
+            return True
+    return False
 
 
 def terminate_sessions(arena: Arena) -> None:
     """A random session of the product every quarter of a second, for three seconds."""
     with arena.fault("sessions terminated by an administrator"), arena.outage():
+        ended = 0
         for _ in range(12):
             with suppress(psycopg.Error), arena.direct() as conn:
-                conn.execute("select pg_terminate_backend(pid) from (select pid from pg_stat_activity where application_name like 'tasker%' order by random() limit 1) x")
+                ended += len(conn.execute("select pg_terminate_backend(pid) from (select pid from pg_stat_activity where application_name like 'tasker%' order by random() limit 1) x").fetchall())
             time.sleep(0.25)
+        assert ended, "no session was there to be ended"
 
 
 # ---- F9, F11, F12: the network
@@ -215,21 +248,32 @@ def terminate_sessions(arena: Arena) -> None:
 def stall_role(role: str) -> Fault:
     """Nothing moves on the connections of one kind, and nobody is told, until each process has given up a call on one, or has had the time to.
 
-    Who was just connecting has no call to give up. Whatever calls are under way then must be given up by their own deadline.
+    Who was just connecting has no call to give up; a listener that is connected has, soon. Whatever calls are under way then must be given up by their own deadline.
     """
 
     def stall(arena: Arena) -> None:
-        proxies = [arena.web_proxy] if role == "dashboard" and arena.web_proxy else [engine.proxy for engine in arena.living()]
-        given_up = [len(proxy.given_up) for proxy in proxies]
-        with arena.fault(f"the connections of {role} stalled"), arena.outage(), ExitStack() as stalled:
+        proxies = _proxies_of(arena, role)
+        until(lambda: all(proxy.sessions(ROLES[role]) for proxy in proxies), f"connections of {role} to stall", MET_SECONDS)
+        before = [len(proxy.given_up) for proxy in proxies]
+        given_up = lambda: [len(proxy.given_up) > earlier for proxy, earlier in zip(proxies, before, strict=True)]  # noqa: E731
+        kind = f"the connections of {role} stalled"
+        with arena.fault_of_dashboard(kind) if role == "dashboard" else arena.fault(kind), arena.outage(), ExitStack() as stalled:
             for proxy in proxies:
                 stalled.enter_context(proxy.behaving("stall", ROLES[role]))
             with suppress(AssertionError):
-                until(lambda: all(len(proxy.given_up) > before for proxy, before in zip(proxies, given_up, strict=True)), "calls to be given up", NOTICED_SECONDS[role])
+                until(lambda: all(given_up()), "calls to be given up", NOTICED_SECONDS[role])
+            assert all(given_up()) if role == "listener" else any(given_up()), f"calls of {role} given up by each process: {given_up()}"
             _have_given_up(proxies, role)
 
     stall.__name__ = f"stall_{role}"
     return stall
+
+
+def _proxies_of(arena: Arena, role: str) -> list[Proxy]:
+    if role != "dashboard":
+        return [engine.proxy for engine in arena.living()]
+    assert arena.web_proxy is not None, "there is no dashboard to stall"
+    return [arena.web_proxy]
 
 
 def _have_given_up(proxies: list[Proxy], role: str) -> None:
@@ -252,9 +296,7 @@ def deliver_late(arena: Arena) -> None:
 
 def deliver_late_to_slow_steps(arena: Arena) -> None:
     """The same, with steps that end just after their engine was cut off, and run elsewhere when its report of them arrives."""
-    arena.submit("slow", 4 * len(arena.living()), {"seconds": 1, "again": 2 * LEASE_SECONDS})
-    first = until(lambda: next((run for run in arena.ledger.running() if run.step == "wait"), None), "slow steps to run")
-    engine = next(engine for engine in arena.living() if engine.label == first.engine)
+    engine, first = engine_at_one_of(arena, arena.submit("slow", 4 * len(arena.living()), {"seconds": 1, "again": 2 * LEASE_SECONDS}))
     time.sleep(max(0.0, first.start + 1 - JUST_BEFORE - time.monotonic()))  # nothing else is to be on its way then, that the report would wait for
     with arena.fault("an engine cut off just before it reports, its packets delivered late", engine), engine.proxy.behaving("stall"):
         time.sleep(2 * LEASE_SECONDS)
@@ -309,7 +351,10 @@ def use_up_connections(arena: Arena) -> None:
 
 def drain_engine(arena: Arena) -> None:
     """SIGTERM in the middle of work."""
-    engine = busy_engine(arena)
+    _drain(arena, busy_engine(arena))
+
+
+def _drain(arena: Arena, engine: EngineProcess) -> None:
     with arena.fault(DRAIN, engine):
         now = time.time()
         arena.drained.update(dict.fromkeys(engine.workers(), now))
@@ -321,8 +366,8 @@ def drain_engine(arena: Arena) -> None:
 
 def drain_engine_with_long_steps(arena: Arena) -> None:
     """SIGTERM while steps run that do not end within the grace time."""
-    arena.submit("slow", 8, {"seconds": GRACE_SECONDS + 2})
-    drain_engine(arena)
+    engine, _ = engine_at_one_of(arena, arena.submit("slow", 8, {"seconds": GRACE_SECONDS + 2}))
+    _drain(arena, engine)
 
 
 # ---- F21, F22: locks
@@ -331,17 +376,23 @@ def drain_engine_with_long_steps(arena: Arena) -> None:
 def hold_rows(arena: Arena) -> None:
     """Another session holds the rows of running steps for some seconds."""
     with arena.fault("rows of running steps locked"), arena.outage(), arena.direct() as conn, conn.transaction():
-        conn.execute("select from tasker_step where state = 2 limit 20 for update skip locked")
+        until(lambda: conn.execute("select 1 from tasker_step where state = 2 limit 20 for update skip locked").fetchall(), "rows of running steps", MET_SECONDS)
         time.sleep(3)
 
 
 def lock_table(arena: Arena) -> None:
     """Another session locks the whole table of steps, as careless maintenance does."""
-    with arena.fault("the table of steps locked"), arena.outage(), arena.direct() as conn, conn.transaction():
-        conn.execute("set local lock_timeout = '5s'")
-        with suppress(psycopg.errors.LockNotAvailable):
-            conn.execute("lock table tasker_step in access exclusive mode")
-            time.sleep(4)
+    with arena.fault("the table of steps locked"), arena.outage(), arena.direct() as conn:
+        conn.execute("set lock_timeout = '5s'")
+        until(lambda: _hold_table(conn), "the lock on the table", MET_SECONDS)
+
+
+def _hold_table(conn: psycopg.Connection[Any]) -> bool:
+    with suppress(psycopg.errors.LockNotAvailable), conn.transaction():
+        conn.execute("lock table tasker_step in access exclusive mode")
+        time.sleep(4)
+        return True
+    return False
 
 
 def deadlock_storm(arena: Arena) -> None:
@@ -361,6 +412,7 @@ def deadlock_storm(arena: Arena) -> None:
 def deafen(arena: Arena) -> None:
     """Every listener is dropped again and again, and others shout."""
     with arena.fault(DEAF):
+        until(lambda: any(engine.proxy.tear(ROLES["listener"]) for engine in arena.living()), "a listener to drop", MET_SECONDS)
         end = time.monotonic() + 3
         while time.monotonic() < end:
             for engine in arena.living():

@@ -17,6 +17,8 @@ CONNECTIONS_PER_ENGINE = 12
 CONNECTIONS_OF_THE_DASHBOARD = 24
 RESIDENT_MEGABYTES = 400
 REST_SECONDS = 5
+END_SECONDS = 5
+"""What the processes of an engine may take to end after it."""
 
 RESTING = """
   select format('session %%s of %%s (%%s)', pid, application_name, left(query, 80)) from pg_stat_activity
@@ -71,7 +73,7 @@ class Footprint:
     def _orphans(self) -> list[str]:
         """Processes of engines that have ended, a moment after their end."""
         living = {engine.label for engine in self.arena.living()}
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + END_SECONDS
         while (left := [label for label in self.labels_of_processes() if label not in living]) and time.monotonic() < deadline:
             time.sleep(0.1)
         return [f"processes of {label} outlived it" for label in sorted(set(left))]

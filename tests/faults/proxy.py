@@ -38,13 +38,14 @@ class Snare:
     moment: Moment
     spring: Callable[[Link], None]
     times: int = 1
+    when: Callable[[], bool] = lambda: True
     sprung: threading.Event = field(default_factory=threading.Event)
     caught: int = 0
     ports: list[int] = field(default_factory=list)
     """Of the sessions that it met, as the server knows them: pg_stat_activity.client_port."""
 
     def takes(self, statement: str) -> bool:
-        return self.caught < self.times and re.search(self.pattern, statement) is not None
+        return self.caught < self.times and re.search(self.pattern, statement) is not None and self.when()
 
 
 class Link:
@@ -55,6 +56,7 @@ class Link:
         self.server: socket.socket
         self.role = ""
         self.snare: Snare | None = None
+        self.is_ready = False
         self._statements: dict[bytes, str] = {}
         self._torn = threading.Lock()
         self._ended = 0
@@ -172,6 +174,7 @@ class Link:
 
     def _delivered(self, kind: bytes, source: socket.socket) -> None:
         if kind == b"Z" and source is self.server:
+            self.is_ready = True
             self.note_end_of_call()
         if kind == b"Z" and source is self.server and self.snare is not None:
             snare, self.snare = self.snare, None
@@ -255,9 +258,9 @@ class Proxy:
             link.tear()
         return len(links)
 
-    def set_snare(self, pattern: str, moment: Moment, spring: Callable[[Link], None] = Link.tear, times: int = 1) -> Snare:
-        """The next statements that match are met at the moment; by default their connection is cut there."""
-        snare = Snare(pattern, moment, spring, times)
+    def set_snare(self, pattern: str, moment: Moment, spring: Callable[[Link], None] = Link.tear, times: int = 1, when: Callable[[], bool] = lambda: True) -> Snare:
+        """The next statements that match, and come when it is so, are met at the moment; by default their connection is cut there."""
+        snare = Snare(pattern, moment, spring, times, when)
         with self._book:
             self._snares.append(snare)
         return snare
@@ -267,6 +270,11 @@ class Proxy:
         with self._book:
             self._stalled.add(link)
         self.hold(link, 0)
+
+    def sessions(self, roles: str) -> int:
+        """How many connections that match have got as far as to be asked something."""
+        with self._book:
+            return sum(link.is_ready and re.search(roles, link.role) is not None for link in self._links)
 
     def calls_under_way(self, roles: str) -> set[tuple[Link, float]]:
         """Those on connections that match which have neither an answer nor been given up, each with the moment of its asking."""

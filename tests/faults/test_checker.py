@@ -56,11 +56,12 @@ def test_clean_runs_give_no_alarm(tmp_path: Path) -> None:
     arena = Arena(tmp_path, seed=7)
     try:
         arena.start_engines(3)
+        arena.start_web()
         for _ in range(CLEAN_RUNS):
-            arena.submit("tree", 20)
             arena.submit("fan", 2)
             arena.submit("hopeless", 2)
-            arena.settle()
+            arena.run_load([], trees=20)
             arena.assert_kept()
+        assert set(arena.visitors.asked()) == {"live", "ready", "overview", "list", "detail", "create", "stream"}
     finally:
         arena.end()

@@ -113,6 +113,14 @@ def problems(came: Visitors) -> list[str]:
     return [problem for probe in [*came.probes, *came.waiting()] if (problem := probe.problem())]
 
 
+def test_one_who_cannot_go_on_is_known_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visitors, "EVERY_SECONDS", 0.02)
+    with met(visitors.CREATE, lambda it: it.give(201, "no task")) as came:
+        until(lambda: came._died_of, "a visitor to die", 10)
+        with pytest.raises(json.JSONDecodeError):
+            came.assert_well()
+
+
 def test_one_who_waits_keeps_nobody_else_from_coming(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visitors, "EVERY_SECONDS", 0.05)
     with met("/", hang) as came:

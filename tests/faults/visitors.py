@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from arena import Arena
 
 EVERY_SECONDS = 0.25
-SLOWEST_SECONDS = CHECK_SECONDS + CALL_SECONDS + 1.0
-"""Of an answer: a pooled line that turns out dead, and a call that is given up."""
+SLOWEST_SECONDS = CALL_SECONDS + 1.0
+"""Of a page: it has so long for all that it asks."""
+SLOWEST_CREATION_SECONDS = CHECK_SECONDS + CALL_SECONDS + 1.0
+"""A pooled line that turns out dead, and a call that is given up."""
 LAST_SECONDS = 15
 """Who has waited for so long goes."""
 ANSWERED = (200, 201)
@@ -44,7 +46,7 @@ class Probe:
 
     @property
     def is_late(self) -> bool:
-        return self.seconds > SLOWEST_SECONDS
+        return self.seconds > _slowest(self.path)
 
     def problem(self) -> str | None:
         if self.is_late:
@@ -54,6 +56,10 @@ class Probe:
         if self.status in ANSWERED or self.status == 503 and self.retry_after and self.outage:
             return None
         return f"{self.path} answered {self.status}{' during' if self.outage else ' without'} an outage: {_words(self.text)!r}"
+
+
+def _slowest(path: str) -> float:
+    return SLOWEST_CREATION_SECONDS if path.startswith("create") else SLOWEST_SECONDS
 
 
 def _words(text: str) -> str:
@@ -74,12 +80,15 @@ class Visitors:
         self.newest: str | None = None
         self.may_create = threading.Event()
         self._under_way: dict[int, tuple[str, float]] = {}
+        self._answered: list[tuple[float, float]] = []
+        self._died_of: list[BaseException] = []
+        self._book = threading.Lock()
         self._ended = threading.Event()
 
     def begin(self, cookie: dict[str, str], token: str) -> None:
         """They come from now on, and create what the installation is to do while it is under load."""
         self.cookie, self.bearer = cookie, {"Authorization": f"Bearer {token}"}
-        threading.Thread(target=self._come, daemon=True).start()
+        self._begin(self._come)
 
     def end(self) -> None:
         """Nobody comes any more."""
@@ -89,15 +98,27 @@ class Visitors:
         """How often, by what was asked."""
         return dict(sorted(Counter(probe.path.partition(" ")[0] for probe in self.probes).items()))
 
+    def under_way(self, began: float, ended: float) -> int:
+        """How many requests had no answer yet at some moment between these."""
+        spans = [*self._answered, *((asked, float("inf")) for _, asked in list(self._under_way.values()))]
+        return sum(asked <= ended and answered >= began for asked, answered in spans)
+
+    def assert_well(self) -> None:
+        """Each of them lived to tell what it saw, and all that they asked for is accepted."""
+        if self._died_of:
+            raise self._died_of[0]
+        assert not self.unanswered, f"creations that nobody ever answered: {sorted(self.unanswered)}"
+
     def waiting(self) -> list[Probe]:
         """Those who have no answer and should have one by now."""
         now = time.monotonic()
-        late = [(path, now - began) for path, began in list(self._under_way.values()) if now - began > SLOWEST_SECONDS]
+        late = [(path, now - began) for path, began in list(self._under_way.values()) if now - began > _slowest(path)]
         return [Probe(f"{path} (and waits on)", 0, seconds, False, "", False) for path, seconds in late]
 
     def stop_creating(self, patience: float) -> None:
         """Every creation that anybody asked for is accepted: those that had no answer are asked for again with their keys, for so long."""
-        self.may_create.clear()
+        with self._book:  # who may still create has its key in the list
+            self.may_create.clear()
         deadline = time.monotonic() + patience
         while self.unanswered and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -116,8 +137,17 @@ class Visitors:
         for number in count():
             if self._ended.wait(max(0.0, due - time.monotonic())):
                 return
-            threading.Thread(target=self._visit, args=(turns[number % len(turns)],), daemon=True).start()
+            self._begin(self._visit, turns[number % len(turns)])
             due = max(due + EVERY_SECONDS, time.monotonic())
+
+    def _begin(self, act: Callable[..., object], *args: object) -> None:
+        def begun() -> None:
+            try:
+                act(*args)
+            except BaseException as error:
+                self._died_of.append(error)
+
+        threading.Thread(target=begun, daemon=True).start()
 
     def _visit(self, turn: Callable[[], Probe]) -> None:
         self.probes.append(turn())
@@ -142,11 +172,14 @@ class Visitors:
         return self._ask("stream", "/live", read=_first_event)
 
     def _create(self) -> Probe:
-        return self._post(self.arena.new_key("tree")) if self.may_create.is_set() else self._list()
+        key = self.arena.new_key("tree")
+        with self._book:
+            if may := self.may_create.is_set():
+                self.unanswered.add(key)
+        return self._post(key) if may else self._list()
 
     def _post(self, key: str) -> Probe:
-        """What is not certain to have been accepted is asked for again later."""
-        self.unanswered.add(key)
+        """What is not certain to have been accepted, and so is in `unanswered`, is asked for again later."""
         wanted = {"name": "tree", "namespace": "faults", "correlation_id": key}
         headers = self.bearer | {"Idempotency-Key": key, "Content-Type": "application/json"}
         probe = self._ask("create", CREATE, headers, json.dumps(wanted).encode())
@@ -169,6 +202,7 @@ class Visitors:
         except (OSError, HTTPException, ValueError) as error:
             found = Probe(f"{name} {path}", 0, 0.0, False, str(error), False)
         ended = time.monotonic()
+        self._answered.append((began, ended))
         del self._under_way[me]
         return replace(found, seconds=ended - began, outage=self.arena.in_outage(began, ended))
 
