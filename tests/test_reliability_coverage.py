@@ -16,6 +16,7 @@ ALL = [*(f"F{number}" for number in range(1, 31)), *(f"B{number}" for number in 
 NOTHING: set[str] = set()
 """Of what is not there at all; goes when it is built."""
 TIERS = {"P": "", "N": "nightly", "R": "release"}
+FAULTS = ROOT / "tests" / "faults"
 
 
 @cache
@@ -37,8 +38,27 @@ def named(number: str) -> list[str]:
 
 
 def marks(test: str) -> str:
-    file, _, name = test.partition("::")
+    file, _, name = test.partition("[")[0].partition("::")
     return collected(ROOT / file)[name]
+
+
+@cache
+def listed(file: str, name: str) -> set[str]:
+    """The faults that a file of tests/faults lists under this name."""
+    values = {ast.unparse(target): node.value for node in ast.parse((FAULTS / file).read_text()).body for target in _targets(node)}
+    return {_fault(each) for each in values[name].elts}
+
+
+def _targets(node: ast.stmt) -> list[ast.expr]:
+    if isinstance(node, ast.AnnAssign):
+        return [node.target]
+    return node.targets if isinstance(node, ast.Assign) else []
+
+
+def _fault(listed_as: ast.expr) -> str:
+    """`faults.rest` and `rest` are rest, `stall_role("web")` and `STALL_WEB` are stall_web."""
+    words = ast.unparse(listed_as).removeprefix("faults.").lower()
+    return re.sub(r"_role\('(\w+)'\)", r"_\1", words)
 
 
 def test_every_fault_and_every_input_stands_there_once() -> None:
@@ -52,13 +72,21 @@ def test_what_a_row_names_exists(number: str) -> None:
     assert bool(tests) == (number not in NOTHING)
     assert tests or "not there yet" in ROWS[number][1]
     for test in tests:
-        file, _, name = test.partition("::")
+        file, _, name = test.partition("[")[0].partition("::")
         assert name in collected(ROOT / file), test
+        if "marked(fault)" in marks(test):
+            assert case_of(test) in listed("faults.py", "NIGHTLY"), "which fault?"
+
+
+def case_of(test: str) -> str:
+    return test.partition("[")[2].rstrip("]")
 
 
 def runs_in(test: str, tier: str) -> bool:
-    """Whether the marks of the test put it there; of one that has a case for each fault, some are for every change and some for the night."""
+    """Whether the marks of the test put it there; of one that has a case for each fault, some are for every change and some for the night, and one with slack has a case for either."""
     if "marked(fault)" in marks(test):
+        return tier == ("N" if case_of(test) in listed("test_faults.py", "NIGHTLY_ONLY") else "P")
+    if "SLACK" in marks(test):
         return tier in "PN"
     mark = next((mark for mark in ("nightly", "release") if mark in marks(test)), "")
     return mark == TIERS[tier]

@@ -36,6 +36,8 @@ from webapp import create_app
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 0.5
 REFUSED_SECONDS = 2.0
+NOTICED_SECONDS = 15.0
+"""By when a listener knows that its line is dead."""
 MARGIN = 1.5
 """What a busy machine may add."""
 
@@ -251,7 +253,8 @@ def test_a_report_that_the_server_carries_out_after_its_line_is_gone_strands_no_
 def test_a_listener_on_a_dead_line_finds_out_by_itself_and_hears_again(
     proxy: Proxy, proxied_url: str, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is ever said on a half-open line, so that who only listens would listen for ever."""
+    """Nothing is ever said on a half-open line, so that who only listens would listen for ever. It asks, and is soon tired of waiting for the answer."""
+    assert scheduler.LISTEN_SECONDS + CALL_SECONDS < NOTICED_SECONDS
     monkeypatch.setattr(scheduler, "LISTEN_SECONDS", 0.1)
     monkeypatch.setattr(scheduler, "connect", partial(connect, call_seconds=LIMIT))
     heard = Heard()

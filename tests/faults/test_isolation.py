@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from arena import LEASE_SECONDS, Arena, until
+from arena import CONCURRENCY, LEASE_SECONDS, Arena, Beside, until
 from checker import RUNNING, assert_none, check
 
 pytestmark = pytest.mark.timeout(300)
@@ -34,8 +34,9 @@ DRAIN_MARGIN_SECONDS = 1.0
 CROWD, WORK_SECONDS = 400, 0.1
 HARMFUL, HARM_BY_DEATH = 20, ("exit", "segfault", "kill", "abort", "recursion")
 SLOWED = 1.1
-LOADED_SECONDS = 4.0
-"""What a machine that others use as well may add; the figures in docs/reliability.md are of an idle one."""
+GOES_ON_SECONDS = 1.0
+SLACK = pytest.mark.parametrize("slack", [pytest.param(4.0, id="on a busy machine"), pytest.param(0.0, id="on an idle one", marks=pytest.mark.nightly)])
+"""Seconds that a machine which others use as well may add; at night nobody does."""
 
 
 class Heartbeats:
@@ -44,12 +45,11 @@ class Heartbeats:
     def __init__(self, arena: Arena) -> None:
         self.longest = 0.0
         self._arena, self._over = arena, threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
+        self._watching = Beside(self._watch)
 
     def stop(self) -> float:
         self._over.set()
-        self._thread.join()
+        self._watching.end()
         return self.longest
 
     def _watch(self) -> None:
@@ -60,7 +60,8 @@ class Heartbeats:
                 self.longest = max(self.longest, row[0] or 0.0)
 
 
-def test_harmful_steps_end_failed_with_their_cause_and_harm_no_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@SLACK
+def test_harmful_steps_end_failed_with_their_cause_and_harm_no_one(slack: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("arena.CONCURRENCY", len(BLOCKING))
     arena = Arena(tmp_path)
     try:
@@ -80,8 +81,9 @@ def test_harmful_steps_end_failed_with_their_cause_and_harm_no_one(tmp_path: Pat
         assert_none(violations)
         assert engine.alive
         assert engine.workers() == workers
-        assert longest < LEASE_SECONDS
+        assert 0 < longest < LEASE_SECONDS
         late = max(check_harmful(arena, arena.accepted[key], *CAUSES[kind]) for key, kind in harmful.items())
+        assert 0 < late < TIMEOUT_MARGIN_SECONDS + slack
         check_neighbours(arena, [arena.accepted[key] for key in trees])
         print(f"the longest time without a heartbeat {longest:.1f} s, of a lease of {LEASE_SECONDS}; the latest time-out {late:.1f} s after its limit")
     finally:
@@ -110,9 +112,8 @@ def check_harmful(arena: Arena, task: str, cause: str, words: str) -> float:
     ended = [row for row in rows if row[4] == RUNNING]
     assert [row[0] for row in ended] == [cause] * ATTEMPTS, (cause, words, ended)
     assert all(words in row[1] for row in ended), ended
-    assert all(row[2] < LIMIT_SECONDS + TIMEOUT_MARGIN_SECONDS + LOADED_SECONDS for row in ended if cause == "timeout"), ended
     assert states == [(5, ATTEMPTS), (0, 0)]
-    return max(row[2] for row in ended) - LIMIT_SECONDS
+    return max(row[2] for row in ended) - LIMIT_SECONDS if cause == "timeout" else 0.0
 
 
 def check_neighbours(arena: Arena, tasks: list[str]) -> None:
@@ -162,24 +163,30 @@ def seconds_of_a_crowd(arena: Arena, harmed: bool) -> float:
     return float(row[0])
 
 
-def test_a_draining_engine_ends_within_its_grace_time_and_its_steps_go_on_at_once_uncharged(tmp_path: Path) -> None:
+@SLACK
+def test_a_draining_engine_ends_within_its_grace_time_and_its_steps_go_on_at_once_uncharged(slack: float, tmp_path: Path) -> None:
     arena = Arena(tmp_path, grace=2)
     try:
         arena.start_engines(2)
-        first = arena.engines[0]
-        keys = arena.submit("slow", 12, {"seconds": 4})
-        until(lambda: first.label in arena.engines_at_work(), "both engines to work")
+        keys = arena.submit("slow", CONCURRENCY, {"seconds": 4})  # so that the other has room for all that the first hands back
+        until(lambda: len(arena.ledger.running()) == CONCURRENCY, "all steps to run")
+        first = max(arena.living(), key=lambda engine: len(arena.ledger.running(engine.label)))
+        held = {run.task for run in arena.ledger.running(first.label)}
         begun = time.monotonic()
         first.process.terminate()
         first.process.wait(30)
-        seconds = time.monotonic() - begun
-        assert seconds < arena.grace + DRAIN_MARGIN_SECONDS + LOADED_SECONDS
+        ended = time.monotonic()
+        assert ended - begun < arena.grace + DRAIN_MARGIN_SECONDS + slack
         arena.settle()
+        again = {run.task: run.start - ended for run in arena.ledger.all() if run.task in held and run.engine != first.label}
+        print(f"{len(held)} steps went on {max(again.values(), default=0):.2f} s after the end of their engine, which took {ended - begun:.2f} s")
+        assert set(again) == held
+        assert max(again.values()) < GOES_ON_SECONDS + slack
         violations = check(arena.evidence())
         assert_none(violations)
         with arena.direct() as conn:
             rows = conn.execute("select max(attempts) from tasker_step").fetchone()
         assert rows == (1,)
-        assert len(keys) == 12
+        assert len(keys) == CONCURRENCY
     finally:
         arena.end()

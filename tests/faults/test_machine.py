@@ -7,14 +7,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import faults
+import psutil
 import psycopg
 import pytest
-from arena import LEASE_SECONDS, Arena, until
+from arena import CONCURRENCY, LEASE_SECONDS, Arena, until
+from figures import quantiles
 from machine import Disk, Link, Memory, with_clock
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]
@@ -23,6 +25,8 @@ DOWN_SECONDS = 30
 LONGEST_CALL_SECONDS = 10.0
 ENGINE_MEGABYTES = 600
 HOARDERS, BESIDE_A_HOARDER = 10, 19
+APPOINTMENTS, DUE_SECONDS = 20, 5
+DEFAULT_LEASE_SECONDS, HUNG_RESCUE_SECONDS = 30, 33.0
 DISK_MEGABYTES, MORE_MEGABYTES = 160, 400
 SMALL = {"shared_buffers": "32MB", "max_connections": "80", "min_wal_size": "32MB", "max_wal_size": "48MB", "checkpoint_timeout": "30s"}
 
@@ -148,6 +152,45 @@ def test_steps_that_take_all_the_memory_there_is_end_failed_and_cost_the_engine_
         memory.end()
 
 
+# ---- a hung host
+
+
+def test_the_steps_of_a_hung_host_run_elsewhere_soon_after_its_lease_of_the_usual_length(tmp_path: Path) -> None:
+    """Its connections stay open and say nothing, so the lease alone can tell."""
+    arena = Arena(tmp_path, seed=30, lease=DEFAULT_LEASE_SECONDS)
+    try:
+        arena.start_engines(3)
+        arena.submit("slow", 2 * CONCURRENCY, {"seconds": DEFAULT_LEASE_SECONDS + 10, "again": 0})  # the others have room for what one of them held
+        until(lambda: len(arena.ledger.running()) == 2 * CONCURRENCY, "all steps to run")
+        engine = max(arena.living(), key=lambda engine: len(arena.ledger.running(engine.label)))
+        held = {run.task for run in arena.ledger.running(engine.label)}
+        with arena.fault("a host that hangs", engine), suspended(engine.pid):
+            hung = time.monotonic()
+            elsewhere = lambda: {run.task: run.start - hung for run in arena.ledger.all() if run.task in held and run.engine != engine.label}  # noqa: E731
+            until(lambda: set(elsewhere()) == held, "its steps to run elsewhere", 2 * DEFAULT_LEASE_SECONDS)
+        print(f"{len(held)} steps of a hung host ran elsewhere after, s: {quantiles(elsewhere().values())}")
+        assert max(elsewhere().values()) <= HUNG_RESCUE_SECONDS
+        arena.settle()
+        arena.assert_kept()
+    finally:
+        arena.end()
+
+
+@contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    """The process and all below it stand still for the length of the block."""
+    process = psutil.Process(pid)
+    all_of_it = [process, *process.children(recursive=True)]
+    for each in all_of_it:
+        each.suspend()
+    try:
+        yield
+    finally:
+        for each in all_of_it:
+            with suppress(psutil.NoSuchProcess):
+                each.resume()
+
+
 # ---- F14
 
 
@@ -157,11 +200,32 @@ def test_engines_whose_clocks_are_hours_apart_and_drift_take_nothing_early(arena
         until(lambda engine=engine: "engine" in engine.said() or not engine.alive, f"{engine.label} to come up")
         assert abs(clock_of(engine.said()) - time.time() - 3600 * hours) < 120, engine.said()
     began = time.monotonic()
+    appointments(arena)
     arena.run_load([], trees=150)
     arena.assert_kept()
     assert time.monotonic() - began > LEASE_SECONDS, "leases had no time to end"
     assert {run.engine for run in arena.ledger.all()} == {engine.label for engine in arena.engines}
     assert arena.touched == {}
+    assert early_starts(arena) == (APPOINTMENTS, 0)
+
+
+def appointments(arena: Arena) -> None:
+    """Tasks of which one is due after another, by the database's clock."""
+    with arena.direct() as conn:
+        row = conn.execute("select tasker_clock()").fetchone()
+    assert row is not None
+    for number in range(APPOINTMENTS):
+        arena.submit("slow", 1, {"seconds": 0}, run_at=row[0] + timedelta(seconds=DUE_SECONDS + number / 4))
+
+
+def early_starts(arena: Arena) -> tuple[int, int]:
+    """How many have begun of those that were due at some time, and how many of them before it."""
+    with arena.direct() as conn:
+        row = conn.execute(
+            "select count(s.started_at)::int, count(*) filter (where s.started_at < t.run_at)::int from tasker_task t join tasker_step s using (task_no) where t.run_at is not null"
+        ).fetchone()
+    assert row is not None
+    return row[0], row[1]
 
 
 def clock_of(said: str) -> float:

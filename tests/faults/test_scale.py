@@ -33,7 +33,9 @@ CLAIMS = max(ROUNDS, int(400 * SCALE))
 ROWS_PER_STEP = 10
 STEPS_A_SECOND = 50
 SHARE_WITH_BACKLOG, SHARE_WITH_SNAPSHOT = 0.8, 0.5
-LOADED = 0.6
+CLAIM_SECONDS, SLOWER = 0.020, 2
+"""Of a claim and report, all but one of a hundred; how much longer it may take where others use the machine as well."""
+LOADED = 0.9
 """What of a share a machine that others use as well may take away; the figures are printed."""
 READ = """
 select coalesce(sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)), 0)::bigint from pg_stat_xact_user_tables
@@ -121,6 +123,7 @@ def test_a_long_past_and_a_long_queue_cost_a_claim_nothing_whatever_the_planner_
     for name, times in measured.items():
         print(f"claim and report of {BATCH}, {name}, s: {quantiles(times)}")
         assert mean(few) / mean(times) > SHARE_WITH_BACKLOG * LOADED, name
+        assert times is few or quantiles(times)["p99"] <= CLAIM_SECONDS * SLOWER, name
     assert_in_order(arena)
     db.close()
 
