@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -64,9 +65,10 @@ def prepare() -> None:
         import structlog  # noqa: F401
 
 
-def name_engine(name: str) -> None:
-    """Lines of this process, and of those it starts, are this engine's."""
-    os.environ[ENGINE] = name
+def name_engine() -> str:
+    """Lines of this process, and of those it starts from now on, are of the engine that runs in it. Returns its name, `host:process`."""
+    os.environ[ENGINE] = name = f"{platform.node() or 'localhost'}:{os.getpid()}"
+    return name
 
 
 @contextmanager

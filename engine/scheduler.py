@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import signal
 import threading
 import time
@@ -187,8 +186,7 @@ class Engine:
 
     def _new_worker(self) -> Worker:
         definitions = register_definitions(self._db, self.registry, self.only)
-        name = f"{platform.node() or 'localhost'}:{os.getpid()}"
-        log_lines.name_engine(name)
+        name = log_lines.name_engine()
         return Worker(
             self.url,
             self._new_runner(),

@@ -69,11 +69,13 @@ def runner_maker(runner: str, place: Place, *, url: Callable[[], str], sources: 
 
 
 def _processes(sources: Sequence[str], most: int | None, grace: float) -> Callable[[], Runner]:
+    from engine import log_lines
     from engine.runners.processes import ProcessesRunner
 
     def make() -> ProcessesRunner:
         return ProcessesRunner(most or usual_concurrency(), sources=sources, grace=grace)
 
+    log_lines.name_engine()  # before the processes begin, which take it on
     first = make()
     first.begin()  # beside all that this process has to load for itself
     click.get_current_context().call_on_close(first.forget)

@@ -22,7 +22,7 @@ from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from engine import Workflow, events, submit, tasks, trace_ids
+from engine import Workflow, events, log_lines, submit, tasks, trace_ids
 from engine.db import Database
 from engine.errors import PermanentError, RetryableError, TaskerError
 from engine.registry import HandlerRegistry
@@ -106,6 +106,7 @@ def test_a_task_is_one_trace_with_a_span_for_each_attempt(
     eventually: Callable[..., bool],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("TASKER_DATABASE_URL", database_url)
+    monkeypatch.delenv(log_lines.ENGINE, raising=False)
     flow, child = Workflow("traced", namespace="shop"), Workflow("child", namespace="shop")
     seen: dict[str, str] = {}
 
@@ -132,6 +133,7 @@ def test_a_task_is_one_trace_with_a_span_for_each_attempt(
         (engine_name,) = conn.execute("select name from tasker_worker").fetchone()  # type: ignore[misc]
     finally:
         engine.drain()
+    assert os.environ[log_lines.ENGINE] == engine_name, "by which log lines name it"
     spans, of_child = collector.of(joined), collector.of(seen["child"])
     own = spans[joined]
     assert {span.trace_id.hex() for span in (*spans.values(), *of_child.values())} == {CALLER[3:35]}
