@@ -71,7 +71,7 @@ def critical_paths(db: Database, definition_id: int, version: str, step_count: i
     steps = _steps(db, definition_id, looked_at)
     held = [(name, seconds) for run in looked_at for name, seconds in stretches(steps.get(run.task_no, ()), run.began_at)]
     whole = sum((run.length for run in looked_at), timedelta()).total_seconds()
-    return CriticalPaths(version, len(looked_at), _shares(held, len(looked_at), whole))
+    return CriticalPaths(version, len(looked_at), _shares(held, whole))
 
 
 def stretches(steps: Sequence[_Step], began_at: datetime) -> Iterable[tuple[str, float]]:
@@ -83,11 +83,11 @@ def stretches(steps: Sequence[_Step], began_at: datetime) -> Iterable[tuple[str,
             since = step.finished_at
 
 
-def _shares(held: Iterable[tuple[str, float]], task_count: int, whole: float) -> tuple[PathShare, ...]:
+def _shares(held: Iterable[tuple[str, float]], whole: float) -> tuple[PathShare, ...]:
     found: dict[str, list[float]] = defaultdict(list)
     for name, seconds in held:
         found[name].append(seconds)
-    told = [PathShare(name, len(each), sum(each) / task_count, sum(each) / whole if whole else 0) for name, each in found.items()]
+    told = [PathShare(name, len(each), sum(each) / len(each), sum(each) / whole if whole else 0) for name, each in found.items()]
     return tuple(sorted(told, key=lambda one: (-one.share, one.step_name)))
 
 

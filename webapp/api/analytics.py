@@ -118,7 +118,7 @@ class SlowTaskSchema(Schema):
 class PathShareSchema(Schema):
     step_name = fields.String(required=True)
     task_count = fields.Integer(required=True, metadata=said("Tasks on whose critical path it was"))
-    mean_seconds = fields.Float(required=True, metadata=said("How long it held a task up"))
+    mean_seconds = fields.Float(required=True, metadata=said("How long it held a task up on whose critical path it was"))
     share = fields.Float(required=True, metadata=said("Of the time of all the tasks"))
 
 
