@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -56,6 +58,7 @@ def test_live_pages_that_hear_nothing_are_told(app: Flask, client: FlaskClient, 
     stream = feed.open(None)
     assert stream
     assert checks(client)["listener"] == "ok"
+    assert "\ntasker_web_live_streams 1.0\n" in client.get("/metrics").text
     monkeypatch.setattr(health, "DEAF_SECONDS", -1.0)
     assert (checks(client)["listener"], checks(client)["status"]) == ("deaf", "degraded")
     feed.leave(stream)
@@ -83,11 +86,27 @@ def test_a_database_without_tables_is_not_ready(settings: Settings, empty_databa
     assert create_app(settings, database_url=empty_database_url).test_client().get("/health/ready").status_code == 503
 
 
-def test_the_status_tells_engines_queues_and_tasks(client: FlaskClient, failed_task: str) -> None:
+def test_the_status_tells_engines_queues_and_tasks(client: FlaskClient, failed_task: str, launch: Callable[..., str], engine: Any, conn: psycopg.Connection[Any]) -> None:
+    engine.complete(launch(), "validate", "charge", "reserve", "ship")
+    for _ in range(2):
+        engine.fail(launch(), "validate", retryable=True, delay=600)
+    launch()
+    engine.claim()
+    for _ in range(3):
+        launch()
+    conn.execute("""insert into tasker_worker (name, runner, concurrency, definitions, started_at, seen_at, lease_until)
+                    values ('other', 'threads', 1, '{}', now(), now(), now() + interval '1 hour'), ('gone', 'threads', 1, '{}', now(), now(), now() - interval '1 hour')""")  # fmt: skip
+    [true] = conn.execute(
+        """select (select jsonb_object_agg(x.state, x.number) from (select tasker_state_name(t.state) as state, count(*) as number from tasker_task t group by 1) x),
+                  count(*) filter (where s.state = 1), count(*) filter (where s.state = 2), count(*) filter (where s.state = 3), min(t.created_at) filter (where s.state = 1),
+                  (select count(*) from tasker_worker where lease_until > now())
+             from tasker_step s join tasker_task t using (task_no)"""
+    ).fetchall()
+    assert true[1:4] == (3, 1, 2), "figures of one another would not be told apart"
     status: Any = client.get("/health/status").json
-    assert status["tasks"]["failed"] == 1
-    assert status["engines"] == {"alive": 1}
-    assert set(status["steps"]) == {"ready", "running", "delayed"}
+    steps = status["steps"]
+    assert (status["tasks"], steps.pop("ready"), steps.pop("running"), steps.pop("delayed"), datetime.fromisoformat(status["oldest_ready_at"]), status["engines"]["alive"]) == true
+    assert (steps, status["status"], status["live_streams"]) == ({}, "ok", 0)
 
 
 def test_the_status_is_for_this_machine_only(app: Flask) -> None:

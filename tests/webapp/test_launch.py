@@ -9,12 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
+from signed_in import session_of
 from werkzeug.test import TestResponse
 
 from engine import queries
 from engine.db import Database
 from engine.requests import TaskRequest
+from webapp.access import COOKIE
 from webapp.commands import command_line, python_code
 
 PAGE = "/workflows/shop/process_order/1.0.0/launch"
@@ -223,6 +226,18 @@ def test_a_preset_fills_the_form_even_when_it_is_not_complete(post: Post, client
     assert '<option selected value="high">' in page
     assert "Express &lt;b&gt;" in page
     assert "<b>" not in page.replace("&lt;b&gt;", "")
+
+
+def test_a_preset_is_there_for_everybody_who_may_launch_the_workflow(app: Flask, post: Post) -> None:
+    post(PAGE, **{"context/speed": "high", "preset": "Express", "_keep": "1"})
+    pages = {}
+    for name, namespace in (("colleague", "shop"), ("stranger", "elsewhere")):
+        client = FlaskClient(app)
+        client.set_cookie(COOKIE, session_of(app.config["DATABASE_URL"], name, "operator", namespace))
+        pages[name] = client.get(f"{PAGE}?preset=Express")
+    assert 'preset=Express" aria-current="true">Express</a>' in pages["colleague"].text
+    assert '<option selected value="high">' in pages["colleague"].text
+    assert (pages["stranger"].status_code, "high" in pages["stranger"].text) == (404, False)
 
 
 def test_a_preset_can_be_removed_once(post: Post) -> None:

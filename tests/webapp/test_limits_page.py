@@ -43,11 +43,14 @@ def seen_in(page: str) -> str:
     return found[1]
 
 
-def test_a_limit_shows_what_holds_its_places_and_what_waits(client: FlaskClient, charged: list[str]) -> None:
+def test_a_limit_shows_what_holds_its_places_and_what_waits(client: FlaskClient, charged: list[str], conn: psycopg.Connection[Any]) -> None:
     listed = client.get("/limits").text
+    counts = conn.execute("select count(*) filter (where state = 2)::text, count(*) filter (where state = 1)::text from tasker_step").fetchone()
+    assert counts == tuple(re.findall(r'<td class="number">(\d+)</td>', listed)) == ("2", "1")
     assert "2 at once, 60 per minute" in listed
     assert "its definition" in listed
     shown = client.get(PATH + STEP).text
+    assert tuple(re.findall(r"<dt>(?:Taken|Waiting)</dt><dd>(\d+)</dd>", shown)) == counts
     assert max(shown.index(task_id[:8]) for task_id in charged[:2]) < shown.index(">Waiting</h2>") < shown.index(charged[2][:8])
     assert client.get(PATH).status_code == 404
     for path in ("/engines", "/steps?queue=ready"):

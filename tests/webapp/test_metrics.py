@@ -19,7 +19,9 @@ from engine.access import accounts, tokens
 from engine.db import Database
 from engine.monitoring import metrics
 from engine.monitoring.own_figures import Figures
+from engine.schedules import add_schedule
 from engine.states import FINAL_TASK
+from engine.timing import every
 from webapp import create_app
 from webapp import metrics as page
 from webapp.database import database
@@ -75,6 +77,64 @@ def test_counts_and_durations_are_those_of_the_history(scrape: Any, conn: psycop
     took = conn.execute(query).fetchone()
     assert found["tasker_task_duration_seconds_sum", "shop", "process_order"] == pytest.approx(took[0])  # type: ignore[index]
     assert (found["tasker_open_tasks",], found["tasker_ready_steps",], found["tasker_uncounted_moves",]) == (1, 1, 0)
+
+
+STANDING = {
+    "open_tasks": "select count(*) from tasker_task where finished_at is null",
+    "ready_steps": "select count(*) from tasker_step where state = 1",
+    "delayed_steps": "select count(*) from tasker_step where state = 3",
+    "overdue_schedules": "select count(*) from tasker_schedule where not paused and next_run_at < now() - interval '1 minute'",
+    "schedule_runs_refused": "select sum(refused_count) from tasker_schedule",
+    "schedule_runs_missed": "select sum(missed_count) from tasker_schedule",
+    "step_retries_total": "select count(*) from tasker_history where step_no is not null and to_state = 3",
+    "step_timeouts_total": "select count(*) from tasker_history where detail ->> 'type' = 'timeout'",
+    "step_crashes_total": "select count(*) from tasker_history where detail ->> 'type' = 'worker_crashed'",
+}
+BEGAN = "(select max(b.at) from tasker_history b where b.task_no = h.task_no and b.step_no = h.step_no and b.to_state = 2 and b.event_id < h.event_id)"
+COULD_BEGIN = "greatest(t.created_at, (select max(s.finished_at) from tasker_step s where s.task_no = h.task_no and s.step_no = any (p.parents)))"
+LENGTHS = {
+    "step_duration": f"select extract(epoch from h.at - {BEGAN})::float8 from tasker_history h where h.step_no is not null and h.from_state = 2",
+    "step_queue": f"""select extract(epoch from h.at - {COULD_BEGIN})::float8 from tasker_history h join tasker_task t using (task_no) join tasker_template p using (definition_id, step_no)
+                       where h.to_state = 2""",
+}
+
+
+def test_what_is_seldom_above_zero_is_told_too(client: FlaskClient, scrape: Any, conn: psycopg.Connection[Any], db: Database, launch: Any, engine: Any) -> None:
+    engine.complete(launch(), "validate", "charge", "reserve", "ship")
+    tried = [launch() for _ in range(3)]
+    for task_id in tried:
+        engine.fail(task_id, "validate", retryable=True, delay=600.0)
+    conn.execute("""update tasker_history h set detail = h.detail || jsonb_build_object('type', case t.task_id::text when %s then 'worker_crashed' else 'timeout' end)
+                      from tasker_task t where t.task_no = h.task_no and h.to_state = 3""", [tried[0]])  # fmt: skip
+    launch()
+    engine.claim()
+    launch()
+    launch()
+    with conn.transaction():  # everything took a thousand times as long
+        for table, column in (("history", "at"), ("task", "created_at"), ("task", "started_at"), ("task", "finished_at"), ("step", "started_at"), ("step", "finished_at")):
+            conn.execute(f"update tasker_{table} set {column} = now() - 1000 * (now() - {column})".encode())
+    conn.execute("""insert into tasker_worker (name, runner, concurrency, definitions, draining, started_at, seen_at, lease_until)
+                    select kind || n, 'threads', 10 * n, '{}', kind = 'draining', now(), now() - n * interval '1 minute', now() + case kind when 'gone' then interval '-1 minute' else interval '1 hour' end
+                      from (values ('draining', 1), ('draining', 2), ('gone', 3), ('gone', 4), ('gone', 5), ('gone', 6)) as w (kind, n)""")  # fmt: skip
+    for _ in range(3):
+        add_schedule(db, every("1h"), name="process_order", namespace="shop", context={"order_id": 7}, actor="ann")
+    conn.execute("update tasker_schedule set refused_count = 20 + schedule_id, missed_count = 30 + schedule_id, next_run_at = now() - interval '2 minutes' * schedule_id, paused = schedule_id % 3 = 0")
+    uncounted = told(client.get("/metrics").text)["tasker_uncounted_moves",]
+    found = scrape()
+    one = lambda query: conn.execute(query.encode()).fetchone()[0]  # type: ignore[index]  # noqa: E731
+    true = {name: one(query) for name, query in STANDING.items()}
+    assert all(true.values())
+    assert {name: next(value for key, value in found.items() if key[0] == f"tasker_{name}") for name in STANDING} == true
+    assert uncounted == one("select count(*) from tasker_history")
+    assert [found["tasker_engines", state] for state in ("alive", "draining", "gone")] == [1, 2, 4]
+    for name, concurrency, age in conn.execute("select name, concurrency, extract(epoch from now() - seen_at)::float8 from tasker_worker where lease_until > now()").fetchall():
+        assert found["tasker_engine_concurrency", name] == concurrency
+        assert found["tasker_engine_heartbeat_age_seconds", name] == pytest.approx(age, abs=30)
+    for name, query in LENGTHS.items():
+        lengths = [row[0] for row in conn.execute(query.encode()).fetchall()]
+        assert found[f"tasker_{name}_seconds_sum", "shop", "process_order"] == pytest.approx(sum(lengths))
+        shown = [value for key, value in found.items() if key[:3] == (f"tasker_{name}_seconds_bucket", "shop", "process_order")]
+        assert shown == [sum(length < limit for length in lengths) for limit in (*page.BUCKETS, float("inf"))]
 
 
 def test_a_workflow_stands_at_zero_before_anything_happens_to_it(scrape: Any, definition_id: int, launch: Any, engine: Any) -> None:

@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 
 from engine.measures import standing
 from webapp import overview
+from webapp.filters import seconds
 
 Launch = Callable[..., str]
 Conn = psycopg.Connection[Any]
@@ -82,7 +83,13 @@ def test_every_figure_equals_the_tables_and_the_list_it_leads_to(
         "Waiting for their time": "select count(*) from tasker_delayed",
         "Stuck tasks": "select count(*) from tasker_task where task_id = %s",
     }
+    conn.execute("update tasker_ready set rank = rank - interval '2 hours'")
+    conn.execute("""insert into tasker_worker (name, runner, concurrency, definitions, started_at, seen_at, lease_until)
+                    values ('other', 'threads', 1, '{}', now(), now(), now() + interval '1 hour'), ('gone', 'threads', 1, '{}', now(), now(), now() - interval '1 hour')""")  # fmt: skip
     shown = figures(client)
+    [(engines, waits)] = conn.execute("select (select count(*) from tasker_worker where lease_until > now()), extract(epoch from now() - min(rank))::float8 from tasker_ready").fetchall()
+    assert (shown["Engines"], engines) == ((engines, "/engines"), 2)
+    assert f"first for {seconds(waits)}<" in client.get("/").text
     for words, query in counted.items():
         expected = conn.execute(query.encode(), [retried] if "%s" in query else None).fetchone()
         assert expected

@@ -73,8 +73,10 @@ def test_a_paused_schedule_says_who_paused_it_and_why(client: FlaskClient, db: D
 
 
 def test_a_run_that_made_no_task_says_why(client: FlaskClient, conn: Any, schedule: ScheduleRow) -> None:
-    conn.execute("update tasker_schedule set last_error = '$.order_id: is required', next_run_at = null")
+    conn.execute("update tasker_schedule set last_error = '$.order_id: is required', next_run_at = null, missed_count = 1200, refused_count = 3")
     page = client.get("/schedules").text
+    assert "1\u202f200 runs missed so far" in page
+    assert "3 runs refused so far" in page
     assert "$.order_id: is required" in page
     assert "never" in page
 

@@ -30,6 +30,17 @@ def test_a_task_shows_state_graph_steps_context_and_activity(client: FlaskClient
     assert re.search(r"charge</a>\s+failed, attempt 1", page)
 
 
+def test_times_are_told_by_the_clock_of_the_reader(client: FlaskClient, failed_task: str, conn: Any) -> None:
+    conn.execute("update tasker_task set created_at = '2020-01-31 23:30:15Z'")
+    for zone, told, day in (("Asia/Tokyo", "01 Feb 08:30:15", "2020-02-01"), ("America/Lima", "31 Jan 18:30:15", "2020-01-31")):
+        client.set_cookie("zone", zone)
+        [(local,)] = conn.execute("select to_char(created_at at time zone %s, 'DD Mon HH24:MI:SS') from tasker_task", [zone]).fetchall()
+        assert local == told
+        created = '<time datetime="2020-01-31T23:30:15.000000Z" data-form="{}" title="2020-01-31 23:30:15 UTC">{}</time>'
+        assert f"<dt>Created</dt><dd>{created.format('full', told)}</dd>" in client.get(f"/tasks/{failed_task}").text
+        assert created.format("short", day) in client.get("/tasks").text
+
+
 def test_a_graph_node_carries_name_and_state_as_text(client: FlaskClient, failed_task: str) -> None:
     page = client.get(f"/tasks/{failed_task}").text
     node = page[page.index('data-step="ship"') :][:900]
