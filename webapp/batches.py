@@ -59,13 +59,14 @@ VERBS: Mapping[str, Verb] = {
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What an action would be done to: the items, how they were chosen in words, and the parameters that choose them again. `refused` counts the others by why."""
+    """What an action would be done to: the items, how they were chosen in words, and the parameters that choose them again. `refused` counts the others by why, `is_cut`: there are older ones, or may be."""
 
     items: list[tuple[str, str | None]]
     about: str
     parameters: dict[str, str]
     back: str
     refused: Mapping[str, int]
+    is_cut: bool
 
 
 @blueprint.get("/batches")
@@ -179,25 +180,33 @@ def _group_key(parameters: Mapping[str, str]) -> str:
 
 def _of_group(verb: Verb, key: str, here: Namespaces) -> Chosen:
     group = failures.failure_group(database(), key, namespaces=here)
-    steps = failures.failed_steps(database(), key, open_only=verb.action == "cancel", namespaces=here)
+    asked = failures.failed_steps(database(), group, most=MOST_ITEMS, open_only=verb.action == "cancel")
     # of a whole task once, however many of its steps are in the group
-    items: list[tuple[str, str | None]] = [(task, step) for task, step in steps] if verb.on_steps else [(task, None) for task in dict.fromkeys(task for task, _ in steps)]
-    healed = f"; a later run has done the work of {plural(group.healed_count, 'task')} of them" if group.healed_count else ""
-    about = f"{group.namespace}/{group.name} {group.step_name}: {group.signature}{healed}"
+    items: list[tuple[str, str | None]] = list(asked.steps) if verb.on_steps else [(task, None) for task in dict.fromkeys(task for task, _ in asked.steps)]
+    healed = f"; a later run has done the work of {'at least ' if group.is_cut else ''}{plural(group.healed_count, 'task')} of them" if group.healed_count else ""
+    about = f"{group.namespace}/{group.name} {group.step_name}: {group.signature}{healed}{_left(asked)}"
     found = _weighed(verb, items)
-    return Chosen(found.items, about, {"failure": key}, url_for("failures.show", key=key), found.refused)
+    return Chosen(found.items, about, {"failure": key}, url_for("failures.show", key=key), found.refused, asked.is_cut)
+
+
+def _left(asked: failures.FailedSteps) -> str:
+    if not asked.is_cut:
+        return ""
+    if len(asked.steps) >= MOST_ITEMS:
+        return f"{LOOKED}{MOST_ITEMS:,} steps of them, older ones are left for another batch"
+    return f"{LOOKED}{failures.REACHED:,} tasks of the workflow with a failed step, older ones were not looked through"
 
 
 def _of_filter(noun: str, given: Mapping[str, str], here: Namespaces) -> Chosen:
     chosen = read_filter(given).chosen
     numbers, looked_at = matching(chosen, MOST_ITEMS + 1, here)
-    parameters = chosen.parameters()
+    parameters, too_many = chosen.parameters(), VERBS[noun].on_steps and len(numbers) > MOST_ITEMS
     about = ", ".join(f"{name} {value}" for name, value in parameters.items()) or "all tasks"
     about += f"{LOOKED}{looked_at:,} tasks, older ones were not looked through" if looked_at else ""
-    about += f"{LOOKED}{MOST_ITEMS:,} of them, older ones were not looked through" if VERBS[noun].on_steps and len(numbers) > MOST_ITEMS else ""
+    about += f"{LOOKED}{MOST_ITEMS:,} of them, older ones were not looked through" if too_many else ""
     items, what = _items(VERBS[noun], numbers)
     found = _weighed(VERBS[noun], items)
-    return Chosen(found.items, f"{plural(len(found.items), what)}: {about}", parameters, url_for("tasks.index", **dict[str, Any](parameters)), found.refused)
+    return Chosen(found.items, f"{plural(len(found.items), what)}: {about}", parameters, url_for("tasks.index", **dict[str, Any](parameters)), found.refused, too_many or looked_at is not None)
 
 
 def _weighed(verb: Verb, items: list[tuple[str, str | None]]) -> batches.Weighed:

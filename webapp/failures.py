@@ -25,7 +25,7 @@ from webapp.security import actor
 from webapp.views import strip
 
 STEPS_SHOWN = 50
-COLUMNS = ("key", "namespace", "name", "step_name", "signature", "step_count", "fail_count", "task_count", "open_count", "healed_count", "first_at", "last_at", "versions", "samples", "acknowledged")
+COLUMNS = ("key", "namespace", "name", "step_name", "signature", "step_count", "fail_count", "task_count", "open_count", "healed_count", "first_at", "last_at", "versions", "samples", "acknowledged", "is_cut")
 FIELDS = ("owner", "note", "runbook", "until")
 
 blueprint = Blueprint("failures", __name__)
@@ -39,7 +39,7 @@ def index() -> Response:
     found = failed.groups
     if form := asked_format():
         return list_file("failures", (*COLUMNS, *FIELDS), [[_line(each) for each in found]], form)
-    seen: dict[str, Any] = {**_sorted(found), "looked_at": failed.looked_at, "group_count": failed.group_count, "chosen": chosen.parameters()}
+    seen: dict[str, Any] = {**_sorted(found), "looked_at": failed.looked_at, "tasks_looked_at": failed.tasks_looked_at, "group_count": failed.group_count, "chosen": chosen.parameters()}
     if asks_for_regions():
         return regions(["failures/_list.html", "views/_strip.html"], kept=strip(FAILURES), **seen)
     return page("failures/index.html", kept=strip(FAILURES), typed={name: value or "" for name, value in asdict(chosen).items()}, namespaces=queries.namespace_names(database(), only=_here()), **seen)
@@ -49,7 +49,7 @@ def index() -> Response:
 def show(key: str) -> Response:
     """One group: what it is, its steps, and what can be done with all of them."""
     if form := asked_format():
-        steps = failures.failed_steps(database(), _group(key).key, namespaces=_here())
+        steps = failures.failed_steps(database(), _group(key)).steps
         return list_file("failed-steps", ("task_id", "step_name"), [[{"task_id": task_id, "step_name": step_name} for task_id, step_name in steps]], form)
     return show_group(_group(key))
 
@@ -76,9 +76,9 @@ def show_group(
     group: FailureGroup, status: int = 200, notice: Notice | None = None, typed: dict[str, str] | None = None, errors: dict[str, str] | None = None
 ) -> Response:
     """The page of a group; `typed` is what stands in the fields where that could not be kept."""
-    steps = failures.failed_steps(database(), group.key, namespaces=_here())
+    steps = failures.failed_steps(database(), group, most=STEPS_SHOWN, among=failures.LOOKED_AT).steps
     known = typed or {name: _text(getattr(group.known, name)) for name in FIELDS}
-    return page("failures/show.html", status=status, notice=notice, group=group, steps=steps[:STEPS_SHOWN], typed=known, errors=errors or {})
+    return page("failures/show.html", status=status, notice=notice, group=group, steps=steps, typed=known, errors=errors or {})
 
 
 def _sorted(groups: Sequence[FailureGroup]) -> dict[str, list[FailureGroup]]:

@@ -18,6 +18,7 @@ from engine.access.permissions import Namespaces
 from engine.errors import DatabaseUnavailable, RequestError, WrongState
 from engine.finding import views
 from engine.finding.failure_filter import count_failures
+from engine.finding.tally import Tally
 from engine.finding.task_counts import count_tasks
 from engine.finding.views import FAILURES, KINDS, TASKS, Alert, View
 from engine.outgoing import notices
@@ -43,10 +44,11 @@ blueprint = Blueprint("views", __name__)
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A view with how many tasks, or groups of failures, the reader sees in it; None when that took too long to say."""
+    """A view with how many tasks, or groups of failures, the reader sees in it; None when that took too long to say. `is_least`: older ones were not looked through."""
 
     view: View
     count: int | None
+    is_least: bool = False
 
     @property
     def url(self) -> str:
@@ -74,7 +76,7 @@ def index() -> Response:
     require(SEE, None)
     found = seen_views()
     if form := asked_format():
-        return list_file("views", (*COLUMNS, "count", "threshold"), [[_line(each) for each in counted(found)]], form)
+        return list_file("views", (*COLUMNS, "count", "is_least", "threshold"), [[_line(each) for each in counted(found)]], form)
     asked = request.args.get("from", "")
     first = min(int(asked), max(0, len(found) - 1)) // ON_A_PAGE * ON_A_PAGE if asked.isascii() and asked.isdigit() and len(asked) < 8 else 0
     seen: dict[str, Any] = {"found": counted(found[first : first + ON_A_PAGE]), "first": first, "number": len(found), "on_a_page": ON_A_PAGE}
@@ -82,7 +84,7 @@ def index() -> Response:
 
 
 def _line(each: Counted) -> Row:
-    return {**{name: getattr(each.view, name) for name in COLUMNS}, "count": each.count, "threshold": each.view.alert.threshold}
+    return {**{name: getattr(each.view, name) for name in COLUMNS}, "count": each.count, "is_least": each.is_least, "threshold": each.view.alert.threshold}
 
 
 @blueprint.post("/views")
@@ -149,7 +151,8 @@ def strip(kind: str = TASKS) -> Strip:
 def counted(found: Sequence[View]) -> list[Counted]:
     """The views with their counts, as far as those are found in a moment; readers with the same rights share them for some seconds."""
     ends_at = time.monotonic() + BUDGET_SECONDS
-    return [Counted(view, _count(view) if time.monotonic() < ends_at else None) for view in found]
+    tallies = [_count(view) if time.monotonic() < ends_at else None for view in found]
+    return [Counted(view, tally.number, tally.is_least) if tally else Counted(view, None) for view, tally in zip(found, tallies, strict=True)]
 
 
 def url_of(view: View) -> str:
@@ -164,15 +167,15 @@ def sharable(namespace: str | None) -> list[str]:
     return [name for name in known if namespace in (None, name)]
 
 
-def _count(view: View) -> int | None:
+def _count(view: View) -> Tally | None:
     rights = known_caller().rights
-    glances: dict[Any, Glance[int | None]] = current_app.extensions["tasker_glances"]
+    glances: dict[Any, Glance[Tally | None]] = current_app.extensions["tasker_glances"]
     glance = glances.setdefault(("view", view.view_id, view.changed_at, rights.key), Glance())
     find = partial(_count_failures, view, rights.namespaces(SEE_FAILURES)) if view.kind == FAILURES else partial(count_tasks, database(), view.filter, namespaces=rights.namespaces(SEE), within_ms=COUNT_MS)
     return glance.answer(find, current_app.extensions["tasker_acts"], KEPT_FOR * current_app.config["GLANCE_SECONDS"])
 
 
-def _count_failures(view: View, here: Namespaces) -> int | None:
+def _count_failures(view: View, here: Namespaces) -> Tally | None:
     try:
         return count_failures(database(), view.failure_filter, namespaces=here)
     except DatabaseUnavailable:  # it takes too long, which is no reason to show nothing else

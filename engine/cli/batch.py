@@ -70,11 +70,12 @@ def begin(action: batches.BatchAction, failure: str, text: str | None, reason: s
         raise click.UsageError("only resolve takes a --result")
     with open_database() as db:
         group = failures.failure_group(db, failure)
-        steps: list[tuple[str, str | None]] = [(task, step) for task, step in failures.failed_steps(db, failure)]
-        about = f"{group.namespace}/{group.name} {group.step_name}: {group.signature}"
-        made = batches.make_batch(db, action, steps, about=about, actor=actor(), reason=reason, given=_result(text))
+        found = failures.failed_steps(db, group, most=batches.MOST_ITEMS)
+        left = "; older ones are left for another batch" if found.is_cut else ""
+        about = f"{group.namespace}/{group.name} {group.step_name}: {group.signature}{left}"
+        made = batches.make_batch(db, action, found.steps, about=about, actor=actor(), reason=reason, given=_result(text))
         note(db, RIGHTS[action], f"batch {made}", namespace=group.namespace, act=action)
-    print_json({"batch_id": made, "item_count": len(steps)}) if as_json else click.echo(f"batch {made}: {action} {len(steps)} steps")
+    print_json({"batch_id": made, "item_count": len(found.steps), "is_cut": found.is_cut}) if as_json else click.echo(f"batch {made}: {action} {len(found.steps)} steps{left}")
 
 
 def _result(text: str | None) -> Any:

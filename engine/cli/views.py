@@ -14,6 +14,7 @@ from engine.db import Database
 from engine.errors import NotFound, Problem, RequestError
 from engine.finding import views
 from engine.finding.failure_filter import count_failures
+from engine.finding.tally import Tally
 from engine.finding.task_counts import MOST, count_tasks
 from engine.finding.task_filter import read_filter
 from engine.finding.views import View
@@ -110,7 +111,7 @@ def _seen(db: Database, owner: str | None) -> list[View]:
     return views.views(db, accounts.account(db, owner).account_id if owner else 0, None)
 
 
-def _count(db: Database, each: View) -> int | None:
+def _count(db: Database, each: View) -> Tally | None:
     if each.kind == views.FAILURES:
         return count_failures(db, each.failure_filter)
     return count_tasks(db, each.filter, namespaces=None, within_ms=COUNT_MS)
@@ -127,12 +128,12 @@ def _parameters(kind: str, parts: tuple[str, ...]) -> dict[str, str]:
     return known
 
 
-def _line(each: View, count: int | None) -> tuple[str, ...]:
-    number = "?" if count is None else f"over {MOST - 1:,}" if count >= MOST else str(count)
+def _line(each: View, tally: Tally | None) -> tuple[str, ...]:
+    number = "?" if tally is None else f"over {MOST - 1:,}" if tally.number >= MOST else f"{tally.number} or more" if tally.is_least else str(tally.number)
     parts = ", ".join(f"{name}={value}" for name, value in each.narrowing.items()) or f"all {each.kind}"
     return str(each.view_id), each.name, each.kind, number, each.namespace or "its owner", parts, each.owner, short_time(each.changed_at)
 
 
-def _facts(each: View, count: int | None) -> dict[str, Any]:
+def _facts(each: View, tally: Tally | None) -> dict[str, Any]:
     told = {name: getattr(each, name) for name in ("view_id", "name", "kind", "namespace", "owner", "changed_at")}
-    return {**told, "filter": each.narrowing, "count": count, "threshold": each.alert.threshold}
+    return {**told, "filter": each.narrowing, "count": tally.number if tally else None, "is_least": bool(tally and tally.is_least), "threshold": each.alert.threshold}

@@ -18,6 +18,8 @@ from engine.queries import allowed, within
 
 LOOKED_AT = 10_000
 """How many tasks with a failed step are looked at, the newest."""
+REACHED = 20_000
+"""Through how many of its workflow's, the newest, the steps of one group are looked for."""
 LISTED = 200
 ALIKE = 200
 """So many tasks of one correlation id, and of one version, are looked at for a later run that went well."""
@@ -51,6 +53,8 @@ class FailureGroup:
     What was retried, resolved or dropped since counts as well in `fail_count`, since `first_at`, and in `per_hour`: the last 24 hours of the clock, this one
     last. That is counted every two seconds by an engine.
 
+    `is_cut`: there are older tasks with a failed step that were not looked at, so that all of these are the least numbers.
+
     `signature` is what their errors have in common; where that holds a secret of the latest task, it is that task's error, masked.
     """
 
@@ -72,11 +76,29 @@ class FailureGroup:
     latest: dict[str, Any]
     acknowledged: bool
     known: FailureNote
+    is_cut: bool = False
 
     @property
     def is_healed(self) -> bool:
         """Whether a later run has done what each of its tasks had to do."""
         return self.healed_count == self.task_count
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """How many groups there are, and the same one by one, up to the limit; `is_cut` where there are older tasks with a failed step that were not looked at."""
+
+    number: int
+    each: Iterator[FailureGroup]
+    is_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FailedSteps:
+    """The task and the name of each, the newest first; `is_cut` where there are older ones, or may be."""
+
+    steps: tuple[tuple[str, str], ...]
+    is_cut: bool
 
 
 # The same again: of that workflow, with the same context under the same correlation id, or by the same schedule.
@@ -119,7 +141,7 @@ def failure_groups(db: Database, *, namespace: str | None = None, name: str | No
 
     Of the newest `LOOKED_AT` tasks with a failed step, in these namespaces; at most `LISTED` groups.
     """
-    return list(each_group(db, namespace=namespace, name=name, key=key, namespaces=namespaces, limit=LISTED)[1])
+    return list(each_group(db, namespace=namespace, name=name, key=key, namespaces=namespaces, limit=LISTED).each)
 
 
 def each_group(
@@ -132,13 +154,13 @@ def each_group(
     owner: str | None = None,
     key: str | None = None,
     namespaces: Namespaces = None,
-) -> tuple[int, Iterator[FailureGroup]]:
-    """How many groups there are, and the same one by one, up to `limit`; of the step of that name alone, and of whom has `owner` in their name."""
+) -> Groups:
+    """The groups of the step of that name alone, and of whom has `owner` in their name, up to `limit`."""
     found = db.rows(
         f"""
-        with {_looked(namespaces)}, {_HEALED}, failed as ({_FAILED})
+        with {_looked(namespaces)}, {_HEALED}, failed as ({_FAILED}), chosen as (
         select g.failure, g.namespace, g.name, g.step_name, g.signature, g.step_count, greatest(g.step_count, ever.fail_count), g.task_count, g.open_count, g.healed_count,
-               least(g.first_at, ever.first_at), g.last_at, g.versions, g.samples, g.ages, past.ages, past.counts, g.latest, coalesce(n.until > tasker_clock(), false), n.owner, n.note, n.runbook, n.until, n.changed_by, n.changed_at, count(*) over ()
+               least(g.first_at, ever.first_at), g.last_at, g.versions, g.samples, g.ages, past.ages, past.counts, g.latest, coalesce(n.until > tasker_clock(), false), n.owner, n.note, n.runbook, n.until, n.changed_by, n.changed_at, count(*) over () as number
           from (select tasker_failure_key(f.namespace, f.name, f.step_name, f.signature) as failure, f.namespace, f.name, f.step_name, f.signature,
                        count(*)::int as step_count, count(distinct f.task_no)::int as task_count,
                        count(distinct f.task_no) filter (where f.is_open) as open_count, count(distinct f.task_no) filter (where f.is_healed) as healed_count,
@@ -153,11 +175,13 @@ def each_group(
           left join tasker_failure_note n on n.failure = g.failure
          where (%(key)s::text is null or g.failure = %(key)s) and (%(step)s::text is null or g.step_name = %(step)s)
            and (%(owner)s::text is null or strpos(lower(n.owner), lower(%(owner)s)) > 0)
-         order by g.last_at desc, g.failure limit %(limit)s
+         order by g.last_at desc, g.failure limit %(limit)s)
+        select c.*, (select count(*) from newest) > %(looked)s from (values (1)) one left join chosen c on true order by c.last_at desc, c.failure
         """,
         {"looked": LOOKED_AT, "namespace": namespace, "name": name, "step": step, "owner": owner, "key": key, "limit": limit, **allowed(namespaces)},
     )
-    return found[0][-1] if found else 0, _each_masked(db, found)
+    # there is a row also where there is no group: it tells whether older tasks were left out
+    return Groups(found[0][-2] or 0, _each_masked(db, [row for row in found if row[0] is not None]), found[0][-1])
 
 
 def _each_masked(db: Database, found: Sequence[tuple[Any, ...]]) -> Iterator[FailureGroup]:
@@ -167,22 +191,46 @@ def _each_masked(db: Database, found: Sequence[tuple[Any, ...]]) -> Iterator[Fai
 
 
 def failure_group(db: Database, key: str, *, namespaces: Namespaces = None) -> FailureGroup:
-    """The group of that key. Raises `NotFound` when nothing of it is failed any more."""
-    found = failure_groups(db, key=key.replace("\x00", ""), namespaces=namespaces)
-    if not found:
-        raise NotFound("none of these failures is left: they were retried, resolved or dropped")
-    return found[0]
+    """The group of that key, counted among the newest `LOOKED_AT` tasks with a failed step of its workflow.
 
-
-def failed_steps(db: Database, key: str, *, open_only: bool = False, namespaces: Namespaces = None) -> list[tuple[str, str]]:
-    """The task and the name of every failed step of a group, the newest first; with `open_only` of tasks that have not ended."""
-    query: LiteralString = f"""
-        with {_looked(namespaces)}, {_HEALED}, failed as ({_FAILED})
-        select f.task_id, f.place from failed f
-         where tasker_failure_key(f.namespace, f.name, f.step_name, f.signature) = %(key)s and (f.is_open or not %(open)s) order by f.task_no desc, f.place
+    Raises `NotFound` when nothing of it is failed any more, or not among the newest `LOOKED_AT` of all.
     """
-    given = {"looked": LOOKED_AT, "open": open_only, "namespace": None, "name": None, "key": key.replace("\x00", ""), **allowed(namespaces)}
-    return [(row[0], row[1]) for row in db.rows(query, given)]
+    asked = each_group(db, key=key.replace("\x00", ""), namespaces=namespaces, limit=1)
+    group = next(asked.each, None)
+    if group is None:
+        raise NotFound(_OLDER if asked.is_cut else "none of these failures is left: they were retried, resolved or dropped")
+    if not group.is_cut:
+        return group
+    # those of other workflows may have left no place for all of it
+    return next(each_group(db, key=group.key, namespace=group.namespace, name=group.name, namespaces=namespaces, limit=1).each, group)
+
+
+_OLDER = f"none of these failures is left among the newest {LOOKED_AT:,} tasks with a failed step: they were retried, resolved or dropped, or are older"
+
+
+def failed_steps(db: Database, group: FailureGroup, *, most: int | None = None, open_only: bool = False, among: int | None = None) -> FailedSteps:
+    """The failed steps of a group, the newest `most`; with `open_only` of tasks that have not ended. Looked for among the newest `among`, else `REACHED`, tasks of its workflow with a failed step."""
+    given = {"namespace": group.namespace, "name": group.name, "step": group.step_name, "key": group.key, "open": open_only, "reached": among or REACHED, "most": most}
+    found = tuple((row[0], row[1]) for row in db.rows(_STEPS, given))
+    if most is not None and len(found) > most:
+        return FailedSteps(found[:most], True)
+    return FailedSteps(found, bool(db.value(f"select exists ({_NEWEST} offset %(reached)s limit 1)", given)))
+
+
+_NEWEST: LiteralString = """
+    select t.task_no, t.task_id, t.finished_at is null as is_open from tasker_task t
+     where t.failed_count > 0 and t.definition_id = any(array(select d.definition_id from tasker_definition d where d.namespace = %(namespace)s and d.name = %(name)s))
+     order by t.task_no desc"""
+# walked task by task, so that it ends where there are enough
+_STEPS: LiteralString = f"""
+    select t.task_id::text, s.place from ({_NEWEST} limit %(reached)s) t
+     cross join lateral (
+       select tasker_step_name(p.name, k.item_no) as place from tasker_step k
+         join tasker_template p on p.definition_id = k.definition_id and p.step_no = coalesce(k.map_no, k.step_no)
+        where k.task_no = t.task_no and k.state = 5 and p.name = %(step)s
+          and tasker_failure_key(%(namespace)s, %(name)s, %(step)s, tasker_error_signature(k.error)) = %(key)s offset 0) s
+     where t.is_open or not %(open)s order by t.task_no desc, s.place limit %(most)s::bigint + 1
+"""
 
 
 def keep_note(db: Database, group: FailureGroup, known: FailureNote, *, actor: str) -> None:
@@ -206,11 +254,12 @@ def _problems(known: FailureNote) -> list[Problem]:
 
 
 def _looked(namespaces: Namespaces) -> LiteralString:
-    return f"""looked as materialized (
+    return f"""newest as materialized (
           select t.task_no, t.task_id, t.finished_at is null as is_open, t.correlation_id, t.context, t.tags, k.namespace, k.name from tasker_task t join tasker_definition k using (definition_id)
            where t.failed_count > 0 and (%(namespace)s::text is null or k.namespace = %(namespace)s) and (%(name)s::text is null or k.name = %(name)s)
                  {within("t.definition_id", namespaces)}
-           order by t.task_no desc limit %(looked)s)"""
+           order by t.task_no desc limit %(looked)s + 1),
+        looked as materialized (select n.* from newest n order by n.task_no desc limit %(looked)s)"""
 
 
 def _without_secrets(db: Database, groups: list[FailureGroup]) -> list[FailureGroup]:
@@ -235,7 +284,7 @@ def _masked(group: FailureGroup, error: dict[str, Any]) -> FailureGroup:
 
 def _group(row: tuple[Any, ...]) -> FailureGroup:
     *plain, versions, samples, ages, past, counts, latest, acknowledged = row[:19]
-    given: list[Any] = [*plain, tuple(versions), tuple(samples), _trend(ages or (), dict(zip(past or (), counts or (), strict=True))), latest, acknowledged, FailureNote(*row[19:-1])]
+    given: list[Any] = [*plain, tuple(versions), tuple(samples), _trend(ages or (), dict(zip(past or (), counts or (), strict=True))), latest, acknowledged, FailureNote(*row[19:-2]), row[-1]]
     return FailureGroup(*given)
 
 

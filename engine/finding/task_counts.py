@@ -11,6 +11,7 @@ from engine import json_text
 from engine.access.permissions import Namespaces
 from engine.db import Database
 from engine.finding.search import ids_from
+from engine.finding.tally import Tally
 from engine.finding.task_filter import ContextValue, TaskFilter
 from engine.hiding.redaction import leads_to_secret, masked
 from engine.measures import standing
@@ -25,17 +26,17 @@ OPEN = (TaskState.PENDING, TaskState.RUNNING)
 Condition = tuple[LiteralString, dict[str, Any]]
 
 
-def count_tasks(db: Database, chosen: TaskFilter, *, namespaces: Namespaces, within_ms: int) -> int | None:
+def count_tasks(db: Database, chosen: TaskFilter, *, namespaces: Namespaces, within_ms: int) -> Tally | None:
     """How many tasks of these namespaces match, `MOST` for more; None when that cannot be said in `within_ms`.
 
-    What no index serves is looked for among the newest `LOOKED_AT` tasks of each version that the rest of the filter leaves.
+    What no index serves is looked for among the newest `LOOKED_AT` tasks of each version that the rest of the filter leaves; where a version has more, it is the least number.
     """
     versions = _versions(db, chosen, namespaces)
     if not versions:
-        return 0
+        return Tally(0)
     served, searched = _served(db, chosen, namespaces), [*_searched(chosen), *([_slower(db, versions)] if chosen.slower else [])]
     query = _query([text for text, _ in served], [text for text, _ in searched])
-    given = {"versions": versions, "most": MOST, "looked": LOOKED_AT if searched else MOST}
+    given = {"versions": versions, "most": MOST, "looked": LOOKED_AT if searched else MOST, "searched": bool(searched)}
     for _, parameters in (*served, *searched):
         given |= parameters
     return _in_time(db, query, given, within_ms)
@@ -43,12 +44,17 @@ def count_tasks(db: Database, chosen: TaskFilter, *, namespaces: Namespaces, wit
 
 def _query(served: list[LiteralString], searched: list[LiteralString]) -> LiteralString:
     return f"""
-        select count(*) from (
+        with found as materialized (
           select 1 from unnest(%(versions)s::int[]) as v (definition_id)
            cross join lateral (select t.context, t.correlation_id, t.initiator, t.source_system, t.reason, t.state, t.task_id, t.definition_id, t.paused, t.started_at, t.finished_at
                                  from tasker_task t
                                 where t.definition_id = v.definition_id{_and(served)} order by t.task_no desc limit %(looked)s) t
-           where true{_and(searched)} limit %(most)s) found
+           where true{_and(searched)} limit %(most)s)
+        select count(*), case when %(searched)s and count(*) < %(most)s then exists (
+                 select 1 from unnest(%(versions)s::int[]) as v (definition_id)
+                  cross join lateral (select 1 from tasker_task t where t.definition_id = v.definition_id{_and(served)} order by t.task_no desc offset %(looked)s limit 1) older)
+               else false end
+          from found
     """
 
 
@@ -59,13 +65,13 @@ def _and(conditions: list[LiteralString]) -> LiteralString:
     return joined
 
 
-def _in_time(db: Database, query: LiteralString, given: dict[str, Any], within_ms: int) -> int | None:
+def _in_time(db: Database, query: LiteralString, given: dict[str, Any], within_ms: int) -> Tally | None:
     with db.connection() as connection:
         try:
             with connection.transaction():
                 connection.execute("select set_config('statement_timeout', %s, true)", [str(within_ms)])
                 found = connection.execute(query, given).fetchone()
-                return int(found[0]) if found else 0
+                return Tally(*found) if found else Tally(0)
         except psycopg.errors.QueryCanceled:  # here, as outside of the block it would be an outage
             return None
 

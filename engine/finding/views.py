@@ -13,7 +13,8 @@ from engine.access.permissions import Namespaces, Rights
 from engine.db import Database
 from engine.errors import DatabaseUnavailable, NotFound, Problem, RequestError
 from engine.finding.failure_filter import FailureFilter, count_failures, read_failure_filter
-from engine.finding.task_counts import MOST, count_tasks
+from engine.finding.tally import Tally
+from engine.finding.task_counts import count_tasks
 from engine.finding.task_filter import TaskFilter, read_filter
 from engine.outgoing import notices
 from engine.timing import interval_seconds, interval_text
@@ -44,7 +45,10 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A kept list as it stands; `namespace` is where it is shared, None for its owner's alone. `over_since` is set from an alert to its end."""
+    """A kept list as it stands; `namespace` is where it is shared, None for its owner's alone. `over_since` is set from an alert to its end.
+
+    `is_least`: older ones were not looked through when it was counted, so there may have been more than `count`.
+    """
 
     view_id: int
     name: str
@@ -59,6 +63,7 @@ class View:
     count: int | None
     over_since: datetime | None
     kind: str = TASKS
+    is_least: bool = False
 
     @property
     def narrowing(self) -> dict[str, str]:
@@ -91,7 +96,7 @@ def view_filter(parameters: Mapping[str, str], namespace: str | None) -> TaskFil
 
 
 _COLUMNS: LiteralString = """v.view_id, v.name, v.namespace, v.owner_id, a.name, v.parameters, v.changed_at, v.threshold, v.rest, v.webhook, v.email,
-           v.secret is not null, v.counted_at, v.count, v.over_since, v.kind"""
+           v.secret is not null, v.counted_at, v.count, v.over_since, v.kind, v.is_least"""
 
 
 def views(db: Database, account_id: int, namespaces: Namespaces, *, limit: int = MOST_LISTED) -> list[View]:
@@ -199,7 +204,9 @@ def watch(db: Database, stop: threading.Event) -> int:
     counted = 0
     while not stop.is_set() and (due := _due(db)):
         for each in due:
-            db.value("select tasker_note_count(%(view)s, %(count)s)", {"view": each.view_id, "count": _count(db, each)})
+            tally = _count(db, each)
+            given = {"view": each.view_id, "count": tally and tally.number, "least": bool(tally and tally.is_least)}
+            db.value("select tasker_note_count(%(view)s, %(count)s, %(least)s)", given)
         counted += len(due)
     return counted
 
@@ -218,13 +225,13 @@ def _due(db: Database) -> list[_Due]:
     return [_Due(view_id, kind, narrowing(kind, parameters, namespace), seen_by(grants, kind)) for view_id, kind, namespace, parameters, grants in found]
 
 
-def _count(db: Database, due: _Due) -> int | None:
+def _count(db: Database, due: _Due) -> Tally | None:
     if due.seen_by == frozenset():
         return None
     if due.kind == TASKS:
         return count_tasks(db, view_filter(due.parameters, None), namespaces=due.seen_by, within_ms=COUNT_MS)
     try:
-        return min(count_failures(db, read_failure_filter(due.parameters), namespaces=due.seen_by), MOST)
+        return count_failures(db, read_failure_filter(due.parameters), namespaces=due.seen_by)
     except DatabaseUnavailable:  # it takes too long; the other views are counted all the same
         return None
 

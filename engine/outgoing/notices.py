@@ -152,7 +152,8 @@ def in_words(facts: Mapping[str, Any]) -> tuple[str, str]:
     number = "more than 1000" if facts["count"] > 1_000 else str(facts["count"])
     one, many = ("group of failures", "groups of failures") if facts.get("kind") == "failures" else ("task", "tasks")
     what = one if facts["count"] == 1 else many
+    least, older = ("at least ", "Older ones were not looked through, so there may be more.\n\n") if facts.get("is_least") else ("", "")
     asked = ", ".join(f"{name} {value}" for name, value in facts["filter"].items()) or f"all {many}"
     if facts["type"] == "view.resolved":
-        return f"{facts['view']}: back to {number}", f"{facts['view']} holds {number} {what} at {facts['at']}, no more than {facts['threshold']} again.\n\nFilter: {asked}\n{link}"
-    return f"{facts['view']}: {number} {what}", f"{facts['view']} holds {number} {what} at {facts['at']}, more than {facts['threshold']}.\n\nFilter: {asked}\n{link}"
+        return f"{facts['view']}: back to {number}", f"{facts['view']} holds {number} {what} at {facts['at']}, no more than {facts['threshold']} again.\n\n{older}Filter: {asked}\n{link}"
+    return f"{facts['view']}: {least}{number} {what}", f"{facts['view']} holds {least}{number} {what} at {facts['at']}, more than {facts['threshold']}.\n\n{older}Filter: {asked}\n{link}"

@@ -17,7 +17,8 @@ create table tasker_view (
   count       int,                          -- what was found then, 1001 for more; of failures, the groups that nobody looks after and no later run has healed; null: that took too long, or its owner may not see it any more
   over_since  timestamptz,                  -- set while more match, from the alert to its end
   alerted_at  timestamptz,
-  kind        text not null default 'tasks' check (kind in ('tasks', 'failures'))    -- of what it is a list
+  kind        text not null default 'tasks' check (kind in ('tasks', 'failures')),   -- of what it is a list
+  is_least    boolean not null default false    -- older ones were not looked through when it was counted: there may have been more
 );
 create unique index tasker_view_shared on tasker_view (namespace, lower(name)) where namespace is not null;
 create unique index tasker_view_private on tasker_view (owner_id, lower(name)) where namespace is null;

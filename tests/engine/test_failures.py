@@ -16,8 +16,9 @@ from engine import batches, rollups, steps, tasks
 from engine.db import Database
 from engine.errors import NotFound, RequestError, WrongState
 from engine.finding import failure_filter, failures
-from engine.finding.failure_filter import FailureFilter, chosen_failures, found_failures
-from engine.finding.failures import FailureNote
+from engine.finding.failure_filter import FailureFilter, chosen_failures, count_failures, found_failures
+from engine.finding.failures import FailedSteps, FailureNote
+from engine.finding.tally import Tally
 from engine.handlers import Workflow
 from engine.requests import TaskRequest
 
@@ -109,7 +110,7 @@ def test_failures_with_one_cause_are_one_group_over_all_versions_and_none_once_m
     assert slow.versions == ("1.0.0", "1.1.0")
     assert set(slow.samples) == {*first[:2], *later}
     assert (sum(slow.per_hour), slow.per_hour[-1]) == (3, 3)
-    assert failures.failed_steps(db, slow.key) == [(later[0], "charge"), (first[1], "charge"), (first[0], "charge")]
+    assert failures.failed_steps(db, slow) == FailedSteps(((later[0], "charge"), (first[1], "charge"), (first[0], "charge")), is_cut=False)
     assert refused.signature == "Timeout: card # refused"
 
     steps.resolve_step(db, first[2], "charge", result=None, actor="ana")
@@ -170,6 +171,32 @@ def test_a_list_of_failures_says_how_far_it_was_looked(db: Database, failed: Cal
     assert (len(bank.groups), bank.looked_at) == (1, None)
 
 
+def test_what_is_counted_among_the_newest_failures_says_so_and_all_of_a_group_is_reached(db: Database, failed: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forbids: of 15,000 failures of one cause 10,000 are told as if they were all, and the others are never retried."""
+    oldest, *_ = made = failed("no answer", "no answer", "no answer")
+    monkeypatch.setattr(failures, "LOOKED_AT", 3)
+    whole = found_failures(db, FailureFilter())
+    assert ([(group.step_count, group.is_cut) for group in whole.groups], whole.tasks_looked_at, count_failures(db, FailureFilter())) == ([(3, False)], None, Tally(1))
+
+    failed("no answer", "no answer", namespace="bank")
+    cut = found_failures(db, FailureFilter())
+    assert (sorted((group.namespace, group.step_count, group.is_cut) for group in cut.groups), cut.tasks_looked_at) == ([("bank", 2, True), ("shop", 1, True)], 3)
+    assert count_failures(db, FailureFilter()) == Tally(2, is_least=True)
+    nothing = found_failures(db, FailureFilter(step="check"))
+    assert (nothing.groups, nothing.tasks_looked_at, count_failures(db, FailureFilter(step="check"))) == ((), 3, Tally(0, is_least=True))
+    [shop] = [group for group in cut.groups if group.namespace == "shop"]
+    assert failures.failure_group(db, shop.key) == replace(shop, step_count=3, fail_count=3, task_count=3, first_at=whole.groups[0].first_at, samples=tuple(reversed(made)), per_hour=whole.groups[0].per_hour, is_cut=False)
+
+    monkeypatch.setattr(failures, "LOOKED_AT", 2)
+    with pytest.raises(NotFound, match="or are older"):
+        failures.failure_group(db, shop.key)
+    assert len(failures.failed_steps(db, shop).steps) == 3, "only those that were counted are reached"
+    newest = failures.failed_steps(db, shop, most=2)
+    assert (newest.is_cut, (oldest, "charge") in newest.steps, failures.failed_steps(db, shop, most=3).is_cut) == (True, False, False)
+    monkeypatch.setattr(failures, "REACHED", 2)
+    assert failures.failed_steps(db, shop, most=3) == newest
+
+
 def test_a_secret_of_the_task_is_masked_in_what_a_group_is_called(db: Database, conn: psycopg.Connection[Any], failed: Callable[..., list[str]]) -> None:
     [task_id] = failed("the gateway refused hush-4711-hush, code 12")
     conn.execute("""update tasker_task set context = '{"password": "hush-4711-hush"}' where task_id = %s""", [task_id])
@@ -187,7 +214,6 @@ def test_groups_of_other_namespaces_are_not_seen(db: Database, failed: Callable[
     assert shop.key != bank.key
     with pytest.raises(NotFound):
         failures.failure_group(db, bank.key, namespaces=frozenset({"shop"}))
-    assert failures.failed_steps(db, bank.key, namespaces=frozenset({"shop"})) == []
 
 
 def test_a_group_is_acknowledged_until_its_time_is_over(db: Database, conn: psycopg.Connection[Any], failed: Callable[..., list[str]]) -> None:

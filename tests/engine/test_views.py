@@ -18,7 +18,8 @@ from engine import TaskRequest, Workflow, tasks
 from engine.access import accounts
 from engine.db import Database
 from engine.errors import NotFound, PermanentError, RequestError, RetryableError, TaskerError, WrongState
-from engine.finding import failures, views
+from engine.finding import failures, task_counts, views
+from engine.finding.tally import Tally
 from engine.finding.task_counts import MOST, count_tasks
 from engine.finding.task_filter import read_filter
 from engine.finding.views import Alert
@@ -159,7 +160,7 @@ def test_a_view_tells_once_when_it_holds_too_many_and_once_when_it_does_no_more(
         assert views.watch(db, GOING) == 1
     assert told(db, receiver, mailbox) == 2
     [(headers, body)] = receiver.received
-    assert json.loads(body) == {**json.loads(body), "type": "view.alert", "count": 3, "threshold": 2, "view": "Open payments", "namespace": "shop"}
+    assert json.loads(body) == {**json.loads(body), "type": "view.alert", "count": 3, "is_least": False, "threshold": 2, "view": "Open payments", "namespace": "shop"}
     assert is_authentic("quiet", body, headers["Tasker-Signature"])
     [message] = mailbox.messages
     assert "Subject: [Tasker] Open payments: 3 tasks" in message
@@ -193,7 +194,7 @@ def test_a_count_that_takes_too_long_is_unknown_and_keeps_no_other_view_from_bei
         conn.execute("lock table tasker_task in access exclusive mode")
         assert views.watch(db, GOING) == 2
     assert [(each.count, each.counted_at is None) for each in (views.view(db, one, owner, None) for one in kept)] == [(None, False), (None, False)]
-    assert count_tasks(db, read_filter({}).chosen, namespaces=None, within_ms=5_000) == 1, "its connection was lost"
+    assert count_tasks(db, read_filter({}).chosen, namespaces=None, within_ms=5_000) == Tally(1), "its connection was lost"
 
 
 def test_what_is_not_taken_is_told_again_after_longer_rests_in_order_and_at_last_given_up(clocked: Database, receiver: Receiver, mailbox: Mailbox) -> None:
@@ -237,10 +238,11 @@ def test_a_notice_that_cannot_be_put_together_holds_up_no_other(clocked: Databas
     assert {each.channel: each.error for each in notices.deliveries(db, view)} == {"webhook": None, "email": "KeyError"}
 
 
-def test_a_list_of_failures_tells_when_there_is_a_cause_that_nobody_looks_after(clocked: Database, receiver: Receiver, mailbox: Mailbox) -> None:
+def test_a_list_of_failures_tells_when_there_is_a_cause_that_nobody_looks_after(clocked: Database, receiver: Receiver, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
     db = clocked
+    monkeypatch.setattr(failures, "LOOKED_AT", 1)
     given_workflow(db)
-    views.keep_view(db, "Charges", {"step": "only"}, kind=views.FAILURES, namespace="shop", owner_id=given_owner(db), alert=Alert(0, webhook=receiver.url, email="ops@example.com"))
+    view = views.keep_view(db, "Charges", {"step": "only"}, kind=views.FAILURES, namespace="shop", owner_id=given_owner(db), alert=Alert(0, webhook=receiver.url, email="ops@example.com"))
     views.keep_view(db, "Elsewhere", {}, kind=views.FAILURES, namespace=None, owner_id=given_owner(db, "ben", "bank"), alert=Alert(0, email="ben@example.com"))
     views.watch(db, GOING)
     assert told(db, receiver, mailbox) == 0
@@ -250,8 +252,11 @@ def test_a_list_of_failures_tells_when_there_is_a_cause_that_nobody_looks_after(
     move(db, seconds=11)
     views.watch(db, GOING)
     assert told(db, receiver, mailbox) == 2
-    assert json.loads(receiver.received[0][1])["kind"] == "failures"
-    assert "Subject: [Tasker] Charges: 1 group of failures" in mailbox.messages[0]
+    sent = json.loads(receiver.received[0][1])
+    assert (sent["kind"], sent["count"], sent["is_least"]) == ("failures", 1, True)
+    assert "Subject: [Tasker] Charges: at least 1 group of failures" in mailbox.messages[0]
+    assert "Older ones were not looked through" in mailbox.messages[0]
+    assert views.view(db, view, 0, None).is_least
 
     [group] = failures.failure_groups(db)
     failures.keep_note(db, group, failures.FailureNote("ann", until=db.value("select tasker_clock() + interval '1 hour'")), actor="ann")
@@ -315,13 +320,19 @@ def test_an_alert_that_cannot_be_told_is_refused(db: Database, alert: Alert, pat
     assert [problem.path for problem in refused.value.problems] == [path]
 
 
-def test_a_count_is_that_of_the_list_and_ends_at_its_limit(db: Database) -> None:
+def test_a_count_is_that_of_the_list_and_ends_at_its_limit(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     given_workflow(db, schema={"type": "object", "properties": {"pin": {"type": "string", "writeOnly": True}, "n": {"type": "integer"}}})
     submitted(db, 3, tags=("vip",), initiator="50%", context={"n": 7, "pin": "1234"})
     submitted(db, 1, correlation_id="web-1")
 
-    def counted(**parameters: str) -> int | None:
+    def tally(**parameters: str) -> Tally | None:
         return count_tasks(db, read_filter(parameters).chosen, namespaces=None, within_ms=5_000)
+
+    def counted(**parameters: str) -> int:
+        found = tally(**parameters)
+        assert found
+        assert not found.is_least
+        return found.number
 
     assert counted() == 4
     assert counted(tag="vip") == counted(context="n=7") == counted(q="0%") == counted(state="pending", initiator="50%") == 3
@@ -329,7 +340,10 @@ def test_a_count_is_that_of_the_list_and_ends_at_its_limit(db: Database) -> None
     assert counted(context="pin=1234") == 0, "a count tells what a page would not"
     assert counted(state="completed") == counted(state="failed") == counted(created_to="2001-01-01") == counted(stuck="paused") == counted(slower="yes") == 0
     assert counted(within="1h") == counted(created_from="2001-01-01") == 4
-    assert count_tasks(db, read_filter({}).chosen, namespaces=frozenset({"bank"}), within_ms=5_000) == 0
+    assert count_tasks(db, read_filter({}).chosen, namespaces=frozenset({"bank"}), within_ms=5_000) == Tally(0)
+    monkeypatch.setattr(task_counts, "LOOKED_AT", 3)
+    assert tally(initiator="50%") == tally(q="0%") == tally(context="n=7") == Tally(2, is_least=True), "the oldest is not looked at"
+    assert (tally(tag="vip"), tally(tag="vip", initiator="50%")) == (Tally(3), Tally(3)), "the rest of the filter leaves no more than are looked at"
     submitted(db, MOST)
     assert counted() == MOST
 

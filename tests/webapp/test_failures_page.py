@@ -58,7 +58,7 @@ def test_what_a_later_run_has_healed_stands_in_a_fold_and_no_longer_in_front(cli
     assert "A later run of the same has done what 1 task had to do." in client.get(f"/failures/{group.key}").text
 
 
-def test_failures_are_narrowed_and_the_filter_is_kept_as_a_view_with_its_number(client: FlaskClient, post: Post, db: Database, launch: Callable[..., str], engine: HandEngine) -> None:
+def test_failures_are_narrowed_and_the_filter_is_kept_as_a_view_with_its_number(client: FlaskClient, post: Post, db: Database, launch: Callable[..., str], engine: HandEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.fail(launch(1), "validate")
     later = launch(2)
     engine.complete(later, "validate")
@@ -80,6 +80,11 @@ def test_failures_are_narrowed_and_the_filter_is_kept_as_a_view_with_its_number(
     assert "Ours" not in client.get("/tasks").text, "it is no list of tasks"
     shown = client.get(where).text
     assert "1</span> <span>group of failures" in shown
+    with monkeypatch.context() as nearer:
+        nearer.setattr(failures, "LOOKED_AT", 1)
+        least = client.get(where).text
+        assert ('1<span title="At least so many' in least, "at least: older ones were not looked through" in least) == (True, True)
+        assert '"is_least": true' in client.get("/views?format=ndjson").text
     assert 'id="kept-views"' in client.get("/failures", headers={"HX-Request": "true"}).text, "the counts are not renewed with the list"
     assert post(where, title="Ours too", shared="", threshold="0", email="ops@shop.example").status_code == 303
     assert "failures, too many" in client.get("/failures").text
@@ -99,13 +104,30 @@ def test_the_list_says_how_far_it_was_looked_where_there_are_more(client: FlaskC
     assert "The 1 group that failed last; 1 older not shown" in client.get("/failures").text
     monkeypatch.setattr(failure_filter, "SEARCHED", 1)
     assert "Looked through the 1 group that failed last; 1 older not looked at." in client.get("/failures?error=timeout").text
+    assert "with a failed step" not in client.get("/failures").text
+    monkeypatch.setattr(failures, "LOOKED_AT", 1)
+    for page in (client.get("/failures").text, client.get("/failures?step=validate").text):
+        assert "Counted in the newest 1 task with a failed step; older ones were not looked at" in page
+    assert ">+</span></td>" in client.get("/failures").text
 
 
-def test_a_whole_group_is_retried_after_it_was_shown_and_says_what_came_of_each(client: FlaskClient, post: Post, db: Database, engine: HandEngine, many_failed: list[str]) -> None:
+def test_a_whole_group_is_retried_after_it_was_shown_and_says_what_came_of_each(
+    client: FlaskClient, post: Post, db: Database, engine: HandEngine, many_failed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "LOOKED_AT", 2)
     [group] = failures.failure_groups(db)
+    shown = client.get(f"/failures/{group.key}").text
+    assert ("at least 2 steps of 2 tasks" in shown, ">Retry all steps<" in shown, ">Cancel their tasks that have not ended<" in shown) == (True, True, True)
     address = f"/batches/new/step-retry?failure={group.key}"
+    with monkeypatch.context() as smaller:
+        smaller.setattr(batches_page, "MOST_ITEMS", 2)
+        part = client.get(address).text
+        assert (">Retry 2 steps</button>" in part, "; of the newest 2 steps of them, older ones are left for another batch" in part) == (True, True)
+    with monkeypatch.context() as nearer:
+        nearer.setattr(failures, "REACHED", 1)
+        assert "; of the newest 1 tasks of the workflow with a failed step, older ones were not looked through" in client.get(address).text
     preview = client.get(address).text
-    assert "Retry 3 steps" in preview
+    assert (">Retry 3 steps</button>" in preview, "older ones" in preview) == (True, False)
 
     answer = post("/batches/new/step-retry", failure=group.key, count="3", reason="the gateway is back")
     assert answer.status_code == 303
@@ -121,11 +143,26 @@ def test_a_whole_group_is_retried_after_it_was_shown_and_says_what_came_of_each(
     assert "the gateway is back" in client.get(f"/tasks/{many_failed[0]}").text
 
 
-def test_only_tasks_of_a_group_that_have_not_ended_can_be_cancelled(client: FlaskClient, db: Database, engine: HandEngine, many_failed: list[str], failed_task: str) -> None:
+def test_only_tasks_of_a_group_that_have_not_ended_can_be_cancelled(
+    client: FlaskClient, post: Post, db: Database, launch: Callable[..., str], engine: HandEngine, many_failed: list[str], failed_task: str
+) -> None:
     page = {group.step_name: client.get(f"/failures/{group.key}").text for group in failures.failure_groups(db)}
     assert "have not ended" not in page["validate"]  # nothing else of those tasks could run
     [group] = [group for group in failures.failure_groups(db) if group.step_name == "validate"]
     assert "No task on which you may do this" in client.get(f"/batches/new/cancellation?failure={group.key}").text
+
+    half = launch(8)
+    engine.complete(half, "validate")
+    engine.fail(half, "charge")  # reserve still runs
+    [group] = [group for group in failures.failure_groups(db) if group.step_name == "charge"]
+    assert ">Cancel 1 task of them that has not ended<" in client.get(f"/failures/{group.key}").text
+    preview = client.get(f"/batches/new/cancellation?failure={group.key}").text
+    assert (">Cancel 1 task</button>" in preview, f"/tasks/{half}" in preview, f"/tasks/{failed_task}" in preview) == (True, True, False)
+    where = post("/batches/new/cancellation", failure=group.key, count="1").headers["Location"]
+    batches.run_due(db, GOING)
+    assert "1 done" in client.get(where).text
+    engine.complete(half, "reserve")
+    assert (engine.state(half), engine.state(half, "ship"), engine.state(failed_task)) == ("cancelled", "cancelled", "failed")
 
 
 def test_a_group_that_grew_since_it_was_shown_is_shown_again_and_nothing_is_done(client: FlaskClient, post: Post, db: Database, many_failed: list[str]) -> None:
@@ -196,6 +233,15 @@ def test_the_failed_steps_of_all_tasks_that_a_filter_holds_are_shown_with_those_
     batches.run_due(db, GOING)
     assert "2 done" in client.get(where).text
     assert [engine.state(task_id, "validate") for task_id in many_failed] == ["failed", "ready", "ready"]
+
+    for task_id in many_failed[1:]:
+        engine.fail(task_id, "validate")
+    resolve = "/batches/new/step-resolution?name=process_order"
+    assert ('name="result"' in (page := client.get(resolve).text), ">Resolve 2 steps</button>" in page) == (True, True)
+    post(resolve, count="2", result='{"checked": "by hand"}')
+    batches.run_due(db, GOING)
+    assert [engine.state(task_id, "validate") for task_id in many_failed] == ["failed", "resolved", "resolved"]
+    assert db.value("select count(*) from tasker_step where result = '{\"checked\": \"by hand\"}'") == 2
     left = client.get("/batches/new/step-retry?name=process_order").text
     assert ("<b>1</b> the task was cancelled" in left, "None of them can be retried as they stand." in left) == (True, True)
 
@@ -214,7 +260,11 @@ def test_what_is_known_of_failures_is_kept_and_what_cannot_be_kept_stays_in_its_
     assert 'value="payments"' in wrong.text
     assert "must be a time" in wrong.text.lower()
 
-    assert post(where, owner="payments", note="<b>down</b>", until="2999-01-01T00:00").status_code == 303
+    assert "Runbook</a>" not in wrong.text
+    assert post(where, owner="payments", note="<b>down</b>", runbook="https://wiki.example/gateway?a=1&b=2", until="2999-01-01T00:00").status_code == 303
+    kept = client.get(f"/failures/{group.key}").text
+    assert '<a href="https://wiki.example/gateway?a=1&amp;b=2" rel="noreferrer noopener">Runbook</a>' in kept
+    assert 'value="https://wiki.example/gateway?a=1&amp;b=2"' in kept
     page = client.get("/failures").text
     assert "1 group acknowledged" in page
     assert "payments: &lt;b&gt;down&lt;/b&gt;" in page

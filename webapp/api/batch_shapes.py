@@ -79,6 +79,7 @@ class WouldBeSchema(Schema):
     action = fields.String(required=True, validate=OneOf(get_args(BatchAction)))
     about = fields.String(required=True)
     count = fields.Integer(required=True, metadata=said("To be sent with the request that does it"))
+    is_cut = fields.Boolean(required=True, metadata=said("Whether older ones are left out, or may be, as `about` says"))
     items = fields.List(fields.Nested(WouldBeItemSchema), required=True, metadata=said("The first of them"))
     refused = fields.List(fields.Nested(WouldBeRefusedSchema), required=True, metadata=said("Which others are chosen, but would be refused as they stand: they are not in the batch"))
 

@@ -77,7 +77,7 @@ def make(asked: dict[str, Any], given: dict[str, Any], noun: str) -> Response:
     chosen = _chosen(noun, given)
     if asked["dry_run"]:
         first = [{"task_id": task, "step_name": step} for task, step in chosen.items[:EXAMPLES]]
-        return shapes.respond({"dry_run": True, "action": VERBS[noun].action, "about": chosen.about, "count": len(chosen.items), "items": first, "refused": [{"why": why, "count": count} for why, count in chosen.refused.items()]})
+        return shapes.respond({"dry_run": True, "action": VERBS[noun].action, "about": chosen.about, "count": len(chosen.items), "is_cut": chosen.is_cut, "items": first, "refused": [{"why": why, "count": count} for why, count in chosen.refused.items()]})
     if given["count"] is None:
         raise RequestError([Problem("count", "missing", "is required: the count that a dry run has told")])
     if given["count"] != len(chosen.items):

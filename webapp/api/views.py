@@ -70,6 +70,7 @@ class ViewSchema(Schema):
     filter = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
     changed_at = fields.DateTime(required=True)
     count = fields.Integer(required=True, allow_none=True, metadata=said("How many tasks or groups of failures the caller sees in it now, 1,001 for more than 1,000; null when that took too long"))
+    is_least = fields.Boolean(required=True, metadata=said("Whether it may hold more than `count`: older ones were not looked through"))
     threshold = fields.Integer(required=True, allow_none=True, metadata=said("An alert is raised above it"))
     over_since = maybe_time()
     alert = fields.Nested(AlertSchema, required=True, allow_none=True, metadata=said("For who may change the view"))
@@ -162,4 +163,4 @@ def _alert(found: views.View) -> dict[str, Any] | None:
 def _told(each: Counted) -> dict[str, Any]:
     names = ("view_id", "name", "kind", "namespace", "owner", "changed_at", "over_since")
     facts = {name: shapes.plain(getattr(each.view, name)) for name in names}
-    return facts | {"filter": each.view.narrowing, "count": each.count, "threshold": each.view.alert.threshold, "alert": _alert(each.view)}
+    return facts | {"filter": each.view.narrowing, "count": each.count, "is_least": each.is_least, "threshold": each.view.alert.threshold, "alert": _alert(each.view)}

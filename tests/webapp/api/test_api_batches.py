@@ -14,14 +14,20 @@ from signed_in import token_for
 from engine import batches, queries
 from engine.db import Database
 from engine.finding import failures
+from webapp import batches as batches_page
+from webapp import listing
 
 
-def test_all_tasks_of_a_filter_are_cancelled_as_a_dry_run_has_told(api: Caller, db: Database) -> None:
+def test_all_tasks_of_a_filter_are_cancelled_as_a_dry_run_has_told(api: Caller, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     made = [api.create(tags=["night"]) for _ in range(3)]
     other = api.create()
     body: dict[str, Any] = {"filter": {"tag": "night"}, "reason": "a wrong price"}
     dry = api.post("/batches/new/cancellation?dry_run=true", body)
-    assert (dry.status_code, dry.json["count"], {one["task_id"] for one in dry.json["items"]}) == (200, 3, set(made))
+    assert (dry.status_code, dry.json["count"], dry.json["is_cut"], {one["task_id"] for one in dry.json["items"]}) == (200, 3, False, set(made))
+    with monkeypatch.context() as nearer:
+        nearer.setattr(listing, "LOOKED_AT", 2)
+        looked_for = api.post("/batches/new/cancellation?dry_run=true", {"filter": {"tag": "night", "q": "nobody"}}).json
+    assert (looked_for["count"], looked_for["is_cut"], "older ones were not looked through" in looked_for["about"]) == (0, True, True)
     assert codes(api.post("/batches/new/cancellation", body)) == [("count", "missing")]
     assert api.post("/batches/new/cancellation", body | {"count": 2}).status_code == 412
     assert api.get("/batches").json["batches"] == []
@@ -37,8 +43,11 @@ def test_all_tasks_of_a_filter_are_cancelled_as_a_dry_run_has_told(api: Caller, 
     assert api.post(f"{path}/stop").status_code == 409
 
 
-def test_all_steps_of_a_cause_are_resolved_and_a_batch_is_stopped(api: Caller, db: Database, failed_task: str) -> None:
+def test_all_steps_of_a_cause_are_resolved_and_a_batch_is_stopped(api: Caller, db: Database, failed_task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     key = failures.failure_groups(db)[0].key
+    with monkeypatch.context() as smaller:
+        smaller.setattr(batches_page, "MOST_ITEMS", 0)
+        assert api.post("/batches/new/step-retry?dry_run=true", {"failure": key}).json["is_cut"]
     begun = api.post("/batches/new/step-resolution", {"failure": key, "count": 1, "result": {"paid": True}})
     assert (begun.status_code, begun.json["action"]) == (201, "resolve")
     stopped = api.post(f"/batches/{begun.json['batch_id']}/stop", {"reason": "not yet"}).json

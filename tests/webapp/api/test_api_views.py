@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import pytest
 from calls import Caller, codes
 from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import token_for
 
+from engine.finding import task_counts
 
-def test_a_view_is_kept_counted_shared_and_removed(app: Flask, api: Caller, database_url: str) -> None:
+
+def test_a_view_is_kept_counted_shared_and_removed(app: Flask, api: Caller, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for tags in (["night"], ["night"], []):
         api.create(tags=tags)
     made = api.post("/views", {"name": "Night", "filter": {"tag": "night"}, "namespace": "shop"})
     assert (made.status_code, made.json["count"], made.json["filter"]) == (201, 2, {"namespace": "shop", "tag": "night"})
     own = api.post("/views", {"name": "Mine"}).json
-    assert (own["namespace"], own["count"]) == (None, 3)
+    assert (own["namespace"], own["count"], own["is_least"]) == (None, 3, False)
+    with monkeypatch.context() as nearer:
+        nearer.setattr(task_counts, "LOOKED_AT", 2)
+        searched = api.post("/views", {"name": "Looked for", "filter": {"state": "completed"}}).json
+    assert (searched["count"], searched["is_least"]) == (0, True)
     assert codes(api.post("/views", {"name": "Mine"})) == [("", "wrong_state")]
     path = f"/views/{made.json['view_id']}"
     assert made.headers["Location"].endswith(path)
