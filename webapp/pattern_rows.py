@@ -134,7 +134,7 @@ def _lists() -> Iterator[Specimen]:
     yield "Lists", "Tasks, none at all", "tasks/_list.html", {"found": TaskList(read_filter({}), (), (), None), "paces": {}}
     yield "Lists", "Workflows", "workflows/_table.html", {"rows": [workflow()], "records": {("shop", "process_order"): record()}, "caption": "Workflows in shop", "runs": 100}
     yield "Lists", "Kept views, one with too many, one not counted", "views/_strip.html", {"kept": kept_views()}
-    yield "Lists", "Tasks of a file", "launches/_progress.html", {"tag": "rows-0123456789ab", "counts": {"pending": 3, "running": 1, "completed": 16, "failed": 1}}
+    yield "Lists", "Tasks of a file", "launches/_progress.html", {"tag": "rows-0123456789ab", "counts": {"pending": 3, "running": 1, "completed": 16, "failed": 1}, "tab": Tab("failed", "17 of 21 ended, 1 failed · orders.csv")}
     yield "Lists", "Overview", "overview/_now.html", {"overview": overview(rows), "stuck": stuck(rows[1]), "stuck_words": STUCK_WORDS, "paces": known, "tab": Tab("failed", "2 failed · Overview"), "held": LongTransaction(4711, "report of the month", 754.0)}
     yield "Lists", "Overview of an empty installation", "overview/_now.html", {"overview": OverviewRow({}, 0, 0, 0, None, 0, (), (), ()), "stuck": Stuck({}, ()), "stuck_words": STUCK_WORDS, "paces": {}, "tab": Tab("completed", "Overview"), "held": None}
     yield "Lists", "Engines and queues", "engines/_list.html", engines()
