@@ -43,7 +43,7 @@ def surroundings() -> dict[str, Any]:
     return {
         "begun_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": os.cpu_count(),
-        "system": platform.platform(terse=True),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "load_before": load(),
     }

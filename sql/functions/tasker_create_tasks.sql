@@ -4,10 +4,12 @@
 --   p_notify    wake idle engines. NOTIFY lets one transaction of the whole server commit at a time: who commits at once notifies afterwards instead
 --   returns one row per request in its order; created is false when the idempotency key named an earlier task
 --   moves  roots -> ready (pending until run_at)     locks  idempotency keys, then definitions used for the first time, in order     events  none before the first claim
+--   planned once in a session: a plan for every call took longer than what it plans
 --   raises WF005 when a key was used with another request, WF001 for a definition that is unknown, or was replaced since it was looked up
 create or replace function tasker_create_tasks (p_requests jsonb, p_notify boolean default true)
   returns table (place int, task_id uuid, created boolean)
   language plpgsql
+  set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare

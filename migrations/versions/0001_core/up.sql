@@ -2022,17 +2022,19 @@ begin
 end
 $$;
 
--- source: functions/tasker_create_tasks.sql a83a09526e57
+-- source: functions/tasker_create_tasks.sql 3f7feb06b545
 -- tasker_create_tasks: makes tasks with all their steps, in one statement per table whatever their number.
 --   p_requests  [{"definition_id", "context", "initiator", "source_system", "reason", "tags", "priority", "bypass_steps": [step names],
 --                 "correlation_id", "traceparent", "parent_task_id", "parent_step", "idempotency_key", "fingerprint", "run_at"}], contexts already valid
 --   p_notify    wake idle engines. NOTIFY lets one transaction of the whole server commit at a time: who commits at once notifies afterwards instead
 --   returns one row per request in its order; created is false when the idempotency key named an earlier task
 --   moves  roots -> ready (pending until run_at)     locks  idempotency keys, then definitions used for the first time, in order     events  none before the first claim
+--   planned once in a session: a plan for every call took longer than what it plans
 --   raises WF005 when a key was used with another request, WF001 for a definition that is unknown, or was replaced since it was looked up
 create or replace function tasker_create_tasks (p_requests jsonb, p_notify boolean default true)
   returns table (place int, task_id uuid, created boolean)
   language plpgsql
+  set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
