@@ -241,6 +241,21 @@ def _many_flood(report: Report) -> list[str]:
     return [*_table(head, rows), "", f"The goal of {wanted / 1000:g} s: {_met(flood['beside_ms'][-1] <= wanted)}."]
 
 
+def _observability(report: Report) -> list[str]:
+    head = [f"{report['rounds']} pairs of", "steps/s without", "with", "lost, median", "between", "goal", "processor ms/step without", "with", "more, median", "between", "goal", "spans told at once"]
+    rows = [[key, *_observed(row)] for key, row in report["workloads"].items()]
+    return [*_origin(report, "observability"), *_table(head, rows), "", f"All {report['spans']:,} spans came."]
+
+
+def _observed(row: dict[str, Any]) -> list[str]:
+    rates, processor = (f"{row['off_steps_per_s']:,}", f"{row['on_steps_per_s']:,}"), (f"{row['off_processor_ms']:.3f}", f"{row['on_processor_ms']:.3f}")
+    return [*rates, *_median(row, "lost"), *processor, *_median(row, "more_processor"), f"{row['told_at_once']:.0%}"]
+
+
+def _median(row: dict[str, Any], name: str) -> list[str]:
+    return [f"{row[name]:.1%}", f"{row[f'{name}_low']:.1%} to {row[f'{name}_high']:.1%}", row[f"{name}_goal"]]
+
+
 TABLES: dict[str, Callable[[Report], list[str]]] = {
     "bench run": _bench_run,
     "bench throughput": _bench_throughput,
@@ -257,6 +272,7 @@ TABLES: dict[str, Callable[[Report], list[str]]] = {
     "cost model": _cost_model,
     "many engines": _many_engines,
     "many flood": _many_flood,
+    "observability": _observability,
 }
 
 

@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 SMALL = {"BENCH_SECONDS": "1", "BENCH_ROUNDS": "1", "BENCH_CHAINS": "50", "BENCH_FLOOD": "2000", "BENCH_LAUNCHES": "2", "BENCH_TASKS": "2000"}
+OF_THE_COMMAND_LINE = {"bench": ["engine.cli", "bench", "--quick"], "observability": ["engine.cli", "bench", "--observability", "--quick"]}
 
 
 def script() -> ModuleType:
@@ -63,9 +64,9 @@ def test_the_published_tables_are_those_that_their_figures_make() -> None:
 
 @pytest.mark.nightly
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", ["bench", "large", "dropping", "cost", "many", "api", "pages"])
+@pytest.mark.parametrize("name", ["bench", "observability", "large", "dropping", "cost", "many", "api", "pages"])
 def test_each_bench_hands_over_what_its_tables_need(name: str, tmp_path: Path) -> None:
-    command = ["engine.cli", "bench", "--quick"] if name == "bench" else [f"engine.bench.{name}"]
+    command = OF_THE_COMMAND_LINE.get(name, [f"engine.bench.{name}"])
     ended = subprocess.run([sys.executable, "-m", *command, "--json"], env={**os.environ, **SMALL}, capture_output=True, text=True, timeout=900, check=False)
     assert ended.returncode == 0, ended.stderr
     (tmp_path / f"{name}.json").write_text(ended.stdout)
