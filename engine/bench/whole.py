@@ -89,6 +89,8 @@ def _latencies(found: dict[str, Any], floors: Floors) -> dict[str, float]:
         "hop_p50_ms": round(found["hop"][0], 3),
         "hop_p99_ms": round(found["hop"][1], 3),
         "hop_ratio": round(found["hop"][0] / floors.c1, 2),
+        "submit_awake_p50_ms": round(found["awake"][0], 3),
+        "submit_awake_p99_ms": round(found["awake"][1], 3),
         "submit_to_claim_p50_ms": round(found["submit"][0], 3),
         "submit_to_claim_p99_ms": round(found["submit"][1], 3),
         "submit_rested_p50_ms": round(found["rested"][0], 3),

@@ -26,11 +26,16 @@ from engine.scheduler import Engine
 LIMIT_SECONDS = 120.0
 SOURCE = "engine.bench.flows"
 PAUSE_SECONDS = 0.003
-"""In which a claim is under way and nobody asks for anything, but no processor falls asleep."""
+"""In which a claim is under way and nobody asks for anything; processors that have nothing to do for so long begin to fall asleep."""
+LOOK_SECONDS, AWAKE_LOOK_SECONDS = 0.005, 0.001
+"""Between two looks whether a task is over, which end what rest there is."""
 
 
 def measure_runner(url: str, runner: str, sizes: Sizes, rounds: int) -> dict[str, Any]:
-    """W1, W2 and W3 in steps per second; hop, submit to claimed, and the same after a rest, as (p50, p99) in milliseconds; the engine starts outside the clock."""
+    """W1, W2 and W3 in steps per second; hop, and submit to claimed right after the last, a little later and after a rest, as (p50, p99) in milliseconds.
+
+    The engine starts outside the clock.
+    """
     db = Database(url, max_size=2, call_seconds=BULK_SECONDS)
     engine = Engine(url, _registry(), runner="threads" if runner == "threads" else "processes", sources=[SOURCE])
     engine.start()
@@ -59,7 +64,12 @@ def _measured(db: Database, sizes: Sizes, rounds: int) -> dict[str, Any]:
     let_rest(db)
     found: dict[str, Any] = {key: statistics.median(values) for key, values in rates.items()}
     hops = {"hop": _quantiles(_hops(db, sizes.hops))}
-    return found | hops | {"submit": _quantiles(_submits(db, sizes.submits, PAUSE_SECONDS)), "rested": _quantiles(_submits(db, sizes.submits, REST_SECONDS))}
+    submits = {
+        "awake": _submits(db, sizes.submits, rest=0, pause=0, look=AWAKE_LOOK_SECONDS),
+        "submit": _submits(db, sizes.submits, rest=PAUSE_SECONDS),
+        "rested": _submits(db, sizes.submits, rest=REST_SECONDS),
+    }
+    return found | hops | {name: _quantiles(waits) for name, waits in submits.items()}
 
 
 def let_rest(db: Database) -> None:
@@ -101,26 +111,26 @@ def _hops(db: Database, count: int) -> list[float]:
     return hops[19:]
 
 
-def _submits(db: Database, count: int, pause: float) -> list[float]:
+def _submits(db: Database, count: int, *, rest: float, pause: float = PAUSE_SECONDS, look: float = LOOK_SECONDS) -> list[float]:
     """Milliseconds from the call of submit to the claim by an engine with nothing to do, the commit of the submission included; so long after the last was done."""
     waits = []
     for _ in range(count):
         newest = db.value("select coalesce(max(task_no), 0) from tasker_task")
-        time.sleep(pause)
+        time.sleep(rest)
         begin = time.time()
         tasks.submit(db, TaskRequest("single", flows.NAMESPACE))
-        time.sleep(PAUSE_SECONDS)
-        until_done(db, newest)
+        time.sleep(pause)
+        until_done(db, newest, look)
         waits.append((db.value("select extract(epoch from max(started_at))::float8 from tasker_step where task_no > %(newest)s", {"newest": newest}) - begin) * 1000)
     return waits
 
 
-def until_done(db: Database, newest: int) -> None:
+def until_done(db: Database, newest: int, look: float = LOOK_SECONDS) -> None:
     deadline = time.monotonic() + LIMIT_SECONDS
     while db.value("select exists (select from tasker_task where task_no > %(newest)s and finished_at is null)", {"newest": newest}):
         if time.monotonic() > deadline:
             raise TaskerError(f"the bench's tasks did not end within {LIMIT_SECONDS:.0f} s")
-        time.sleep(0.005)
+        time.sleep(look)
 
 
 def _quantiles(values: list[float]) -> tuple[float, float]:

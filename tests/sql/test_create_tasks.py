@@ -4,8 +4,10 @@ import json
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import psycopg
+import pytest
 from graphs import (
     Conn,
     claim,
@@ -196,3 +198,57 @@ def test_engines_are_told_once_per_call(connect: Callable[..., Conn], conn: Conn
 
 def test_a_call_without_requests_makes_nothing(conn: Conn) -> None:
     assert conn.execute("select * from tasker_create_tasks(%s::jsonb)", [json.dumps([])]).fetchall() == []
+
+
+PLAIN = {"context": {"order": 1}, "tags": ["x", "y"], "priority": 7, "initiator": "ann", "source_system": "shop", "reason": "new", "correlation_id": "c-1", "traceparent": "00-1-1-01", "parent_step": "p"}
+
+
+@pytest.mark.parametrize("fields", [{}, PLAIN, {**dict.fromkeys(PLAIN), "run_at": None, "bypass_steps": [], "idempotency_key": None}], ids=["nothing", "everything", "nulls"])
+def test_a_task_that_is_asked_for_alone_is_the_one_made_among_many(conn: Conn, fields: dict[str, object]) -> None:
+    graph = definition("a -> c, b -> c, c -> d, e", steps={"a": {"retry_limit": 9}, "e": {"limit": {"at_once": 2}}, "c": {"for_each": "a", "handler_class": "shop.pack"}})
+    known = register(conn, graph)
+    [(first, _), (second, _)] = create(conn, request(known, **fields), request(known, **fields))
+    [alone] = submit(conn, request(known, **fields))
+    assert as_made(conn, alone) == as_made(conn, first) == as_made(conn, second)
+
+
+def as_made(conn: Conn, task_id: str) -> list[Any]:
+    """Every row of the new task, but for its numbers; ranks count from its creation."""
+    return conn.execute(
+        """
+        with t as (select * from tasker_task where task_id = %(id)s)
+        select to_jsonb(t) - '{task_no,task_id,created_at}'::text[] from t
+        union all (select to_jsonb(s) - 'task_no' from tasker_step s join t using (task_no) order by s.step_no)
+        union all (select to_jsonb(r) - '{rank,task_no,ready_no}'::text[] || jsonb_build_object('behind', r.rank - t.created_at) from tasker_ready r join t using (task_no) order by r.step_no)
+        union all (select to_jsonb(d) - 'task_no' from tasker_delayed d join t using (task_no))
+        """,
+        {"id": task_id},
+    ).fetchall()
+
+
+def submit(conn: Conn, *requests: dict[str, Any]) -> list[str]:
+    """Ids of tasks that are new; they are on record, whatever becomes of the caller."""
+    ids, created = conn.execute("call tasker_submit_tasks(%s::jsonb, null, null)", [json.dumps(requests)]).fetchall()[0]
+    assert created == [True] * len(requests)
+    return [str(task_id) for task_id in ids]
+
+
+@pytest.mark.parametrize("count", [1, 10])
+def test_engines_are_told_once_of_what_is_submitted(connect: Callable[..., Conn], conn: Conn, count: int) -> None:
+    known = register(conn, definition("a"))
+    create(conn, request(known))
+    listener = connect()
+    listener.execute("listen tasker_ready")
+    submit(conn, *[request(known)] * count)
+    assert len(list(listener.notifies(timeout=5, stop_after=1))) == 1
+    assert list(listener.notifies(timeout=0)) == []
+
+
+@pytest.mark.parametrize(("fields", "state"), [({"bypass_steps": ["a"]}, "skipped"), ({"run_at": "2200-01-01T00:00:00Z"}, "pending"), ({"idempotency_key": "k", "fingerprint": "f"}, "ready")])
+def test_what_is_asked_for_beside_the_plain_task_is_heeded_when_it_comes_alone(conn: Conn, fields: dict[str, Any], state: str) -> None:
+    known = register(conn, definition("a"))
+    create(conn, request(known))
+    [task_id] = submit(conn, request(known, **fields))
+    claim(conn, want=1)
+    assert value(conn, "select state from tasker_steps where task_id = %s", task_id) == state
+    assert value(conn, "select count(*) from tasker_request_key") == ("idempotency_key" in fields)

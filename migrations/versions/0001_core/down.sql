@@ -376,6 +376,8 @@ drop function if exists tasker_decide_steps;
 
 drop function if exists tasker_create_tasks;
 
+drop function if exists tasker_create_plain_task;
+
 drop function if exists tasker_create_account;
 
 drop function if exists tasker_count_off;
