@@ -15,6 +15,8 @@ from typing import Any, Final
 from engine.errors import Problem, RequestError
 
 MAX_BYTES = 1 << 20
+LARGE_BYTES = 256 << 10
+"""A context or result that is larger is taken, and said to be: it is read and written whole by every step that needs it."""
 MAX_DEPTH = 64
 MAX_NODES = 10_000
 MAX_STRING_BYTES = 256 << 10

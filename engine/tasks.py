@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,8 @@ from engine.errors import DefinitionConflict, NotFound, Problem, RequestError, W
 from engine.requests import TaskRequest, checked_context
 from engine.rows import DefinitionRow, Preview
 from engine.states import TaskState
+
+log = logging.getLogger("tasker.tasks")
 
 TaskAction = Literal["retry", "cancel", "pause", "resume"]
 LATEST_SECONDS = 1.0
@@ -56,8 +59,16 @@ def _made(db: Database, payloads: list[dict[str, Any]]) -> list[tuple[str, bool]
     if not payloads:
         return []
     payload = json_text.dump(payloads)
+    if len(payload) > json_text.LARGE_BYTES:
+        _tell_of_large(payloads)
     made = _submitted(db, payload) if db.commits_at_once else _created(db, payload)
     return [(str(task_id), created) for task_id, created in made]
+
+
+def _tell_of_large(payloads: list[dict[str, Any]]) -> None:
+    for size in [json_text.byte_count(json_text.dump(payload["context"])) for payload in payloads]:
+        if size > json_text.LARGE_BYTES:
+            log.warning("a task's context has %s KiB, of which every step reads the whole: keep large data elsewhere, and in the context only where it lies", f"{size >> 10:,}")
 
 
 def _submitted(db: Database, payload: str) -> Iterable[tuple[UUID, bool]]:

@@ -587,6 +587,8 @@ class Worker:
                 payload = json_text.OBJECT_MARK + objects.place_of(payload)[0]
             if len(payload) <= KEPT_RESULT_BYTES and len(results) < KEPT_RESULTS and call.item is None:
                 results[call.step_no] = payload
+            elif len(payload) > json_text.LARGE_BYTES:
+                _tell_of_large(call, payload)
 
     def _begin(self, connection: Connection[Any], rows: leases.Rows, claim_no: int, handed: dict[int, TaskInfo]) -> list[StepCall]:
         if not rows:
@@ -750,6 +752,12 @@ def _goes_back(outcome: Outcome) -> bool:
 def _is_refusal(error: BaseException) -> bool:
     """Whether the database will not take these data, however often they come: wrong or too large for it."""
     return isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in ("22", "23", "54")
+
+
+def _tell_of_large(call: StepCall, payload: str) -> None:
+    step = call.task.definition.steps[call.template_no].name
+    size = json_text.byte_count(payload)
+    log.warning("the result of step %s of task %s has %s KiB; every step that reads it reads it whole: keep large data elsewhere, or set TASKER_OBJECTS", step, call.task.public_id, f"{size >> 10:,}")
 
 
 def _refused(outcome: Outcome, error: Exception) -> Outcome:

@@ -215,7 +215,7 @@ def _made(state: Launch) -> Response:
     except RequestError as error:
         return _page(_objected(state, error), 422)
     except KeyReused as error:
-        return _page(state, 409, Notice("refused", sentence(error))) if key else _changed_since(state)
+        return _page(state, 422, Notice("refused", sentence(error))) if key else _changed_since(state)
     if is_new:
         note("done", "tasker.task:create", state.definition.namespace, f"task {task_id}", wanted.reason, {"act": "launch"})
     else:

@@ -57,6 +57,21 @@ def test_a_join_over_ten_thousand_parents_reads_their_results_one_by_one(
     assert peaks[0] < READ * CHARACTERS / 2
 
 
+@pytest.mark.parametrize(("kib", "is_told"), [(250, False), (257, True)])
+def test_what_is_large_is_taken_and_said_to_be(db: Database, database_url: str, caplog: pytest.LogCaptureFixture, kib: int, is_told: bool) -> None:
+    large = ["x" * 1020] * kib
+    ended = threading.Event()
+    definition = TaskDefinition("tests", "large", version="1.0.0", steps=(StepTemplate("read", handler_class=lambda: large), StepTemplate("end", depends_on_steps="read", handler_class=lambda: ended.set())))
+    definition_id = tasks.register_definition(db, definition)
+    task_id = tasks.submit(db, TaskRequest("large", "tests", context={"rows": large}))
+    worker = Worker(database_url, ThreadsRunner(1, grace=1), {definition_id: definition}, name="test", runner_name="threads", concurrency=1)
+    worker.start()
+    assert ended.wait(20)
+    worker.drain(5)
+    assert queries.results(db, task_id, ["read"]) == {"read": large}
+    assert ("a task's context has 256 KiB" in caplog.text, f"the result of step read of task {task_id} has 256 KiB" in caplog.text) == (is_told, is_told)
+
+
 def test_nothing_may_begin_once_the_lease_is_over(db: Database, conn: psycopg.Connection[Any], database_url: str) -> None:
     definition = TaskDefinition("tests", "leased", version="1.0.0", steps=(StepTemplate("only", handler_class=lambda: None),))
     runner = ThreadsRunner(1, grace=1)

@@ -127,10 +127,10 @@ def test_the_same_key_leads_to_the_first_task(post: Post) -> None:
     assert post(PAGE, **form).headers["Location"] == post(PAGE, **form).headers["Location"]
 
 
-def test_a_key_used_for_something_else_is_a_conflict(post: Post) -> None:
+def test_a_key_used_for_something_else_is_refused(post: Post) -> None:
     post(PAGE, **{"context/order_id": "12", "idempotency_key": "once"})
     answer = post(PAGE, **{"context/order_id": "13", "idempotency_key": "once"})
-    assert answer.status_code == 409
+    assert answer.status_code == 422
     assert 'value="13"' in answer.text
 
 
