@@ -83,10 +83,10 @@ def case_of(test: str) -> str:
 
 
 def runs_in(test: str, tier: str) -> bool:
-    """Whether the marks of the test put it there; of one that has a case for each fault, some are for every change and some for the night, and one with slack has a case for either."""
+    """Whether the marks of the test put it there; of one that has a case for each fault, some are for every change and some for the night, and one with slack or lengths has a case for either."""
     if "marked(fault)" in marks(test):
         return tier == ("N" if case_of(test) in listed("test_faults.py", "NIGHTLY_ONLY") else "P")
-    if "SLACK" in marks(test):
+    if re.search("SLACK|LENGTHS", marks(test)):
         return tier in "PN"
     mark = next((mark for mark in ("nightly", "release") if mark in marks(test)), "")
     return mark == TIERS[tier]

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -43,6 +44,7 @@ CONCURRENCY = 6
 POLL_SECONDS = 0.2
 STUTTER_SECONDS = 1.0
 """What one step of several may wait beyond two rounds of the poll: on two cores that others use too, a process is sometimes not given any for so long."""
+LONGEST_WAIT_SECONDS = 2 * POLL_SECONDS + STUTTER_SECONDS
 PATIENCE_SECONDS = 60.0
 HEARING_SECONDS = 45.0
 SAMPLE_SECONDS = 3.0
@@ -293,6 +295,10 @@ class Arena:
         """The longest time in which a call to the database had no answer and was not given up."""
         return max(proxy.longest_call for proxy in self.proxies())
 
+    def refusals(self) -> Counter[str]:
+        """With which codes the server refused something that engines asked, and how often."""
+        return Counter(code for engine in self.engines for code in engine.proxy.refusals)
+
     def proxies(self) -> list[Proxy]:
         """All there were, with those of engines that have ended."""
         return [self.client_proxy, *(engine.proxy for engine in self.engines), *([self.web_proxy] if self.web_proxy else [])]
@@ -354,17 +360,22 @@ class Arena:
         return -1
 
     def waits_of_idle_engines(self, count: int = 5) -> list[float]:
-        """How long a ready step waits when nothing else is to be done: one after the other, so that each has to be heard of or looked for."""
-        keys = []
-        for _ in range(count):
-            keys += self.submit("slow", 1, {"seconds": 0})
+        """How long a ready step waits when nothing else is to be done: one after the other, so that each has to be heard of or looked for.
+
+        Where one has waited for too long no more are asked for: that decides.
+        """
+        waits: list[float] = []
+        while len(waits) < count and max(waits, default=0.0) <= LONGEST_WAIT_SECONDS:
+            keys = self.submit("slow", 1, {"seconds": 0})
             self.settle(20)
+            waits.append(self._wait_of(keys[0]))
+        return waits
+
+    def _wait_of(self, key: str) -> float:
+        """From the creation of the task to its start; very long where it has not begun."""
         with self.direct() as conn:
-            rows = conn.execute(
-                "select extract(epoch from started_at - created_at)::float8 from tasker_task where task_id = any(%s::uuid[])",
-                [[self.accepted[key] for key in keys]],
-            ).fetchall()
-        return [row[0] if row[0] is not None else 99.0 for row in rows]
+            row = conn.execute("select extract(epoch from started_at - created_at)::float8 from tasker_task where task_id = %s", [self.accepted[key]]).fetchone()
+        return float(row[0]) if row is not None and row[0] is not None else 99.0
 
     def _feed(self, trees: int, at_once: int, over: threading.Event) -> None:
         given = 0
@@ -461,7 +472,7 @@ class Arena:
         self._looked_at = len(self.visitors.probes)
         probes = (*self.visitors.probes[self._judged : self._looked_at], *self.visitors.waiting())
         return Evidence(
-            runs, records, self.accepted, self.touched, self.drained, waits=waits, usual_wait=2 * POLL_SECONDS, longest_wait=2 * POLL_SECONDS + STUTTER_SECONDS, probes=probes,
+            runs, records, self.accepted, self.touched, self.drained, waits=waits, usual_wait=2 * POLL_SECONDS, longest_wait=LONGEST_WAIT_SECONDS, probes=probes,
             samples=tuple(self.samples), heard=heard,
         )  # fmt: skip
 
@@ -509,6 +520,8 @@ class Arena:
             "faults": len(self.faults),
             "kinds": len({fault.kind for fault in self.faults}),
             "share_that_hit_running_work": round(len(hits) / max(1, len(self.faults)), 3),
+            "refused_for_deadlock": self.refusals()["40P01"],
+            "refused_for_conflict": self.refusals()["40001"],
             "most_connections": self.footprint.most_connections,
             "dashboard_requests": len(self.visitors.probes),
             "dashboard_requests_by_kind": self.visitors.asked(),

@@ -6,13 +6,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from arena import GRACE_SECONDS, LEASE_SECONDS, Arena, EngineProcess, until
+from arena import GRACE_SECONDS, LEASE_SECONDS, Arena, Beside, EngineProcess, until
 from ledger import Run
 from proxy import Link, Moment, Proxy, Snare
 
@@ -37,6 +37,17 @@ NOTICED_SECONDS = {"claims": 5.0, "duties": 5.0, "listener": 18.0, "dashboard": 
 GIVEN_UP_SECONDS = {"claims": LEASE_SECONDS, "duties": LEASE_SECONDS, "listener": LONGEST_CALL_SECONDS, "dashboard": 6.0}
 """How long a call lasts at most, on a busy machine: a third of the lease, ten seconds, five."""
 
+STORM_SESSIONS, STORM_SECONDS, WAITED_FOR_SECONDS = 4, 3.0, 0.5
+"""A call of an engine whose lease is three seconds is given up after one, so a deadlock has to be found before."""
+CONFLICTS = ("40P01", "40001")
+"""What a transaction is refused with that was in a deadlock, or met a row which another had changed."""
+HOLD_TASKS = """
+update tasker_task set priority = priority
+ where task_no in (select t.task_no from tasker_task t where t.finished_at is null and exists (select from tasker_step s where s.task_no = t.task_no and s.state in (1, 2))
+                    order by random() limit 5 for update skip locked)
+returning task_no"""
+IS_WAITED_FOR = "select exists (select from pg_locks where not granted and transactionid = pg_current_xact_id()::xid)"
+
 
 def busy_engine(arena: Arena) -> EngineProcess:
     """One of the engines that run something, if there is one within a moment."""
@@ -46,6 +57,11 @@ def busy_engine(arena: Arena) -> EngineProcess:
         if busy or time.monotonic() > deadline:
             return arena.random.choice(busy or arena.living())
         time.sleep(0.01)
+
+
+def await_work(arena: Arena, engine: EngineProcess | None = None) -> None:
+    """Something runs, on this engine or on any."""
+    until(lambda: arena.ledger.running(engine.label if engine else None), "something to run", MET_SECONDS)
 
 
 def engine_at_one_of(arena: Arena, keys: Sequence[str]) -> tuple[EngineProcess, Run]:
@@ -80,6 +96,7 @@ def kill_engine(arena: Arena) -> None:
 def freeze_engine(arena: Arena) -> None:
     engine = busy_engine(arena)
     workers = engine.workers()
+    await_work(arena, engine)
     with arena.fault("an engine suspended beyond its lease", engine):
         engine.send(signal.SIGSTOP)
         until(lambda: _is_succeeded(arena, workers), "others to do what the engine held")
@@ -148,6 +165,13 @@ def restart_server(arena: Arena) -> None:
         crash_server(arena)
         time.sleep(arena.random.uniform(0, 2))
         start_server(arena)
+
+
+def restart_server_thrice(arena: Arena) -> None:
+    """As soon as work goes on, the server crashes again."""
+    for _ in range(3):
+        await_work(arena)
+        restart_server(arena)
 
 
 def crash_server(arena: Arena) -> None:
@@ -290,6 +314,7 @@ def deliver_late(arena: Arena) -> None:
     """All that one engine says is held back until its steps have run elsewhere, and then delivered."""
     engine = busy_engine(arena)
     workers = engine.workers()
+    await_work(arena, engine)
     with arena.fault("an engine cut off beyond its lease, its packets delivered late", engine), engine.proxy.behaving("stall"):
         until(lambda: _is_succeeded(arena, workers), "others to do what the engine held")
 
@@ -318,14 +343,14 @@ def throttle_all(arena: Arena) -> None:
         time.sleep(5)
 
 
-def reset_all(arena: Arena) -> None:
+def reset_all(arena: Arena, seconds: float = 3) -> None:
     """Every connection is reset, old and new."""
-    with arena.fault("every connection reset for three seconds"), arena.outage(), ExitStack() as proxies:
+    with arena.fault("every connection reset, old and new"), arena.outage(), ExitStack() as proxies:
         for engine in arena.living():
             proxies.enter_context(engine.proxy.behaving("reset"))
         if arena.web_proxy is not None:
             proxies.enter_context(arena.web_proxy.behaving("reset"))
-        time.sleep(3)
+        time.sleep(seconds)
 
 
 def refuse_one(arena: Arena) -> None:
@@ -373,37 +398,73 @@ def drain_engine_with_long_steps(arena: Arena) -> None:
 # ---- F21, F22: locks
 
 
-def hold_rows(arena: Arena) -> None:
-    """Another session holds the rows of running steps for some seconds."""
+def hold_rows(arena: Arena, seconds: float = 3) -> None:
+    """Another session holds the rows of running steps, and rests in its transaction."""
     with arena.fault("rows of running steps locked"), arena.outage(), arena.direct() as conn, conn.transaction():
         until(lambda: conn.execute("select 1 from tasker_step where state = 2 limit 20 for update skip locked").fetchall(), "rows of running steps", MET_SECONDS)
-        time.sleep(3)
+        time.sleep(seconds)
 
 
-def lock_table(arena: Arena) -> None:
+def lock_table(arena: Arena, seconds: float = 4) -> None:
     """Another session locks the whole table of steps, as careless maintenance does."""
     with arena.fault("the table of steps locked"), arena.outage(), arena.direct() as conn:
         conn.execute("set lock_timeout = '5s'")
-        until(lambda: _hold_table(conn), "the lock on the table", MET_SECONDS)
+        until(lambda: _hold_table(conn, seconds), "the lock on the table", MET_SECONDS)
 
 
-def _hold_table(conn: psycopg.Connection[Any]) -> bool:
+def _hold_table(conn: psycopg.Connection[Any], seconds: float) -> bool:
     with suppress(psycopg.errors.LockNotAvailable), conn.transaction():
         conn.execute("lock table tasker_step in access exclusive mode")
-        time.sleep(4)
+        time.sleep(seconds)
         return True
     return False
 
 
 def deadlock_storm(arena: Arena) -> None:
-    """Rows are locked in the order opposite to the product's."""
-    with arena.fault("deadlocks provoked"), arena.outage():
-        end = time.monotonic() + 3
-        while time.monotonic() < end:
-            with suppress(psycopg.Error), arena.direct() as conn, conn.transaction():
-                conn.execute("set local lock_timeout = '1s'")
-                conn.execute("select from tasker_task where finished_at is null order by task_no desc limit 20 for update")
-                conn.execute("select from tasker_step where state in (0, 2) order by task_no desc, step_no desc limit 40 for update")
+    """Four sessions change tasks and then their steps, the order opposite to the product's, until its sessions were refused for a deadlock and for a conflict.
+
+    At an isolation at which who waited for a row is refused when that has changed. Whoever provokes is more patient than the product's sessions, so that these are refused.
+    """
+    refused = arena.refusals()
+    with arena.fault("deadlocks provoked"), arena.outage(), _server_set(arena, deadlock_timeout="50ms", default_transaction_isolation="repeatable read"):
+        end, over = time.monotonic() + STORM_SECONDS, threading.Event()
+        storm = [Beside(_change_in_reverse, arena, over) for _ in range(STORM_SESSIONS)]
+        try:
+            until(lambda: time.monotonic() > end and all(arena.refusals()[code] > refused[code] for code in CONFLICTS), "the product to be refused", MET_SECONDS)
+        finally:
+            over.set()
+            for session in storm:
+                session.end()
+        print(f"refused for a deadlock, for a conflict: {[arena.refusals()[code] - refused[code] for code in CONFLICTS]}", flush=True)
+
+
+@contextmanager
+def _server_set(arena: Arena, **settings: str) -> Iterator[None]:
+    """For the length of the block every session has them, those at work too."""
+    with arena.direct() as conn:
+        for name, value in settings.items():
+            conn.execute(f"alter system set {name} = '{value}'".encode())
+        conn.execute("select pg_reload_conf()")
+        try:
+            yield
+        finally:
+            for name in settings:
+                conn.execute(f"alter system reset {name}".encode())
+            conn.execute("select pg_reload_conf()")
+
+
+def _change_in_reverse(arena: Arena, over: threading.Event) -> None:
+    """Some tasks are held until somebody waits for one of them, and only then are their steps changed: one of the two has to give way."""
+    while not over.is_set():
+        with suppress(psycopg.Error), arena.direct() as conn:
+            conn.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+            conn.execute("set deadlock_timeout = '1s'")
+            conn.execute("set lock_timeout = '2s'")
+            with conn.transaction():
+                held = conn.execute(HOLD_TASKS).fetchall()
+                with suppress(AssertionError):
+                    until(lambda: conn.execute(IS_WAITED_FOR).fetchone() == (True,), "somebody to wait", WAITED_FOR_SECONDS)
+                conn.execute("update tasker_step set pending = pending where task_no = any(%s) and state in (1, 2)", [[row[0] for row in held]])
 
 
 # ---- F28: notifications

@@ -167,6 +167,8 @@ class Link:
         return True
 
     def _answered(self, kind: bytes, message: bytes) -> bool:
+        if kind == b"E":
+            self.proxy.refusals.append(_sqlstate(message))
         if kind == b"Z" and self.snare is not None and self.snare.moment == "at":
             _spring(self.snare, self)
             return False
@@ -206,6 +208,8 @@ class Proxy:
         self.accepted = 0
         self.longest_call = 0.0
         self.given_up: list[str] = []
+        self.refusals: list[str] = []
+        """The code of each error that the server answered with."""
         self._random = random.Random(seed)
         self._mode: Mode = "pass"
         self._roles = ""
@@ -376,6 +380,11 @@ def _split(data: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
         messages.append((data[at : at + 1], data[at : at + length]))
         at += length
     return messages, data[at:]
+
+
+def _sqlstate(message: bytes) -> str:
+    """The code of an error, among its fields."""
+    return next((field[1:].decode() for field in message[5:].split(b"\0") if field.startswith(b"C")), "")
 
 
 def _exactly(source: socket.socket, count: int) -> bytes:
