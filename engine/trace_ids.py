@@ -8,7 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import hashlib
 
 IS_ON = os.environ.get("TASKER_TRACES", "").strip().lower() == "on"
 """Whether this process and those that it starts trace."""
@@ -77,6 +81,12 @@ def enter(task: TaskLike, step: StepLike) -> Callable[[], Any]:
 
 
 def _span(name: str) -> int:
-    from hashlib import blake2b  # loads OpenSSL, for which who traces nothing does not wait
+    return int.from_bytes(_hash()(name.encode(), digest_size=8).digest()) or 1
 
-    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) or 1
+
+@cache
+def _hash() -> type[hashlib.blake2b]:
+    # loads OpenSSL, for which who traces nothing does not wait; to import it anew for each takes as long as the hash
+    from hashlib import blake2b
+
+    return blake2b

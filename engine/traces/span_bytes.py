@@ -26,9 +26,8 @@ Fact = tuple[str, str | int | float | None]
 
 
 class Ending(NamedTuple):
-    """A row of tasker_read_endings, but with the engine's name."""
+    """What a span tells."""
 
-    event_id: int
     task_id: str
     traceparent: str | None
     namespace: str

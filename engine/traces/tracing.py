@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, LiteralString
 from engine.db import Database, OutageLog
 from engine.errors import TaskerError
 from engine.events import Horizon, newest_event
-from engine.traces.span_bytes import Ending, span_bytes
+from engine.traces.endings import Endings
+from engine.traces.span_bytes import span_bytes
 
 if TYPE_CHECKING:
     from engine.traces.otlp import Collector, Untaken
@@ -29,8 +30,6 @@ NAME = "tasker.traces"
 """Of the place in the events that all engines share."""
 LEASE = timedelta(seconds=15)
 WINDOW = 1000
-ENGINE = Ending._fields.index("engine")
-ENGINES_KNOWN = 1000
 ROUND_SECONDS = 0.05
 """What one round may take, of each second, or one window: so a twentieth of a processor goes into traces, and under more load they come later."""
 QUIET_SECONDS = 0.5
@@ -91,9 +90,9 @@ class Traces:
     """Tells the collector of what has ended, from where the last that did so has come."""
 
     def __init__(self, place: Place, collector: Collector, *, share: float = 1.0) -> None:
-        self.place, self._db, self._collector, self._share = place, place.db, collector, share
+        self.place, self._db, self._collector = place, place.db, collector
+        self._endings = Endings(place.db, share=share)
         self._horizon = Horizon()
-        self._engines: dict[int, str | None] = {0: None}
         self._refusals = 0
         self._is_held_up = False
         self._outage = OutageLog(log, "the collector does not take the traces", "the collector takes the traces again")
@@ -111,25 +110,13 @@ class Traces:
         told = 0
         while place < until:
             reached = min(place + 2 * WINDOW, until)
-            spans = [span_bytes(ending) for ending in self._endings(place, reached)]
+            spans = [span_bytes(ending) for ending in self._endings.read(place, reached)]
             if not self._is_taken(spans) or not self.place.record(fence, reached, len(spans)):
                 break
             place, told = reached, told + len(spans)
             if not there_is_time():
                 break
         return told
-
-    def _endings(self, after: int, until: int) -> list[Ending]:
-        query: LiteralString = "select * from tasker_read_endings(%(after)s, %(until)s, %(share)s)"
-        found = self._db.rows(query, {"after": after, "until": until, "share": self._share})
-        return [Ending._make([*row[:ENGINE], self._engine(row[ENGINE] or 0), *row[ENGINE + 1 :]]) for row in found]
-
-    def _engine(self, worker_id: int) -> str | None:
-        """Its name, as the pages have it."""
-        if worker_id not in self._engines:
-            query: LiteralString = "select coalesce((select w.name from tasker_worker w where w.worker_id = %(id)s), 'engine ' || %(id)s)"
-            self._engines = {**(self._engines if len(self._engines) < ENGINES_KNOWN else {0: None}), worker_id: self._db.value(query, {"id": worker_id})}
-        return self._engines[worker_id]
 
     def _is_taken(self, spans: list[bytes]) -> bool:
         """Whether to go on: the collector has the spans, or refused them so often that they are given up."""

@@ -22,7 +22,7 @@ NANOSECONDS = 1_772_361_000_123_456_000
 
 
 def an_ending(**fields: Any) -> Ending:
-    known = {"event_id": 1, "task_id": TASK, "traceparent": None, "namespace": "shop", "task_name": "order", "version": "1.0.0", "correlation_id": None,
+    known = {"task_id": TASK, "traceparent": None, "namespace": "shop", "task_name": "order", "version": "1.0.0", "correlation_id": None,
              "step_name": "charge", "state": "completed", "attempt": 1, "engine": "host:7", "began_at": BEGAN, "ended_at": ENDED, "retry_at": None,
              "error_type": None, "error_message": None}  # fmt: skip
     return Ending(**{**known, **fields})

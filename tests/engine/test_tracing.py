@@ -121,6 +121,14 @@ def test_a_task_is_one_trace_with_a_span_for_each_attempt(
     def calls(task: Any) -> None:
         seen["child"] = submit(TaskRequest("child", "shop"))
 
+    @flow.step()
+    def lists() -> list[int]:
+        return [1, 2]
+
+    @flow.step(depends_on_step="lists", for_each="lists")
+    def each(item: int) -> int:
+        return item
+
     @child.step()
     def fails(task: Any) -> None:
         raise PermanentError("no", error_code="E1")
@@ -129,13 +137,15 @@ def test_a_task_is_one_trace_with_a_span_for_each_attempt(
     engine.start()
     try:
         joined = tasks.submit(db, TaskRequest("traced", "shop", correlation_id="c-1", traceparent=CALLER))
-        assert eventually(lambda: "child" in seen and len(collector.of(joined)) == 4 and len(collector.of(seen["child"])) == 2)
+        assert eventually(lambda: "child" in seen and joined in collector.of(joined) and seen["child"] in collector.of(seen["child"]))
         (engine_name,) = conn.execute("select name from tasker_worker").fetchone()  # type: ignore[misc]
     finally:
         engine.drain()
     assert os.environ[log_lines.ENGINE] == engine_name, "by which log lines name it"
     spans, of_child = collector.of(joined), collector.of(seen["child"])
     own = spans[joined]
+    assert set(spans) == {joined, "flaky 1", "flaky 2", "calls 1", "lists 1", "each 1", "each[0] 1", "each[1] 1"}
+    assert set(of_child) == {seen["child"], "fails 1"}
     assert {span.trace_id.hex() for span in (*spans.values(), *of_child.values())} == {CALLER[3:35]}
     assert own.parent_span_id.hex() == CALLER[36:52]
     assert {spans[name].parent_span_id for name in ("flaky 1", "flaky 2", "calls 1")} == {own.span_id}
