@@ -8,7 +8,8 @@ the interval in which it lies with a certainty of 95 %, by order statistics, whi
   spans that are told meanwhile, at the pace that the engine grants them under load. Not in it are those told afterwards.
 - The processor time of a turn, of engine, dashboard and database, begins with the submission and ends when every span of the turn has come: all is in it.
   A turn without any rests as long after its work as the last one with them took to tell, so counting and indexing after the work are in both alike.
-- The metrics are scraped every five seconds of the turns with, rests included. While one installation has its turn, the other only does what an idle one does.
+- The metrics are scraped every five seconds of the work with, so within a turn, and one in several: rests, which are long beside the work, would multiply their
+  share in a step. While one installation has its turn, the other only does what an idle one does.
 - The collector keeps what it gets and reads it after the work: what a collector does with the spans is not measured.
 """
 
@@ -24,7 +25,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, LiteralString, NamedTuple
 
@@ -131,16 +132,16 @@ class _Turns:
 
     def _with(self, key: str) -> Clocked:
         self._collector.forget()
-        with self._scraper.at_work():
-            return self._turn(self._on, key, self._until_told)
+        return self._turn(self._on, key, self._scraper.at_work, self._until_told)
 
     def _without(self, key: str) -> Clocked:
-        return self._turn(self._off, key, self._rest)
+        return self._turn(self._off, key, nullcontext, self._rest)
 
-    def _turn(self, here: Installation, key: str, rest: Callable[[int], float]) -> Clocked:
+    def _turn(self, here: Installation, key: str, work: Callable[[], AbstractContextManager[None]], rest: Callable[[int], float]) -> Clocked:
         count, spent = self._counts[key], here.processor()
         newest = here.db.value("select coalesce(max(task_no), 0) from tasker_task")
-        rate = throughput(here.db, SHAPES[key], count)
+        with work():
+            rate = throughput(here.db, SHAPES[key], count)
         told = rest(_endings(here.db, newest))
         return Clocked(rate, (here.processor() - spent) * 1000 / (count * STEPS[key]), told)
 
@@ -265,7 +266,7 @@ def _address(web: subprocess.Popen[bytes]) -> str:
 
 
 class _Scraper(threading.Thread):
-    """Asks for the metrics again and again, but only while the installation has its turn; the time of the other's turns does not count."""
+    """Asks for the metrics again and again, but only while the installation works; the time between does not count."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
@@ -275,7 +276,7 @@ class _Scraper(threading.Thread):
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """The installation's turn; a scrape that is under way at its end belongs to it. Raises `TaskerError` when a scrape has failed."""
+        """The installation works; a scrape that is under way at the end belongs to it. Raises `TaskerError` when a scrape has failed."""
         self._working.release()
         try:
             yield
