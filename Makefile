@@ -34,7 +34,7 @@ faults:
 
 nightly:
 	@sh .ci/python .ci/environment.py requirements-dev.lock
-	@exec .venv/bin/python -m pytest -n 2 -m nightly tests/fuzz tests/sql tests/stories tests/engine tests/docs tests/webapp $(ARGS)
+	@exec .venv/bin/python -m pytest -n 2 -m nightly tests/fuzz tests/sql tests/stories tests/engine tests/docs tests/webapp tests/browser $(ARGS)
 
 faults-release:
 	@sh .ci/python .ci/environment.py requirements-dev.lock

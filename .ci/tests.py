@@ -130,7 +130,7 @@ def _pytest(chromium: str | None, arguments: list[str]) -> int:
         environment = {**environment, "TASKER_CHROMIUM": chromium}
     with _folder_of_this_run() as folder:
         environment = {**environment, "TMPDIR": str(folder)}
-        slowest = ["--durations=30"] if IN_CI else []
+        slowest = ["--durations=150"] if IN_CI else []
         status = _call(["-n", str(_workers()), "--dist", "worksteal", *slowest, *arguments], environment)
         return _again(arguments, environment) if status == FAILED and 0 < len(_failed()) <= FEW else status
 

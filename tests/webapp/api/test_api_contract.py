@@ -43,7 +43,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sql"))
 from invariants import assert_invariants
 from signed_in import token_for
 
-EACH_TIME = 600
+EACH_TIME = 300
 NIGHTLY = int(os.environ.get("SCHEMA_CASES", "22500"))
 SEED = int(os.environ.get("SCHEMA_SEED", "777"))
 CHECKS = [
