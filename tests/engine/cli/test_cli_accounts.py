@@ -72,7 +72,7 @@ def test_an_account_is_disabled_but_not_the_last_administrator(terminal: Termina
     assert "there is no account" in refused(terminal.run("user", "disable", "nobody"))
 
 
-@pytest.mark.parametrize("command", ["web", "up"])
+@pytest.mark.parametrize("command", ["web", pytest.param("up", marks=pytest.mark.nightly)])
 def test_nobody_but_this_machine_reaches_a_dashboard_without_accounts(shop: Terminal, command: str) -> None:
     ended = shop.finish(shop.start(command, "--host", "0.0.0.0", "--port", "0"))
     assert ended.status == 2

@@ -177,7 +177,7 @@ def test_the_embedded_database_is_found_by_every_command_and_stopped(home: Termi
 # ---- up and demo
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.nightly), signal.SIGTERM])
 def test_up_runs_everything_and_a_signal_ends_everything(home: Terminal, number: signal.Signals) -> None:
     folder = home.write("import os\nfrom engine import Workflow\nw = Workflow('w')\n@w.step()\ndef one():\n    return os.getpriority(os.PRIO_PROCESS, 0)\n")
     up = home.start("up", "--handlers", folder)
@@ -223,7 +223,7 @@ def test_demo_once_runs_the_examples_and_leaves_nothing_running(home: Terminal) 
     assert not mentioning(str(home.folder))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)])
 def test_a_signal_in_the_middle_of_the_demo_ends_everything(home: Terminal, number: signal.Signals) -> None:
     demo = home.start("demo", "--once")
     until(lambda: demo.poll() is not None or any("engine.cli engine" in line for line in mentioning(str(home.folder))), "the demo's engine to be started")
