@@ -148,7 +148,7 @@ def assert_in_order(arena: Arena) -> None:
 
 
 def test_a_snapshot_that_somebody_keeps_costs_half_the_throughput_at_most(arena: Arena) -> None:
-    """An analyst's transaction keeps every dead row alive, at a steady load; first with autovacuum off, then on.
+    """An analyst's transaction keeps every dead row alive, at a steady load, with autovacuum off until it has ended.
 
     Beside an engine, whose pace is that of its handlers' disk, a session claims and reports as fast as the database lets it.
     """
