@@ -52,48 +52,54 @@ def invoke(
     `contact` tells the handler whether it was asked to stop, and takes what it says while it runs.
     Raises nothing but what of the handler's own exceptions is one of `escapes`.
     """
-    step: Step | None = None
-    limit: Any = None
     try:
         binding: Binding = (definition.caches.get("bindings") or bindings(definition))[template_no]
     except DefinitionError as error:
         return FAILED, failure("handler_missing", str(error))
+    if binding.run is None:
+        return COMPLETED, "null"
+    template: StepTemplate = binding.template
+    task = Task(task_public_id, correlation_id, definition, context_json, traceparent)
+    step = Step(template, attempt, retry_limit, contact) if item is None else Step(template, attempt, retry_limit, contact, item.place, item.json)
+    step.given = task, Sequence(definition, template.name, inputs, lookup)
+    limit = None if template.timeout is None else objects.UNTIL.set(objects.end_within(template.timeout))
     try:
-        if binding.run is None:
-            return COMPLETED, "null"
-        template: StepTemplate = binding.template
-        if template.timeout is not None:
-            limit = objects.UNTIL.set(objects.end_within(template.timeout))
-        task = Task(task_public_id, correlation_id, definition, context_json, traceparent)
-        step = Step(template, attempt, retry_limit, contact) if item is None else Step(template, attempt, retry_limit, contact, item.place, item.json)
-        step.given = task, sequence = task, Sequence(definition, template.name, inputs, lookup)
-        token = ATTEMPT.set((task, step))
-        leave = trace_ids.enter(task, step) if trace_ids.IS_ON else None
-        try:
-            result = copy_context().run(binding.run, task, sequence, step)  # what it sets in its context must not hit the thread's next step
-        finally:
-            ATTEMPT.reset(token)
-            if leave is not None:
-                leave()
-            journal, step.journal = step.journal, NOWHERE  # what a thread that it left behind says is no longer its own
-            if journal is not None:
-                journal.close()
-        if template.decision:
-            return _decide(definition, binding, template_no, result)
-        if result is None and binding.output is None:
-            return COMPLETED, "null"
-        if (keeper := objects.keeper()) is not None and item is None:
-            return _accept_large(keeper, definition, binding, template.name, task_public_id, result)
-        return _accept(binding, json_text.write_result(result))
+        return _judge(definition, binding, template_no, task_public_id, _run(binding.run, step, *step.given), is_item=item is not None)
     except escapes:
         raise
     except json_text.ResultRejected as error:
         return FAILED, failure(error.kind, _discreet(str(error), _secrets(step)))
     except BaseException as error:  # SystemExit too: a handler may end its step, not the engine
-        return FAILED, _explain(error, definition.steps[template_no], _secrets(step))
+        return FAILED, _explain(error, template, _secrets(step))
     finally:
         if limit is not None:
             objects.UNTIL.reset(limit)
+
+
+def _run(handler: Callable[[Task, Sequence, Step], Any], step: Step, task: Task, sequence: Sequence) -> Any:
+    """What the handler returns or raises. Once it has, nothing that it left behind can speak for the attempt."""
+    token = ATTEMPT.set((task, step))
+    leave = trace_ids.enter(task, step) if trace_ids.IS_ON else None
+    try:
+        return copy_context().run(handler, task, sequence, step)  # what it sets in its context must not hit the thread's next step
+    finally:
+        ATTEMPT.reset(token)
+        if leave is not None:
+            leave()
+        journal, step.journal = step.journal, NOWHERE  # what a thread that it left behind says is no longer its own
+        if journal is not None:
+            journal.close()
+
+
+def _judge(definition: TaskDefinition, binding: Binding, template_no: int, task_id: str, result: Any, *, is_item: bool) -> tuple[int, str]:
+    """What the result makes of the attempt. Raises `ResultRejected` for what cannot be kept."""
+    if binding.template.decision:
+        return _decide(definition, binding, template_no, result)
+    if result is None and binding.output is None:
+        return COMPLETED, "null"
+    if (keeper := objects.keeper()) is not None and not is_item:
+        return _accept_large(keeper, definition, binding, binding.template.name, task_id, result)
+    return _accept(binding, json_text.write_result(result))
 
 
 def failure(
@@ -141,9 +147,9 @@ def _accept_large(keeper: objects.Keeper, definition: TaskDefinition, binding: B
     return STORED, keeper.put_at_last(definition.namespace, task_id, text)
 
 
-def _secrets(step: Step | None) -> frozenset[str]:
+def _secrets(step: Step) -> frozenset[str]:
     try:
-        return frozenset() if step is None else step.secrets()
+        return step.secrets()
     except Exception:  # the failure itself is to be told all the same; that its own values are unreadable is part of it
         return frozenset()
 
