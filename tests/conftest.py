@@ -4,6 +4,7 @@ Tests that ask for none start none. What a browser needs is in `tests/browser/co
 """
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 
 pytest_plugins = ("fault_minutes", "final_failures")
+
+# A shell without job control has what it begins in the background ignore Ctrl-C, and so has everything that is begun in turn: commands that a test interrupts too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -26,7 +26,7 @@ from webapp import create_app
 from webapp.access import COOKIE
 from webapp.server import Server, bind
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
