@@ -58,17 +58,24 @@ def create_tasks(db: Database, requests: Sequence[TaskRequest]) -> list[tuple[st
 def _made(db: Database, payloads: list[dict[str, Any]]) -> list[tuple[str, bool]]:
     if not payloads:
         return []
-    payload = json_text.dump(payloads)
-    if len(payload) > json_text.LARGE_BYTES:
-        _tell_of_large(payloads)
-    made = _submitted(db, payload) if db.commits_at_once else _created(db, payload)
+    wanted = _written(payloads)
+    made = _submitted(db, wanted) if db.commits_at_once else _created(db, wanted)
     return [(str(task_id), created) for task_id, created in made]
 
 
-def _tell_of_large(payloads: list[dict[str, Any]]) -> None:
-    for size in [json_text.byte_count(json_text.dump(payload["context"])) for payload in payloads]:
-        if size > json_text.LARGE_BYTES:
-            log.warning("a task's context has %s KiB, of which every step reads the whole: keep large data elsewhere, and in the context only where it lies", f"{size >> 10:,}")
+def _written(payloads: list[dict[str, Any]]) -> str:
+    """As the database takes them; the log tells of contexts that are large."""
+    texts = [json_text.dump(payload) for payload in payloads]
+    for payload, text in zip(payloads, texts, strict=True):
+        if len(text) > json_text.LARGE_BYTES:
+            _tell_of_large(payload)
+    return f"[{','.join(texts)}]"
+
+
+def _tell_of_large(payload: dict[str, Any]) -> None:
+    size = json_text.byte_count(json_text.dump(payload["context"]))
+    if size > json_text.LARGE_BYTES:
+        log.warning("a task's context has %s KiB, of which every step reads the whole: keep large data elsewhere, and in the context only where it lies", f"{size >> 10:,}")
 
 
 def _submitted(db: Database, payload: str) -> Iterable[tuple[UUID, bool]]:
