@@ -15,6 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     import psycopg
+    from argon2 import PasswordHasher
     from warm import WarmSessions
 
     from engine.db import Database
@@ -46,6 +47,19 @@ def _first_rules(items: list[pytest.Item], most: int) -> list[pytest.Item]:
     for item in reversed(first.values()):
         files.setdefault(item.nodeid.partition("::")[0], []).append(item)
     return [item for rules in files.values() for item in rules[:most]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def costly() -> Iterator["PasswordHasher"]:
+    """Accounts are made and signed in by the hundred: to hash their passwords takes a thousandth of the usual work, which the fixture gives."""
+    from argon2 import PasswordHasher
+
+    from engine.access import passwords
+
+    usual = passwords._hasher
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield usual
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ LIMITS = tuple(figure * 10.0**power / 100_000 for power in range(9) for figure i
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How durations are spread, in seconds. Mean and longest are exact; percentiles come from bins, each of which ends 25 to 27 % above its beginning.
+    """How durations are spread, in seconds. Mean and longest are exact; percentiles come from bins, each of which ends 25 to 28 % above its beginning.
 
     None where nothing was timed.
     """

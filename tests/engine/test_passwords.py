@@ -12,6 +12,12 @@ from engine.db import Database
 from engine.errors import RequestError
 
 
+@pytest.fixture(autouse=True)
+def as_usual(costly: PasswordHasher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here they are hashed with all the work that it takes."""
+    monkeypatch.setattr(passwords, "_hasher", costly)
+
+
 @pytest.mark.parametrize(
     "password",
     ["short", "elevenchars", "password1234", "P@ssw0rd2024!", "passwordpassword", "aaaaaaaaaaaaaa", "abcabcabcabc", "qwertyuiop12", "123456789012", "ada-ada-ada-1", "administrator1!", "x" * 1_001, "nul \x00 within it"],

@@ -65,6 +65,7 @@ class Link:
     def run(self) -> None:
         try:
             self.server = socket.create_connection(self.proxy.target, timeout=5)
+            self.server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.server.settimeout(None)
             self.server.sendall(self._greeting())
         except (OSError, EOFError):
@@ -128,9 +129,9 @@ class Link:
             while data := source.recv(CHUNK):
                 self.proxy.delay(self)
                 messages, pending = _split(pending + data)
+                if source is self.client and any(kind in _ASKS for kind, _ in messages):
+                    self.asked_at = time.monotonic()  # also where nothing of it goes on
                 for kind, message in messages:
-                    if source is self.client and kind in _ASKS:
-                        self.asked_at = time.monotonic()
                     self.proxy.hold(self, len(message))
                     if not look(kind, message):
                         self.tear()

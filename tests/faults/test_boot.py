@@ -134,7 +134,7 @@ def test_a_signal_ends_what_waits_on_a_line_on_which_nothing_moves(proxy: Proxy,
 
 
 def test_what_waits_for_its_database_ends_with_the_process_that_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TASKER_PARENT", "1")
+    monkeypatch.setenv("TASKER_PARENT", str(os.getpid()))  # nobody is its own parent
     monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(SystemExit) as end:
         awaited._wait("postgresql://127.0.0.1:1/none", DatabaseUnavailable("away"))

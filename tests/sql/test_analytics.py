@@ -19,7 +19,7 @@ from engine.measures.figures import Performance, Scope, StepFigures
 from engine.measures.quantiles import LIMITS, Spread
 from engine.measures.spans import Range
 
-TO_A_BIN = 1.27
+TO_A_BIN = 1.28
 
 
 @pytest.fixture

@@ -10,6 +10,12 @@ KEPT = "select coalesce(current_setting('tasker.heads', true), '')"
 
 
 @pytest.fixture
+def database_url(new_database_url: str) -> str:
+    """A database in which no other test has left anything."""
+    return new_database_url
+
+
+@pytest.fixture
 def tasks(conn: Conn) -> Iterator[list[Task]]:
     """Three of one step each, in the order of their numbers; afterwards the session knows nothing."""
     known = register(conn, definition("a"))

@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 import pyotp
 import pytest
-from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import token_of
@@ -22,12 +21,6 @@ from webapp import database
 from webapp.access import COOKIE, SECURE_COOKIE, own_page
 
 PASSWORD = "four grey horses at noon"
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is costly on purpose is not what is tested here; tests/engine/test_passwords.py has that."""
-    monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 @pytest.fixture
