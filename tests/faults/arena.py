@@ -327,10 +327,13 @@ class Arena:
             self._submit(name, keys[first : first + 10], {"context": context or {}, **wishes})
         return keys
 
-    def run_load(self, faults: Sequence[Callable[[Arena], None]], *, trees: int, pause: float = 0.3, at_once: int = 60, patience: float = PATIENCE_SECONDS) -> None:
-        """The faults happen one after the other while the engines are kept busy; every task of at least `trees` has ended afterwards, or waited too long."""
+    def run_load(self, faults: Sequence[Callable[[Arena], None]], *, trees: int, pause: float = 0.3, at_once: int = 60, every: float = 0.0, patience: float = PATIENCE_SECONDS) -> None:
+        """The faults happen one after the other while the engines are kept busy; every task of at least `trees` has ended afterwards, or waited too long.
+
+        No more than ten tasks are begun in `every` seconds, and none while `at_once` are open.
+        """
         over = threading.Event()
-        beside = [Beside(self._feed, trees, at_once, over), Beside(self._sample, over)]
+        beside = [Beside(self._feed, trees, at_once, every, over), Beside(self._sample, over)]
         self.visitors.may_create.set()
         try:
             until(self.ledger.running, "the load to run")
@@ -377,12 +380,13 @@ class Arena:
             row = conn.execute("select extract(epoch from started_at - created_at)::float8 from tasker_task where task_id = %s", [self.accepted[key]]).fetchone()
         return float(row[0]) if row is not None and row[0] is not None else 99.0
 
-    def _feed(self, trees: int, at_once: int, over: threading.Event) -> None:
+    def _feed(self, trees: int, at_once: int, every: float, over: threading.Event) -> None:
         given = 0
         while given < trees or not over.is_set():
             if self.open_tasks() < at_once:
                 self.submit("tree", 10)
                 given += 10
+                time.sleep(every)
             else:
                 time.sleep(0.05)
 

@@ -93,6 +93,13 @@ def kill_engine(arena: Arena) -> None:
     arena.start_engine()
 
 
+def kill_engines(arena: Arena) -> None:
+    """One every two to five seconds, as long as a batch of work takes."""
+    for _ in range(3):
+        kill_engine(arena)
+        time.sleep(arena.random.uniform(1.0, 4.0))
+
+
 def freeze_engine(arena: Arena) -> None:
     engine = busy_engine(arena)
     workers = engine.workers()
@@ -255,11 +262,11 @@ def _kill_a_backend(arena: Arena) -> bool:
     return False
 
 
-def terminate_sessions(arena: Arena) -> None:
-    """A random session of the product every quarter of a second, for three seconds."""
+def terminate_sessions(arena: Arena, seconds: float = 3.0) -> None:
+    """A random session of the product every quarter of a second."""
     with arena.fault("sessions terminated by an administrator"), arena.outage():
         ended = 0
-        for _ in range(12):
+        for _ in range(int(4 * seconds)):
             with suppress(psycopg.Error), arena.direct() as conn:
                 ended += len(conn.execute("select pg_terminate_backend(pid) from (select pid from pg_stat_activity where application_name like 'tasker%' order by random() limit 1) x").fetchall())
             time.sleep(0.25)

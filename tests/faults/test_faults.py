@@ -30,11 +30,14 @@ LENGTHS = pytest.mark.parametrize("seconds", [5, pytest.param(30, marks=pytest.m
 HEARS_AGAIN_SECONDS = 4.0
 STALL_LISTENER = next(fault for fault in faults.NIGHTLY if fault.__name__ == "stall_listener")
 AT_LENGTH: dict[faults.Fault, faults.Fault] = {
+    faults.kill_engine: faults.kill_engines,
     faults.restart_server: faults.restart_server_thrice,
     faults.hold_rows: partial(faults.hold_rows, seconds=20),
     faults.lock_table: partial(faults.lock_table, seconds=20),
 }
 """What takes longer here than in a night, where one fault follows another."""
+STANDARD_LOAD = {faults.kill_engine: 400}
+"""Trees of seven steps, for that alone."""
 NIGHTLY_ONLY = (
     faults.crash_in_rescue,
     faults.crash_in_drain,
@@ -76,13 +79,21 @@ def test_nothing_is_lost_or_doubled_by(arena: Arena, fault: faults.Fault) -> Non
     if fault in faults.HARDSHIPS:
         arena.exchange_engines(3)
     for _ in range(TRIES):  # now and then it meets a moment of rest
-        arena.run_load([AT_LENGTH.get(fault, fault)], trees=TREES, at_once=AT_ONCE)
+        arena.run_load([AT_LENGTH.get(fault, fault)], trees=STANDARD_LOAD.get(fault, TREES), at_once=AT_ONCE)
         arena.assert_kept()
         assert arena.longest_call() <= faults.LONGEST_CALL_SECONDS
         assert not [engine.said() for engine in arena.engines if "Traceback" in engine.said()]
         if arena.faults[-1].hit(arena.ledger.all()):
             return
     pytest.fail("the fault met nothing that was running, so it proves nothing")
+
+
+@pytest.mark.nightly
+def test_nothing_is_lost_or_doubled_by_a_minute_of_ended_sessions(arena: Arena) -> None:
+    arena.start_engines(3)
+    arena.run_load([partial(faults.terminate_sessions, seconds=60)], trees=3 * 400, at_once=AT_ONCE)
+    arena.assert_kept()
+    assert arena.longest_call() <= faults.LONGEST_CALL_SECONDS
 
 
 @pytest.mark.nightly
