@@ -297,8 +297,7 @@ def live() -> Response:
 
 
 def _refuse() -> Response:
-    answer = problem(
-        503, "There are as many live pages as this server carries, or as one account may have; this one asks again now and then instead."
-    )
+    detail = "There are as many as this server carries, or as one account may have; this one asks again now and then instead."
+    answer = problem(503, detail, title="Too many pages are live")
     answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return answer

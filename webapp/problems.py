@@ -57,10 +57,10 @@ def init_app(app: Flask) -> None:
         app.register_error_handler(unprepared, _not_prepared)
 
 
-def problem(status: int, detail: str = "") -> Response:
-    """The page, or for htmx the notice, that says what is the matter and what to do."""
-    title = TITLES.get(status, "This request cannot be served")
-    advice = _advice(status, detail)
+def problem(status: int, detail: str = "", *, title: str = "") -> Response:
+    """The page, or for htmx the notice, that says what is the matter and what to do. What has a title of its own gets no advice but to try again."""
+    advice = _again(status) if title else _advice(status, detail)
+    title = title or TITLES.get(status, "This request cannot be served")
     if asks_for_regions():
         return regions((), status=status, notice=Notice("failed", f"{title}. {detail or advice}"))
     page = render_template("problem.html", status=status, title=title, detail=detail, advice=advice, path=request.path, tries_again=status == 503 and _only_reads())
@@ -70,8 +70,13 @@ def problem(status: int, detail: str = "") -> Response:
 def _advice(status: int, detail: str) -> str:
     if status == 403 and detail:
         return ""
-    again = (READ_AGAIN if _only_reads() else SEND_AGAIN,) if status == 503 else ()
-    return " ".join((ADVICE.get(status, ""), *again))
+    return f"{ADVICE.get(status, '')} {_again(status)}".strip()
+
+
+def _again(status: int) -> str:
+    if status != 503:
+        return ""
+    return READ_AGAIN if _only_reads() else SEND_AGAIN
 
 
 def _only_reads() -> bool:
@@ -109,6 +114,6 @@ def _unavailable(error: Exception) -> Response:
 def _not_prepared(error: Exception) -> Response:
     if "does not exist" not in str(error):
         return problem(500)
-    answer = problem(503, "The database has no tables of this version: run tasker db upgrade.")
+    answer = problem(503, "The database has no tables of this version: run tasker db upgrade.", title="The database is not prepared")
     answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return answer

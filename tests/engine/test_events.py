@@ -19,6 +19,7 @@ from engine.db import Database
 from engine.errors import NotFound, WrongState
 from engine.events import EventDelivery, EventReader, Horizon, read_events
 from engine.registry import HandlerRegistry
+from engine.testing.emptying import end_sessions
 from engine.webhooks import EVENT_ID, WebhookSubscriber
 
 Conn = psycopg.Connection[Any]
@@ -55,7 +56,7 @@ def move_clock(admin: Conn, conn: Conn, set_clock: Callable[[timedelta], None]) 
 
     def move(**ahead: float) -> None:
         set_clock(timedelta(**ahead))
-        admin.execute("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = %s and pid <> %s", [conn.info.dbname, conn.info.backend_pid])
+        end_sessions(admin, conn.info.dbname, but=[conn.info.backend_pid])
 
     return move
 

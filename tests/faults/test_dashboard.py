@@ -7,17 +7,22 @@ import socket
 import time
 import urllib.parse
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 
 import psutil
 import pytest
 from arena import Arena, until
+from figures import quantiles
+from signed_in import cookie_of
 
 from webapp.database import POOL_SIZE
 
 pytestmark = pytest.mark.timeout(180)
 
-HALF_OPEN, STREAMS = 300, 100
+HALF_OPEN, STREAMS, USERS = 300, 100, 20
 KILLED_AFTER_SECONDS = (0.0, 0.008, 0.03)
 ANSWER_SECONDS = 10
 FORM = "/workflows/faults/slow/1.0.0/launch"
@@ -100,19 +105,59 @@ def test_a_launch_whose_dashboard_is_killed_can_be_sent_again_and_makes_one_task
 
 def test_half_open_visitors_and_abandoned_streams_keep_no_one_from_being_answered(arena: Arena) -> None:
     arena.start_web(watched=False)
-    process = psutil.Process(arena.web_pid)
-    address = urllib.parse.urlsplit(arena.web_url)
-    Browser(arena).form()
+    browser = Browser(arena)
+    browser.form()
+    with besieged(arena, arena.cookie["Cookie"]):
+        assert browser.send(browser.form()) is not None
+    arena.kill_web()
+
+
+@pytest.mark.nightly
+def test_twenty_users_among_them_make_each_task_once_while_engines_work(tmp_path: Path) -> None:
+    """Each sends a form twice at once, and then again."""
+    arena = Arena(tmp_path, seed=30)
+    made: list[str] = []
+
+    def launch(arena: Arena) -> None:
+        crowd = cookie_of(f"{arena.server.admin_url.rpartition('/')[0]}/tasker", "crowd")  # one account's share of live pages is theirs
+        with arena.outage(), besieged(arena, crowd["Cookie"]), ThreadPoolExecutor(USERS) as users:  # who cannot be served in time is to be told so
+            made.extend(users.map(sent_thrice, [arena] * USERS))
+            arena.visitors.end()
+
+    try:
+        arena.start_engines(3)
+        arena.start_web()
+        arena.run_load([launch], trees=400)
+        arena.assert_kept()
+    finally:
+        arena.end()
+    assert len(set(made)) == USERS
+    print(f"answers of {len(arena.visitors.probes)} others, seconds: {quantiles([probe.seconds for probe in arena.visitors.probes])}")
+
+
+def sent_thrice(arena: Arena) -> str:
+    """Where the answers lead: all to the same task."""
+    browser = Browser(arena)
+    form = browser.form()
+    with ThreadPoolExecutor(2) as hands:
+        places = {*hands.map(browser.send, [form, form]), browser.send(form)}
+    [place] = places
+    assert place is not None
+    return place
+
+
+@contextmanager
+def besieged(arena: Arena, cookie: str) -> Iterator[None]:
+    """There are three hundred who never end what they ask, and a hundred who read nothing of the stream they asked for; afterwards their places are free."""
+    process, address = psutil.Process(arena.web_pid), urllib.parse.urlsplit(arena.web_url)
     began = process.num_fds()
     visitors = [socket.create_connection((address.hostname, address.port), ANSWER_SECONDS) for _ in range(HALF_OPEN + STREAMS)]
     for visitor in visitors[:HALF_OPEN]:
         visitor.sendall(b"GET /tasks HTTP/1.1\r\nHost: loc")
     for visitor in visitors[HALF_OPEN:]:
-        visitor.sendall(f"GET /live HTTP/1.1\r\nHost: {address.netloc}\r\nCookie: {arena.cookie['Cookie']}\r\n\r\n".encode())
+        visitor.sendall(f"GET /live HTTP/1.1\r\nHost: {address.netloc}\r\nCookie: {cookie}\r\n\r\n".encode())
     until(lambda: process.num_fds() >= began + HALF_OPEN, "the dashboard to take them in")
-    browser = Browser(arena)
-    assert browser.send(browser.form()) is not None
+    yield
     for visitor in visitors:
         visitor.close()
     until(lambda: process.num_fds() <= began + 5 + POOL_SIZE, "their places to be free again")
-    arena.kill_web()

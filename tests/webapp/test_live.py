@@ -90,6 +90,8 @@ def test_a_full_server_refuses_a_stream_and_says_when_to_ask_again(app: Flask, c
         refused = app.test_client().get("/live")
         assert refused.status_code == 503
         assert refused.headers["Retry-After"]
+        assert "Too many pages are live" in refused.text
+        assert "database" not in refused.text.partition("<main")[2], "which is there"
 
 
 def test_one_account_leaves_places_to_others(app: Flask, client: FlaskClient) -> None:

@@ -37,6 +37,16 @@ def test_without_its_database_a_page_says_so_and_when_to_try_again(cut_off: Flas
     assert "p4ssw0rd" not in answer.text
 
 
+def test_a_database_without_tables_is_there_and_not_prepared(settings: Settings, empty_database_url: str) -> None:
+    visitor = FlaskClient(create_app(settings, database_url=empty_database_url))
+    visitor.set_cookie(COOKIE, "whoever")
+    answer = visitor.get("/tasks")
+    assert answer.status_code == 503
+    assert "The database is not prepared" in answer.text
+    assert "run tasker db upgrade" in answer.text
+    assert "cannot be reached" not in answer.text
+
+
 def test_a_page_that_was_read_is_asked_for_anew_and_a_form_that_was_sent_is_not(cut_off: FlaskClient) -> None:
     read, sent = cut_off.get("/batches/new/pause?tag=night"), cut_off.post("/batches/new/pause?tag=night", data={"count": "3"})
     assert read.status_code == sent.status_code == 503
