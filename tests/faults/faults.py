@@ -27,6 +27,8 @@ ROLES = {"claims": "^tasker engine$", "duties": "^tasker engine duties$", "liste
 REPORT = "tasker_complete_(and_claim|few)"
 """How an engine reports what ended well: few at a time by a call of their own."""
 REST_SECONDS = 4.0
+REPORTED_SECONDS = 2
+"""Of a step that ends while its engine drains."""
 MET_SECONDS = 30.0
 """By when a fault has found what it is aimed at, on an installation that is busy, or just getting over the last one."""
 JUST_BEFORE = 0.15
@@ -210,16 +212,22 @@ def crash_in_rescue(arena: Arena) -> None:
 
 
 def crash_in_drain(arena: Arena) -> None:
-    """The server crashes while an engine that was told to end reports, hands back or signs off."""
-    engine, _ = engine_at_one_of(arena, arena.submit("slow", 8, {"seconds": GRACE_SECONDS + 2, "again": 0}))
+    """The server crashes while an engine that was told to end reports, if it has something to, hands back or signs off."""
+    keys = [arena.submit("slow", 1, {"seconds": seconds, "again": 0})[0] for seconds in 6 * (GRACE_SECONDS + 2, REPORTED_SECONDS)]
+    engine, _ = engine_at_one_of(arena, keys[::2])
+    reports = [REPORT] if any(_has_just_begun(arena, engine, key) for key in keys[1::2]) else []
     with arena.fault("PostgreSQL crashed in a drain"), arena.outage():
         arena.drained.update(dict.fromkeys(engine.workers(), time.time()))
         engine.send(signal.SIGTERM)
-        _crash_at(arena, [engine], arena.random.choice((REPORT, "tasker_release_steps", "tasker_retire_worker")))
+        _crash_at(arena, [engine], arena.random.choice((*reports, "tasker_release_steps", "tasker_retire_worker")))
         start_server(arena)
         until(lambda: not engine.alive, f"{engine.label} to end:\n{engine.said()[-500:]}", 40)
         engine.end()
     arena.start_engine()
+
+
+def _has_just_begun(arena: Arena, engine: EngineProcess, key: str) -> bool:
+    return any(run.task == arena.accepted[key] and run.start > time.monotonic() - REPORTED_SECONDS / 2 for run in arena.ledger.running(engine.label))
 
 
 def _holds_beyond_its_lease(arena: Arena, workers: list[int]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from checker import check, summary
 
 pytestmark = pytest.mark.timeout(300)
 
-CLEAN_RUNS = 20
+CLEAN_RUNS, EACH_COMES_SECONDS = 20, 1.0
+"""Two of those make one round of the visitors to the dashboard."""
 
 
 @pytest.mark.nightly
@@ -60,7 +62,7 @@ def test_clean_runs_give_no_alarm(tmp_path: Path) -> None:
         for _ in range(CLEAN_RUNS):
             arena.submit("fan", 2)
             arena.submit("hopeless", 2)
-            arena.run_load([], trees=20)
+            arena.run_load([lambda _: time.sleep(EACH_COMES_SECONDS)], trees=20)
             arena.assert_kept()
         assert set(arena.visitors.asked()) == {"live", "ready", "overview", "list", "detail", "create", "stream"}
     finally:
