@@ -108,20 +108,30 @@ def freeze_engine(arena: Arena) -> None:
     await_work(arena, engine)
     with arena.fault("an engine suspended beyond its lease", engine):
         engine.send(signal.SIGSTOP)
-        until(lambda: _is_succeeded(arena, workers), "others to do what the engine held")
+        _await_successors(arena, workers)
         engine.send(signal.SIGCONT)
 
 
-def _is_succeeded(arena: Arena, workers: list[int]) -> bool:
+def _await_successors(arena: Arena, workers: list[int]) -> None:
     """The lease of those workers is over, they hold nothing, and what others took from them has ended there."""
+    open_still: list[tuple[Any, ...]] = []
+    try:
+        until(lambda: not _open_of(arena, workers, open_still), "others to do what the engine held")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {open_still}") from None
+
+
+def _open_of(arena: Arena, workers: list[int], found: list[tuple[Any, ...]]) -> bool:
+    """Whether anything of theirs is open, which `found` is then, or nobody can tell."""
     query = """
-        select not exists (select from tasker_worker where worker_id = any(%(all)s) and lease_until > tasker_clock())
-           and not exists (select from tasker_claim c where c.worker_id = any(%(all)s))
-           and not exists (select from tasker_history h join tasker_step s using (task_no, step_no)
-                            where h.worker_id = any(%(all)s) and h.from_state = 2 and h.to_state in (1, 3) and s.state in (1, 2, 3))"""
-    with suppress(psycopg.Error), arena.direct() as conn:
-        return conn.execute(query.encode(), {"all": workers}).fetchone() == (True,)
-    return False
+        select 'lease', worker_id, 0, (lease_until - tasker_clock())::text from tasker_worker where worker_id = any(%(all)s) and lease_until > tasker_clock()
+        union all select 'claim', worker_id, 0, c::text from tasker_claim c where worker_id = any(%(all)s)
+        union all select 'step', s.task_no, s.step_no, s::text from tasker_history h join tasker_step s using (task_no, step_no)
+                   where h.worker_id = any(%(all)s) and h.from_state = 2 and h.to_state in (1, 3) and s.state in (1, 2, 3)"""
+    with suppress(psycopg.OperationalError), arena.direct() as conn:
+        found[:] = conn.execute(query.encode(), {"all": workers}).fetchall()
+        return bool(found)
+    return True
 
 
 def kill_children(arena: Arena) -> None:
@@ -331,7 +341,7 @@ def deliver_late(arena: Arena) -> None:
     workers = engine.workers()
     await_work(arena, engine)
     with arena.fault("an engine cut off beyond its lease, its packets delivered late", engine), engine.proxy.behaving("stall"):
-        until(lambda: _is_succeeded(arena, workers), "others to do what the engine held")
+        _await_successors(arena, workers)
 
 
 def deliver_late_to_slow_steps(arena: Arena) -> None:
