@@ -35,6 +35,10 @@ CONNECT_TIMEOUT_SECONDS = 5
 POOL_TIMEOUT_SECONDS = 2
 CALL_SECONDS = 9.5  # so that it ends within ten on a busy machine too: psycopg looks at the time ten times a second
 CHECK_SECONDS = 2.0
+IDLE_SECONDS = 60
+"""How long a transaction may rest, and at most last unless its calls may take longer."""
+_DEAD_CLIENTS = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+"""After 25 seconds the server knows that the machine of a session is gone, and frees what it holds."""
 ASK_AGAIN_SECONDS = 1.0
 DEAD_SECONDS = 0.1
 OUTAGE_LOG_SECONDS = 10.0
@@ -193,6 +197,15 @@ def connect(
     return connection
 
 
+def bound_transactions(connection: Connection[Any], seconds: float, *, this_alone: bool = False) -> None:
+    """The server ends the session with a transaction that lasts longer; 0 is without end. PostgreSQL 17 and newer; an older one has no such limit.
+
+    Where the network loses the last part of a request, the server waits for it with the request done and every lock held, and no other limit of its own holds then.
+    """
+    if connection.info.server_version >= 170_000:
+        connection.execute("select set_config('transaction_timeout', %s, %s)", [str(int(seconds * 1000)), this_alone])
+
+
 def keeps_session(connection: Connection[Any]) -> bool:
     """Whether two statements in a row meet the same server process: not so behind a transaction pooler."""
     backends = {_backend(connection) for _ in range(3)}
@@ -327,11 +340,13 @@ class Database:
         max_size: int = 8,
         application_name: str = "tasker",
         call_seconds: float = CALL_SECONDS,
+        transaction_seconds: float | None = None,
         options: str = "",
         note: Note | None = None,
     ) -> None:
         self.url = plain_url(url)
         self._call_seconds, self._note = call_seconds, note
+        self._transaction_seconds = transaction_seconds or max(IDLE_SECONDS, 2 * call_seconds)
         self._pool: ConnectionPool[TimedConnection] = ConnectionPool(
             self.url,
             connection_class=TimedConnection,
@@ -411,7 +426,9 @@ class Database:
         connection.call_seconds = self._call_seconds
         if self._keeps_session is None:
             self._keeps_session = keeps_session(connection)
-        if not self._keeps_session:
+        if self._keeps_session:
+            bound_transactions(connection, self._transaction_seconds)
+        else:
             prepare_nothing(connection)
         connection.note = self._note
 
@@ -440,7 +457,7 @@ def _session(url: str, application_name: str, call_seconds: float, options: str 
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": int(call_seconds * 1000),
-        "options": f"-c timezone=UTC -c statement_timeout={server_milliseconds} -c idle_in_transaction_session_timeout=60000 {_own_options(url)} {options}",
+        "options": f"-c timezone=UTC -c statement_timeout={server_milliseconds} -c idle_in_transaction_session_timeout={IDLE_SECONDS * 1000} {_DEAD_CLIENTS} {_own_options(url)} {options}",
     }
 
 

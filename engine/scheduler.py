@@ -113,7 +113,8 @@ class Engine:
         self.worker: Worker
         self._heir: ProcessesRunner | None = None
         self.figures = Figures()
-        self._db = Database(url, max_size=4, application_name="tasker engine duties", call_seconds=leases.call_seconds(lease), note=self.figures.of_duty)
+        call_seconds = leases.call_seconds(lease)
+        self._db = Database(url, max_size=4, application_name="tasker engine duties", call_seconds=call_seconds, transaction_seconds=2 * call_seconds, note=self.figures.of_duty)
         self._events_db = Database(url, max_size=2, application_name="tasker engine events", note=partial(self.figures.called, "events"))
         self._events = EventDelivery(self._events_db, registry)
         self._tracing = open_tracing(url)

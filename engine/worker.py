@@ -24,6 +24,7 @@ from engine import json_text, leases, objects
 from engine.db import (
     Database,
     OutageLog,
+    bound_transactions,
     connect,
     is_conflict,
     is_lost,
@@ -196,7 +197,9 @@ class Worker:
 
     def _connect(self) -> Connection[Any]:
         connection = connect(self.url, application_name="tasker engine", options=leases.SESSION, call_seconds=self._call_seconds)
-        if not self._keeps_session:
+        if self._keeps_session:
+            bound_transactions(connection, 2 * self._call_seconds)
+        else:
             prepare_nothing(connection)
         return connection
 

@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 from psycopg import Connection
 
 from engine import json_text, objects
-from engine.db import Database
+from engine.db import Database, bound_transactions
 from engine.errors import NotFound
 from engine.hiding.redactions import Redaction, TaskRedaction, redactions_of
 from engine.keeping import archive_files
@@ -76,6 +76,7 @@ def write_and_drop(db: Database, namespace: str, place: str, *, definition_id: i
     """
     try:
         with db.connection() as connection, connection.transaction():
+            bound_transactions(connection, 0, this_alone=True)  # a file takes as long as it takes
             looked_to, task_nos = _taken(connection, definition_id, after, limit, hold)
             if not task_nos:
                 return looked_to, 0, 0

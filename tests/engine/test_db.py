@@ -66,3 +66,30 @@ def test_many_calls_may_have_to_share_their_time(database_url: str, little_time:
     end_calls_within(None)
     assert database.value("select 1") == 1
     database.close()
+
+
+def test_the_server_ends_what_waits_for_the_rest_of_a_request(database_url: str) -> None:
+    """Half of it came, is done, and holds its locks: neither a limit of statements nor one of rests ends that."""
+    cut, other = Database(database_url, max_size=1, transaction_seconds=0.3), Database(database_url, max_size=1)
+    with cut.connection() as connection:
+        if connection.info.server_version < 170_000:
+            pytest.skip("this server has no limit for transactions")
+        line = connection.pgconn
+        line.enter_pipeline_mode()
+        line.send_query_params(b"select pg_advisory_xact_lock(7)", None)
+        line.send_flush_request()
+        line.flush()
+        until = time.monotonic() + 20
+        while not other.value("select exists (select from pg_locks where locktype = 'advisory' and objid = 7 and granted)"):
+            assert time.monotonic() < until
+        while not other.value("select pg_try_advisory_xact_lock(7)"):
+            assert time.monotonic() < until, "it is held for ever"
+        line.finish()
+    cut.close()
+    other.close()
+
+
+def test_a_server_asks_a_client_that_says_nothing_whether_it_lives(database_url: str) -> None:
+    db = Database(database_url, max_size=1)
+    assert db.rows("select current_setting('tcp_keepalives_idle'), current_setting('tcp_keepalives_interval'), current_setting('tcp_keepalives_count')") == [("10", "5", "3")]
+    db.close()

@@ -175,6 +175,32 @@ def cut_reports(arena: Arena) -> None:
         until(lambda: any(snare.sprung.is_set() for snare in snares), "a report to be lost", MET_SECONDS)
 
 
+def halve_reports(arena: Arena) -> None:
+    """The last part of a report is lost with its connection, which nobody is told of: the server has done it, and waits for the rest with all its locks."""
+    with arena.fault("the end of a report lost, and its line dead"), ExitStack() as release:
+        snares = []
+        for engine in arena.living():
+            snare = engine.proxy.set_snare(REPORT, "half", engine.proxy.stall)
+            release.callback(engine.proxy.release, snare)
+            snares.append(snare)
+        until(lambda: any(snare.ports for snare in snares), "a report to be halved", MET_SECONDS)
+        newest = _newest_task(arena)
+        until(lambda: not _is_open(arena, newest), "what was begun by then to end")
+
+
+def _newest_task(arena: Arena) -> int:
+    with arena.direct() as conn:
+        row = conn.execute("select max(task_no) from tasker_task").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _is_open(arena: Arena, newest: int) -> bool:
+    """Whether one of the tasks up to there has not ended."""
+    with arena.direct() as conn:
+        return conn.execute("select exists (select from tasker_task where task_no <= %s and finished_at is null)", [newest]).fetchone() == (True,)
+
+
 # ---- F5, F7, F8: the server
 
 
@@ -537,6 +563,7 @@ NIGHTLY: tuple[Fault, ...] = (
     kill_children,
     cut_replies,
     cut_reports,
+    halve_reports,
     restart_server,
     kill_backend,
     terminate_sessions,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Mode = Literal["pass", "reset", "stall", "delay", "throttle"]
-Moment = Literal["before", "within", "at", "after"]
+Moment = Literal["before", "half", "within", "at", "after"]
 MOMENTS: tuple[Moment, ...] = ("before", "at", "after")
 """Of a statement: not sent yet; carried out, its reply unread; its reply read. Within is while the server is at it, wherever it has come to."""
 
@@ -132,6 +132,7 @@ class Link:
                 if source is self.client and any(kind in _ASKS for kind, _ in messages):
                     self.asked_at = time.monotonic()  # also where nothing of it goes on
                 for kind, message in messages:
+                    self._half_sent(kind, source)
                     self.proxy.hold(self, len(message))
                     if not look(kind, message):
                         self.tear()
@@ -180,6 +181,12 @@ class Link:
             self.is_ready = True
             self.note_end_of_call()
         if kind == b"Z" and source is self.server and self.snare is not None:
+            snare, self.snare = self.snare, None
+            _spring(snare, self)
+
+    def _half_sent(self, kind: bytes, source: socket.socket) -> None:
+        """The server has the statement and does it, and not yet the end of the request, for which it waits."""
+        if kind == b"S" and source is self.client and self.snare is not None and self.snare.moment == "half":
             snare, self.snare = self.snare, None
             _spring(snare, self)
 
