@@ -176,7 +176,7 @@ FILLED: LiteralString = """
 def kept_url(admin: psycopg.Connection[Any], server: Any, template: str, warm_sessions: Any) -> Iterator[str]:
     """One database for all points, emptied of all but definitions before each: cheaper than a new one."""
     name = f"crash_{os.getpid()}"
-    admin.execute(f"create database {name} template {template} owner tasker".encode())
+    admin.execute(f"create database {name} template {template} strategy file_copy owner tasker".encode())
     url = f"{server.url.rpartition('/')[0]}/{name}"
     with warm_sessions.of(url):
         yield url

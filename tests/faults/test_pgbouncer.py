@@ -62,7 +62,7 @@ def test_an_engine_and_a_dashboard_work_through_session_mode_and_go_on_when_the_
     bouncer: PgBouncer, registry: HandlerRegistry, db: Database, conn: psycopg.Connection[object], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Flask, "test_client_class", Reader)
-    engine = Engine(bouncer.url, registry, runner="threads", concurrency=2)
+    engine = Engine(bouncer.url, registry, runner="threads", concurrency=2, grace=1)
     engine.start()
     try:
         assert finished(db) == [1, 2]
@@ -76,7 +76,7 @@ def test_an_engine_and_a_dashboard_work_through_session_mode_and_go_on_when_the_
         until(lambda: ended(db, waiting), "the task that was launched meanwhile")
         until(lambda: client.get("/tasks").status_code == 200, "the page")
     finally:
-        engine.stop()
+        engine.drain()
 
 
 def finished(db: Database) -> list[object]:

@@ -53,6 +53,6 @@ def kept_database_url(admin: "psycopg.Connection[Any]", server: "EmbeddedServer"
 
 def _database(admin: "psycopg.Connection[Any]", server: "EmbeddedServer", template: str) -> Iterator[str]:
     name = f"sql_{os.getpid()}_{next(_numbers)}"
-    admin.execute(f"create database {name} template {template} owner tasker".encode())
+    admin.execute(f"create database {name} template {template} strategy file_copy owner tasker".encode())
     yield f"{server.url.rpartition('/')[0]}/{name}"
     admin.execute(f"drop database {name} with (force)".encode())

@@ -33,7 +33,7 @@ def running(
 ) -> Iterator[Story]:
     """A stage with one engine of each kind that runs the file's FLOWS, shared by the file's tests."""
     name = f"story_{os.getpid()}_{next(_numbers)}"
-    admin.execute(f"create database {name} template {template} owner tasker".encode())
+    admin.execute(f"create database {name} template {template} strategy file_copy owner tasker".encode())
     url = f"{server.url.rpartition('/')[0]}/{name}"
     database = Database(url)
     stage = Story(url, database, tmp_path_factory.mktemp("story"))
