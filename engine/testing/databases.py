@@ -107,7 +107,7 @@ class Databases:
 
     def _create(self, name: str, template: str | None = None) -> None:
         if template:
-            # the usual way writes each page to the log: four times the work of a checkpoint where nothing is made to last
+            # the usual way writes each page to the log, which is twice the work and more where nothing is made to last
             self._run("create database {} template {} strategy file_copy owner tasker", name, template)
         else:
             self._run("create database {} owner tasker", name)
