@@ -23,6 +23,8 @@ LONGEST_CALL_SECONDS = 10.0
 KILL, DRAIN, RESTART, DEAF = "kill -9 of an engine", "SIGTERM to an engine", "PostgreSQL crashed and restarted", "listeners dropped and flooded"
 """The kinds whose effect is timed."""
 ROLES = {"claims": "^tasker engine$", "duties": "^tasker engine duties$", "listener": "^tasker listener$", "dashboard": "^tasker (dashboard|live)$"}
+ASKS_SOON = {"dashboard": "^tasker dashboard$"}
+"""Of several kinds of connections that one on which something is asked within a second."""
 
 REPORT = "tasker_complete_(and_claim|few)"
 """How an engine reports what ended well: few at a time by a call of their own."""
@@ -328,7 +330,7 @@ def stall_role(role: str) -> Fault:
 
     def stall(arena: Arena) -> None:
         proxies = _proxies_of(arena, role)
-        until(lambda: all(proxy.sessions(ROLES[role]) for proxy in proxies), f"connections of {role} to stall", MET_SECONDS)
+        until(lambda: all(proxy.sessions(ASKS_SOON.get(role, ROLES[role])) for proxy in proxies), f"connections of {role} to stall", MET_SECONDS)
         before = [len(proxy.given_up) for proxy in proxies]
         given_up = lambda: [len(proxy.given_up) > earlier for proxy, earlier in zip(proxies, before, strict=True)]  # noqa: E731
         kind = f"the connections of {role} stalled"
