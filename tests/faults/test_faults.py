@@ -24,7 +24,7 @@ TRIES = 3
 LADDERS = 5
 CLAIMERS = 50
 KILL_PAUSE_SECONDS = 3.0
-ATTEMPTS_PER_SECOND = 15
+ATTEMPTS_PER_SECOND = 20
 LENGTHS = pytest.mark.parametrize("seconds", [5, pytest.param(30, marks=pytest.mark.nightly)])
 """Of an outage; the long one is for the night."""
 HEARS_AGAIN_SECONDS = 4.0
