@@ -80,8 +80,7 @@ def test_an_engine_times_every_kind_of_call_and_every_duty(registry: HandlerRegi
     reports = {"complete_and_claim", "decide_steps", "expand_step", "fail_steps", "free_places", "read_tasks", "read_items", "read_results"}
     duties = {"heartbeat", "reap", "places", "schedules", "batches", "views", "notices", "retention", "rollup", "words"}
     assert reports | duties <= calls.keys()
-    once = {"decide_steps": 1, "expand_step": 2, "fail_steps": 1}
-    assert all(calls[name] >= count for name, count in once.items()), calls  # more where a call met a conflict and was made again
+    assert calls["expand_step"] >= 2  # of any there are more where a report met a conflict and was made again
 
 
 def _fail() -> None:

@@ -149,7 +149,7 @@ def test_a_subscriber_heard_of_every_end_in_order(arena: Arena) -> None:
 @LENGTHS
 def test_an_outage_is_borne_with_few_words_and_few_attempts(arena: Arena, seconds: int) -> None:
     """No engine ends; each asks at a bounded rate, says so once in ten seconds, and starts anew when it may, as its lease is over."""
-    arena.start_engines(3)
+    arena.exchange_engines(3)  # those that were here may just have told of an outage
     engines = arena.living()
     before = [(len(engine.said()), engine.proxy.accepted, engine.workers()) for engine in engines]
     faults.reset_all(arena, seconds)
