@@ -73,15 +73,21 @@ def prepare() -> None:
         from engine import attempt_spans  # noqa: F401
 
 
-def enter(task: TaskLike, step: StepLike) -> Callable[[], Any]:
-    """Spans that a handler makes from now on, in this context, are children of its attempt's; until the answer is called."""
-    from engine import attempt_spans
-
-    return attempt_spans.enter(task, step)
+def enter(task: TaskLike, step: StepLike) -> Callable[[], Any] | None:
+    """Spans that a handler makes from now on, in this context, are children of its attempt's; until the answer is called, where there is one to call."""
+    return _entering()(task, step)
 
 
 def _span(name: str) -> int:
     return int.from_bytes(_hash()(name.encode(), digest_size=8).digest()) or 1
+
+
+@cache
+def _entering() -> Callable[[TaskLike, StepLike], Callable[[], Any] | None]:
+    # imported where traces are on alone, and not asked for anew by each attempt
+    from engine import attempt_spans
+
+    return attempt_spans.enter
 
 
 @cache

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
@@ -18,13 +19,14 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from engine import Workflow, events, log_lines, submit, tasks, trace_ids
 from engine.db import Database
 from engine.errors import PermanentError, RetryableError, TaskerError
+from engine.handlers import ATTEMPT
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest
 from engine.scheduler import Engine
@@ -327,7 +329,16 @@ def test_a_quiet_engine_tells_more_in_a_round_than_a_busy_one(
     assert len(collector.spans) == 2
 
 
-def test_an_attempt_makes_its_ids_only_when_a_handler_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def attempt() -> Iterator[tuple[Any, Any]]:
+    """The attempt that runs here."""
+    attempt = SimpleNamespace(task_id="0" * 31 + "1", traceparent=CALLER), SimpleNamespace(name="charge", attempt=1)
+    token = ATTEMPT.set(attempt)  # type: ignore[arg-type]
+    yield attempt
+    ATTEMPT.reset(token)
+
+
+def test_an_attempt_makes_its_ids_only_when_a_handler_asks(attempt: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def attempt_span(task_id: str, step_name: str, attempt: int) -> int:
@@ -335,13 +346,49 @@ def test_an_attempt_makes_its_ids_only_when_a_handler_asks(monkeypatch: pytest.M
         return 7
 
     monkeypatch.setattr(trace_ids, "attempt_span", attempt_span)
-    leave = trace_ids.enter(SimpleNamespace(task_id="0" * 31 + "1", traceparent=CALLER), SimpleNamespace(name="charge", attempt=1))
-    span = trace.get_current_span()
-    assert not asked
-    assert (span.get_span_context().span_id, f"{span.get_span_context().trace_id:032x}", span.get_span_context().trace_flags) == (7, CALLER[3:35], 1)
-    assert asked == ["charge"]
-    leave()
-    assert trace.get_current_span() is trace.INVALID_SPAN
+
+    def handler() -> None:
+        trace_ids.enter(*attempt)
+        span = trace.get_current_span()
+        assert not asked
+        assert (span.get_span_context().span_id, f"{span.get_span_context().trace_id:032x}", span.get_span_context().trace_flags) == (7, CALLER[3:35], 1)
+        assert asked == ["charge"]
+
+    copy_context().run(handler)
+
+
+def test_a_thread_that_runs_attempts_is_made_ready_once_and_has_no_span_between_them(attempt: tuple[Any, Any]) -> None:
+    def thread() -> None:
+        assert trace_ids.enter(*attempt) is None
+        standing = context.get_current()
+        assert trace_ids.enter(*attempt) is None
+        assert context.get_current() is standing
+        ATTEMPT.set(None)
+        assert trace.get_current_span() is trace.INVALID_SPAN
+
+    copy_context().run(thread)
+
+
+def test_what_a_handler_adds_to_its_context_keeps_the_span_of_its_attempt(attempt: tuple[Any, Any]) -> None:
+    def handler() -> None:
+        trace_ids.enter(*attempt)
+        span = trace.get_current_span().get_span_context().span_id
+        context.attach(context.set_value("colour", "blue"))
+        assert (context.get_value("colour"), trace.get_current_span().get_span_context().span_id) == ("blue", span)
+
+    copy_context().run(handler)
+
+
+def test_a_context_that_others_have_set_is_there_again_after_the_attempt(attempt: tuple[Any, Any]) -> None:
+    def thread() -> None:
+        context.attach(context.set_value("colour", "blue"))
+        leave = trace_ids.enter(*attempt)
+        assert (context.get_value("colour"), f"{trace.get_current_span().get_span_context().trace_id:032x}") == ("blue", CALLER[3:35])
+        assert leave
+        leave()
+        assert (context.get_value("colour"), trace.get_current_span()) == ("blue", trace.INVALID_SPAN)
+
+    copy_context().run(thread)
 
 
 def test_what_is_no_traceparent_is_told_by_submit() -> None:
