@@ -7,12 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from arena import GRACE_SECONDS, LEASE_SECONDS, Arena, Beside, EngineProcess, until
+from arena import GRACE_SECONDS, LEASE_SECONDS, Arena, Beside, EngineProcess, FaultRecord, until
 from ledger import Run
 from proxy import Link, Moment, Proxy, Snare
 
@@ -20,6 +20,8 @@ from engine.embedded import ensure_server
 
 Fault = Callable[[Arena], None]
 LONGEST_CALL_SECONDS = 10.0
+PATIENT_LEASE_SECONDS = 9.0
+"""A call is given up after a third of it. To open a connection over a way of 200 ms takes two seconds, more than the usual lease here leaves; outside, it is thirty."""
 KILL, DRAIN, RESTART, DEAF = "kill -9 of an engine", "SIGTERM to an engine", "PostgreSQL crashed and restarted", "listeners dropped and flooded"
 """The kinds whose effect is timed."""
 ROLES = {"claims": "^tasker engine$", "duties": "^tasker engine duties$", "listener": "^tasker listener$", "dashboard": "^tasker (dashboard|live)$"}
@@ -380,9 +382,13 @@ def deliver_late_to_slow_steps(arena: Arena) -> None:
         time.sleep(2 * LEASE_SECONDS)
 
 
+def _hardship(arena: Arena, kind: str) -> AbstractContextManager[FaultRecord]:
+    return arena.hardship(kind) if arena.lease >= PATIENT_LEASE_SECONDS else arena.fault(kind)
+
+
 def delay_all(arena: Arena) -> None:
-    """A long way: it costs nobody a lease."""
-    with arena.hardship("200 ms of delay on every connection"), ExitStack() as proxies:
+    """A long way: it costs nobody a lease that leaves room for a connection made over it."""
+    with _hardship(arena, "200 ms of delay on every connection"), ExitStack() as proxies:
         for engine in arena.living():
             proxies.enter_context(engine.proxy.behaving("delay"))
         time.sleep(5)
@@ -390,7 +396,7 @@ def delay_all(arena: Arena) -> None:
 
 def throttle_all(arena: Arena) -> None:
     """A narrow one, as well."""
-    with arena.hardship("64 KiB/s on every connection"), ExitStack() as proxies:
+    with _hardship(arena, "64 KiB/s on every connection"), ExitStack() as proxies:
         for engine in arena.living():
             proxies.enter_context(engine.proxy.behaving("throttle"))
         time.sleep(5)

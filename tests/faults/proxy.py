@@ -12,6 +12,7 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -89,6 +90,11 @@ class Link:
                         side.close()
         self.proxy.forget(self)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether neither side has ended it; one whose server has crashed is noticed by the client only when it asks something."""
+        return self._ended == 0
+
     def note_end_of_call(self) -> None:
         """Whoever asked has its answer, or has given up waiting for it."""
         asked, self.asked_at = self.asked_at, None
@@ -126,8 +132,7 @@ class Link:
     def _pump(self, source: socket.socket, sink: socket.socket, look: Callable[[bytes, bytes], bool]) -> None:
         pending = b""
         try:
-            while data := source.recv(CHUNK):
-                self.proxy.delay(self)
+            for data in self._arrivals(source):
                 messages, pending = _split(pending + data)
                 if source is self.client and any(kind in _ASKS for kind, _ in messages):
                     self.asked_at = time.monotonic()  # also where nothing of it goes on
@@ -146,6 +151,20 @@ class Link:
         with suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
         self._part()
+
+    def _arrivals(self, source: socket.socket) -> Iterator[bytes]:
+        """What has come and may go on: where the way is long, each packet after a while of its own, while others set out behind it."""
+        under_way: deque[tuple[float, bytes]] = deque()
+        while True:
+            while under_way and ((left := under_way[0][0] - time.monotonic()) <= 0 or not _has_come(source, left)):
+                yield under_way.popleft()[1]
+            if not (data := source.recv(CHUNK)):
+                break
+            last = under_way[-1][0] if under_way else 0.0
+            under_way.append((max(last, time.monotonic() + self.proxy.delay(self)), data))
+        for due, data in under_way:
+            time.sleep(max(0.0, due - time.monotonic()))
+            yield data
 
     def _part(self) -> None:
         """The second direction to end takes the link along."""
@@ -284,9 +303,9 @@ class Proxy:
         self.hold(link, 0)
 
     def sessions(self, roles: str) -> int:
-        """How many connections that match have got as far as to be asked something."""
+        """How many connections that match have got as far as to be asked something, and still lead to the server."""
         with self._book:
-            return sum(link.is_ready and re.search(roles, link.role) is not None for link in self._links)
+            return sum(link.is_ready and link.is_whole and re.search(roles, link.role) is not None for link in self._links)
 
     def calls_under_way(self, roles: str) -> set[tuple[Link, float]]:
         """Those on connections that match which have neither an answer nor been given up, each with the moment of its asking."""
@@ -338,10 +357,9 @@ class Proxy:
         if self.mode_of(link) == "throttle":
             time.sleep(size / 65536)
 
-    def delay(self, link: Link) -> None:
-        """Returns when what has arrived together may go on: a long way delays packets, not each message in them."""
-        if self.mode_of(link) == "delay":
-            time.sleep(self._random.uniform(0.1, 0.3))
+    def delay(self, link: Link) -> float:
+        """How many seconds what has arrived together is on its way: a long one delays packets, not each message in them."""
+        return self._random.uniform(0.1, 0.3) if self.mode_of(link) == "delay" else 0.0
 
     def snare_for(self, link: Link, statement: str) -> Snare | None:
         with self._book:
@@ -393,6 +411,15 @@ def _split(data: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
 def _sqlstate(message: bytes) -> str:
     """The code of an error, among its fields."""
     return next((field[1:].decode() for field in message[5:].split(b"\0") if field.startswith(b"C")), "")
+
+
+def _has_come(source: socket.socket, seconds: float) -> bool:
+    """Whether there is something to read within the time; also when it has ended."""
+    poll = select.poll()
+    with suppress(OSError, ValueError):
+        poll.register(source, select.POLLIN)
+        return bool(poll.poll(max(0.0, seconds * 1000)))
+    return True
 
 
 def _exactly(source: socket.socket, count: int) -> bytes:
