@@ -410,7 +410,8 @@ class Worker:
             with self._calls[place.number]:
                 self._report(place.connection, outcomes, want)
             self._batch = min(BATCH, 2 * self._batch)
-            self._moved_at = time.monotonic()
+            if outcomes or self._running:
+                self._moved_at = time.monotonic()
         except Exception as error:
             self._claim_due = True
             if self._put_back(outcomes, error, want):

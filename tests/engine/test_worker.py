@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import tracemalloc
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ import psycopg
 import pytest
 
 from engine import TaskRequest, queries, tasks
+from engine import worker as worker_module
 from engine.db import Database
 from engine.definition import StepTemplate, TaskDefinition
 from engine.handlers import Sequence
@@ -101,5 +103,26 @@ def test_who_asks_what_runs_need_not_walk_through_what_has_ended(db: Database, c
             time.sleep(0.05)
         assert not worker.is_at_rest
         assert db.value("select coalesce(sum(cardinality(task_nos)), 0)::int from tasker_claim") <= CLOSED_STEPS + BATCH
+    finally:
+        worker.drain(5)
+
+
+def test_an_engine_that_looks_for_work_in_vain_is_at_rest(
+    db: Database, database_url: str, eventually: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Forbids that looking counts as work: what is told when there is time would never have any.
+    monkeypatch.setattr(worker_module, "REST_SECONDS", 0.5)
+    definition = TaskDefinition("tests", "rare", version="1.0.0", steps=(StepTemplate("only", handler_class=lambda: None),))
+    worker = Worker(database_url, ThreadsRunner(1, grace=1), {tasks.register_definition(db, definition): definition}, name="test", runner_name="threads", concurrency=1)
+    worker.start()
+    try:
+        task_id = tasks.submit(db, TaskRequest("rare", "tests"))
+        worker.claim()
+        assert eventually(lambda: queries.task_row(db, task_id).state == "completed")
+        assert not worker.is_at_rest
+        for _ in range(40):
+            worker.claim()
+            time.sleep(0.05)
+        assert worker.is_at_rest
     finally:
         worker.drain(5)

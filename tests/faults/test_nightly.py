@@ -15,7 +15,7 @@ from typing import Any
 import faults
 import pytest
 from arena import GRACE_SECONDS, Arena
-from checker import assert_none, check
+from checker import Violation, assert_none, check
 from figures import figures
 
 FULL_MINUTES = 50
@@ -33,6 +33,7 @@ LEAST_FAULTS = 200
 QUIET, ALONE = (faults.deafen,) * 4, (faults.restart_server, faults.kill_engine, faults.drain_engine_with_long_steps)
 """Those after which events are late for another reason come last."""
 TIMES, REST_SECONDS, TREES_OF_ONE = int(os.environ.get("FAULTS_TIMES") or 5), 4.0, 150
+DRAINS = int(os.environ.get("FAULTS_DRAINS") or 200)
 EVERY_SECONDS = {"night": 1.0, "alone": 0.5}
 """In which ten trees are begun: the machine is to have time for what a fault costs."""
 GOALS = {
@@ -54,9 +55,7 @@ def test_a_night_of_faults_loses_nothing(tmp_path: Path) -> None:
         arena.start_web()
         over = time.monotonic() + 60 * MINUTES
         arena.run_load([guarded(fault, over) for fault in faults.schedule(arena, COUNT)], trees=TREES, at_once=120, every=EVERY_SECONDS["night"], patience=max(120.0, 1200 * SHARE))
-        evidence = arena.evidence(arena.waits_of_idle_engines(), arena.heard())
-        violations = check(evidence)
-        report = arena.report(violations) | {"figures": figures(arena, evidence)}
+        violations, report = judged(arena)
     finally:
         arena.end()
     keep(report)
@@ -76,9 +75,7 @@ def test_after_a_single_fault_work_goes_on_soon(tmp_path: Path) -> None:
     try:
         arena.start_engines(3)
         arena.run_load([alone(fault) for fault in QUIET + ALONE * TIMES], trees=TREES_OF_ONE * (len(QUIET) + TIMES * len(ALONE)), at_once=120, every=EVERY_SECONDS["alone"], patience=300)
-        evidence = arena.evidence(arena.waits_of_idle_engines(), arena.heard())
-        violations = check(evidence)
-        report = arena.report(violations) | {"figures": figures(arena, evidence)}
+        violations, report = judged(arena)
     finally:
         arena.end()
     keep(report, "alone")
@@ -87,6 +84,30 @@ def test_after_a_single_fault_work_goes_on_soon(tmp_path: Path) -> None:
         taken = report["figures"][name]
         assert taken is not None, f"{name} was never taken"
         assert taken[which] <= most, f"{name}: {taken}"
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_of_two_hundred_drains_none_leaves_a_step_behind_or_takes_longer_than_its_grace_time(tmp_path: Path) -> None:
+    arena = Arena(tmp_path, seed=SEED)
+    try:
+        arena.start_engines(3)
+        arena.run_load([faults.drain_engine] * DRAINS, trees=TREES_OF_ONE, at_once=120, every=EVERY_SECONDS["alone"], pause=0.0, patience=300)
+        violations, report = judged(arena)
+    finally:
+        arena.end()
+    keep(report, "drains")
+    assert_none(violations)
+    drain = report["figures"]["drain"]
+    assert (drain["of"], drain["max"] <= GRACE_SECONDS + 1.0) == (DRAINS, True), drain
+    assert report["share_that_hit_running_work"] >= HIT_SHARE
+
+
+def judged(arena: Arena) -> tuple[list[Violation], dict[str, Any]]:
+    """What the checker finds, and the report."""
+    evidence = arena.evidence(arena.waits_of_idle_engines(), arena.heard())
+    violations = check(evidence)
+    return violations, arena.report(violations) | {"figures": figures(arena, evidence)}
 
 
 def alone(fault: faults.Fault) -> faults.Fault:
