@@ -1,15 +1,15 @@
-"""The current span of OpenTelemetry while a handler runs: that of its attempt. `engine.trace_ids` sees to it; imported only where traces are on."""
+"""The current span of OpenTelemetry while a handler runs: that of its attempt. `engine.runners.invoke` runs it so; imported only where traces are on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from opentelemetry import context, trace
 
 from engine import trace_ids
-from engine.handlers import ATTEMPT
+
+Handler = Callable[[Any, Any, Any], Any]
 
 SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, context.Context())))
 """Under which OpenTelemetry keeps the current span."""
@@ -33,28 +33,35 @@ class AttemptSpan(trace.NonRecordingSpan):
 
 
 class AttemptContext(context.Context):
-    """An empty context of OpenTelemetry, in which whoever asks for the current span gets that of the attempt that runs: it is set once for all attempts."""
+    """OpenTelemetry's context of the attempt `of` a task's step. Its span is made when somebody asks for it."""
+
+    __slots__ = ("_span", "of")
+
+    of: tuple[trace_ids.TaskLike, trace_ids.StepLike]
+    _span: AttemptSpan
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The span of the attempt, where there is one and its span is asked for."""
-        attempt = ATTEMPT.get() if key == SPAN_KEY else None
-        return default if attempt is None else AttemptSpan(*attempt)
+        """What is kept under the key."""
+        return self._own() if key == SPAN_KEY else super().get(key, default)
 
     def copy(self) -> dict[str, object]:
         """What a context that is derived from this one begins with."""
-        attempt = ATTEMPT.get()
-        return {} if attempt is None else {SPAN_KEY: AttemptSpan(*attempt)}
+        return {**self, SPAN_KEY: self._own()}
+
+    def _own(self) -> AttemptSpan:
+        try:
+            return self._span
+        except AttributeError:
+            self._span = AttemptSpan(*self.of)
+            return self._span
 
 
-def enter(task: trace_ids.TaskLike, step: trace_ids.StepLike) -> Callable[[], Any] | None:
-    """The span of the attempt, which is in `ATTEMPT`, is the current one in this context; until the answer is called, where there is one to call."""
-    current = context.get_current()
-    if isinstance(current, AttemptContext):
-        return None
-    if not current:
-        context.attach(AttemptContext())  # for good: it is as empty as the former outside of attempts
-        return None
-    return partial(context.detach, context.attach(trace.set_span_in_context(AttemptSpan(task, step))))
+def run(handler: Handler, task: Any, sequence: Any, step: Any) -> Any:
+    """What the handler returns or raises; the span of its attempt is the current one from now on in this context, which is to be the attempt's own."""
+    own = AttemptContext(context.get_current())
+    own.of = task, step
+    context.attach(own)
+    return handler(task, sequence, step)
 
 
 def _span_context(task: trace_ids.TaskLike, step: trace_ids.StepLike) -> trace.SpanContext:

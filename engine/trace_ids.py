@@ -73,21 +73,17 @@ def prepare() -> None:
         from engine import attempt_spans  # noqa: F401
 
 
-def enter(task: TaskLike, step: StepLike) -> Callable[[], Any] | None:
-    """Spans that a handler makes from now on, in this context, are children of its attempt's; until the answer is called, where there is one to call."""
-    return _entering()(task, step)
+@cache
+def runs() -> Callable[[Callable[[Any, Any, Any], Any], Any, Any, Any], Any]:
+    """What runs a handler with the span of its attempt as the current one."""
+    # imported where traces are on alone, and not asked for anew by each attempt
+    from engine import attempt_spans
+
+    return attempt_spans.run
 
 
 def _span(name: str) -> int:
     return int.from_bytes(_hash()(name.encode(), digest_size=8).digest()) or 1
-
-
-@cache
-def _entering() -> Callable[[TaskLike, StepLike], Callable[[], Any] | None]:
-    # imported where traces are on alone, and not asked for anew by each attempt
-    from engine import attempt_spans
-
-    return attempt_spans.enter
 
 
 @cache

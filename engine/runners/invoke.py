@@ -79,13 +79,11 @@ def invoke(
 def _run(handler: Callable[[Task, Sequence, Step], Any], step: Step, task: Task, sequence: Sequence) -> Any:
     """What the handler returns or raises. Once it has, nothing that it left behind can speak for the attempt."""
     token = ATTEMPT.set((task, step))
-    leave = trace_ids.enter(task, step) if trace_ids.IS_ON else None
+    run = copy_context().run  # what it sets in its context must not hit the thread's next step
     try:
-        return copy_context().run(handler, task, sequence, step)  # what it sets in its context must not hit the thread's next step
+        return run(trace_ids.runs(), handler, task, sequence, step) if trace_ids.IS_ON else run(handler, task, sequence, step)
     finally:
         ATTEMPT.reset(token)
-        if leave is not None:
-            leave()
         journal, step.journal = step.journal, NOWHERE  # what a thread that it left behind says is no longer its own
         if journal is not None:
             journal.close()

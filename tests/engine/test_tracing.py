@@ -26,7 +26,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from engine import Workflow, events, log_lines, submit, tasks, trace_ids
 from engine.db import Database
 from engine.errors import PermanentError, RetryableError, TaskerError
-from engine.handlers import ATTEMPT
 from engine.registry import HandlerRegistry
 from engine.requests import TaskRequest
 from engine.scheduler import Engine
@@ -329,63 +328,69 @@ def test_a_quiet_engine_tells_more_in_a_round_than_a_busy_one(
     assert len(collector.spans) == 2
 
 
-@pytest.fixture
-def attempt() -> Iterator[tuple[Any, Any]]:
-    """The attempt that runs here."""
-    attempt = SimpleNamespace(task_id="0" * 31 + "1", traceparent=CALLER), SimpleNamespace(name="charge", attempt=1)
-    token = ATTEMPT.set(attempt)  # type: ignore[arg-type]
-    yield attempt
-    ATTEMPT.reset(token)
+def attempted(handler: Callable[[Any, Any, Any], None]) -> None:
+    """The handler runs as that of an attempt, in a context of its own."""
+    task, step = SimpleNamespace(task_id="0" * 31 + "1", traceparent=CALLER), SimpleNamespace(name="charge", attempt=1)
+    copy_context().run(trace_ids.runs(), handler, task, None, step)
 
 
-def test_an_attempt_makes_its_ids_only_when_a_handler_asks(attempt: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def current() -> trace.SpanContext:
+    return trace.get_current_span().get_span_context()
+
+
+def test_an_attempt_makes_its_ids_only_when_a_handler_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def attempt_span(task_id: str, step_name: str, attempt: int) -> int:
         asked.append(step_name)
         return 7
 
-    monkeypatch.setattr(trace_ids, "attempt_span", attempt_span)
-
-    def handler() -> None:
-        trace_ids.enter(*attempt)
+    def handler(*_: Any) -> None:
         span = trace.get_current_span()
         assert not asked
         assert (span.get_span_context().span_id, f"{span.get_span_context().trace_id:032x}", span.get_span_context().trace_flags) == (7, CALLER[3:35], 1)
+        assert trace.get_current_span() is span
         assert asked == ["charge"]
 
-    copy_context().run(handler)
+    monkeypatch.setattr(trace_ids, "attempt_span", attempt_span)
+    attempted(handler)
+    assert trace.get_current_span() is trace.INVALID_SPAN
 
 
-def test_a_thread_that_runs_attempts_is_made_ready_once_and_has_no_span_between_them(attempt: tuple[Any, Any]) -> None:
-    def thread() -> None:
-        assert trace_ids.enter(*attempt) is None
-        standing = context.get_current()
-        assert trace_ids.enter(*attempt) is None
-        assert context.get_current() is standing
-        ATTEMPT.set(None)
-        assert trace.get_current_span() is trace.INVALID_SPAN
+def test_a_thread_that_a_handler_gives_its_context_has_its_span() -> None:
+    found: list[tuple[int, int]] = []
 
-    copy_context().run(thread)
+    def thread(given: context.Context) -> None:
+        before = current().span_id
+        context.attach(given)
+        found.append((before, current().span_id))
+
+    def handler(*_: Any) -> None:
+        other = threading.Thread(target=thread, args=(context.get_current(),))
+        other.start()
+        other.join()
+        found.append((0, current().span_id))
+
+    attempted(handler)
+    assert found[0] == found[1] != (0, 0)
 
 
-def test_what_a_handler_adds_to_its_context_keeps_the_span_of_its_attempt(attempt: tuple[Any, Any]) -> None:
-    def handler() -> None:
-        trace_ids.enter(*attempt)
-        span = trace.get_current_span().get_span_context().span_id
+def test_what_a_handler_adds_to_its_context_keeps_the_span_of_its_attempt() -> None:
+    def handler(*_: Any) -> None:
+        span = current().span_id
         context.attach(context.set_value("colour", "blue"))
-        assert (context.get_value("colour"), trace.get_current_span().get_span_context().span_id) == ("blue", span)
+        assert (context.get_value("colour"), current().span_id) == ("blue", span)
 
-    copy_context().run(handler)
+    attempted(handler)
 
 
-def test_a_context_that_others_have_set_is_there_again_after_the_attempt(attempt: tuple[Any, Any]) -> None:
+def test_what_others_have_set_is_there_in_an_attempt_and_after_it() -> None:
+    def handler(*_: Any) -> None:
+        assert (context.get_value("colour"), f"{current().trace_id:032x}") == ("blue", CALLER[3:35])
+
     def thread() -> None:
         context.attach(context.set_value("colour", "blue"))
-        leave = trace_ids.enter(*attempt)
-        assert (context.get_value("colour"), f"{trace.get_current_span().get_span_context().trace_id:032x}") == ("blue", CALLER[3:35])
-        assert leave
-        leave()
+        attempted(handler)
         assert (context.get_value("colour"), trace.get_current_span()) == ("blue", trace.INVALID_SPAN)
 
     copy_context().run(thread)
