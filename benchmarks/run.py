@@ -1,4 +1,4 @@
-"""`make bench-peers`: measures everyone in turns and writes docs/performance-peers.json, docs/peers.md and its chart.
+"""`make bench-peers`: measures everyone in turns and writes docs/performance-peers.json, docs/peers.md and its chart, anew after each round.
 
 A peer that fails or takes too long is written down as such and stops nobody else.
 """
@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,9 +35,9 @@ def main() -> None:
     arguments = _arguments()
     peers = _chosen(arguments.only)
     with tempfile.TemporaryDirectory(prefix="tasker-peers-") as folder, place.server() as url, _redis(peers) as redis:
-        report = _facts(url, arguments, redis)
-        report["runs"] = _measured(peers, arguments, url, redis, Path(folder))
-    page.write(report, arguments.into)
+        facts = _facts(url, arguments, redis)
+        for rounds, runs in enumerate(_measured(peers, arguments, url, redis, Path(folder)), 1):
+            page.write(facts | {"rounds": rounds, "runs": runs}, arguments.into)
     print(f"written to {arguments.into}")
 
 
@@ -71,7 +71,6 @@ def _facts(url: str, arguments: argparse.Namespace, redis: str | None) -> dict[s
     return {
         "begun_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "quick": arguments.quick,
-        "rounds": arguments.rounds,
         "limit_seconds": arguments.limit,
         "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True), "python": platform.python_version(), "load_before": os.getloadavg()[0]},
         "postgresql": settings,
@@ -79,7 +78,8 @@ def _facts(url: str, arguments: argparse.Namespace, redis: str | None) -> dict[s
     }
 
 
-def _measured(peers: Sequence[Peer], arguments: argparse.Namespace, url: str, redis: str | None, folder: Path) -> list[Run]:
+def _measured(peers: Sequence[Peer], arguments: argparse.Namespace, url: str, redis: str | None, folder: Path) -> Iterator[list[Run]]:
+    """All runs so far, after each round."""
     runs: list[Run] = []
     pythons: dict[str, Path] = {}
     given_up: dict[tuple[str, str], str] = {}
@@ -98,7 +98,7 @@ def _measured(peers: Sequence[Peer], arguments: argparse.Namespace, url: str, re
                     given_up[peer.name, workload] = found["error"]
                 runs.append({"peer": peer.name, "round": number + 1, "load": round(os.getloadavg()[0], 2), **found, "workload": workload})
                 print(f"round {number + 1} {workload} {peer.title}: {page.words(runs[-1])}", flush=True)
-    return runs
+        yield runs
 
 
 def python_of(peer: Peer, redis: str | None) -> Path:
