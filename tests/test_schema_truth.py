@@ -12,7 +12,8 @@ from engine.migrate import VERSION_TABLE
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Each query gives (name, definition). The order of a table's columns is left out: nothing here depends on it.
+# Each query gives (name, definition). The order of a table's columns is left out: nothing here depends on it. So is pg_attver, a mark that some
+# servers (15.20 does) set for themselves and differently each time.
 CATALOG: dict[str, LiteralString] = {
     "tables": """
       select c.relname, concat_ws(' ', c.relkind, c.relpersistence, c.reloptions::text, obj_description(c.oid, 'pg_class'))
@@ -20,7 +21,8 @@ CATALOG: dict[str, LiteralString] = {
     "columns": """
       select c.relname || '.' || a.attname,
              concat_ws(' ', format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated, a.attstorage,
-                       a.attoptions::text, pg_get_expr(d.adbin, d.adrelid), col_description(c.oid, a.attnum))
+                       (select array_agg(o order by o)::text from unnest(a.attoptions) o where o not like 'pg_attver=%'),
+                       pg_get_expr(d.adbin, d.adrelid), col_description(c.oid, a.attnum))
       from pg_attribute a join pg_class c on c.oid = a.attrelid left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
       where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped""",
     "constraints": """
