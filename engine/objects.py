@@ -41,8 +41,6 @@ AGAIN_SECONDS = 10.0
 """So long a step waits that went back as the store was away."""
 UNTIL: ContextVar[float] = ContextVar("tasker_objects_until", default=math.inf)
 """Until when, by the monotonic clock, an attempt may wait for the store."""
-PROBE: Final = "doctor/00000000-0000-0000-0000-000000000000"
-"""A folder of no task: to ask for its deletion shows whether the store answers."""
 _KEY = re.compile(r"[a-z0-9][a-z0-9_.-]*/[0-9a-f-]{36}(/[0-9a-f]{64})?\Z")
 _T = TypeVar("_T")
 
@@ -71,6 +69,9 @@ class Store(Protocol):
     def delete(self, folder: str) -> None:
         """All that lay in the folder is gone, also if nothing did."""
 
+    def check(self) -> None:
+        """Returns if the store answers, and the folder or bucket that it was given is there."""
+
 
 class FolderStore:
     """A folder of this machine, or one that is mounted on it. The folder itself is never made: where nothing is mounted, another disk is not to be filled."""
@@ -80,7 +81,8 @@ class FolderStore:
 
     def put(self, key: str, content: bytes) -> None:
         """Written beside its place, flushed, and then named, so that nobody reads a part of it."""
-        path = self._within(key)
+        self.check()
+        path = self._root / key
         if path.is_file() and path.stat().st_size == len(content):
             return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -99,47 +101,71 @@ class FolderStore:
 
     def get(self, key: str) -> bytes:
         """What was put there."""
-        return self._within(key).read_bytes()
+        self.check()
+        return (self._root / key).read_bytes()
 
     def delete(self, folder: str) -> None:
         """The task's folder is gone."""
-        path = self._within(folder)
+        self.check()
+        path = self._root / folder
         with contextlib.suppress(FileNotFoundError):
             for inner in list(path.iterdir()):
                 inner.unlink(missing_ok=True)
             path.rmdir()
 
-    def _within(self, key: str) -> Path:
+    def check(self) -> None:
+        """The folder is there."""
         if not self._root.is_dir():
             raise OSError(f"there is no folder {self._root} on this machine")
-        return self._root / key
 
 
 class RemoteStore:
-    """Whatever `fsspec` opens by its address."""
+    """Whatever `fsspec` opens by its address. The bucket, or where there are none the folder itself, is never made: a mistyped one is an error, not a new place."""
 
     def __init__(self, url: str) -> None:
-        self._files, self._root = _fsspec(url).core.url_to_fs(url)
+        self._files, root = _fsspec(url).core.url_to_fs(url)
+        self._root = root.rstrip("/")
+        self._place = self._root if self._root.startswith("/") else self._root.partition("/")[0]
 
     def put(self, key: str, content: bytes) -> None:
         """As the store keeps it; most show an object only when it is whole."""
         path = self._path(key)
-        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        self._files.pipe_file(path, content)
+        try:
+            self._files.pipe_file(path, content)
+        except OSError:  # a store that has folders is to be asked for each task's
+            self.check()
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self._files.pipe_file(path, content)
 
     def get(self, key: str) -> bytes:
         """What was put there."""
-        content: bytes = self._files.cat_file(self._path(key))
+        try:
+            content: bytes = self._files.cat_file(self._path(key))
+        except FileNotFoundError:
+            self.check()
+            raise
         return content
 
     def delete(self, folder: str) -> None:
         """All that lay below is gone."""
         self._files.invalidate_cache()
-        with contextlib.suppress(FileNotFoundError):
+        try:
             self._files.rm(self._path(folder), recursive=True)
+        except FileNotFoundError:
+            self.check()
+
+    def check(self) -> None:
+        """The bucket or folder is there; `exists` alone says of a store that is away that it is not."""
+        self._files.invalidate_cache()
+        if self._files.exists(self._place):
+            return
+        try:
+            self._files.ls(self._place)
+        except FileNotFoundError as error:
+            raise OSError(f"there is no {self._place} in the store") from error
 
     def _path(self, key: str) -> str:
-        return f"{self._root.rstrip('/')}/{key}"
+        return f"{self._root}/{key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +211,8 @@ class Keeper:
         _within_time(lambda: self.store.delete(_checked(folder)), "delete")
 
     def check(self) -> None:
-        """Raises `StoreFailed` unless the store answers."""
-        _within_time(lambda: self.store.delete(PROBE), "answer")
+        """Raises `StoreFailed` unless the store answers, and has the folder or bucket that it was given."""
+        _within_time(self.store.check, "answer")
 
 
 @cache

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import psycopg
 import pytest
 
@@ -291,7 +292,10 @@ def test_only_who_holds_the_step_says_where_its_result_lies(db: Database, conn: 
 
 @pytest.fixture(params=["folder", "fsspec"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> objects.Store:
-    return objects.open_store(tmp_path.as_uri() if request.param == "folder" else f"memory://{tmp_path}")
+    if request.param == "folder":
+        return objects.open_store(tmp_path.as_uri())
+    fsspec.filesystem("memory").makedirs(str(tmp_path), exist_ok=True)
+    return objects.open_store(f"memory://{tmp_path}")
 
 
 def test_what_is_put_is_got_until_it_is_deleted(store: objects.Store) -> None:
@@ -311,6 +315,18 @@ def test_what_is_put_is_got_until_it_is_deleted(store: objects.Store) -> None:
     for bad in ("../x", f"shop/../{TASK}", "/etc/passwd", f"a..b/{TASK}"):
         with pytest.raises(ObjectMissing, match="no key"):
             keeper.get(bad)
+
+
+@pytest.mark.parametrize("url", ["file://{}/not-there", "memory://{}/not-there", "local://{}/not-there"])
+def test_a_folder_that_is_not_there_is_an_error_and_is_not_made(tmp_path: Path, url: str) -> None:
+    keeper = objects.Keeper(objects.open_store(url.format(tmp_path)), 10)
+    for call in (keeper.check, lambda: keeper.get(f"shop/{TASK}/{'0' * 64}"), lambda: keeper.delete(f"shop/{TASK}")):
+        with pytest.raises(StoreFailed, match=f"there is no .*{tmp_path}/not-there"):
+            call()
+    if not url.startswith("memory"):  # whose files need no folders
+        with pytest.raises(StoreFailed, match=f"there is no .*{tmp_path}/not-there"):
+            keeper.put("shop", TASK, '"x"')
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_that_hangs_or_breaks_fails_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
