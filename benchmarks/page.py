@@ -107,8 +107,8 @@ MEASURED = """## What is measured
 | W4 | chains of 20, one at a time on an idle system: from the start of a step to the start of the next, and from the call of submit to the first start; each step notes its time in a file |
 | W5 | tasks of one step submitted while no worker runs: how many are put on record in a second; then workers start, and the rate between a tenth and nine tenths of the backlog counts |
 
-Submitting is part of W1 to W3 here, so that they are lower than those of [the page on this engine alone](performance.md). Sizes differ, for some engines would need hours for what others do in
-a second: the raw figures have them. Nothing that Celery stores says how many chains have ended, so there the last step counts itself, just before its result is stored: that favours it slightly.
+Submitting is part of W1 to W3 here, so that they are lower than those of [the page on this engine alone](performance.md). Each engine gets as many as it does in some seconds,
+for some would need hours for what others do in one: the raw figures have the sizes. Nothing that Celery stores says how many chains have ended, so there the last step counts itself, just before its result is stored: that favours it slightly.
 """
 
 SETTINGS_HEAD = """## How each one is set up

@@ -22,7 +22,7 @@ from arena import until
 from flask import Flask
 from flask.testing import FlaskClient
 from pooler import TransactionPooler
-from proxy import Proxy
+from proxy import Link, Proxy
 from signed_in import Reader
 
 from engine import TaskRequest, Workflow, leases, migrate, scheduler, tasks
@@ -158,11 +158,17 @@ def test_a_list_is_unavailable_and_not_broken_when_every_connection_dies_at_its_
 def test_a_line_that_dies_after_the_last_answer_spoils_no_page(proxy: Proxy, proxied_url: str) -> None:
     client = create_app(database_url=proxied_url).test_client()
     assert client.get("/tasks").status_code == 200
-    # not torn: a reset throws away what has arrived and is not read yet, the very answer
-    snare = proxy.set_snare("from tasker_task|FROM tasker_task", "after", lambda link: link.client.shutdown(socket.SHUT_WR), times=100)
+    ended: list[Link] = []
+
+    def end(link: Link) -> None:
+        """Not torn: a reset throws away what has arrived and is not read yet, the very answer."""
+        link.client.shutdown(socket.SHUT_WR)
+        ended.append(link)
+
+    snare = proxy.set_snare("from tasker_task|FROM tasker_task", "after", end, times=100)
     for _ in range(3):
         assert client.get("/tasks").status_code == 200
-        time.sleep(0.2)  # the end of the line has arrived
+        until(lambda: len(ended) == snare.caught, "the end of the line to arrive")
     assert snare.caught >= 3
 
 
