@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 VERSION_TABLE = "tasker_schema_version"
 STATEMENT_SECONDS = 3600.0
 """What one statement of a revision may take, on tables of any size."""
-LOCK_TIMEOUT = timedelta(seconds=1)
-"""What a revision waits for a table in use, and what whoever asks for the table after it waits behind it."""
+LOCK_TIMEOUT = timedelta(milliseconds=500)
+"""What a revision waits for a table in use, and what whoever asks for the table after it waits behind it; and for those that it has locked before. Shorter than
+PostgreSQL's `deadlock_timeout`: of a revision and a step's report that wait for each other, it is the revision that gives way."""
 PATIENCE = timedelta(minutes=5)
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 8.0

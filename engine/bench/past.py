@@ -31,6 +31,7 @@ FILL = """
   union all
   select t.task_no, null, case m.from_state when 0 then t.started_at else t.finished_at end, m.from_state, m.to_state, null, null
     from task t, (values (0, 2), (2, 4)) m (from_state, to_state)
+  order by 1, 2, 4
 """
 """Ended tasks with all that an engine would have written of them, the newest an hour old."""
 
@@ -60,11 +61,11 @@ def end_all(url: str, definition_id: int, age: LiteralString) -> None:
         connection.execute(
             "insert into tasker_history (task_no, step_no, at, from_state, to_state, attempt, worker_id)"
             " select s.task_no, s.step_no, s.started_at, m.from_state, m.to_state, 1, 1"
-            "   from tasker_step s, (values (1, 2), (2, 4)) m (from_state, to_state) where s.definition_id = %(definition)s order by s.task_no, s.step_no", known
+            "   from tasker_step s, (values (1, 2), (2, 4)) m (from_state, to_state) where s.definition_id = %(definition)s order by s.task_no, s.step_no, m.from_state", known
         )
         connection.execute(
             "insert into tasker_history (task_no, at, from_state, to_state) select t.task_no, t.finished_at, m.from_state, m.to_state"
-            "   from tasker_task t, (values (0, 2), (2, 4)) m (from_state, to_state) where t.definition_id = %(definition)s", known
+            "   from tasker_task t, (values (0, 2), (2, 4)) m (from_state, to_state) where t.definition_id = %(definition)s order by t.task_no, m.from_state", known
         )
         connection.execute("vacuum analyze")
         with suppress(psycopg.errors.InsufficientPrivilege):
