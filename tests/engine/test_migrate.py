@@ -141,7 +141,7 @@ def test_a_table_in_use_stops_the_migration_and_not_the_application(empty_databa
     assert migrate.status(empty_database_url).current == head()
 
 
-def test_a_migration_waits_for_a_long_transaction_and_holds_nobody_up_for_more_than_a_second(
+def test_a_migration_waits_for_a_long_transaction_and_holds_nobody_up_for_long(
     database_url: str, broken_head: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (migrate.migrations_folder() / "versions" / "9999_broken.py").write_text(ALTERED.format(head=broken_head))
@@ -159,8 +159,8 @@ def test_a_migration_waits_for_a_long_transaction_and_holds_nobody_up_for_more_t
         assert not upgraded.done()
         long.commit()
         upgraded.result(60)
-    assert 0.5 < max(waits) < 2.5, "a reader queues behind the migration, but not for long"
-    assert sum(wait > 0.5 for wait in waits) >= 2, "it tries again and again"
+    assert 0.25 < max(waits) < 1.5, "a reader queues behind the migration, but not for long"
+    assert sum(wait > 0.25 for wait in waits) >= 2, "it tries again and again"
     assert f"session {holder} " in caplog.text
     assert migrate.is_current(database_url)
 
