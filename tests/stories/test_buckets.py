@@ -143,7 +143,7 @@ def test_a_large_result_lies_in_the_bucket_until_its_task_is_dropped(
     until(lambda: not bucket.keys() and not large_results.left_count(story.db), "the engine to delete what the task has left")
 
 
-def test_a_step_waits_uncharged_while_the_bucket_is_away(story: Story, bucket: Bucket) -> None:
+def test_a_result_is_offered_until_the_bucket_is_back_and_its_handler_runs_once(story: Story, bucket: Bucket) -> None:
     story.write(FLOWS)
     bucket.end()
     story.start()
