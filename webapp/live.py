@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from threading import Condition, Event, Lock, Thread
 from typing import Any
 from uuid import UUID
@@ -27,7 +27,7 @@ from webapp.problems import problem
 from webapp.replica import Replica, replica_of
 
 STREAM_LIMIT = 200
-STREAMS_PER_ACCOUNT = 60
+STREAMS_PER_ACCOUNT = 5  # a browser opens six connections to one server, and needs one to ask for pages
 HEARTBEAT_SECONDS = 15.0
 STREAM_SECONDS = 15 * 60.0
 QUIET_SECONDS = 0.5  # at most two messages a second reach a stream
@@ -36,21 +36,41 @@ LOOK_SECONDS = 2.0  # a lost notification is made good after this long
 REPLICA_LOOK_SECONDS = 0.25  # the notification comes from the primary, and the replica may not have it yet
 RECONNECT_SECONDS = 2.0
 RETRY_AFTER_SECONDS = 10
+CLIENT_GONE = "waitress.client_disconnected"  # where the dashboard's own server puts what tells it
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("live", __name__)
 
 Changes = Callable[[Any], tuple[Any, dict[str, str] | None]]
 """What changed since a cursor: the tasks with their namespaces, None for any, and the next cursor."""
-Look = Callable[[], bool]
-"""Whether the reader of a stream may still follow it."""
+
+
+class NoPlace(Exception):
+    """There are as many streams as this server carries."""
+
+
+class AccountHasEnough(NoPlace):
+    """There are as many streams as one account may have."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who follows a stream: of which account, of which namespaces (None for all), and whether they still may and still are there."""
+
+    account: int | None = None
+    namespaces: Namespaces = None
+    may_follow: Callable[[], bool] = lambda: True
+    is_gone: Callable[[], bool] = lambda: False
+
+
+ANYBODY = Reader()
 
 
 class Stream:
     """One open page: it waits for one task, or for all of the namespaces that its reader may see."""
 
-    def __init__(self, task_id: str | None, pause: float = 0.0, namespaces: Namespaces = None, look: Look = lambda: True) -> None:
-        self.task_id, self.pause, self._namespaces, self._look = task_id, pause, namespaces, look
+    def __init__(self, task_id: str | None, pause: float = 0.0, reader: Reader = ANYBODY) -> None:
+        self.task_id, self.pause, self.reader = task_id, pause, reader
         self._stale = Event()
         # The page was rendered before the stream began; whatever changed in between is told at once.
         self._stale.set()
@@ -64,7 +84,7 @@ class Stream:
     def _concerns(self, changed: dict[str, str]) -> bool:
         if self.task_id is not None:
             return self.task_id in changed
-        return self._namespaces is None or not self._namespaces.isdisjoint(changed.values())
+        return self.reader.namespaces is None or not self.reader.namespaces.isdisjoint(changed.values())
 
     def close(self) -> None:
         """End the stream at once."""
@@ -80,7 +100,7 @@ class Stream:
             told = self._stale.wait(min(heartbeat, max(ends_at - time.monotonic(), 0.01)))
             if time.monotonic() - looked_at >= heartbeat:
                 looked_at = time.monotonic()
-                if not self._look():
+                if not self.reader.may_follow():
                     return
             if self._closed.is_set():
                 return
@@ -90,26 +110,40 @@ class Stream:
 
 
 class Crowd:
-    """How many streams are open in this process, and of whom: each holds a thread of the server, whichever database it is about."""
+    """The streams that are open in this process, and whose: each holds a thread of the server, whichever database it is about."""
 
     def __init__(self) -> None:
-        self._of: Counter[int | None] = Counter()
+        self._streams: set[Stream] = set()
         self._lock = Lock()
 
-    def enter(self, account: int | None, *, limit: int, each: int) -> bool:
-        """Count one more of the account, or of nobody's; false when there are as many as there may be, in all or of the account."""
+    def enter(self, stream: Stream, *, limit: int, each: int) -> None:
+        """There is one more. Raises `AccountHasEnough` when there are `each` of its account, and `NoPlace` when there are `limit` in all."""
         with self._lock:
-            if self._of.total() >= limit or (account is not None and self._of[account] >= each):
-                return False
-            self._of[account] += 1
-            return True
+            if not self._has_place(stream.reader.account, limit, each):
+                self._let_the_gone_go()
+            if self._has_enough(stream.reader.account, each):
+                raise AccountHasEnough
+            if len(self._streams) >= limit:
+                raise NoPlace
+            self._streams.add(stream)
 
-    def leave(self, account: int | None) -> None:
-        """One of the account has ended."""
+    def leave(self, stream: Stream) -> None:
+        """It has ended."""
         with self._lock:
-            self._of[account] -= 1
-            if not self._of[account]:
-                del self._of[account]
+            self._streams.discard(stream)
+
+    def _has_place(self, account: int | None, limit: int, each: int) -> bool:
+        return len(self._streams) < limit and not self._has_enough(account, each)
+
+    def _has_enough(self, account: int | None, each: int) -> bool:
+        return account is not None and sum(stream.reader.account == account for stream in self._streams) >= each
+
+    def _let_the_gone_go(self) -> None:
+        """Who turns page after page leaves streams behind that would end only when they are written to next."""
+        gone = {stream for stream in self._streams if stream.reader.is_gone()}
+        for stream in gone:
+            stream.close()
+        self._streams -= gone
 
 
 class Feed:
@@ -121,7 +155,7 @@ class Feed:
     def __init__(self, url: str, changes: Changes, crowd: Crowd, *, limit: int = STREAM_LIMIT, each: int = STREAMS_PER_ACCOUNT, look_seconds: float = LOOK_SECONDS) -> None:
         self._url, self._changes, self._look_seconds = url, changes, look_seconds
         self._crowd, self._limit, self._each = crowd, limit, each
-        self._streams: dict[Stream, int | None] = {}
+        self._streams: set[Stream] = set()
         self._wanted = Condition()
         self._thread: Thread | None = None
         self._closed = Event()
@@ -135,26 +169,28 @@ class Feed:
         with self._wanted:
             return None if self._heard_at is None or not self._streams else time.monotonic() - self._heard_at
 
-    def open(
-        self, task_id: str | None, pause: float = 0.0, namespaces: Namespaces = None, look: Look = lambda: True, *, account: int | None = None
-    ) -> Stream | None:
-        """A new stream with at least `pause` seconds between messages, or None when there are as many as the server can carry, or as one account may have."""
+    def open(self, task_id: str | None, pause: float = 0.0, reader: Reader = ANYBODY) -> Stream:
+        """A new stream with at least `pause` seconds between messages.
+
+        Raises `NoPlace` when there are as many as the server can carry, and `AccountHasEnough` when there are as many as one account may have.
+        """
+        stream = Stream(task_id, pause, reader)
         with self._wanted:
-            if self._closed.is_set() or not self._crowd.enter(account, limit=self._limit, each=self._each):
-                return None
-            stream = Stream(task_id, pause, namespaces, look)
+            if self._closed.is_set():
+                raise NoPlace
+            self._crowd.enter(stream, limit=self._limit, each=self._each)
             if not self._streams:
                 self._heard_at = time.monotonic()
-            self._streams[stream] = account
+            self._streams.add(stream)
             self._begin()
             self._wanted.notify_all()
-            return stream
+        return stream
 
     def leave(self, stream: Stream) -> None:
         """Forget a stream whose page has gone."""
         with self._wanted:
-            if stream in self._streams:
-                self._crowd.leave(self._streams.pop(stream))
+            self._streams.discard(stream)
+        self._crowd.leave(stream)
 
     def close(self) -> None:
         """End every stream and the thread; a stopping server calls this first."""
@@ -284,9 +320,10 @@ def live() -> Response:
         require_task("tasker.task:show", str(task_id))
     feed = feed_of(current_app._get_current_object())  # type: ignore[attr-defined]
     pause = CALM_SECONDS if request.args.get("calm") else 0.0
-    stream = feed.open(str(task_id) if task_id else None, pause, allowed_namespaces("tasker.event:index"), still_the_same(), account=known_caller().account_id)
-    if stream is None:
-        return _refuse()
+    try:
+        stream = feed.open(str(task_id) if task_id else None, pause, reader_of_this_request("tasker.event:index"))
+    except NoPlace as refused:
+        return _refuse(refused)
     config = current_app.config
     response = Response(
         stream.messages(config["LIVE_HEARTBEAT_SECONDS"], config["LIVE_STREAM_SECONDS"]), mimetype="text/event-stream"
@@ -296,8 +333,17 @@ def live() -> Response:
     return response
 
 
-def _refuse() -> Response:
-    detail = "There are as many as this server carries, or as one account may have; this one asks again now and then instead."
-    answer = problem(503, detail, title="Too many pages are live")
+def reader_of_this_request(permission: str) -> Reader:
+    """Who asks, and what of they may see by that permission."""
+    is_gone = request.environ.get(CLIENT_GONE, ANYBODY.is_gone)
+    return Reader(known_caller().account_id, allowed_namespaces(permission), still_the_same(), is_gone)
+
+
+def _refuse(refused: NoPlace) -> Response:
+    if isinstance(refused, AccountHasEnough):
+        detail = f"Of one account {current_app.config['LIVE_STREAMS_PER_ACCOUNT']} pages are live at once; this one asks every few seconds instead."
+        answer = problem(429, detail, title="Enough of your pages are live")
+    else:
+        answer = problem(503, "There are as many as this server carries; this one asks every few seconds instead.", title="Too many pages are live")
     answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return answer

@@ -107,6 +107,7 @@ class Server:
             max_request_body_size=MOST_BYTES,
             max_request_header_size=MOST_HEADER_BYTES,
             asyncore_use_poll=True,
+            channel_request_lookahead=1,  # so that it learns at once when a reader has gone, and live.Crowd from it
             ident=None,
             clear_untrusted_proxy_headers=not app.config["PROXY_HOPS"],
         )

@@ -37,6 +37,7 @@ from engine.requests import TaskRequest
 
 TASKS, LENGTH = int(os.environ.get("BENCH_TASKS", "100000")), 10
 USERS, STREAMS = 20, 50
+STREAMS_EACH = 5  # of one account the dashboard carries no more
 FIRST_SECONDS, SECONDS = 15.0, 30.0
 """What a dashboard that has just started answers first is told apart: each of its connections learns every statement once."""
 REST_SECONDS = (0.5, 1.5)
@@ -68,14 +69,14 @@ def _measured_on(db: Database) -> dict[str, Any]:
     end_all(db.url, definition, "(t.task_no %% 43200) * interval '1 minute'")
     say(f"{TASKS:,} ended tasks with {TASKS * LENGTH:,} steps; {USERS} users, each resting {statistics.mean(REST_SECONDS):g} s between two pages, {SECONDS:g} s")
     with _process(db.url, "engine", "--nice", "5", "--handlers", "engine.bench.flows"), dashboard(db.url) as address:
-        account = accounts.create_account(db, "bench", role="admin", actor="bench")
-        SIGNED_IN["Cookie"] = f"tasker_sign_in={accounts.begin_session(db, account, method='bench')}"
+        SIGNED_IN.update(_signed_in(db, "bench"))
+        followers = [_signed_in(db, f"follower-{number}") for number in range(STREAMS // STREAMS_EACH)]
         wide = tasks.submit(db, TaskRequest("fan_of_1000", flows.NAMESPACE))
         pages = _pages(db)
         with _busy(db) as work:
             first = _visited(address, pages, FIRST_SECONDS)
             alone = _visited(address, pages)
-            with _followed(address):
+            with _followed(address, followers * STREAMS_EACH):
                 followed = _visited(address, pages)
             found = _pages_told(first, alone, followed)
             event = quantiles(_event_times(db, address))
@@ -90,6 +91,12 @@ def _measured_on(db: Database) -> dict[str, Any]:
 
 
 # ---- what is going on
+
+
+def _signed_in(db: Database, name: str) -> dict[str, str]:
+    """The header of a new account in a new session."""
+    account = accounts.create_account(db, name, role="admin", actor="bench")
+    return {"Cookie": f"tasker_sign_in={accounts.begin_session(db, account, method='bench')}"}
 
 
 @contextmanager
@@ -138,11 +145,14 @@ def _ended_steps(db: Database) -> int:
 
 
 @contextmanager
-def _followed(address: str) -> Iterator[None]:
-    links = [_link(address) for _ in range(STREAMS)]
-    for link in links:
-        link.request("GET", "/live", headers=SIGNED_IN)
-    readers = [threading.Thread(target=_read_on, args=(link.getresponse(),), daemon=True) for link in links]
+def _followed(address: str, cookies: list[dict[str, str]]) -> Iterator[None]:
+    """With each cookie a page is live."""
+    links = [_link(address) for _ in cookies]
+    for link, cookie in zip(links, cookies, strict=True):
+        link.request("GET", "/live", headers=cookie)
+    streams = [link.getresponse() for link in links]
+    assert {stream.status for stream in streams} == {200}
+    readers = [threading.Thread(target=_read_on, args=(stream,), daemon=True) for stream in streams]
     for reader in readers:
         reader.start()
     yield

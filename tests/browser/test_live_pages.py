@@ -25,19 +25,31 @@ def task_id(db: Database, registry: HandlerRegistry) -> str:
     return tasks.submit(db, TaskRequest("process_order", "shop", context={"order_id": 1}))
 
 
+@pytest.mark.parametrize(("limit", "status"), [("LIVE_STREAM_LIMIT", 503), ("LIVE_STREAMS_PER_ACCOUNT", 429)])
 def test_a_page_that_was_refused_a_stream_asks_by_itself(
-    browser: Any, app: Flask, site: str, task_id: str, db: Database
+    browser: Any, app: Flask, site: str, task_id: str, db: Database, limit: str, status: int
 ) -> None:
-    app.config["LIVE_STREAM_LIMIT"] = 0
+    app.config[limit] = 0
     context = browser.new_context(base_url=site)
     page = context.new_page()
     page.clock.install()
     page.goto(f"/tasks/{task_id}")
-    with page.expect_response(lambda answer: "/live" in answer.url and answer.status == 503):
+    with page.expect_response(lambda answer: "/live" in answer.url and answer.status == status):
         pass
     tasks.cancel_task(db, task_id, actor="ana", reason=None)
     page.clock.run_for(6_000)
     expect(page.locator("#task-state .state-big")).to_have_text("Cancelled")
+    context.close()
+
+
+def test_more_pages_than_a_browser_has_connections_all_go_on(browser: Any, site: str, task_id: str, db: Database) -> None:
+    context = browser.new_context(base_url=site)
+    pages = [context.new_page() for _ in range(8)]
+    for page in pages:
+        page.goto(f"/tasks/{task_id}")
+    tasks.cancel_task(db, task_id, actor="ana", reason=None)
+    for page in pages:
+        expect(page.locator("#task-state .state-big")).to_have_text("Cancelled", timeout=20_000)
     context.close()
 
 

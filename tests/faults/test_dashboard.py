@@ -23,6 +23,7 @@ from webapp.database import POOL_SIZE
 pytestmark = pytest.mark.timeout(180)
 
 HALF_OPEN, STREAMS, USERS = 300, 100, 20
+STREAMS_EACH = 5  # of one account the dashboard carries no more
 KILLED_AFTER_SECONDS = (0.0, 0.008, 0.03)
 ANSWER_SECONDS = 10
 FORM = "/workflows/faults/slow/1.0.0/launch"
@@ -107,7 +108,7 @@ def test_half_open_visitors_and_abandoned_streams_keep_no_one_from_being_answere
     arena.start_web(watched=False)
     browser = Browser(arena)
     browser.form()
-    with besieged(arena, arena.cookie["Cookie"]):
+    with besieged(arena):
         assert browser.send(browser.form()) is not None
     arena.kill_web()
 
@@ -119,8 +120,7 @@ def test_twenty_users_among_them_make_each_task_once_while_engines_work(tmp_path
     made: list[str] = []
 
     def launch(arena: Arena) -> None:
-        crowd = cookie_of(f"{arena.server.admin_url.rpartition('/')[0]}/tasker", "crowd")  # one account's share of live pages is theirs
-        with arena.outage(), besieged(arena, crowd["Cookie"]), ThreadPoolExecutor(USERS) as users:  # who cannot be served in time is to be told so
+        with arena.outage(), besieged(arena), ThreadPoolExecutor(USERS) as users:  # who cannot be served in time is to be told so
             made.extend(users.map(sent_thrice, [arena] * USERS))
             arena.visitors.end()
 
@@ -147,14 +147,16 @@ def sent_thrice(arena: Arena) -> str:
 
 
 @contextmanager
-def besieged(arena: Arena, cookie: str) -> Iterator[None]:
+def besieged(arena: Arena) -> Iterator[None]:
     """There are three hundred who never end what they ask, and a hundred who read nothing of the stream they asked for; afterwards their places are free."""
+    straight = f"{arena.server.admin_url.rpartition('/')[0]}/tasker"
+    cookies = [cookie_of(straight, f"crowd-{number}")["Cookie"] for number in range(STREAMS // STREAMS_EACH)] * STREAMS_EACH
     process, address = psutil.Process(arena.web_pid), urllib.parse.urlsplit(arena.web_url)
     began = process.num_fds()
     visitors = [socket.create_connection((address.hostname, address.port), ANSWER_SECONDS) for _ in range(HALF_OPEN + STREAMS)]
     for visitor in visitors[:HALF_OPEN]:
         visitor.sendall(b"GET /tasks HTTP/1.1\r\nHost: loc")
-    for visitor in visitors[HALF_OPEN:]:
+    for visitor, cookie in zip(visitors[HALF_OPEN:], cookies, strict=True):
         visitor.sendall(f"GET /live HTTP/1.1\r\nHost: {address.netloc}\r\nCookie: {cookie}\r\n\r\n".encode())
     until(lambda: process.num_fds() >= began + HALF_OPEN, "the dashboard to take them in")
     yield

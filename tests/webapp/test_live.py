@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from queue import Queue
 from typing import Any
 
@@ -15,7 +16,7 @@ from signed_in import session_of
 
 from webapp import live
 from webapp.access import COOKIE
-from webapp.live import Crowd, Feed, Stream
+from webapp.live import AccountHasEnough, Crowd, Feed, NoPlace, Reader, Stream
 
 PATIENCE = 10.0
 
@@ -94,31 +95,50 @@ def test_a_full_server_refuses_a_stream_and_says_when_to_ask_again(app: Flask, c
         assert "database" not in refused.text.partition("<main")[2], "which is there"
 
 
-def test_one_account_leaves_places_to_others(app: Flask, client: FlaskClient) -> None:
-    app.config.update(LIVE_STREAM_LIMIT=3, LIVE_STREAMS_PER_ACCOUNT=1)
+def test_one_account_has_five_streams_and_leaves_the_other_places_to_others(app: Flask, client: FlaskClient) -> None:
     other = FlaskClient(app)
     other.set_cookie(COOKIE, session_of(app.config["DATABASE_URL"], "ada"))
-    with client.get("/live") as first:
-        assert first.mimetype == "text/event-stream"
-        assert app.test_client().get("/live").status_code == 503
-        with other.get("/live") as second:
-            assert second.mimetype == "text/event-stream"
+    with ExitStack() as opened:
+        for _ in range(5):
+            assert opened.enter_context(client.get("/live", buffered=False)).mimetype == "text/event-stream"
+        refused = client.get("/live")
+        assert refused.status_code == 429
+        assert refused.headers["Retry-After"]
+        assert "Enough of your pages are live" in refused.text
+        assert opened.enter_context(other.get("/live", buffered=False)).mimetype == "text/event-stream"
     with client.get("/live") as again:
         assert again.mimetype == "text/event-stream"
 
 
 def test_a_stream_that_is_left_twice_gives_one_place_back() -> None:
-    crowd = Crowd()
-    feed = Feed("", lambda cursor: (None, {}), crowd, limit=2)
+    feed = resting_feed(limit=2)
+    one, _ = feed.open(None), feed.open(None)
+    with pytest.raises(NoPlace):
+        feed.open(None)
+    feed.leave(one)
+    feed.leave(one)
+    feed.open(None)
+    with pytest.raises(NoPlace):
+        feed.open(None)
+
+
+def test_whose_pages_have_gone_has_their_places_again() -> None:
+    """The server has not written to them since, so nobody has told that they are gone."""
+    feed, is_gone = resting_feed(each=2), threading.Event()
+    reader = Reader(account=1, is_gone=is_gone.is_set)
+    gone = [feed.open(None, reader=reader) for _ in range(2)]
+    with pytest.raises(AccountHasEnough):
+        feed.open(None, reader=reader)
+    is_gone.set()
+    feed.open(None, reader=reader)
+    assert [list(each.messages(15, 60)) for each in gone] == [["retry: 2000\n\n"]] * 2
+
+
+def resting_feed(**limits: int) -> Feed:
+    """One that hears no database."""
+    feed = Feed("", lambda cursor: (None, {}), Crowd(), **limits)
     feed._begin = lambda: None  # type: ignore[method-assign]
-    one, other = feed.open(None), feed.open(None)
-    assert one
-    assert other
-    assert feed.open(None) is None
-    feed.leave(one)
-    feed.leave(one)
-    assert feed.open(None)
-    assert feed.open(None) is None
+    return feed
 
 
 def test_a_page_that_leaves_gives_its_place_back(app: Flask, client: FlaskClient) -> None:

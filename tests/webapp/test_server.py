@@ -98,7 +98,8 @@ def test_it_stops_while_a_stream_is_open(serving: Server, cookie: dict[str, str]
     stream.read()
 
 
-def test_pages_are_answered_while_many_streams_are_open(serving: Server, cookie: dict[str, str]) -> None:
+def test_pages_are_answered_while_many_streams_are_open(app: Flask, serving: Server, cookie: dict[str, str]) -> None:
+    app.config["LIVE_STREAMS_PER_ACCOUNT"] = 60
     streams = [HTTPConnection("127.0.0.1", serving.port, timeout=PATIENCE) for _ in range(60)]
     for stream in streams:
         stream.request("GET", "/live", headers=cookie)
@@ -108,6 +109,19 @@ def test_pages_are_answered_while_many_streams_are_open(serving: Server, cookie:
     assert connection.getresponse().status == 200
     for stream in streams:
         stream.close()
+
+
+def test_who_turns_page_after_page_is_followed_by_no_stream_of_before(app: Flask, serving: Server, cookie: dict[str, str]) -> None:
+    app.config["LIVE_STREAMS_PER_ACCOUNT"] = 1
+    for _ in range(5):
+        connection = HTTPConnection("127.0.0.1", serving.port, timeout=PATIENCE)
+        connection.request("GET", "/live", headers=cookie)
+        stream = connection.getresponse()
+        assert stream.status == 200
+        assert b"event: changed\n" in iter(stream.readline, b"")
+        stream.close()
+        connection.close()
+        time.sleep(0.1)  # the server hears of it in another thread
 
 
 def test_a_reader_that_takes_nothing_holds_no_thread_for_long(app: Flask, serving: Server, monkeypatch: pytest.MonkeyPatch) -> None:

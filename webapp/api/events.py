@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Iterator
 from threading import Lock
 from typing import Any
@@ -17,18 +16,16 @@ from flask import Flask, Response, current_app, request
 from engine import events
 from engine.db import Database
 from engine.errors import DatabaseUnavailable, Problem, RequestError
-from webapp.access import known_caller, still_the_same
 from webapp.api import access, shapes
 from webapp.api.answers import EventPageSchema
 from webapp.api.blueprint import Endpoints
 from webapp.api.bodies import EventsQuery
 from webapp.api.errors import Refused
 from webapp.database import database
-from webapp.live import Stream, feed_of
+from webapp.live import AccountHasEnough, Feed, NoPlace, Stream, feed_of, reader_of_this_request
 from webapp.task_filter import MAX_TASK_NO
 
 READ = "tasker.event:index"
-STREAMS_PER_CALLER = 5
 LOOK_SECONDS = 2.0
 WINDOW = 50
 WINDOWS = 100
@@ -43,51 +40,34 @@ endpoints = Endpoints("events", "What happened, in order")
 
 
 def init_app(app: Flask) -> None:
-    """Give the application its place for what all streams share."""
-    app.config.setdefault("API_STREAMS_PER_CALLER", STREAMS_PER_CALLER)
-    app.extensions["tasker_api_streams"] = Streams()
+    """Give the application the horizon that all streams share."""
+    app.extensions["tasker_api_horizon"] = SharedHorizon()
 
 
-class Streams:
-    """What the streams of this process share: how far it is safe to read, and how many each caller has open."""
+class SharedHorizon:
+    """How far it is safe to read, found once for all streams of this process."""
 
     def __init__(self) -> None:
         self._horizon, self._lock = events.Horizon(), Lock()
-        self._open: Counter[str] = Counter()
 
-    def horizon(self, db: Database) -> tuple[int, bool]:
+    def look(self, db: Database) -> tuple[int, bool]:
         """The event up to which nothing is missing, and whether there may soon be more."""
         with self._lock:
             return self._horizon.look(db), self._horizon.is_held
-
-    def enter(self, caller: str, limit: int) -> bool:
-        """Count one more stream of the caller; false when it has as many as it may."""
-        with self._lock:
-            if self._open[caller] >= limit:
-                return False
-            self._open[caller] += 1
-            return True
-
-    def leave(self, caller: str) -> None:
-        """One of the caller's streams has ended."""
-        with self._lock:
-            self._open[caller] -= 1
-            if not self._open[caller]:
-                del self._open[caller]
 
 
 class Following:
     """The events that one caller asked for and may see, from a cursor on."""
 
-    def __init__(self, db: Database, streams: Streams, asked: dict[str, Any], within: frozenset[str] | None) -> None:
-        self._db, self._streams, self._within = db, streams, within
+    def __init__(self, db: Database, horizon: SharedHorizon, asked: dict[str, Any], within: frozenset[str] | None) -> None:
+        self._db, self._horizon, self._within = db, horizon, within
         self._types, self._namespace = _types(asked["type"]), asked["namespace"]
         self.cursor: int = asked["cursor"]
 
     def read(self, limit: int) -> list[events.Event]:
         """The next events, at most `limit`, and none when there are none for now; the cursor is behind them."""
         for _ in range(HORIZON_LOOKS):
-            until, is_held = self._streams.horizon(self._db)
+            until, is_held = self._horizon.look(self._db)
             found = self._read_until(until, limit)
             if found or not is_held:
                 return found
@@ -120,7 +100,7 @@ def index(asked: dict[str, Any]) -> Response:
         return _stream(asked, within)
     if asked["cursor"] is None:
         asked["cursor"] = events.before_oldest_event(database())
-    following = Following(database(), _streams(), asked, within)
+    following = Following(database(), _horizon(), asked, within)
     found = following.read(asked["limit"])
     told = [one | {"error": shapes.error(one["error"])} for one in found]
     return shapes.respond({"events": told, "next_cursor": str(following.cursor)})
@@ -128,19 +108,21 @@ def index(asked: dict[str, Any]) -> Response:
 
 def _stream(asked: dict[str, Any], within: frozenset[str] | None) -> Response:
     is_lost = _resume(asked)
-    following = Following(database(), _streams(), asked, within)
-    caller, shared, config = access.caller(), _streams(), current_app.config
-    if not shared.enter(caller, config["API_STREAMS_PER_CALLER"]):
-        raise Refused(429, "too_many_streams", f"at most {config['API_STREAMS_PER_CALLER']} streams at once", retry_after=LOOK_SECONDS)
-    feed = feed_of(current_app._get_current_object())  # type: ignore[attr-defined]
-    opened = feed.open(None, 0.0, within, still_the_same(), account=known_caller().account_id)
-    if opened is None:
-        shared.leave(caller)
-        raise Refused(503, "unavailable", "this server carries no more streams, or no more of one account; read pages instead", retry_after=LOOK_SECONDS)
+    following = Following(database(), _horizon(), asked, within)
+    feed, config = feed_of(current_app._get_current_object()), current_app.config  # type: ignore[attr-defined]
+    opened = _open(feed, config["LIVE_STREAMS_PER_ACCOUNT"])
     response = Response(_messages(opened, following, config, REFRESH if is_lost else ""), mimetype="text/event-stream", headers=STREAM_HEADERS)
     response.call_on_close(lambda: feed.leave(opened))
-    response.call_on_close(lambda: shared.leave(caller))
     return response
+
+
+def _open(feed: Feed, each: int) -> Stream:
+    try:
+        return feed.open(None, reader=reader_of_this_request(READ))
+    except AccountHasEnough:
+        raise Refused(429, "too_many_streams", f"at most {each} streams of one account at once, live pages among them", retry_after=LOOK_SECONDS) from None
+    except NoPlace:
+        raise Refused(503, "unavailable", "this server carries no more streams; read pages instead", retry_after=LOOK_SECONDS) from None
 
 
 def _resume(asked: dict[str, Any]) -> bool:
@@ -197,6 +179,6 @@ def _types(listed: str | None) -> list[str] | None:
     return wanted
 
 
-def _streams() -> Streams:
-    shared: Streams = current_app.extensions["tasker_api_streams"]
+def _horizon() -> SharedHorizon:
+    shared: SharedHorizon = current_app.extensions["tasker_api_horizon"]
     return shared

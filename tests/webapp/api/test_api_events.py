@@ -175,7 +175,7 @@ def test_a_stream_that_is_far_behind_ends_when_its_time_is_over(app: Flask, clie
 
 
 def test_a_caller_has_a_few_streams_and_gets_their_places_back(app: Flask, api: Caller) -> None:
-    app.config["API_STREAMS_PER_CALLER"] = 1
+    app.config["LIVE_STREAMS_PER_ACCOUNT"] = 1
     for _ in range(2):
         with app.test_client().get("/api/v1/events", headers=STREAM) as first:
             assert first.status_code == 200
