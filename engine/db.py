@@ -25,6 +25,7 @@ from engine.errors import (
     DefinitionConflict,
     KeyReused,
     LeaseLost,
+    NoAnswerInTime,
     NotFound,
     TaskerError,
     WrongState,
@@ -291,9 +292,10 @@ def translated(error: psycopg.Error) -> Exception:
     if ours is not None:
         return ours(error.diag.message_primary or str(error))
     if isinstance(error, psycopg.errors.QueryCanceled):
-        return DatabaseUnavailable(f"PostgreSQL needed more time than a call may take: {_first_line(error)}")
+        return NoAnswerInTime(f"PostgreSQL needed more time than a call may take: {_first_line(error)}")
     if is_lost(error):
-        return DatabaseUnavailable(f"the connection to PostgreSQL was lost: {_first_line(error)}")
+        kind = NoAnswerInTime if isinstance(error.__cause__, TimeoutError) else DatabaseUnavailable
+        return kind(f"the connection to PostgreSQL was lost: {_first_line(error)}")
     if is_short(error):
         return DatabaseUnavailable(_of_shortage(error))
     return error
@@ -370,7 +372,7 @@ class Database:
         Raises `DatabaseUnavailable` when there is none, it is lost on the way or the time is up (`end_calls_within`); our own SQLSTATEs by their names.
         """
         if not seconds_left(1):
-            raise DatabaseUnavailable(f"PostgreSQL at {described(self.url)} took too long to answer everything that was asked of it")
+            raise NoAnswerInTime(f"PostgreSQL at {described(self.url)} took too long to answer everything that was asked of it")
         self._open()
         try:
             with self._taken() as connection:
@@ -439,12 +441,12 @@ class Database:
 
     def _why_unavailable(self, error: Exception) -> DatabaseUnavailable:
         if seconds_left(1) < 1:
-            return DatabaseUnavailable(f"no free connection to PostgreSQL at {described(self.url)} in time: {error}")
+            return NoAnswerInTime(f"no free connection to PostgreSQL at {described(self.url)} in time: {error}")
         try:
             connect(self.url, connect_seconds=POOL_TIMEOUT_SECONDS).close()
         except DatabaseUnavailable as reason:
             return reason
-        return DatabaseUnavailable(f"no free connection to PostgreSQL at {described(self.url)} within {POOL_TIMEOUT_SECONDS} s: {error}")
+        return NoAnswerInTime(f"no free connection to PostgreSQL at {described(self.url)} within {POOL_TIMEOUT_SECONDS} s: {error}")
 
 
 def _session(url: str, application_name: str, call_seconds: float, options: str = "") -> dict[str, Any]:

@@ -56,6 +56,10 @@ class DatabaseUnavailable(TaskerError):
     """PostgreSQL cannot be reached, or did not answer in time."""
 
 
+class NoAnswerInTime(DatabaseUnavailable):
+    """PostgreSQL had no time or no connection for this call, or answers no more."""
+
+
 class KeyReused(TaskerError):
     """An idempotency key was used before, for a request with other content."""
 

@@ -338,13 +338,22 @@ class Worker:
         wanted = [(call.task.task_id, numbers[name]) for name in names if name not in here]
         if not wanted:
             return here
-        try:
-            with self._results.connection() as connection, self.figures.call("read_results"):
-                found = leases.read_results(connection, wanted)
-        except (DatabaseUnavailable, psycopg.Error) as error:
-            raise RetryableError(f"the results of earlier steps could not be read: {error}") from error
+        found = self._read_results(wanted)
         known.update((step_no, result) for _, step_no, result in found if len(result) <= KEPT_RESULT_BYTES and len(known) < KEPT_RESULTS)
         return here | {steps[step_no].name: result for _, step_no, result in found}
+
+    def _read_results(self, wanted: list[tuple[int, int]]) -> leases.Rows:
+        """Waits as long as a lease lasts for a database that is away: the attempt would be charged, and what it has done so far done again."""
+        until, wait = time.monotonic() + self._lease.total_seconds(), RECONNECT_FIRST_SECONDS
+        while True:
+            try:
+                with self._results.connection() as connection, self.figures.call("read_results"):
+                    return leases.read_results(connection, wanted)
+            except (DatabaseUnavailable, psycopg.Error) as error:
+                if self.stopped or self.lease_lost.is_set() or time.monotonic() > until or not is_lost(error):
+                    raise RetryableError(f"the results of earlier steps could not be read: {error}") from error
+            time.sleep(wait)
+            wait = min(wait * 2, RECONNECT_CAP_SECONDS)
 
     # ---- the loop
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import psycopg
 from flask import Flask, Response, make_response, render_template, request
 from flask_wtf.csrf import CSRFError
 from psycopg.errors import UndefinedFunction, UndefinedTable
@@ -11,7 +12,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from engine.errors import DatabaseUnavailable, NotFound, WrongState
+from engine.db import translated
+from engine.errors import DatabaseUnavailable, NoAnswerInTime, NotFound, WrongState
 from webapp.access import NotAllowed
 from webapp.htmx import Notice, asks_for_regions, regions
 from webapp.request_log import note_outage
@@ -30,6 +32,7 @@ TITLES = {
     500: "Something went wrong here",
     503: "The database cannot be reached",
 }
+NOT_IN_TIME = "The database did not answer in time"
 ADVICE = {
     401: "This address is for people who are signed in, and programs with a token.",
     403: "The form carried no valid token, perhaps because the page was open for long. Load the page again and repeat the action.",
@@ -106,9 +109,16 @@ def _keep_headers(error: HTTPException, answer: Response) -> None:
 def _unavailable(error: Exception) -> Response:
     # SQLAlchemy's text names the statement and its values; only our own errors are written for readers.
     note_outage(error)
-    answer = problem(503, str(error) if isinstance(error, DatabaseUnavailable) else "")
+    answer = problem(503, str(error) if isinstance(error, DatabaseUnavailable) else "", title=NOT_IN_TIME if _is_late(error) else "")
     answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return answer
+
+
+def _is_late(error: Exception) -> bool:
+    """Whether it may well be there, and had no time or no connection."""
+    inner = getattr(error, "orig", None)
+    found = translated(inner) if isinstance(inner, psycopg.Error) else error
+    return isinstance(found, (NoAnswerInTime, PoolTimeout))
 
 
 def _not_prepared(error: Exception) -> Response:

@@ -1,6 +1,6 @@
 """What `tasker bench` measures, on an empty database and on one with ten million steps behind it, by turns: `python -m engine.bench.grown`.
 
-A number given is that of the steps, a second one that of the turns; with `--json` the last word is one document. Apart from `tasker bench` because it takes long, and 12 GB of disk.
+A number given is that of the steps, a second one that of the turns; with `--json` the last word is one document. Apart from `tasker bench` because it takes twenty minutes or more, and 12 GB of disk.
 """
 
 from __future__ import annotations

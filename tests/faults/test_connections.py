@@ -30,7 +30,7 @@ from engine.db import CALL_SECONDS, Database, OutageLog, connect, keeps_session
 from engine.errors import DatabaseUnavailable
 from engine.registry import HandlerRegistry
 from engine.runners.threads import ThreadsRunner
-from engine.worker import FLUSHERS, Worker
+from engine.worker import FLUSHERS, KEPT_RESULT_BYTES, Worker
 from webapp import create_app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -254,6 +254,41 @@ def test_a_report_that_the_server_carries_out_after_its_line_is_gone_strands_no_
 
     until(ended, "the task to end")
     engine.drain(0)
+
+
+def test_a_handler_that_asks_for_a_result_waits_for_a_database_that_is_away(
+    proxy: Proxy, proxied_url: str, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forbids: an attempt that is charged for an outage, and all that it has done so far done again."""
+    monkeypatch.setattr(HandlerRegistry, "_instance", HandlerRegistry())
+    flow = Workflow("flow", namespace="asking")
+    asking = threading.Event()
+
+    @flow.step()
+    def first() -> str:
+        return "x" * (2 * KEPT_RESULT_BYTES)
+
+    @flow.step(depends_on_step="first")
+    def second() -> None: ...
+
+    @flow.step(depends_on_step="second", retry_limit=2)
+    def third(sequence: Any) -> int:
+        asking.set()
+        return len(sequence.result("first"))
+
+    number = tasks.register_definition(db, flow.definition)
+    engine = Worker(proxied_url, ThreadsRunner(1), {number: flow.definition}, name="asking", runner_name="threads", concurrency=1)
+    engine.start()
+    with proxy.behaving("reset", "tasker look-up"):
+        task = tasks.submit(db, TaskRequest("flow", "asking"))
+        engine.wake()
+        assert asking.wait(10)
+        refused = proxy.accepted
+        until(lambda: proxy.accepted > refused + 2, "it to ask again")
+    until(lambda: db.value("select state from tasker_task where task_id = %(task)s", {"task": task}) == 4, "the task to end")
+    engine.drain(0)
+    attempts, result = db.rows("select attempts, result from tasker_steps where task_id = %(task)s and name = 'third'", {"task": task})[0]
+    assert (attempts, result) == (1, 2 * KEPT_RESULT_BYTES)
 
 
 def test_a_listener_on_a_dead_line_finds_out_by_itself_and_hears_again(

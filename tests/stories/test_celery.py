@@ -1,10 +1,11 @@
-"""Steps that Celery's workers run: a real engine, a real broker, real worker processes. Redis where it is installed, else a folder of messages."""
+"""Steps that Celery's workers run: a real engine, a real broker, real worker processes. Redis where it is installed, else a folder of messages; at night RabbitMQ too."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -55,31 +56,100 @@ def work(task, step):
 
 
 class Broker:
-    """Where messages wait: a server of its own, or a folder."""
+    """Where messages wait. `environment` is what those who use it are told."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._server: subprocess.Popen[bytes] | None = None
-        self.environment: dict[str, str] = {}
-        if shutil.which("redis-server"):
-            socket = folder / "redis.sock"
-            self._server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", ""], stdout=subprocess.DEVNULL)
-            until(socket.exists, "the broker to come up")
-            self.environment = {"TASKER_BROKER_URL": f"redis+socket://{socket}"}
-        else:
-            for name in ("messages", "messages-control"):
-                (folder / name).mkdir()
-            self.environment = {"TASKER_BROKER_URL": "filesystem://", "TASKER_BROKER_FOLDER": str(folder / "messages")}
+    environment: dict[str, str]
 
     def send(self, token: str) -> None:
         """One more message with that token."""
         CeleryBroker(make_app(self.environment["TASKER_BROKER_URL"], transport_options(self.environment))).send(token, {})
 
+    def begin(self) -> None:
+        """It answers."""
+
     def end(self) -> None:
         """It is gone."""
-        if self._server is not None:
-            self._server.kill()
-            self._server.wait()
+
+
+class Folder(Broker):
+    """One that every machine has."""
+
+    def __init__(self, folder: Path) -> None:
+        for name in ("messages", "messages-control"):
+            (folder / name).mkdir()
+        self.environment = {"TASKER_BROKER_URL": "filesystem://", "TASKER_BROKER_FOLDER": str(folder / "messages")}
+
+
+class Redis(Broker):
+    """A server of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._at = folder / "redis.sock"
+        self.environment = {"TASKER_BROKER_URL": f"redis+socket://{self._at}"}
+        self.begin()
+
+    def begin(self) -> None:
+        self._server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", str(self._at), "--save", ""], stdout=subprocess.DEVNULL)
+        until(self._at.exists, "the broker to come up")
+
+    def end(self) -> None:
+        self._server.kill()
+        self._server.wait()
+        self._at.unlink(missing_ok=True)
+
+
+class Rabbit(Broker):
+    """A node of its own, which keeps everything it writes in the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, free_port()
+        self.environment = {"TASKER_BROKER_URL": f"amqp://guest:guest@127.0.0.1:{self._port}//"}
+        for name in ("data", "log", "home"):
+            (folder / name).mkdir()
+        (folder / "rabbit.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self._port}\nloopback_users.guest = true\n")
+        (folder / "plugins").write_text("[].\n")
+        settings = {"NODENAME": f"tasker-{self._port}@localhost", "DIST_PORT": free_port(), "MNESIA_BASE": folder / "data", "LOG_BASE": folder / "log"}
+        settings |= {"CONFIG_FILE": folder / "rabbit.conf", "ENABLED_PLUGINS_FILE": folder / "plugins", "NODE_IP_ADDRESS": "127.0.0.1", "PID_FILE": folder / "pid"}
+        self._named = {"HOME": str(folder / "home"), "ERL_EPMD_PORT": str(free_port())} | {f"RABBITMQ_{name}": str(value) for name, value in settings.items()}
+        self.begin()
+
+    def begin(self) -> None:
+        # what the package puts on the PATH would run it as another user
+        with (self._folder / "rabbit.out").open("ab") as output:
+            self._server = subprocess.Popen(["/usr/lib/rabbitmq/bin/rabbitmq-server"], env={**os.environ, **self._named}, stdout=output, stderr=output, start_new_session=True)
+        until(lambda: is_open(self._port), "the broker to come up", seconds=60)
+
+    def end(self) -> None:
+        os.killpg(self._server.pid, signal.SIGKILL)
+        self._server.wait()
+        until(self._ends_its_names, "the node's directory of names to let it go")
+
+    def _ends_its_names(self) -> bool:
+        """What the node started beside itself ends, once it knows that the node has."""
+        return subprocess.run(["epmd", "-kill"], env={**os.environ, **self._named}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+def a_rabbit(folder: Path) -> Broker:
+    """Skips the test where RabbitMQ is not installed."""
+    if not Path("/usr/lib/rabbitmq/bin/rabbitmq-server").exists():
+        pytest.skip("RabbitMQ is not installed; apt-get install rabbitmq-server brings it")
+    return Rabbit(folder)
+
+
+def at_hand(folder: Path) -> Broker:
+    """Redis where it is installed, else a folder of messages."""
+    return Redis(folder) if shutil.which("redis-server") else Folder(folder)
 
 
 class Station:
@@ -99,10 +169,10 @@ class Station:
         self.process.wait()
 
 
-@pytest.fixture
-def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
+@pytest.fixture(params=[at_hand, pytest.param(a_rabbit, marks=pytest.mark.nightly)])
+def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Broker]:
     """A broker, which the engines of the test are told of."""
-    found = Broker(tmp_path)
+    found: Broker = request.param(tmp_path)
     for name, value in found.environment.items():
         monkeypatch.setenv(name, value)
     yield found
@@ -178,6 +248,24 @@ def test_an_engine_that_dies_leaves_nothing_running_on_celerys_workers(story: St
     until(lambda: not is_alive(running), "the handler to end with its engine")
     story.open("gate")
     assert story.ended(task)["state"] == "completed"
+
+
+@pytest.mark.nightly
+def test_a_broker_that_is_away_costs_no_attempt_and_all_goes_on_when_it_is_back(story: Story, broker: Broker, station: Callable[..., Station]) -> None:
+    if isinstance(broker, Folder):
+        pytest.skip("a folder is never away; apt-get install redis-server brings a broker that can be")
+    story.write(FLOWS)
+    station()
+    engine = story.start("--lease", "6", runner="celery")
+    assert story.run("chain", {"order": 12})["state"] == "completed"
+    broker.end()
+    task = story.launch("chain", {"order": 13})
+    until(lambda: cluster_of(story, engine).get("state") == "away", "the engines page to say that the broker is away")
+    assert story.outcome(task)["state"] in ("pending", "running")
+    broker.begin()
+    steps = story.ended(task)["steps"]
+    assert {name: (step["state"], step["attempts"]) for name, step in steps.items()} == dict.fromkeys(("first", "second", "third"), ("completed", 1))
+    assert engine.drained() == 0
 
 
 @pytest.mark.nightly

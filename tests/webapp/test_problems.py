@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from engine.settings import Settings
-from webapp import MAX_REQUEST_BYTES, create_app
+from webapp import MAX_REQUEST_BYTES, create_app, database
 from webapp.access import COOKIE
 from webapp.routes import ROUTES, SIGNED_IN
 
@@ -45,6 +47,17 @@ def test_a_database_without_tables_is_there_and_not_prepared(settings: Settings,
     assert "The database is not prepared" in answer.text
     assert "run tasker db upgrade" in answer.text
     assert "cannot be reached" not in answer.text
+
+
+def test_a_page_that_the_database_holds_up_does_not_say_that_it_is_away(app: Flask, client: FlaskClient, conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client.get("/tasks").status_code == 200
+    monkeypatch.setattr(database, "CALL_SECONDS", 1.0)
+    with conn.transaction():
+        conn.execute("lock table tasker_task in access exclusive mode")
+        answer = client.get("/tasks")
+    assert answer.status_code == 503
+    assert "The database did not answer in time" in answer.text
+    assert "tries again by itself" in answer.text
 
 
 def test_a_page_that_was_read_is_asked_for_anew_and_a_form_that_was_sent_is_not(cut_off: FlaskClient) -> None:
