@@ -23,7 +23,7 @@ from engine.handlers import Workflow
 from engine.requests import TaskRequest
 from engine.timing import every
 from webapp.access import COOKIE
-from webapp.live import Stream
+from webapp.live import Reader, Stream
 from webapp.routes import LOOPBACK, PUBLIC, ROUTES, SIGNED_IN, rule_of
 
 FOREIGN, CANARY = "elsewhere", "canary"
@@ -224,7 +224,7 @@ def test_lists_show_what_is_of_ones_namespace(app: Flask, twins: Twins) -> None:
 def test_a_stream_is_of_ones_namespaces_and_of_no_foreign_task(app: Flask, twins: Twins) -> None:
     client = client_of(app, "reader", "viewer", "open")
     assert client.get(f"/live?task={twins.task_ids[FOREIGN]}").status_code == 404
-    stream = Stream(None, 0.0, frozenset({"open"}))
+    stream = Stream(None, reader=Reader(namespaces=frozenset({"open"})))
     stream._stale.clear()
     stream.tell({"1": FOREIGN})
     assert not stream._stale.is_set()

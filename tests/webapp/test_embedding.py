@@ -248,7 +248,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], bool]]:
 
     def watched(self: Stream, *given: Any) -> None:
         opened(self, *given)
-        found.append(given[-1])
+        found.append(given[-1].may_follow)
 
     monkeypatch.setattr(Stream, "__init__", watched)
     return found
