@@ -86,6 +86,19 @@ def _listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=1024)
 
 
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection that can tell, while its answer is under way, whether its reader has hung up."""
+
+    def check_client_disconnected(self) -> bool:
+        """Asked by the application. Nothing is read ahead for it, as who only says that no more requests come is still to be answered."""
+        try:
+            return not self.connected or self.socket.recv(1, socket.MSG_PEEK) == b""
+        except BlockingIOError:  # silent, and there
+            return False
+        except OSError:
+            return True
+
+
 class Server:
     """A dashboard on its port. Browsers may connect from the start; they are answered while `run` runs."""
 
@@ -107,10 +120,10 @@ class Server:
             max_request_body_size=MOST_BYTES,
             max_request_header_size=MOST_HEADER_BYTES,
             asyncore_use_poll=True,
-            channel_request_lookahead=1,  # so that it learns at once when a reader has gone, and live.Crowd from it
             ident=None,
             clear_untrusted_proxy_headers=not app.config["PROXY_HOPS"],
         )
+        self._waitress.channel_class = Channel
 
     @property
     def url(self) -> str:

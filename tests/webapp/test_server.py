@@ -124,6 +124,14 @@ def test_who_turns_page_after_page_is_followed_by_no_stream_of_before(app: Flask
         time.sleep(0.1)  # the server hears of it in another thread
 
 
+def test_who_sends_no_more_requests_is_answered(serving: Server) -> None:
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", serving.port), PATIENCE) as reader:
+            reader.sendall(b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            reader.shutdown(socket.SHUT_WR)
+            assert reader.makefile("rb").read().startswith(b"HTTP/1.1 200 OK")
+
+
 def test_a_reader_that_takes_nothing_holds_no_thread_for_long(app: Flask, serving: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """It asks for more than the server keeps for it, and reads none of that: the thread that hands it on would wait for good."""
     monkeypatch.setattr(server, "DEAF_SECONDS", 0.3)
