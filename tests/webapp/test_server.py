@@ -121,7 +121,6 @@ def test_who_turns_page_after_page_is_followed_by_no_stream_of_before(app: Flask
         assert b"event: changed\n" in iter(stream.readline, b"")
         stream.close()
         connection.close()
-        time.sleep(0.1)  # the server hears of it in another thread
 
 
 def test_who_sends_no_more_requests_is_answered(serving: Server) -> None:
