@@ -57,6 +57,7 @@ class Link:
         self.server: socket.socket
         self.role = ""
         self.snare: Snare | None = None
+        self._due: Snare | None = None
         self.is_ready = False
         self._statements: dict[bytes, str] = {}
         self._torn = threading.Lock()
@@ -190,17 +191,22 @@ class Link:
     def _answered(self, kind: bytes, message: bytes) -> bool:
         if kind == b"E":
             self.proxy.refusals.append(_sqlstate(message))
-        if kind == b"Z" and self.snare is not None and self.snare.moment == "at":
+        if kind != b"Z":
+            return True
+        if self.snare is not None and self.snare.moment == "at":
             _spring(self.snare, self)
             return False
+        # settled before the client has it: what it asks then, while this thread rests, is not what was answered here
+        self._due, self.snare = self.snare, None
+        self.note_end_of_call()
         return True
 
     def _delivered(self, kind: bytes, source: socket.socket) -> None:
-        if kind == b"Z" and source is self.server:
-            self.is_ready = True
-            self.note_end_of_call()
-        if kind == b"Z" and source is self.server and self.snare is not None:
-            snare, self.snare = self.snare, None
+        if kind != b"Z" or source is not self.server:
+            return
+        self.is_ready = True
+        if self._due is not None:
+            snare, self._due = self._due, None
             _spring(snare, self)
 
     def _half_sent(self, kind: bytes, source: socket.socket) -> None:

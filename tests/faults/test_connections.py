@@ -172,6 +172,22 @@ def test_a_line_that_dies_after_the_last_answer_spoils_no_page(proxy: Proxy, pro
     assert snare.caught >= 3
 
 
+def test_a_snare_waits_for_the_answer_of_its_own_statement(proxy: Proxy, proxied_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forbids: to take the end of the call before for it, where the next one is asked while the proxy still looks at that."""
+    delivered = Link._delivered
+
+    def late(link: Link, kind: bytes, source: socket.socket) -> None:
+        time.sleep(0.1 if kind == b"Z" else 0)
+        delivered(link, kind, source)
+
+    monkeypatch.setattr(Link, "_delivered", late)
+    with connect(proxied_url, call_seconds=LIMIT) as connection:
+        snare = proxy.set_snare("42", "after", lambda link: link.client.shutdown(socket.SHUT_WR))
+        connection.execute("select 41")
+        assert connection.execute("select 42").fetchone() == (42,)
+        assert snare.sprung.wait(LIMIT)
+
+
 def test_the_state_of_the_schema_is_asked_for_with_a_deadline(proxy: Proxy, proxied_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrate, "CALL_SECONDS", LIMIT)
     proxy.set_snare("tasker_schema_version", "before", lambda link: proxy.stall(link))
