@@ -11,7 +11,7 @@ as $$
 declare
   v_account tasker_account;
 begin
-  select * into v_account from tasker_account a where a.account_id = p_account_id and not a.disabled for share;
+  select * into v_account from tasker_account a where a.account_id = p_account_id and not a.disabled for no key update;
   if not found then
     raise exception 'this account is disabled' using errcode = 'WF002';
   end if;

@@ -95,3 +95,20 @@ def test_a_half_session_that_is_being_ended_is_completed_by_nobody(db: Database,
     words = refused_after(conn, "select tasker_sign_out('ada', null, 'tests', null, null)", lambda: accounts.begin_session(db, account_id, method="tests", completes=half))
     assert words == "this sign-in was ended meanwhile; sign in again"
     assert accounts.sessions(db, account_id) == []
+
+
+def test_two_who_sign_in_to_one_account_at_once_do_not_deadlock(db: Database, conn: Conn) -> None:
+    account_id, _ = kept(conn, "ada")
+
+    def begin(session: Conn, secret: bytes, half: bool) -> None:
+        session.execute("select tasker_begin_session(%s, sha256(%s), 'tests', %s, null, null)", [account_id, secret, half])
+
+    with ThreadPoolExecutor(1) as threads, db.connection() as another:
+        with conn.transaction():
+            begin(conn, b"half", True)
+            other = threads.submit(begin, another, b"other", False)
+            with pytest.raises(TimeoutError):
+                other.result(0.5)
+            begin(conn, b"whole", False)
+        other.result(10)
+    assert len(accounts.sessions(db, account_id)) == 2

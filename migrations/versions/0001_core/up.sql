@@ -1169,7 +1169,7 @@ as $$
     join tasker_template p on p.definition_id = b.definition_id and p.step_no = coalesce(b.map_no, b.step_no)
 $$;
 
--- source: functions/tasker_begin_session.sql aad7dc4d4a87
+-- source: functions/tasker_begin_session.sql ef6ad90824a5
 -- tasker_begin_session: an account is signed in under a new secret, of which only the hash is known here; sessions that ran out go.
 --   A whole session takes the place of the account's half ones, whose secrets are void then.
 --   p_password_hash  what the password was compared with, where one was     p_half_hash  the half session that this one completes, where there is one
@@ -1183,7 +1183,7 @@ as $$
 declare
   v_account tasker_account;
 begin
-  select * into v_account from tasker_account a where a.account_id = p_account_id and not a.disabled for share;
+  select * into v_account from tasker_account a where a.account_id = p_account_id and not a.disabled for no key update;
   if not found then
     raise exception 'this account is disabled' using errcode = 'WF002';
   end if;
