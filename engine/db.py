@@ -133,7 +133,7 @@ class TimedConnection(Connection[tuple[Any, ...]]):
 
         One that answered a moment ago is not asked again, unless it has something to say unasked: that it ends, most likely.
         """
-        if time.monotonic() - self._answered_at < ASK_AGAIN_SECONDS and not _has_news(self.fileno()):
+        if time.monotonic() - self._answered_at < ASK_AGAIN_SECONDS and not has_news(self.fileno()):
             return
         limit, self.call_seconds = self.call_seconds, min(CHECK_SECONDS, self.call_seconds)
         note, self.note = self.note, None  # nobody has called
@@ -151,7 +151,7 @@ def _answers(connection: TimedConnection) -> bool:
     return True
 
 
-def _has_news(descriptor: int) -> bool:
+def has_news(descriptor: int) -> bool:
     """Whether something has arrived there, be it the end."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -459,7 +459,7 @@ def _session(url: str, application_name: str, call_seconds: float, options: str 
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": int(call_seconds * 1000),
-        "options": f"-c timezone=UTC -c statement_timeout={server_milliseconds} -c idle_in_transaction_session_timeout={IDLE_SECONDS * 1000} {_DEAD_CLIENTS} {_own_options(url)} {options}",
+        "options": f"-c timezone=UTC -c statement_timeout={server_milliseconds} -c idle_in_transaction_session_timeout={IDLE_SECONDS * 1000} -c idle_session_timeout=0 {_DEAD_CLIENTS} {_own_options(url)} {options}",
     }
 
 

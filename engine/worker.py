@@ -26,6 +26,7 @@ from engine.db import (
     OutageLog,
     bound_transactions,
     connect,
+    has_news,
     is_conflict,
     is_lost,
     is_short,
@@ -412,6 +413,7 @@ class Worker:
         outcomes = aside or self._take()
         want = 0 if aside else self._reserve(len(outcomes))
         if not outcomes and not want:
+            _look_at_line(place.connection)
             return False
         try:
             if outcomes:
@@ -782,6 +784,12 @@ def _refused(outcome: Outcome, error: Exception) -> Outcome:
 
 def _was_refused(outcome: Outcome) -> bool:
     return outcome[1] == FAILED and outcome[2].startswith(f'{{"type":"{REFUSED}",')
+
+
+def _look_at_line(connection: Connection[Any]) -> None:
+    """A full worker asks nothing for as long as its steps take: were its sessions ended meanwhile, others would see no lock of ours. Raises OperationalError."""
+    if has_news(connection.fileno()):
+        connection.execute("select 1")
 
 
 def _close(connection: Connection[Any] | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from engine import TaskRequest, queries, tasks
 from engine import worker as worker_module
-from engine.db import Database
+from engine.db import Database, connect
 from engine.definition import StepTemplate, TaskDefinition
 from engine.handlers import Sequence
 from engine.runners.threads import ThreadsRunner
@@ -126,3 +126,44 @@ def test_an_engine_that_looks_for_work_in_vain_is_at_rest(
         assert worker.is_at_rest
     finally:
         worker.drain(5)
+
+
+@pytest.fixture
+def full(db: Database, database_url: str, eventually: Callable[..., bool]) -> Iterator[tuple[Worker, str, threading.Event]]:
+    """A worker with one place, the task that fills it, and what lets that end."""
+    go_on = threading.Event()
+    definition = TaskDefinition("tests", "long", version="1.0.0", steps=(StepTemplate("only", handler_class=lambda: go_on.wait(60)),))
+    worker = Worker(database_url, ThreadsRunner(1, grace=1), {tasks.register_definition(db, definition): definition}, name="test", runner_name="threads", concurrency=1)
+    worker.start()
+    try:
+        task_id = tasks.submit(db, TaskRequest("long", "tests"))
+        worker.claim()
+        assert eventually(lambda: worker.running_count)
+        yield worker, task_id, go_on
+    finally:
+        go_on.set()
+        worker.drain(5)
+
+
+def test_a_full_worker_whose_sessions_are_ended_is_back_before_others_take_it_for_dead(
+    db: Database, conn: psycopg.Connection[Any], eventually: Callable[..., bool], full: tuple[Worker, str, threading.Event]
+) -> None:
+    # Forbids that it notices with its next report only: its lock is free until then, and its steps are others'.
+    worker, task_id, go_on = full
+    other = conn.execute("select tasker_register_worker('other', 'threads', 1, '{}', '30 seconds', false)").fetchone()
+    holders = "select count(*) from pg_locks where locktype = 'advisory' and classid = 77 and objid = %s"
+    conn.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tasker engine' and datname = current_database()")
+    assert eventually(lambda: conn.execute(holders, [worker.who.worker_id]).fetchone() == (0,))
+    conn.execute("select tasker_reap_workers(%s)", other)
+    worker.wake()  # as an engine's poll does
+    assert eventually(lambda: conn.execute(holders, [worker.who.worker_id]).fetchone() != (0,), 5)
+    go_on.set()
+    assert eventually(lambda: queries.task_row(db, task_id).state == "completed")
+    assert conn.execute("select attempts from tasker_steps").fetchall() == [(1,)]
+
+
+def test_sessions_of_an_engine_may_be_idle_for_as_long_as_they_like(db: Database, conn: psycopg.Connection[Any], database_url: str) -> None:
+    # Forbids that a limit of the database for all its sessions takes the lock of an engine whose steps are long.
+    conn.execute(f"alter database {conn.info.dbname} set idle_session_timeout = '1s'")
+    with connect(database_url) as session:
+        assert session.execute("show idle_session_timeout").fetchone() == ("0",)
