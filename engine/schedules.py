@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
+from zoneinfo import ZoneInfoNotFoundError
+
+from cronsim import CronSimError
 
 from engine import json_text, queries, tasks
 from engine.access.permissions import Namespaces
@@ -192,7 +195,9 @@ def fire(db: Database, due: DueSchedule) -> int:
     """The tasks of a claimed schedule are made and it waits for its next run; returns how many of them are new."""
     try:
         decided = plan(due.timing, due.policy, due=due.due_at, now=due.now)
-    except (LookupError, ValueError, OSError) as error:
+    except (ZoneInfoNotFoundError, OSError) as error:
+        return _leave(db, due, error)
+    except (CronSimError, LookupError, ValueError) as error:
         return _give_up(db, due, error)
     made: list[tuple[str, bool]] = []
     problem = None if decided.runs else f"left out: no engine was there at {_iso(due.due_at)}"
@@ -207,8 +212,14 @@ def fire(db: Database, due: DueSchedule) -> int:
     return sum(created for _, created in made)
 
 
+def _leave(db: Database, due: DueSchedule, error: Exception) -> int:
+    """Where this machine lacks the time zone, or cannot read it now, another one may have it, or this one later: it stays due."""
+    _advance(db, due, due.due_at, [], f"the rules of its time zone cannot be read; tried again: {error}"[:MAX_ERROR], {"refused": 0, "missed": 0})
+    return 0
+
+
 def _give_up(db: Database, due: DueSchedule, error: Exception) -> int:
-    """One whose times this machine cannot compute, such as for want of its time zone, must not hold up the others."""
+    """One whose times nobody can compute must not hold up the others."""
     _advance(db, due, None, [], f"its next run cannot be computed: {error}"[:MAX_ERROR], {"refused": 1, "missed": 0})
     return 0
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
 
-from engine import schedules, tasks
+from engine import schedules, tasks, timing
 from engine.db import Database
 from engine.definition import StepTemplate, TaskDefinition
 from engine.errors import NotFound, RequestError, WrongState
@@ -197,14 +200,59 @@ def test_one_that_is_refused_does_not_hold_up_the_others(later: Clock) -> None:
     assert fire_due(later(hours=1)) == 1
 
 
-def test_one_whose_times_cannot_be_computed_here_ends_and_says_why(later: Clock, conn: psycopg.Connection[Any]) -> None:
+def test_one_whose_time_zone_this_machine_lacks_says_so_and_is_run_where_it_is_known(later: Clock, conn: psycopg.Connection[Any]) -> None:
+    db = later()
+    lost, sound = given(db, cron("@hourly", "Asia/Kolkata"), policy="one"), given(db)
+    conn.execute("update tasker_schedule set time_zone = 'Lost/City' where schedule_id = %s", [lost.schedule_id])
+    assert fire_due(later(hours=1)) == 1
+    waiting = schedule_row(db, lost.schedule_id)
+    assert waiting.next_run_at == lost.next_run_at
+    assert "Lost/City" in (waiting.last_error or "")
+    assert schedule_row(db, sound.schedule_id).next_run_at != sound.next_run_at
+    conn.execute("update tasker_schedule set time_zone = 'Asia/Kolkata' where schedule_id = %s", [lost.schedule_id])
+    assert fire_due(later(seconds=10)) == 0, "it is looked at twice a minute"
+    assert fire_due(later(minutes=1)) == 1
+    assert schedule_row(db, lost.schedule_id).last_error is None
+
+
+def test_a_moment_without_file_descriptors_ends_no_schedule(later: Clock) -> None:
+    db = later()
+    schedule = given(db, cron("@daily", "Europe/Berlin"), policy="one")
+    tomorrow = later(hours=25)
+    tomorrow.value("select 1")
+    with without_file_descriptors():
+        assert fire_due(tomorrow) == 0
+    assert schedule_row(db, schedule.schedule_id).next_run_at == schedule.next_run_at
+    assert fire_due(later(minutes=1)) == 1
+
+
+@contextmanager
+def without_file_descriptors() -> Iterator[None]:
+    """As many files are open as may be, and no time zone has been read yet."""
+    timing._zone.cache_clear()
+    ZoneInfo.clear_cache()
+    most, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    kept: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with suppress(OSError):
+            while True:
+                kept.append(os.open("/dev/null", os.O_RDONLY))
+        yield
+    finally:
+        for each in kept:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def test_one_whose_times_nobody_can_compute_ends_and_says_why(later: Clock, conn: psycopg.Connection[Any]) -> None:
     db = later()
     lost, sound = given(db, cron("@hourly", "Asia/Kolkata")), given(db)
-    conn.execute("update tasker_schedule set time_zone = 'Lost/City' where schedule_id = %s", [lost.schedule_id])
+    conn.execute("update tasker_schedule set expression = 'at noon' where schedule_id = %s", [lost.schedule_id])
     assert fire_due(later(hours=1)) == 1
     ended = schedule_row(db, lost.schedule_id)
     assert ended.next_run_at is None
-    assert "Lost/City" in (ended.last_error or "")
+    assert "cannot be computed" in (ended.last_error or "")
     assert schedule_row(db, sound.schedule_id).next_run_at is not None
 
 

@@ -1051,8 +1051,9 @@ begin
 end
 $$;
 
--- source: functions/tasker_advance_schedule.sql 1ad56ae77cc4
+-- source: functions/tasker_advance_schedule.sql 77d2f80ba4ee
 -- tasker_advance_schedule: a run that was due has been dealt with; the schedule waits for its next one.
+--   Where that is the same run, whose times the caller could not compute, it stays claimed for a while, and whoever comes then tries again.
 -- needs: tasker_clock
 --   p_due_at    the run that the caller claimed; when the schedule has moved on from it, nothing changes
 --   p_task_ids  the tasks that were made, oldest first;  p_error  why there are none
@@ -1070,7 +1071,7 @@ as $$
   advanced as (
     update tasker_schedule s
        set next_run_at = p_next_run_at,
-           claimed_until = null,
+           claimed_until = case when p_next_run_at = p_due_at then s.claimed_until end,
            last_run_at = case when made.task_ids = '{}' then s.last_run_at else tasker_clock() end,
            recent_task_ids = (made.task_ids || s.recent_task_ids)[1:5],
            last_error = p_error,
