@@ -83,14 +83,19 @@ class Posts:
         )
         return dict(found)
 
-    def take(self) -> tuple[list[Ended], list[tuple[int, float, bool, list[Any]]]]:
-        """What has ended, and what handlers said before: (number, seconds ago, whether a line, fields). The end is looked for first, so no word comes after it."""
-        ended = self._db.rows("select number, kind, payload, place from tasker_take_deliveries(%(sender)s)", {"sender": self._sender})
+    def take(self, told: Sequence[int]) -> tuple[list[Ended], list[tuple[int, float, bool, list[Any]]]]:
+        """What has ended, but for what was `told`, which is forgotten; and what handlers said before: (number, seconds ago, whether a line, fields).
+
+        The end is looked for first, so no word comes after it. What ended is given again until it is among the told: an answer may be lost.
+        """
+        ended = self._db.rows(
+            "select number, kind, payload, place from tasker_take_deliveries(%(sender)s, %(told)s::bigint[])", {"sender": self._sender, "told": list(told)}
+        )
         words = self._db.rows("select number, age, is_line, fields from tasker_take_delivery_words(%(sender)s)", {"sender": self._sender})
         return [Ended(*row) for row in ended], [(row[0], row[1], row[2], row[3]) for row in words]
 
     def withdraw(self, numbers: Sequence[int]) -> set[int]:
-        """Those that nobody had begun, and nobody will."""
+        """Those that nobody had begun, and nobody will, however often it is asked."""
         found = self._db.rows(
             "select * from tasker_withdraw_deliveries(%(sender)s, %(numbers)s::bigint[])", {"sender": self._sender, "numbers": list(numbers)}
         )

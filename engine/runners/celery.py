@@ -35,7 +35,7 @@ class Posts(Protocol):
 
     def post(self, orders: Sequence[tuple[int, int, int, int]]) -> dict[int, str]: ...
 
-    def take(self) -> tuple[Sequence[Any], Sequence[Any]]: ...
+    def take(self, told: Sequence[int]) -> tuple[Sequence[Any], Sequence[Any]]: ...
 
     def withdraw(self, numbers: Sequence[int]) -> set[int]: ...
 
@@ -90,6 +90,7 @@ class CeleryRunner:
         self._lock = threading.RLock()  # guards what follows
         self._calls: dict[int, StepCall] = {}
         self._sent: dict[int, float] = {}
+        self._told: list[int] = []
         self._cancelling: set[StepCall] = set()
         self._numbers = itertools.count(1)
         self._places: Sequence[Seen] = ()
@@ -246,13 +247,14 @@ class CeleryRunner:
             listening.close()
 
     def _take(self) -> None:
-        ended, words = self._posts.take()
+        ended, words = self._posts.take(self._told)
         now = time.monotonic()
         for word in words:
             number, said = self._heard_as(word, now)
             if call := self._calls.get(number):
                 self._hear(call, said)
         self._settle([_outcome(each) for each in ended])
+        self._told = [each.number for each in ended]
 
     def _settle(self, outcomes: Sequence[tuple[int, int, str]]) -> None:
         told: list[Outcome] = []

@@ -881,7 +881,7 @@ class Broker:
         self.worker.end(self.token, 4, '"done"')
 
     def take(self) -> None:
-        self.posts.take()
+        self.posts.take([1])
 
     def withdraw(self) -> None:
         self.posts.withdraw([1])

@@ -6462,16 +6462,19 @@ begin
 end
 $$;
 
--- source: functions/tasker_take_deliveries.sql 8e8f834d09a6
--- tasker_take_deliveries: what has come of a sender's deliveries, each told once.
+-- source: functions/tasker_take_deliveries.sql 434bdf8f0d29
+-- tasker_take_deliveries: what has come of a sender's deliveries, told again and again until the sender says that it was told, by p_told.
 --   returns kind and payload of what has ended; a kind of null for what was begun by someone who is not heard of any more
-create or replace function tasker_take_deliveries (p_sender uuid)
+create or replace function tasker_take_deliveries (p_sender uuid, p_told bigint[] default '{}')
   returns table (number bigint, kind smallint, payload text, place text)
   language sql
 as $$
-  delete from tasker_delivery d
-   where d.sender = p_sender and (d.kind is not null or d.lease_until <= tasker_clock())
-  returning d.number, d.kind, d.payload, d.place
+  with told as (
+    delete from tasker_delivery d where d.sender = p_sender and d.number = any(p_told)
+  )
+  select d.number, d.kind, d.payload, d.place
+    from tasker_delivery d
+   where d.sender = p_sender and (d.kind is not null or d.lease_until <= tasker_clock()) and d.number <> all(p_told)
 $$;
 
 -- source: functions/tasker_take_delivery_words.sql 0fda4e9931a4
@@ -7046,14 +7049,19 @@ begin
 end
 $$;
 
--- source: functions/tasker_withdraw_deliveries.sql 38df6cfbf34a
+-- source: functions/tasker_withdraw_deliveries.sql 3aac5f77bc0c
 -- tasker_withdraw_deliveries: those of a sender's deliveries that nobody has begun never will be.
---   returns which they were
+--   returns those of the numbers for which there is no delivery any more, also where that was so before: the sender may have missed the answer
 create or replace function tasker_withdraw_deliveries (p_sender uuid, p_numbers bigint[])
   returns setof bigint
-  language sql
+  language plpgsql
 as $$
-  delete from tasker_delivery d where d.sender = p_sender and d.number = any(p_numbers) and d.place is null returning d.number
+begin
+  delete from tasker_delivery d where d.sender = p_sender and d.number = any(p_numbers) and d.place is null;
+  -- in a statement of its own, that sees what was begun while the first one waited for it
+  return query select n from unnest(p_numbers) n
+                where not exists (select from tasker_delivery d where d.sender = p_sender and d.number = n);
+end
 $$;
 
 -- source: functions/tasker_without_secrets.sql b7b65da772e2

@@ -6,14 +6,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, LiteralString
+from uuid import uuid4
 
 import psycopg
 import pytest
 
+from engine import TaskRequest, deliveries, tasks
 from engine.celery_worker import CeleryBroker, make_app
+from engine.db import Database
+from engine.definition import StepTemplate, TaskDefinition
 from engine.deliveries import Ended, Seen
-from engine.runners import CANCELLED, COMPLETED, RELEASED
+from engine.errors import DatabaseUnavailable
+from engine.runners import CANCELLED, COMPLETED, RELEASED, StepCall, TaskInfo
 from engine.runners import celery as celery_runner
 from engine.runners.celery import BrokerAway, CeleryRunner
 
@@ -28,6 +33,7 @@ class Posts:
         self.concurrency, self.version = [2], celery_runner.OURS
         self.errors: list[Exception] = []
         self._waiting: set[int] = set()
+        self._begun: set[int] = set()
         self._ended: list[Ended] = []
 
     def post(self, orders: Sequence[tuple[int, int, int, int]]) -> dict[int, str]:
@@ -37,18 +43,19 @@ class Posts:
 
     def begin(self, token: str) -> None:
         self._waiting.remove(int(token))
+        self._begun.add(int(token))
 
     def end(self, token: str) -> None:
         self._ended.append(Ended(int(token), COMPLETED, "null", "a worker"))
 
-    def take(self) -> tuple[list[Ended], list[Any]]:
-        ended, self._ended = self._ended, []
-        return ended, []
+    def take(self, told: Sequence[int]) -> tuple[list[Ended], list[Any]]:
+        self._ended = [each for each in self._ended if each.number not in told]
+        self._begun.difference_update(told)
+        return list(self._ended), []
 
     def withdraw(self, numbers: Sequence[int]) -> set[int]:
-        gone = self._waiting & set(numbers)
-        self._waiting -= gone
-        return gone
+        self._waiting.difference_update(numbers)
+        return set(numbers) - self._begun
 
     def drop(self) -> None:
         self._waiting.clear()
@@ -252,3 +259,62 @@ def test_workers_that_cannot_load_their_handlers_are_no_room_and_the_engines_pag
     posts.concurrency = [0, 3]
     assert eventually(lambda: runner.room() == 6)
     assert runner.standing()["state"] == "connected"
+
+
+# ---- answers that are lost
+
+
+ONE = TaskDefinition("tests", "one", version="1.0.0", steps=(StepTemplate("only", handler_class=lambda: None),))
+
+
+@pytest.fixture
+def held(db: Database, conn: psycopg.Connection[Any]) -> StepCall:
+    """A step that a living engine holds."""
+    number = tasks.register_definition(db, ONE)
+    task_id = tasks.submit(db, TaskRequest("one", "tests"))
+    worker = conn.execute("select tasker_register_worker('an engine', 'celery', 1, %s, '1 hour', false)", [[number]]).fetchone()
+    assert worker
+    [(task_no, step_no, _, attempt)] = conn.execute("select * from tasker_claim_steps(%s, 1, 1, %s)", [worker[0], [number]]).fetchall()
+    return StepCall(TaskInfo(task_no, task_id, "tests", "one", "1.0.0", ONE, "{}"), step_no, attempt, 3, {})
+
+
+@pytest.mark.parametrize(
+    ("lost", "kind"),
+    [("tasker_take_deliveries", COMPLETED), ("tasker_take_delivery_words", COMPLETED), ("tasker_withdraw_deliveries", RELEASED)],
+)
+def test_what_came_of_a_step_is_heard_though_an_answer_was_lost(
+    database_url: str, broker: Broker, held: StepCall, inbox: Any, eventually: Callable[..., bool], monkeypatch: pytest.MonkeyPatch, lost: str, kind: int
+) -> None:
+    # Forbids that the database forgets an end once it has told of it: a living engine that missed the answer would hold the step for ever.
+    monkeypatch.setattr(celery_runner, "CHECK_SECONDS", 0.05)
+    orders, station = deliveries.Posts(database_url, str(uuid4()), call_seconds=5), deliveries.Deliveries(database_url, "a worker", contact=30)
+    missed = miss_one_answer(monkeypatch, orders, lost)
+    station.beat(1, [])
+    runner = CeleryRunner(orders, broker, deliveries.heard, patience=0.1 if kind == RELEASED else 60)
+    runner.start(inbox.deliver, lambda call, names: {}, inbox.hear)
+    try:
+        runner.submit([held])
+        assert eventually(lambda: broker.tokens, 10)
+        if kind == COMPLETED:
+            station.begin(broker.tokens[0])
+            station.end(broker.tokens[0], COMPLETED, '"done"')
+        assert eventually(lambda: held in inbox.outcomes, 10)
+        assert (inbox.outcomes[held][0], missed.is_set()) == (kind, True)
+    finally:
+        runner.stop(0)
+        station.close()
+
+
+def miss_one_answer(monkeypatch: pytest.MonkeyPatch, orders: deliveries.Posts, function: str) -> threading.Event:
+    """The first call of it that has something to tell is carried out, and its answer is lost; set when that has been."""
+    ask, missed = orders._db.rows, threading.Event()
+
+    def rows(query: LiteralString, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        found = ask(query, parameters)
+        if f"{function}(" in query and not missed.is_set() and (found or ask("select from tasker_delivery where kind is not null")):
+            missed.set()
+            raise DatabaseUnavailable("the connection is gone, and the answer with it")
+        return found
+
+    monkeypatch.setattr(orders._db, "rows", rows)
+    return missed
