@@ -217,7 +217,13 @@ def _finite(digits: str) -> float:
     return number
 
 
-_decode = json.JSONDecoder(parse_float=_finite).decode
+def _stored_integer(digits: str) -> int | float:
+    """A number as large as this was written as a float: PostgreSQL's jsonb gives every digit of one."""
+    number = int(digits)
+    return number if abs(number) <= MAX_INTEGER else _finite(digits)
+
+
+_decode = json.JSONDecoder(parse_float=_finite, parse_int=_stored_integer).decode
 
 
 def _nodes(value: Any, path: str) -> Iterator[tuple[str, int, Any]]:

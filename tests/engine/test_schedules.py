@@ -200,6 +200,15 @@ def test_one_that_is_refused_does_not_hold_up_the_others(later: Clock) -> None:
     assert fire_due(later(hours=1)) == 1
 
 
+def test_a_number_beyond_64_bits_in_its_context_is_what_it_was_at_each_run(later: Clock) -> None:
+    # Forbids to read it as an integer, which no task takes: jsonb gives every digit of a float.
+    db = later()
+    schedule = given(db, context={"region": "eu", "most": 1e20})
+    assert fire_due(later(hours=1)) == 1
+    assert schedule_row(db, schedule.schedule_id).context["most"] == 1e20
+    assert isinstance(schedule_row(db, schedule.schedule_id).context["most"], float)
+
+
 def test_one_whose_time_zone_this_machine_lacks_says_so_and_is_run_where_it_is_known(later: Clock, conn: psycopg.Connection[Any]) -> None:
     db = later()
     lost, sound = given(db, cron("@hourly", "Asia/Kolkata"), policy="one"), given(db)
