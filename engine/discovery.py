@@ -45,6 +45,8 @@ class LoadFailure:
 
     def __str__(self) -> str:
         text = str(self.error) or "no message"
+        if text.startswith(f"{self.source}:"):  # a definition's error names its file itself
+            return text
         return f"{self.source}: {text}" if isinstance(self.error, TaskerError) else f"{self.source}: {type(self.error).__name__}: {text}"
 
 
@@ -111,7 +113,7 @@ class _Loading:
             self._tell_passed_by(path)
         elif path.is_file() and path.suffix == ".py":
             with importable(path.parent):
-                self._import(_in_full(path.parent, [path.stem]), path.parent)
+                self._import(_in_full(path.parent, [path.stem]), path.parent, alone=True)
         elif path.is_file():
             with importable(path.parent):
                 self._yaml(path)
@@ -122,7 +124,7 @@ class _Loading:
         for inner in _passed_by(folder):
             self.report.passed_by.append(f"{inner}: has modules that import engine but no __init__.py, so they were not loaded; put an empty __init__.py there")
 
-    def _import(self, modules: Sequence[str], folder: Path | None) -> None:
+    def _import(self, modules: Sequence[str], folder: Path | None, *, alone: bool = False) -> None:
         # Everything is imported before anything is checked, so that files may refer to each other in any order.
         with self.registry.collecting() as gathered:
             names = [name for module in modules for name in self._import_next(module, modules, folder)]
@@ -130,7 +132,7 @@ class _Loading:
             if module in sys.modules and module not in self._failed:
                 self._commit(module, items)
         self.report.loaded += [name for name in names if name not in self._failed]
-        for path in _yaml_files(names, folder):
+        for path in [] if alone else _yaml_files(names, folder):
             self._yaml(path)
 
     def _import_next(self, module: str, modules: Sequence[str], folder: Path | None) -> list[str]:

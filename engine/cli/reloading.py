@@ -13,15 +13,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import click
 
 from engine.cli.supervised import PARENT, end_with_parent, stop_all
+from engine.errors import TaskerError
 
 STARTED_FD = "TASKER_STARTED_FD"
 """By which an engine tells who started it that it has begun."""
+REPLACES = "TASKER_REPLACES"
+"""By which an engine knows that another one runs until it has begun."""
 LOOK_SECONDS = 0.5
 BEGIN_SECONDS = 120.0
 WATCHED = (".py", ".yaml", ".yml")
@@ -35,6 +38,12 @@ def tell_started() -> None:
     if number.isdigit():
         os.write(int(number), b"1")
         os.close(int(number))
+
+
+def need_whole(failures: Collection[object]) -> None:
+    """An engine that is to take another's place lacks nothing of what that one may have. Raises `TaskerError`."""
+    if os.environ.pop(REPLACES, "") and failures:
+        raise TaskerError("an engine that lacks what these files hold takes no other's place")
 
 
 def run_reloading(arguments: Sequence[str], sources: Sequence[str]) -> None:
@@ -111,7 +120,7 @@ class _Reloader:
 
     def _start(self, writes: int) -> subprocess.Popen[bytes]:
         # compiled files are told apart by whole seconds, in which a file may change twice
-        environment = {**os.environ, PARENT: str(os.getpid()), STARTED_FD: str(writes), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, PARENT: str(os.getpid()), STARTED_FD: str(writes), "PYTHONDONTWRITEBYTECODE": "1", REPLACES: "yes" if self._running else ""}
         command = [sys.executable, "-m", "engine.cli", *self._arguments]
         return subprocess.Popen(command, env=environment, pass_fds=(writes,), start_new_session=True, stdin=subprocess.DEVNULL)
 

@@ -15,6 +15,7 @@ import psycopg
 
 from engine import embedded, log_lines, migrate, tasks
 from engine.access import audit
+from engine.cli.reloading import need_whole
 from engine.db import Database
 from engine.errors import DatabaseUnavailable, Problem, RequestError, TaskerError
 from engine.json_text import read_input
@@ -60,6 +61,7 @@ def loaded_registry(sources: tuple[str, ...], settings: Settings) -> HandlerRegi
         report = registry.load(sources, environment=settings.env)
     for problem in (*report.failures, *report.passed_by):
         click.echo(f"tasker: {problem}", err=True)
+    need_whole(report.failures)
     return registry
 
 

@@ -178,6 +178,18 @@ def test_yaml_in_a_folder_that_is_a_package_may_name_its_modules_in_full(registr
     assert list(registry.handlers) == ["shop/from_yaml"]
 
 
+def test_a_file_that_is_named_is_loaded_alone(registry: HandlerRegistry, tmp_path: Path) -> None:
+    folder = write(tmp_path, {"mine.py": WORKFLOW.format(name="mine"), "docker-compose.yml": "services: {}", "deploy/more.yaml": YAML})
+    report = registry.load([str(folder / "mine.py")], entry_points=False)
+    assert ([each.name for each in registry.definitions()], report.failures) == (["mine"], [])
+
+
+def test_the_path_of_a_bad_yaml_file_is_told_once(registry: HandlerRegistry, tmp_path: Path) -> None:
+    file = write(tmp_path, {"bad.yaml": "services: {}"}) / "bad.yaml"
+    [failure] = registry.load([str(file)], entry_points=False).failures
+    assert str(failure).count("bad.yaml") == 1
+
+
 def test_a_bad_yaml_file_is_reported_with_line_and_column(registry: HandlerRegistry, tmp_path: Path) -> None:
     write(tmp_path, {"good_flow.py": WORKFLOW.format(name="good"), "bad.yaml": "name: x\nversion: 1.0\nstep_templates: []\n"})
     report = registry.load([tmp_path], entry_points=False)

@@ -34,7 +34,8 @@ def said(shop: Terminal, task: str) -> object:
 @pytest.mark.timeout(400)
 def test_changed_handlers_are_used_and_running_attempts_end_with_the_old_code(terminal: Terminal, tmp_path: Path) -> None:
     terminal.environment["TASKER_HANDLERS"] = str(terminal.write(CODE.format(word="old")))
-    terminal.start("engine", "--reload", "--concurrency", "2")
+    terminal.write(CODE.format(word="other").replace("reloaded", "second"), "second.py")
+    engine = terminal.start("engine", "--reload", "--concurrency", "2")
     gate = tmp_path / "gate"
     running = launched(terminal, context=f'{{"until": "{gate}"}}')
     until(lambda: terminal.run("show", running, "--json").json()["steps"]["say"]["state"] == "running", "the step to run", PATIENCE_SECONDS)
@@ -43,6 +44,7 @@ def test_changed_handlers_are_used_and_running_attempts_end_with_the_old_code(te
     gate.touch()
     assert said(terminal, running) == "old"
     terminal.write("def broken(:")
+    assert any("goes on with the code it had" in line for line in engine.stderr or ()), "an engine with the other file alone took its place"
     assert said(terminal, launched(terminal)) == "new"
 
 
