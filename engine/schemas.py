@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from datetime import time as clock_time
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import chain, islice
 from typing import Any
 
@@ -36,6 +36,8 @@ from engine.patterns import TooCostly
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 BUDGET_SECONDS = 0.2
 MAX_SHOWN = 50
+MAX_MESSAGE = 300
+MAX_QUOTED = 100
 KNOWN_SCHEMAS = 128
 
 _EMPTY: referencing.jsonschema.SchemaRegistry = referencing.Registry()
@@ -83,7 +85,7 @@ def _form_problems(schema: dict[str, Any], path: str) -> list[Problem]:
         if node is not schema and isinstance(dialect, str):
             return [Problem(f"{place}.$schema", "bad_schema_dialect", "may stand at the top of the schema only")]
     errors = jsonschema.Draft202012Validator(jsonschema.Draft202012Validator.META_SCHEMA).iter_errors(schema)
-    return [Problem(_place(path, error.absolute_path), "bad_schema", _cut(error.message)) for error in islice(errors, MAX_SHOWN)]
+    return [Problem(_place(path, error.absolute_path), "bad_schema", _reason(error)) for error in islice(errors, MAX_SHOWN)]
 
 
 def _subschemas(schema: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -164,12 +166,17 @@ class ContextSchema:
     def problems(self, value: Any, path: str = "$", budget: float = BUDGET_SECONDS) -> list[Problem]:
         """Everything wrong with the value, each with its path, at most MAX_SHOWN; raises TooCostly beyond the budget (seconds)."""
         found: list[Problem] = []
+        secrets = cache(lambda: redaction.secret_texts(value, self.schema))
+
+        def hide(text: str) -> str:
+            return redaction.scrubbed(text, secrets())
+
         with _limited(budget):
             for error in self._root.iter_errors(value):
-                found.extend(_problem(error, path))
+                found.extend(_problem(error, path, hide))
                 if len(found) >= MAX_SHOWN:
                     break
-        return sorted(_discreet(found[:MAX_SHOWN], value, self.schema), key=lambda problem: problem.path)
+        return sorted((Problem(each.path, each.code, hide(each.message)) for each in found[:MAX_SHOWN]), key=lambda problem: problem.path)
 
 
 @contextmanager
@@ -209,7 +216,8 @@ def _told(find: Callable[[], list[Problem]], path: str) -> list[Problem]:
         return [Problem(path, "unknown_ref", _cut(f"a reference in the schema cannot be resolved: {error}"))]
 
 
-def _problem(error: Any, path: str) -> Iterator[Problem]:
+def _problem(error: Any, path: str, hide: Callable[[str], str]) -> Iterator[Problem]:
+    """What the error says. `hide` leaves out the secrets of the value, which the library's messages quote: before a text is cut, as half of one would not be found."""
     place = _place(path, error.absolute_path)
     if error.validator == "required":
         for name in error.validator_value:
@@ -220,24 +228,24 @@ def _problem(error: Any, path: str) -> Iterator[Problem]:
         for name in islice(_extras(error.instance, error.schema), MAX_SHOWN):
             yield Problem(json_text.child_path(place, name), "unknown_key", f"is not allowed here{_nearest(name, known)}")
     elif error.validator in _ALTERNATIVES and error.context:
-        yield from _of_the_nearest(error, path)
+        yield from _of_the_nearest(error, path, hide)
     else:
-        yield Problem(place, str(error.validator), _message(error))
+        yield Problem(place, str(error.validator), _message(error, hide))
 
 
-def _of_the_nearest(error: Any, path: str) -> Iterator[Problem]:
+def _of_the_nearest(error: Any, path: str, hide: Callable[[str], str]) -> Iterator[Problem]:
     """That none of the alternatives fits, and what is wrong with the value in the one it was likely meant for, each where it is."""
     branches: dict[int, list[Any]] = {}
     for each in error.context:
         branches.setdefault(each.relative_schema_path[0], []).append(each)
     no = min(branches, key=lambda number: (_distance(branches[number]), number))
     place = _place(path, error.absolute_path)
-    found = list(islice(chain.from_iterable(_problem(each, path) for each in branches[no]), MAX_SHOWN))
+    found = list(islice(chain.from_iterable(_problem(each, path, hide) for each in branches[no]), MAX_SHOWN))
     here = "; ".join(problem.message for problem in found if problem.path == place)
     if _is_secret(error):
-        yield Problem(place, error.validator, _message(error))
+        yield Problem(place, error.validator, _message(error, hide))
     else:
-        yield Problem(place, error.validator, f"fits none of the {len(branches)} alternatives; the closest is {error.validator}[{no}]{_cut(f': {here}') if here else ''}")
+        yield Problem(place, error.validator, f"fits none of the {len(branches)} alternatives; the closest is {error.validator}[{no}]{_cut(hide(f': {here}')) if here else ''}")
     yield from (problem for problem in found if problem.path != place)
 
 
@@ -247,19 +255,22 @@ def _distance(errors: list[Any]) -> tuple[int, int, int, int]:
     return sum(error.validator == "type" and not error.relative_path for error in errors), kinds.count("const") + kinds.count("enum"), kinds.count("required"), len(errors)
 
 
-def _discreet(found: list[Problem], value: Any, schema: dict[str, Any]) -> list[Problem]:
-    """The problems without the secrets of the value, which the library's messages quote."""
-    secrets = redaction.secret_texts(value, schema) if found else frozenset()
-    return [Problem(each.path, each.code, redaction.scrubbed(each.message, secrets)) for each in found]
-
-
 def _extras(instance: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
     known, by_pattern = schema.get("properties", {}), schema.get("patternProperties", {})
     return (name for name in instance if name not in known and not any(patterns.search(text, name) for text in by_pattern))
 
 
-def _message(error: Any) -> str:
-    return f"does not fit the schema's {error.validator}; its value is secret and not shown" if _is_secret(error) else _cut(error.message)
+def _message(error: Any, hide: Callable[[str], str]) -> str:
+    return f"does not fit the schema's {error.validator}; its value is secret and not shown" if _is_secret(error) else _reason(error, hide)
+
+
+def _reason(error: Any, hide: Callable[[str], str] = str) -> str:
+    """The library's message; of a long value that it begins with only the beginning, so that what is wrong with it is told."""
+    text = error.message
+    if len(text) <= MAX_MESSAGE:
+        return _cut(text)
+    value = next(filter(text.startswith, map(repr, (error.instance, error.validator_value))), "")
+    return _cut(f"{_cut(hide(value), MAX_QUOTED)}{hide(text[len(value) :])}")
 
 
 def _is_secret(error: Any) -> bool:
@@ -272,9 +283,9 @@ def _nearest(name: str, known: Any) -> str:
     return nearest(name, known)
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, most: int = MAX_MESSAGE) -> str:
     text = json_text.clean_text(text)
-    return text if len(text) <= 300 else f"{text[:297]}..."
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _place(path: str, steps: Any) -> str:

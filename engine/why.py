@@ -7,7 +7,7 @@ from datetime import datetime
 
 from engine.rows import StepRow, TaskDetail, TaskRow
 from engine.states import FINAL_TASK, SATISFYING, StepState, TaskState
-from engine.wording import ago, label, plural, seconds, sentence
+from engine.wording import ago, ended, label, plural, seconds, sentence
 
 NAMES_SHOWN = 3
 
@@ -29,7 +29,7 @@ def why_task(detail: TaskDetail) -> str:
 def why_step(step: StepRow) -> str:
     """One plain sentence on what the step is doing, waiting for or ended with."""
     if step.state == StepState.FAILED:
-        return f"It failed after {plural(step.attempts, 'attempt')}: {sentence(_message(step))}"
+        return f"It failed after {plural(step.attempts, 'attempt')}: {ended(_message(step).strip())}"
     if step.waiting_for:
         return waits_for(step)
     if step.passed_over:
@@ -51,6 +51,8 @@ def waits_for(step: StepRow) -> str:
     words = step.waiting_for
     if not words:
         return ""
+    if words.startswith("its handler to stop"):
+        return f"Waits for {words}."
     if step.state == StepState.RUNNING:
         return f"Busy with {words}."
     if step.state == StepState.RETRYING and step.next_retry_at:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 LABELS = {
@@ -15,6 +16,7 @@ LABELS = {
     "skipped": "Skipped",
     "resolved": "Resolved",
 }
+_OF_A_NAME = re.compile(r"[/@_.\d]")
 
 
 def label(state: str) -> str:
@@ -60,5 +62,15 @@ def plural(number: int, word: str) -> str:
 
 def sentence(text: object) -> str:
     """The text beginning with a capital and ending with a full stop."""
-    words = str(text).strip()
-    return "" if not words else words[0].upper() + words[1:] + ("" if words[-1] in ".!?" else ".")
+    return ended(begun(str(text).strip()))
+
+
+def begun(text: str) -> str:
+    """The text beginning with a capital; a name that it begins with, such as `shop/order@1.0.0` or `run_at`, stays as it is."""
+    first = text.partition(" ")[0].rstrip(".,:;!?")
+    return text if _OF_A_NAME.search(first) else text[:1].upper() + text[1:]
+
+
+def ended(text: str) -> str:
+    """The text ending with a full stop, and otherwise as it is: the words of an error are its own."""
+    return text if not text or text[-1] in ".!?" else f"{text}."

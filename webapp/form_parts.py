@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from engine import json_text, schemas
 from engine.errors import Problem, RequestError
+from engine.wording import begun
 
 MAX_FIELDS = 2000
 
@@ -573,7 +574,7 @@ def pretty(value: Any) -> str:
 def sentence(path: str, message: str) -> str:
     """A message with the part of a path that its place does not tell already."""
     inner = path.removeprefix("$").lstrip(".")
-    return f"{inner}: {message}" if inner else message[:1].upper() + message[1:]
+    return f"{inner}: {message}" if inner else begun(message)
 
 
 def text_or_empty(value: Any) -> str:

@@ -212,10 +212,8 @@ class LaunchForm:
         value, reading = self._read
         for at, message in reading.problems.items():
             self._blame(at, sentence("", message))
-        if value is not ABSENT and not isinstance(value, dict):
-            self._blame("", "Must be a JSON object")
-        elif not reading.problems.get(""):
-            self._object(self._problems(), _NEST)
+        if not reading.problems.get(""):
+            self._object_to(value)
         return not (self.errors or self.form_errors)
 
     # State
@@ -252,6 +250,12 @@ class LaunchForm:
         return self._part.read("", "$", reading, required=True), reading
 
     # Objections
+
+    def _object_to(self, value: Any) -> None:
+        if value is ABSENT or isinstance(value, dict):
+            self._object(self._problems(), _NEST)
+        else:
+            self._blame("", "Must be a JSON object")
 
     def _problems(self) -> list[Problem]:
         context = self._checked.with_defaults(self.context())

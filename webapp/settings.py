@@ -24,6 +24,7 @@ SECRET = "second_factor"  # where the secret waits for its first code, in the si
 NEW_TOKEN = {"label": "", "scopes": "", "namespace": "", "days": "90"}
 NEW_ACCOUNT = {"name": "", "role": "", "namespace": ""}  # never the password
 
+VERBS = ("must ", "may ", "has ", "is ")  # what begins so lacks its subject; other messages are sentences already
 COLUMNS = ("name", "disabled", "has_password", "has_second_factor", "created_at", "created_by", "signed_in_at")
 
 blueprint = Blueprint("settings", __name__)
@@ -303,5 +304,5 @@ def _refused(words: str) -> Notice:
 
 def _words(error: Exception) -> str:
     if isinstance(error, RequestError):
-        return " ".join(sentence(f"the {problem.path} {problem.message}") for problem in error.problems)
+        return " ".join(sentence(f"the {each.path} {each.message}" if each.message.startswith(VERBS) else each.message) for each in error.problems)
     return sentence(error)

@@ -10,7 +10,7 @@ from blocks import ROOT
 from engine.definition import MAX_EDGES, MAX_STEPS
 from engine.settings import VARIABLES
 
-OWN = {"TASKER_ENGINE_NAME", "TASKER_EXAMPLES_URL", "TASKER_FAULTS", "TASKER_PARENT", "TASKER_SIGN_IN_LINK", "TASKER_STARTED_FD"}
+OWN = {"TASKER_ENGINE_NAME", "TASKER_EXAMPLES_URL", "TASKER_FAULTS", "TASKER_PARENT", "TASKER_REPLACES", "TASKER_SIGN_IN_LINK", "TASKER_STARTED_FD"}
 """By which processes of this project tell each other something; nobody sets them by hand."""
 
 

@@ -160,6 +160,35 @@ def test_a_value_of_no_alternatives_type_is_told_once() -> None:
     assert problem.message == "fits none of the 2 alternatives; the closest is anyOf[0]: 5 is not of type 'string'"
 
 
+@pytest.mark.parametrize(
+    ("schema", "value", "reason"),
+    [
+        ({"maxLength": 3}, "a" * 500, "is too long"),
+        ({"enum": ["b" * 400, "c"]}, "a" * 500, "is not one of ['bbb"),
+        ({"pattern": "^b*$"}, "a" * 500, "does not match '^b*$'"),
+        ({"type": "integer"}, ["a"] * 500, "is not of type 'integer'"),
+        ({"const": "b" * 500}, "a", "was expected"),
+        ({"anyOf": [{"type": "string", "maxLength": 3}, {"type": "null"}]}, "a" * 500, "is too long"),
+    ],
+)
+def test_a_long_value_does_not_crowd_out_what_is_wrong_with_it(schema: dict[str, Any], value: Any, reason: str) -> None:
+    (problem,) = check(ContextSchema(schema), value)
+    assert reason in problem.message
+    assert len(problem.message) < 400
+
+
+@pytest.mark.parametrize("before", [60, 66, 72])
+def test_where_a_long_value_is_cut_no_part_of_a_secret_is_shown(before: int) -> None:
+    schema = ContextSchema({"properties": {"pin": {"writeOnly": True}}, "maxProperties": 2})
+    (problem,) = check(schema, {"a": "a" * before, "pin": "hunter22hunter22", "z": "z" * 500})
+    assert problem.message.endswith("has too many properties")
+    assert "hunt" not in problem.message
+
+
+def test_a_schema_with_a_long_bad_value_is_told_what_is_wrong_with_it() -> None:
+    assert "is not of type 'object', 'boolean'" in schema_problems({"not": ["a"] * 500}, "schema")[0].message
+
+
 def test_a_choice_within_a_choice_is_told_to_its_end() -> None:
     schema = ContextSchema({"oneOf": [{"properties": {"a": {"anyOf": [{"properties": {"b": {"type": "integer"}}}, {"type": "null"}]}}, "required": ["a"]}, {"type": "null"}]})
     assert [(problem.path, problem.code) for problem in check(schema, {"a": {"b": "x"}})] == [("$", "oneOf"), ("$.a", "anyOf"), ("$.a.b", "type")]

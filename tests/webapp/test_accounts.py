@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import psycopg
@@ -375,6 +376,15 @@ def test_a_token_is_shown_once_and_counts_under_the_api_alone(visitor: FlaskClie
     assert not [row for row in stored if secret in row[0]]
     assert send(visitor, f"/settings/tokens/{held.token_id}/revocation", page="/settings").status_code == 303
     assert tokens.bearer(db, found[0]) is None
+
+
+def test_what_keeps_a_token_from_being_made_is_told_in_sentences(visitor: FlaskClient, ada: int) -> None:
+    sign_in(visitor)
+    page = unescape(send(visitor, "/settings/tokens", page="/settings", label="", scopes="what", days="0").text)
+    assert 'There is no scope "what"; a scope is' in page
+    assert "The label must be one line" in page
+    assert "A token lives for 1 to 366 days." in page
+    assert "The scope there" not in page
 
 
 def test_an_administrator_makes_an_account_whose_link_signs_in(client: FlaskClient, visitor: FlaskClient) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from webapp import filters
+from webapp.form_parts import sentence as form_sentence
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,16 @@ def test_a_sentence_begins_large_and_ends() -> None:
     assert filters.sentence("the step is completed") == "The step is completed."
     assert filters.sentence("Really?") == "Really?"
     assert filters.sentence("") == ""
+
+
+@pytest.mark.parametrize("text", ["night/slow_job@1.0.0 has no step", "run_at is over", "slow_job.", "a2 is running"])
+def test_a_name_that_a_sentence_begins_with_stays_as_it_is(text: str) -> None:
+    assert filters.sentence(text) == text.removesuffix(".") + "."
+    assert form_sentence("$", text) == text
+
+
+def test_a_message_of_a_form_begins_large() -> None:
+    assert form_sentence("$", "is required") == "Is required"
 
 
 def test_a_long_name_breaks_after_its_underscores_and_stays_data() -> None:

@@ -527,6 +527,13 @@ def test_a_context_that_is_no_object_is_refused() -> None:
     assert form.errors[0].message == "Must be a JSON object"
 
 
+@pytest.mark.parametrize(("text", "objection"), [('{"seconds": 1, "extra": 12345678901234567890}', "'12345678901234567890' does not fit in 64 bits"), ('{"seconds": ', "Expecting value at line 1, column 13")])
+def test_of_json_that_cannot_be_read_nothing_else_is_said(text: str, objection: str) -> None:
+    form = launch_form(of(seconds={"type": "integer"}), MultiDict({"context": text}))
+    assert not form.validate()
+    assert [error.message for error in form.errors] + form.form_errors == [objection]
+
+
 def test_duplicate_keys_in_json_text_are_refused() -> None:
     assert "occurs more than once" in errors_of(of(j={"type": "object"}), j='{"a": 1, "a": 2}')["context-j"]
 

@@ -133,6 +133,13 @@ def test_a_value_that_cannot_be_read_is_kept_and_told_beside_its_field(client: F
     assert 'aria-describedby="f-context-error"' in page
     assert 'id="f-context-error">It reads like customer.id=42' in page
     assert "f-initiator-error" not in page
+    assert "More filters (1 in force)" in page
+
+
+def test_a_value_that_cannot_be_read_is_no_filter_in_force_and_its_field_is_in_sight(client: FlaskClient) -> None:
+    page = client.get("/tasks", query_string={"created_from": "soon", "context": "abc"}).text
+    assert '<details class="more" open><summary>More filters</summary>' in page
+    assert '<details class="more"><summary>More filters</summary>' in client.get("/tasks").text
     assert shown(client, state="sleeping", tag="none") == []
 
 

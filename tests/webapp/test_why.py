@@ -72,6 +72,13 @@ def test_a_back_off_says_when_it_ends() -> None:
     assert waits_for(over) == "Waits for attempt 2 of 3, due now."
 
 
+@pytest.mark.parametrize("fields", [{}, {"bypass": True}])
+def test_a_running_step_that_was_told_to_stop_waits_for_its_handler(fields: dict[str, Any]) -> None:
+    told = step("a", "running", waiting_for="its handler to stop: cancellation was requested", **fields)
+    assert waits_for(told) == "Waits for its handler to stop: cancellation was requested."
+    assert waits_for(step("a", "running", waiting_for="its handler, attempt 1 of 3")) == "Busy with its handler, attempt 1 of 3."
+
+
 def test_a_task_that_was_told_to_stop_or_pause_says_so_first() -> None:
     running = step("a", "running")
     assert "told to stop" in why_task(task("running", running, cancel_requested_at=NOW))
@@ -89,7 +96,7 @@ def test_a_step_that_ended_says_how(state: str) -> None:
 
 
 def test_a_failed_step_tells_attempts_and_message() -> None:
-    assert why_step(step("a", "failed", attempts=3, error={"message": "no"})) == "It failed after 3 attempts: No."
+    assert why_step(step("a", "failed", attempts=3, error={"message": "no"})) == "It failed after 3 attempts: no."
     assert why_step(step("a", "failed", attempts=1, error={"type": "KeyError", "message": "'sku'"})) == "It failed after 1 attempt: KeyError: 'sku'."
 
 

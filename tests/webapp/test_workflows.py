@@ -49,6 +49,7 @@ def test_a_workflow_shows_when_it_runs_by_itself(client: FlaskClient, db: Databa
     resting = add_schedule(db, every(timedelta(hours=6)), name="process_order", namespace="shop", context={"order_id": 8})
     pause_schedule(db, resting.schedule_id, actor="ana")
     page = client.get("/workflows/shop/process_order").text.split("Runs by itself")[1].split("</section>")[0]
+    assert page.count('</a> <span class="') == 2
     assert f'<a href="/schedules#schedule-{nightly.schedule_id}">{nightly.timing.words()}</a>' in page
     assert f'<a href="/schedules#schedule-{resting.schedule_id}">{resting.timing.words()}</a>' in page
     assert (page.count(" in "), page.count('<span class="tag">paused</span>')) == (1, 1)

@@ -338,7 +338,7 @@ def test_why_says_in_a_sentence_what_a_task_or_a_step_waits_for_and_what_leads_o
     told = shop.run("why", failed)
     assert told.out.splitlines()[0] == "charge failed: card refused. 1 step waits behind it."
     assert f"Next: tasker show {failed} --log charge" in told.out
-    assert shop.run("why", failed, "charge").out.startswith("It failed after 1 attempt: Card refused.")
+    assert shop.run("why", failed, "charge").out.startswith("It failed after 1 attempt: card refused.")
     ship = shop.run("why", failed, "ship", "--json").json()
-    assert ship["held_by"] == {"charge": {"state": "failed", "why": "It failed after 1 attempt: Card refused."}}
+    assert ship["held_by"] == {"charge": {"state": "failed", "why": "It failed after 1 attempt: card refused."}}
     assert "did you mean 'ship'?" in refused(shop.run("why", failed, "shop"))
