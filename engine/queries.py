@@ -710,7 +710,7 @@ def _step_columns(
         select x.* from (
           select r.step_id, s.step_no, r.step_name, r.state, r.attempts, r.retry_limit, p.parents, coalesce(s.children, '{}'), r.satisfied_parents,
                  s.started_at, s.finished_at, r.next_retry_at, r.waiting_for, s.error,
-                 case when s.started_at is not null and s.state not in (0, 1, 3)
+                 case when s.started_at is not null and s.state not in (0, 1, 3, 7, 8)
                       then extract(epoch from coalesce(s.finished_at, tasker_clock()) - s.started_at)::float8 end,
                  w.name, s.bypass, s.passed_over,
                  case when s.map_no is not null then 'item' when p.decision then 'decision' when p.for_each is not null then 'map' else 'step' end,

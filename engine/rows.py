@@ -192,7 +192,7 @@ class StepRow:
     """A step of a task with what it waits for; `waiting_for` is empty once it has ended. `kind` is decision, map, item or step.
 
     `item_states` of a map step that has made its items counts them by state. An item of it has its place in the list, `item_no`, and the name of
-    the map step, `item_of`.
+    the map step, `item_of`. `duration_seconds` is how long the last attempt has taken; None where a person ended the step, which may have been days later.
     """
 
     step_id: int

@@ -52,11 +52,12 @@ def short_time(moment: datetime | None) -> str:
 
 
 def short_error(error: dict[str, Any] | None) -> str:
-    """`Type: first line of the message`."""
+    """`Type: first line of the message`, with the next one where the first only announces it."""
     if not error:
         return ""
-    first = (str(error.get("message") or "").splitlines() or [""])[0]
-    return f"{error.get('type')}: {first}"[:120]
+    first, *others = str(error.get("message") or "").splitlines() or [""]
+    said = f"{first} {others[0].strip()}" if others and first.endswith(":") else first
+    return f"{error.get('type')}: {said}"[:120]
 
 
 def _cell(value: Any) -> str:

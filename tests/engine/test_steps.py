@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
 import pytest
 
 from engine import StepHandler, TaskRequest, Workflow, batches, queries, steps, tasks
@@ -115,6 +119,17 @@ def test_a_step_is_resolved_once(db: Database, task_id: str) -> None:
     steps.resolve_step(db, task_id, "charge", result={"payment_id": "p1"}, actor="ada")
     with pytest.raises(WrongState, match="resolved"):
         steps.resolve_step(db, task_id, "charge", result={"payment_id": "p2"}, actor="ada")
+
+
+@pytest.mark.parametrize("end", [steps.skip_step, lambda db, *which, actor: steps.resolve_step(db, *which, result={"payment_id": "p1"}, actor=actor)], ids=["skip", "resolve"])
+def test_the_time_until_a_person_came_is_not_what_a_step_took(db: Database, conn: psycopg.Connection[Any], task_id: str, end: Callable[..., str]) -> None:
+    for before, after in (("ready", "running"), ("running", "failed")):
+        conn.execute("select tasker_update_step_status(step_id, %s, %s) from tasker_steps where name = 'charge'", [before, after])
+    assert queries.step(db, task_id, "charge").row.duration_seconds is not None
+    end(db, task_id, "charge", actor="ada")
+    ended = queries.step(db, task_id, "charge")
+    assert (ended.row.duration_seconds, len(ended.attempts)) == (None, 1)
+    assert ended.attempts[0].duration_seconds is not None
 
 
 def test_a_step_runs_again_with_everything_downstream(db: Database, task_id: str) -> None:

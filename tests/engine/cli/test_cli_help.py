@@ -11,6 +11,7 @@ import click
 import pytest
 
 from engine.cli import COMMANDS, tasker
+from engine.cli.output import short_error
 
 SLOW = ("psycopg", "sqlalchemy", "alembic", "flask", "apscheduler", "rich", "engine.db")
 
@@ -106,3 +107,8 @@ def test_colours_are_for_those_who_want_them(monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setenv("NO_COLOR", "1")
     print_table(("state",), [("failed",)])
     assert red not in capsys.readouterr().out
+
+
+def test_a_message_that_only_announces_the_next_line_is_shown_with_it() -> None:
+    assert short_error({"type": "output_schema", "message": "the result does not fit:\n  $: 'x' is not of type 'integer'"}).endswith("does not fit: $: 'x' is not of type 'integer'")
+    assert short_error({"type": "KeyError", "message": "'a'\nin line 3"}) == "KeyError: 'a'"
