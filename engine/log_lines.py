@@ -43,7 +43,7 @@ def start(settings: Settings) -> None:
 
     Raises `TaskerError` for a format or a level that does not exist.
     """
-    _check(settings)
+    check(settings)
     _install(settings)
     adopt_structlog()
     if settings.env != "development":
@@ -116,7 +116,8 @@ def adopt_structlog() -> None:
     )
 
 
-def _check(settings: Settings) -> None:
+def check(settings: Settings) -> None:
+    """Raises `TaskerError` for a form or level of lines that there is not."""
     if settings.log_format not in (None, *FORMATS):
         raise TaskerError(f"TASKER_LOG_FORMAT is json or text, not {settings.log_format!r}")
     if settings.log_level not in LEVELS:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from engine import events, large_results, migrate, objects, queries, replicas
+from engine import events, large_results, log_lines, migrate, objects, queries, replicas
 from engine.db import Database, described
 from engine.definition import nearest
 from engine.discovery import is_there
@@ -45,11 +45,22 @@ def _settings(around: Surroundings) -> Iterator[Check]:
         yield problem("settings", f"TASKER_PROXY_HOPS is {hops!r}, which counts as 0", "Give the number of proxies before the dashboard, 0 to 9.")
     if around.settings.step_log not in (*LEVELS, "off"):
         yield warning("settings", f"TASKER_STEP_LOG is {around.settings.step_log!r}, so nothing that handlers log is kept", f"Choose one of {', '.join(LEVELS)}, or off.")
+    yield from _of_logs_and_traces(around)
     lost = [source for source in around.settings.handlers if not is_there(source)]
     for source in lost:
         yield problem("settings", f"TASKER_HANDLERS names {source}, and there is no folder, file or module of this name in {Path.cwd()}", "Correct the name, or start Tasker in the folder that holds it.")
     if not unknown and not lost:
         yield ok("settings", f"environment {around.settings.env}; handlers from {', '.join(around.settings.handlers) or 'nowhere (TASKER_HANDLERS is not set)'}")
+
+
+def _of_logs_and_traces(around: Surroundings) -> Iterator[Check]:
+    try:
+        log_lines.check(around.settings)
+    except TaskerError as error:
+        yield problem("settings", str(error), "Correct the variable: engines and dashboard do not start with it.")
+    traces = around.environ.get("TASKER_TRACES", "").strip()
+    if traces.lower() not in ("", "on", "off"):
+        yield warning("settings", f"TASKER_TRACES is {traces!r}, so nothing is traced", "Set it to on or off.")
 
 
 def _folder(around: Surroundings) -> Iterator[Check]:

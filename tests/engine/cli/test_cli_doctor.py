@@ -35,16 +35,19 @@ def test_what_keeps_an_installation_from_working_is_a_problem_and_what_may_be_me
     conn.execute("insert into tasker_subscription (name, event_id, created_at) values ('flows.Monitor', 0, now()), ('flows.Other', 0, now())")
     conn.execute("insert into tasker_undelivered select 'flows.Monitor', number, '{}', 10, 'it would not', now() from generate_series(1, 2) number")
     conn.execute("update tasker_schema_version set version_num = 'from_the_future'")
-    terminal.environment |= {"TASKER_STEP_LOGG": "info", "TASKER_PROXY_HOPS": "many", "TASKER_HANDLERS": "json,no_such_flows"}
+    terminal.environment |= {"TASKER_STEP_LOGG": "info", "TASKER_PROXY_HOPS": "many", "TASKER_HANDLERS": "json,no_such_flows", "TASKER_TRACES": "maybe"}
     ill = terminal.run("doctor", "--json")
     assert (ill.status, ill.json()["state"]) == (1, "problem")
     assert states(ill, "schema") == ["problem"]
     assert found(ill)["subscribers"] == [("warning", "2 events that flows.Monitor refused for good lie aside")]
-    assert sorted(states(ill, "settings")) == ["problem", "problem", "warning"]
+    assert sorted(states(ill, "settings")) == ["problem", "problem", "warning", "warning"]
     assert "TASKER_HANDLERS names no_such_flows, and there is no" in found(ill)["settings"][-1][1]
     assert "did you mean 'TASKER_STEP_LOG'?" in found(ill)["settings"][0][1]
     printed = terminal.run("doctor").out
     assert "✗ problem schema: at from_the_future" in printed
+    assert "TASKER_TRACES is 'maybe', so nothing is traced" in printed
+    terminal.environment |= {"TASKER_LOG_LEVEL": "loud"}
+    assert "TASKER_LOG_LEVEL is one of" in terminal.run("doctor").out
     nothing = bare.run("doctor", "--json")
     assert (nothing.status, states(nothing, "database")) == (1, ["problem"])
     bare.environment["TASKER_DATABASE_URL"] = "postgresql://127.0.0.1:1/none"
