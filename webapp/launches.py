@@ -48,6 +48,8 @@ class Launch:
     preset: str = ""
     sheet: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     """The name of this one form: sent twice, by a double click or a reload, it makes one task."""
+    left_out: tuple[str, ...] = ()
+    """What an earlier task kept secret, so that it has to be typed again."""
     key_holder: TaskRow | None = None
     commands: tuple[Command, ...] = ()
 
@@ -64,8 +66,10 @@ def form(namespace: str, name: str, version: str) -> Response:
     except NotFound as error:
         notice = Notice("refused", f"{sentence(error)} The form holds its defaults.")
     given = _given_fields(definition, context)
-    launch = _launch(definition, request.args.get("mode", ""), context if given is None else given)
-    return _page(replace(launch, options=options, preset=request.args.get("preset", "")), 200, notice)
+    initial = context if given is None else given
+    launch = _launch(definition, request.args.get("mode", ""), redaction.without_masks(initial))
+    left_out = tuple(".".join(place) or "context" for place in redaction.mask_places(initial))
+    return _page(replace(launch, options=options, preset=request.args.get("preset", ""), left_out=left_out), 200, notice)
 
 
 @blueprint.post("/workflows/<namespace>/<name>/<version>/launch")
@@ -94,7 +98,7 @@ def _kept_sheet(state: Launch) -> Launch:
 def _earlier_context(definition: DefinitionRow, options: dict[str, str]) -> dict[str, Any] | None:
     """The context of the task or preset that the query names, and the task's tags, priority and correlation id where the query has none.
 
-    Secrets are not copied: who launches with one types it again. Raises `NotFound`.
+    Secrets are masked in it: who launches with one types it again. Raises `NotFound`.
     """
     task_id, preset = request.args.get("from_task"), request.args.get("preset")
     if preset:
@@ -106,7 +110,7 @@ def _earlier_context(definition: DefinitionRow, options: dict[str, str]) -> dict
     options["tags"] = options["tags"] or ", ".join(earlier.task.tags)
     options["priority"] = options["priority"] or str(earlier.task.priority or "")
     options["correlation_id"] = options["correlation_id"] or earlier.task.correlation_id or ""
-    context: dict[str, Any] = redaction.without_masks(earlier.context)
+    context: dict[str, Any] = earlier.context
     return context
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
@@ -36,7 +36,7 @@ class FoundTask:
 
 @dataclass(frozen=True, slots=True)
 class FoundStep:
-    """A step whose last error matches; `error` is its beginning."""
+    """A step whose last error matches; `error` is its beginning, also where the step has got over it."""
 
     task_id: str
     step_name: str
@@ -96,7 +96,7 @@ def find(
     steps = _steps(db, asked, _cursor(steps_before, "steps_before", 2), limit + 1, _definitions(db, steps_in))
     return Found(
         _task_rows(db, numbers[:limit]),
-        tuple(steps[:limit]),
+        _with_errors(db, steps[:limit]),
         _workflows(db, asked, limit, workflows_in),
         str(numbers[limit - 1]) if len(numbers) > limit else None,
         steps[limit - 1].place if len(steps) > limit else None,
@@ -168,6 +168,23 @@ def _steps(db: Database, text: str, before: tuple[int, int], limit: int, definit
          order by f.task_no desc, f.step_no desc
     """
     return [FoundStep(*(*row[:6], clean(row[6]), row[7])) for row in db.rows(query, {"text": text, "definitions": definitions, "task_no": before[0], "step_no": before[1], "limit": limit})]
+
+
+def _with_errors(db: Database, steps: list[FoundStep]) -> tuple[FoundStep, ...]:
+    """The steps, those that keep none, being skipped, resolved or tried anew since, with the error of their last attempt that failed."""
+    without = [step.place for step in steps if not step.error]
+    if not without:
+        return tuple(steps)
+    # its index knows tasks alone: each is read once, however many of its steps are shown
+    query: LiteralString = """
+        select distinct on (h.task_no, h.step_no) h.task_no || '.' || h.step_no, left(coalesce(h.detail ->> 'type' || ': ', '') || coalesce(h.detail ->> 'message', ''), 300)
+          from unnest(%(tasks)s::bigint[]) as k (task_no)
+         cross join lateral (select e.* from tasker_history e where e.task_no = k.task_no and e.to_state in (3, 5) offset 0) h
+         where h.task_no || '.' || h.step_no = any(%(places)s) and h.detail ? 'message'
+         order by h.task_no, h.step_no, h.event_id desc
+    """
+    errors = dict(db.rows(query, {"tasks": list({int(place.partition(".")[0]) for place in without}), "places": without}))
+    return tuple(replace(step, error=step.error or clean(errors.get(step.place, ""))) for step in steps)
 
 
 def _workflows(db: Database, text: str, limit: int, namespaces: Namespaces) -> tuple[FoundWorkflow, ...]:

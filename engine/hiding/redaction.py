@@ -76,6 +76,14 @@ def without_masks(value: Any) -> Any:
     return [without_masks(member) for member in value] if isinstance(value, list) else value
 
 
+def mask_places(value: Any, place: Place = ()) -> list[Place]:
+    """Where the masked value has its masks, in its order; an entry of a list is named by its number."""
+    if value == MASK:
+        return [place]
+    members: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for name, member in members for found in mask_places(member, (*place, str(name)))]
+
+
 def scrubbed(text: str, secrets: Iterable[str]) -> str:
     """The text with MASK wherever one of the secrets stands in it."""
     for secret in sorted(secrets, key=len, reverse=True):

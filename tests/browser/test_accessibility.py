@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
-from engine import batches, queries, tasks
+from engine import batches, queries, rollups, tasks
 from engine.access import accounts
 from engine.db import Database
 from engine.finding import failures, views
@@ -246,6 +246,23 @@ def test_a_menu_keeps_to_one_line_where_there_is_room(page: Any, failed_task: st
     page.goto(f"/tasks/{failed_task}")
     lines = page.locator(menu).evaluate("one => one.clientHeight / parseFloat(getComputedStyle(one.querySelector('a')).lineHeight)")
     assert lines < most, "padding included"
+
+
+def test_a_phone_breaks_the_name_of_a_workflow_among_bottlenecks_between_words_alone(page: Any, failed_task: str, db: Database) -> None:
+    rollups.catch_up(db)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/analytics/bottlenecks")
+    lines = page.locator("td.stretch a").evaluate_all("""links => links.map(link => {
+      const words = document.createTreeWalker(link, NodeFilter.SHOW_TEXT), broken = [], range = document.createRange();
+      while (words.nextNode()) {
+        range.selectNodeContents(words.currentNode);
+        if (range.getClientRects().length > 1) broken.push(words.currentNode.data);
+      }
+      return broken;
+    })""")
+    assert lines
+    assert not any(lines)
+    assert not too_wide(page, 390)
 
 
 def test_the_keyboard_reaches_the_content_and_the_steps(page: Any, failed_task: str) -> None:

@@ -14,8 +14,9 @@ from flask.testing import FlaskClient
 from signed_in import session_of
 from werkzeug.test import TestResponse
 
-from engine import queries
+from engine import queries, tasks
 from engine.db import Database
+from engine.handlers import Workflow
 from engine.requests import TaskRequest
 from webapp.access import COOKIE
 from webapp.commands import command_line, python_code
@@ -212,6 +213,30 @@ def test_launching_again_keeps_the_tags_and_what_matter_it_belongs_to(client: Fl
     assert 'value="order-77"' in page
     assert 'value="eu, vip"' in page or 'value="vip, eu"' in page
     assert 'name="priority" type="text" value="5"' in page
+
+
+@pytest.mark.parametrize("mode", ["fields", "json"])
+def test_what_an_earlier_task_kept_secret_is_named_as_not_filled_in(client: FlaskClient, db: Database, mode: str) -> None:
+    def page(context: dict[str, Any]) -> str:
+        task_id = tasks.submit(db, TaskRequest("process_order", "shop", context={"order_id": 77, **context}))
+        return client.get(f"{PAGE}?from_task={task_id}&mode={mode}").text
+
+    one = page({"payment_info": {"token": "tok-4711"}})
+    several = page({"payment_info": {"token": "tok-4711"}, "parcels": [{"api_key": "key-4711"}]})
+    assert "payment_info.token was kept secret and is not filled in; enter it again." in one
+    assert "parcels.0.api_key, payment_info.token were kept secret and are not filled in; enter them again." in several
+    assert "4711" not in one + several
+    assert "kept secret" not in page({"note": "open"})
+
+
+def test_a_secret_that_the_address_fills_in_is_not_asked_for(client: FlaskClient, db: Database) -> None:
+    definition = Workflow("paid", namespace="shop", version="1.0.0", schema={"type": "object", "properties": {"token": {"type": "string"}}})
+    definition.define("charge")
+    tasks.register_definition(db, definition.definition)
+    task_id = tasks.submit(db, TaskRequest("paid", "shop", context={"token": "tok-4711"}))
+    address = f"/workflows/shop/paid/1.0.0/launch?from_task={task_id}"
+    assert "token was kept secret" in client.get(address).text
+    assert "kept secret" not in client.get(f"{address}&token=another").text
 
 
 def test_an_unknown_earlier_task_is_said(client: FlaskClient) -> None:

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from signed_in import session_of, token_for
 
-from engine import rollups
+from engine import rollups, steps
 from engine.db import Database
 from engine.finding import words
 from webapp.access import COOKIE
@@ -39,6 +39,17 @@ def test_the_box_of_every_page_finds_by_context_error_and_name(client: FlaskClie
     assert f"/tasks/{indexed}/steps/charge" in linked(failure)
     assert "Steps that failed" in failure
     assert 'href="/workflows/shop/process_order/1.0.0"' in client.get("/search?q=process").text
+
+
+@pytest.mark.parametrize("get_over", ["skip", "resolve", "retry"])
+def test_a_step_that_has_got_over_its_error_is_shown_with_it(client: FlaskClient, indexed: str, db: Database, engine: Any, get_over: str) -> None:
+    given = {"result": None} if get_over == "resolve" else {}
+    getattr(steps, f"{get_over}_step")(db, indexed, "charge", actor="tests", **given)
+    if get_over == "retry":
+        engine.complete(indexed, "charge")
+    page = client.get("/search?q=slow+answer").text
+    assert f"/tasks/{indexed}/steps/charge" in linked(page)
+    assert "GatewayTimeout: no answer &lt;b&gt;in&lt;/b&gt; time" in page
 
 
 def test_what_is_not_there_is_said_with_what_to_do(client: FlaskClient, indexed: str) -> None:
